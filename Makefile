@@ -1,0 +1,44 @@
+# Every target depends on setup, which is quick when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench proto run lock
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## .venv with everything the other targets need
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies (a minute or two the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: setup ## a simulated gateway pays a simulated orchestrator through the signer
+	@$(BIN)/livepeer-remote-signer simulate
+
+test: setup ## all tests that need nothing but Python
+	@$(BIN)/python -m pytest -n 2
+
+check: setup ## ruff, mypy and the tests' layout: what CI runs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: setup ## requests per second, latency and CPU per request over real HTTP
+	@$(BIN)/python -m benchmarks
+
+proto: setup ## the generated protobuf module from our .proto
+	@cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. livepeer_remote_signer/proto/net.proto
+
+run: setup ## the signer with config.example.yaml
+	@$(BIN)/livepeer-remote-signer serve --config config.example.yaml
+
+lock: setup ## the hashed locks from pyproject.toml (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements-dev.lock

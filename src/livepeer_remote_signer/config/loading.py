@@ -1,0 +1,221 @@
+"""Reads the YAML file, fills in `${VAR}`, lays the environment of existing compose stacks over it, and validates.
+
+Source of the environment names: section 13 of the protocol. Errors name the key and what to change, never a value: it
+could be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from livepeer_remote_signer.config.models import CapabilityPrice, Config
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_GO_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_GO_DURATION_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TRUE = {"true", "1"}
+_FALSE = {"false", "0", ""}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the key and what to change."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key stands once."""
+
+
+def _mapping_once(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    found: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in found:
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_once)
+
+
+def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
+    """The checked configuration of the file at `path` and the environment. Raises ConfigError."""
+    env = os.environ if environ is None else environ
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    return parse_config(text, env)
+
+
+def parse_config(text: str, environ: Mapping[str, str]) -> Config:
+    """The checked configuration of YAML `text` under `environ`. Raises ConfigError."""
+    try:
+        tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses doubled keys
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{where}not YAML: {getattr(error, 'problem', None) or 'cannot be read'}") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError("the configuration must be a mapping of keys")
+    tree = _with_variables(tree, environ, "")
+    _lay_environment_over(tree, environ)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(tree, detail) for detail in error.errors(include_url=False))) from None
+    return _with_capability_file(config)
+
+
+def _with_variables(value: Any, environ: Mapping[str, str], where: str) -> Any:
+    """Every `${VAR}` in a string replaced; an unset variable is an error that names the key."""
+    if isinstance(value, dict):
+        return {key: _with_variables(item, environ, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_variables(item, environ, f"{where}.{index}") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in environ:
+            raise ConfigError(f"{where}: the environment variable {match[1]} is not set")
+        return environ[match[1]]
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _section(tree: dict[str, Any], *names: str) -> dict[str, Any]:
+    for name in names:
+        child = tree.setdefault(name, {})
+        if child is None:
+            child = tree[name] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"{name} must be a mapping of keys")
+        tree = child
+    return tree
+
+
+def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Section 13's names, each over the file's key; an empty variable counts as unset."""
+    get = lambda name: environ.get(name) or None  # noqa: E731 - one short word for sixteen uses
+    if network := get("SIGNER_NETWORK"):
+        chain = _section(tree, "chain")
+        if network == "offchain":
+            chain["source"] = "static"
+        elif network == "arbitrum-one-mainnet":
+            chain["source"] = "rpc"
+            rpc = _section(chain, "rpc")
+            rpc.pop("controller", None)
+            rpc.pop("chain_id", None)
+        else:
+            raise ConfigError(f"SIGNER_NETWORK is {network!r}: one of arbitrum-one-mainnet and offchain")
+    if port := get("SIGNER_PORT"):
+        host = str(tree.get("listen", "127.0.0.1:8936")).rpartition(":")[0]
+        tree["listen"] = f"{host}:{port}"
+    if urls := get("ETH_RPC_URL"):
+        _section(tree, "chain", "rpc")["urls"] = [url.strip() for url in urls.split(",") if url.strip()]
+    if address := get("SIGNER_ETH_ADDR"):
+        _section(tree, "key")["address"] = address if address.startswith("0x") else f"0x{address}"
+    if keystore := get("SIGNER_ETH_KEYSTORE_PATH"):
+        key = _section(tree, "key")
+        key.pop("private_key", None)
+        key.pop("private_key_file", None)
+        key["keystore_file"] = keystore
+    if url := get("REMOTE_SIGNER_WEBHOOK_URL"):
+        _section(tree, "auth", "webhook")["url"] = url
+    if secret := get("WEBHOOK_SECRET"):
+        webhook = _section(tree, "auth").get("webhook")
+        if webhook is None:
+            raise ConfigError(
+                "WEBHOOK_SECRET is set, but no webhook is: set REMOTE_SIGNER_WEBHOOK_URL or auth.webhook.url"
+            )
+        webhook.pop("secret_file", None)
+        webhook["secret"] = secret
+    if brokers := get("KAFKA_BROKERS"):
+        topic = get("KAFKA_GATEWAY_TOPIC")
+        if topic is None:
+            raise ConfigError("KAFKA_BROKERS is set, but KAFKA_GATEWAY_TOPIC is not")
+        events = _section(tree, "events")
+        kept = [s for s in events.get("sinks") or [] if not (isinstance(s, dict) and s.get("type") == "kafka")]
+        names = [b.strip() for b in brokers.split(",") if b.strip()]
+        events["sinks"] = [*kept, {"type": "kafka", "brokers": names, "topic": topic}]
+    if discovery := get("SIGNER_REMOTE_DISCOVERY"):
+        if discovery.lower() not in _TRUE | _FALSE:
+            raise ConfigError("SIGNER_REMOTE_DISCOVERY is neither true nor false")
+        _section(tree, "discovery")["enabled"] = discovery.lower() in _TRUE
+    if url := get("ORCH_WEBHOOK_URL"):
+        _section(tree, "discovery")["webhook_url"] = url
+    if interval := get("LIVE_AI_CAP_REPORT_INTERVAL"):
+        _section(tree, "discovery")["refresh_seconds"] = parse_go_duration(interval, "LIVE_AI_CAP_REPORT_INTERVAL")
+    if limit := get("SIGNER_MAX_TOTAL_EV"):
+        _section(tree, "limits")["max_total_ev_wei"] = limit
+
+
+def parse_go_duration(text: str, name: str) -> float:
+    """`25m` or `1h30m` in seconds; ConfigError, naming the variable, for anything else."""
+    if not text or _GO_DURATION_PART.sub("", text):
+        raise ConfigError(f"{name} is not a duration such as 25m or 1h30m")
+    return sum(float(n) * _GO_DURATION_SECONDS[unit] for n, unit in _GO_DURATION_PART.findall(text))
+
+
+def _explain(tree: Any, detail: Any) -> str:
+    """One fault as a sentence: where it is, what is wrong, and for an unknown key the nearest valid one."""
+    where = ".".join(str(part) for part in detail["loc"]) or "configuration"
+    if detail["type"] == "extra_forbidden":
+        key, valid = str(detail["loc"][-1]), _valid_keys(detail["loc"][:-1])
+        near = difflib.get_close_matches(key, valid, 1, 0.5)
+        known = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(valid)}"
+        return f"unknown key {where!r}: {known}"
+    if detail["type"] == "missing":
+        return f"the key {where!r} is missing"
+    return f"{where}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _valid_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys of the section at `location`, whatever tuples and unions stand on the way."""
+    models: list[type[BaseModel]] = [Config]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        deeper = [
+            m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)
+        ]
+        models = deeper or models
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]
+
+
+def _with_capability_file(config: Config) -> Config:
+    """`max_price_per_capability` given as a path, read from go-livepeer's file format."""
+    path = config.prices.max_price_per_capability
+    if not isinstance(path, Path):
+        return config
+    where = f"prices.max_price_per_capability ({path})"
+    try:
+        document = json.loads(path.read_text("utf-8"), parse_float=str)
+        entries = document["capabilities_prices"]
+        prices = tuple(CapabilityPrice.model_validate(entry) for entry in entries)
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(None, error.errors(include_url=False)[0])}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f'{where} is not {{"capabilities_prices": [...]}}') from None
+    return config.model_copy(update={"prices": config.prices.model_copy(update={"max_price_per_capability": prices})})

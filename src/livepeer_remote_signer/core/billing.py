@@ -1,0 +1,107 @@
+"""What a session owes: units by job type, fee, and how many tickets cover it.
+
+Source: section 6 of the protocol, steps 11 to 15. Amounts are exact; the one float is lv2v's pixel count, which
+go-livepeer computes as an IEEE double product and which therefore must be that double, truncated.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import gcd
+from typing import NamedTuple
+
+from livepeer_remote_signer.core.errors import BadJobType, NoBillableUnits, NoTickets
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+
+PIXELS_PER_SECOND = 1280 * 720 * 30
+FIRST_LV2V_SECONDS = 60
+FIRST_LIVE_SECONDS = 10
+MAX_TICKETS = 100
+"""What the recipient and the consumers of events accept in one payment."""
+
+
+class Billed(NamedTuple):
+    """Units that are due, and the time they stand for (0 where time does not count)."""
+
+    units: int
+    elapsed_ns: int
+
+
+def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns: int) -> Billed:
+    """Units due since `last_update_ns`; the first payment of lv2v and live is a fixed number of seconds.
+
+    Raises BadJobType, NoBillableUnits, and NoTickets when no time has passed since the last payment.
+    """
+    if job_type == "live" or job_type == "lv2v":
+        if last_update_ns is None:
+            elapsed_ns = (FIRST_LIVE_SECONDS if job_type == "live" else FIRST_LV2V_SECONDS) * NS_PER_SECOND
+        else:
+            elapsed_ns = now_ns - last_update_ns
+            if elapsed_ns <= 0:
+                raise NoTickets("no tickets", hint="no time has passed since the last payment: ask again when some has")
+        units = -(-elapsed_ns // NS_PER_SECOND) if job_type == "live" else lv2v_pixels(elapsed_ns)
+    elif job_type == "fixed":
+        units, elapsed_ns = 1, 0
+    elif job_type == "":
+        units, elapsed_ns = in_pixels, 0
+    else:
+        raise BadJobType(
+            "invalid job type", hint="type is one of live, lv2v, fixed, or empty with inPixels", type=job_type[:32]
+        )
+    if units <= 0:
+        raise NoBillableUnits(
+            "missing billable unit or job type",
+            hint="send type live, lv2v or fixed, or a positive inPixels",
+            units=units,
+        )
+    return Billed(units, elapsed_ns)
+
+
+def lv2v_pixels(elapsed_ns: int) -> int:
+    """go-livepeer's pixel count: the double product of 27,648,000 and the duration's double in seconds, truncated."""
+    seconds, ns = divmod(elapsed_ns, NS_PER_SECOND)
+    return int(float(PIXELS_PER_SECOND) * (float(seconds) + ns / 1e9))
+
+
+def units_per_second(job_type: str) -> int:
+    """How many units a second of credit is; 0 where time does not count."""
+    return {"live": 1, "lv2v": PIXELS_PER_SECOND}.get(job_type, 0)
+
+
+class Due(NamedTuple):
+    """`tickets` cover what is due now; `tickets_ahead` (never fewer) also buy the headroom. `denominator` is common."""
+
+    tickets: int
+    tickets_ahead: int
+    balance_n: int
+    ev_n: int
+    fee_n: int
+    denominator: int
+
+    def balance_after(self, tickets: int) -> Fraction:
+        """balance + tickets * ev - fee, exactly."""
+        return Fraction(self.balance_n + tickets * self.ev_n - self.fee_n, self.denominator)
+
+
+def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction | None = None) -> Due:
+    """The smallest number of tickets with balance + n * ev >= max(fee, ev), and the number that also covers `ahead`.
+
+    `tickets` is 0 when the credit suffices or a ticket is worth nothing. Whole-number arithmetic on one common
+    denominator: Fraction would normalise with a gcd at every step.
+    """
+    denominator = balance.denominator
+    for other in (ev.denominator, fee.denominator):
+        if denominator % other:
+            denominator = denominator // gcd(denominator, other) * other
+    balance_n = balance.numerator * (denominator // balance.denominator)
+    ev_n = ev.numerator * (denominator // ev.denominator)
+    fee_n = fee.numerator * (denominator // fee.denominator)
+    if ev_n == 0:
+        return Due(0, 0, balance_n, ev_n, fee_n, denominator)
+    missing = max(fee_n, ev_n) - balance_n
+    tickets = -(-missing // ev_n) if missing > 0 else 0
+    tickets_ahead = tickets
+    if ahead:
+        wanted = fee_n + ahead.numerator * denominator // ahead.denominator - balance_n
+        tickets_ahead = max(tickets, -(-wanted // ev_n))
+    return Due(tickets, tickets_ahead, balance_n, ev_n, fee_n, denominator)

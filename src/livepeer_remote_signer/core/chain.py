@@ -1,0 +1,32 @@
+"""What the signer must know of the chain to make a payment: one immutable reading.
+
+Source of the rules: sections 6 (step 10) and 10 of the protocol. All round and expiry arithmetic is in L1 blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StaleReading:
+    """Why a reading may not be used: `age_seconds` is None when there never was a good one."""
+
+    reason: str
+    age_seconds: float | None
+    limit_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """One reading of the chain. Amounts in wei, blocks are L1 blocks, the hash has 32 bytes (zero: unknown)."""
+
+    l1_block: int
+    last_initialized_round: int
+    last_initialized_round_block_hash: bytes
+    deposit_wei: int
+    reserve_wei: int
+    withdraw_round: int = 0
+    paused: bool = False
+    transcoder_pool_size: int = 0
+    stale: StaleReading | None = None

@@ -1,0 +1,120 @@
+"""Prices and the ceilings over them.
+
+Source: section 8 of the protocol. A price is an exact rational in wei per unit. The lowest ceiling wins and equality
+passes; a refusal names the ceiling's source and both prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from livepeer_remote_signer.core.amounts import float_string, parse_decimal, rat_string
+from livepeer_remote_signer.core.errors import BadMaxPrice, PriceExceeded, PriceFeedStale
+
+CAPABILITY_NUMBERS: Mapping[str, int] = {
+    "text-to-image": 27,
+    "image-to-image": 28,
+    "image-to-video": 29,
+    "upscale": 30,
+    "audio-to-text": 31,
+    "segment-anything-2": 32,
+    "llm": 33,
+    "image-to-text": 34,
+    "live-video-to-video": 35,
+    "text-to-speech": 36,
+    "byoc": 37,
+}
+PIPELINE_NAMES: Mapping[int, str] = {number: name for name, number in CAPABILITY_NUMBERS.items()}
+DEFAULT_MODEL = "default"
+UNIT_OF_TYPE: Mapping[str, str] = {"live": "seconds", "lv2v": "720p-pixel-seconds", "fixed": "fixed"}
+
+CapabilityModel = tuple[int, str]
+
+
+class MaxPrice(NamedTuple):
+    """A ceiling as a client or the webhook spells it; checked only when it is applied."""
+
+    price: str
+    currency: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRate:
+    """A ceiling that cannot be turned into wei, because its currency's feed has no fresh answer."""
+
+    currency: str
+
+
+Ceiling = Fraction | StaleRate
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """The operator's ceilings in wei per unit. `global_ceiling` None: no global ceiling."""
+
+    global_ceiling: Ceiling | None = None
+    per_capability: Mapping[CapabilityModel, Ceiling] = field(default_factory=dict)
+
+    def for_pairs(self, pairs: Iterable[CapabilityModel]) -> Ceiling | None:
+        """The ceiling for the (capability, model) pairs of a request.
+
+        The sum of what is configured for each pair, model first, else the capability's default; a pair without one adds
+        nothing; when the sum is 0, the global ceiling.
+        """
+        if not self.per_capability:
+            return self.global_ceiling
+        total = Fraction(0)
+        for capability, model in pairs:
+            ceiling = self.per_capability.get((capability, model))
+            if ceiling is None:
+                ceiling = self.per_capability.get((capability, DEFAULT_MODEL))
+            if isinstance(ceiling, StaleRate):
+                return ceiling
+            if ceiling is not None:
+                total += ceiling
+        return total or self.global_ceiling
+
+
+def check_configured_ceiling(price: Fraction, ceiling: Ceiling | None) -> None:
+    """Raises PriceExceeded above the operator's ceiling, PriceFeedStale when it cannot be known."""
+    if isinstance(ceiling, StaleRate):
+        raise PriceFeedStale(
+            f"the price ceiling is configured in {ceiling.currency.upper()} and its price feed has no fresh answer",
+            hint="check the price feed under prices.currency_feed, or configure the ceiling in wei",
+            currency=ceiling.currency,
+        )
+    if ceiling is not None and price > ceiling:
+        raise price_exceeded(price, ceiling, "configured maximum price")
+
+
+def price_exceeded(price: Fraction, ceiling: Fraction, source: str) -> PriceExceeded:
+    """The refusal that names the source and both prices."""
+    return PriceExceeded(
+        f"orchestrator price {float_string(price, 3)} exceeds {source} ceiling {float_string(ceiling, 3)}",
+        hint="choose another orchestrator, or raise the ceiling",
+        source=source,
+        price=rat_string(price),
+        ceiling=rat_string(ceiling),
+    )
+
+
+def parse_max_price(max_price: MaxPrice, job_type: str) -> Fraction:
+    """The ceiling in wei per unit; BadMaxPrice when it does not fit the job type or is not a positive bounded decimal."""
+    unit = UNIT_OF_TYPE.get(job_type)
+    if unit is None:
+        raise BadMaxPrice("maxPrice requires payment type live, lv2v, or fixed")
+    if max_price.currency.strip().lower() != "wei":
+        raise BadMaxPrice("maxPrice.currency must be wei", currency=max_price.currency[:32])
+    if max_price.unit.strip().lower() != unit:
+        raise BadMaxPrice(f"maxPrice.unit must be {unit} for payment type {job_type}", unit=max_price.unit[:32])
+    try:
+        value = parse_decimal(max_price.price)
+    except ValueError as error:
+        raise BadMaxPrice(f"maxPrice.price must be a positive decimal: {error}") from None
+    if value <= 0:
+        raise BadMaxPrice("maxPrice.price must be a positive decimal")
+    return value

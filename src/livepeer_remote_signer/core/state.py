@@ -1,0 +1,175 @@
+"""The signer state that a gateway carries from call to call, in go-livepeer's byte format.
+
+Source: section 7 of the protocol: keys, their order and spelling as Go marshals them; keys of ours come last and only
+when they hold a value, so that a session which uses nothing of ours has exactly go-livepeer's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from fractions import Fraction
+from typing import Any, NamedTuple, Protocol
+
+from livepeer_remote_signer.core.amounts import rat_string
+from livepeer_remote_signer.core.errors import BadJson, InvalidState
+from livepeer_remote_signer.core.strict_json import (
+    INT64_MAX,
+    INT64_MIN,
+    JsonNumber,
+    JsonObject,
+    fold_key,
+    json_type,
+    parse_json,
+)
+from livepeer_remote_signer.core.timestamps import NEVER, encode_rfc3339_ns, parse_rfc3339_ns
+
+MAX_STATE_BYTES = 256 * 1024
+"""Larger than any state of ours can be within the body limit's default; checked before a state is verified or parsed."""
+
+MAX_STATE_ID_CHARACTERS = 64
+MAX_BALANCE_DIGITS = 400
+
+_BALANCE = re.compile(r"([0-9]+)(?:/([0-9]+))?", re.ASCII)
+_HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_NEEDS_GO_ESCAPE = re.compile(r'[\x00-\x1f"\\<>&\u2028\u2029\ud800-\udfff]')
+_GO_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_GO_ONLY = re.compile("[<>&\u2028\u2029]")
+
+
+class Seal(Protocol):
+    """Makes and checks the seal over state bytes; deterministic, no I/O."""
+
+    def seal(self, state: bytes) -> bytes:
+        """The seal: 32 bytes (keyed MAC) or 65 (EIP-191 signature)."""
+
+    def verify(self, state: bytes, sig: bytes) -> bool:
+        """Whether one of the accepted keys sealed exactly these bytes; the length of `sig` tells which kind it is."""
+
+
+class SignerState(NamedTuple):
+    """One session's state. Times in unix nanoseconds (None: never), the balance in wei, the address 20 bytes."""
+
+    state_id: str
+    pm_session_id: str
+    last_update_ns: int | None
+    orchestrator_address: bytes
+    app: str
+    auth_expiry: int
+    sender_nonce: int
+    balance: Fraction
+    initial_price_per_unit: int
+    initial_pixels_per_unit: int
+    type: str
+    sequence_number: int
+    auth_id: str
+    manifest_id: str = ""
+    auth_max_price: str = ""
+    auth_binding: str = ""
+
+
+def encode_text(text: str) -> str:
+    """A JSON string as Go's encoder writes it."""
+    if _NEEDS_GO_ESCAPE.search(text) is None:
+        return f'"{text}"'
+    return _GO_ONLY.sub(lambda match: _GO_ESCAPES[match[0]], json.dumps(text, ensure_ascii=False))
+
+
+def encode_state(state: SignerState) -> bytes:
+    """The bytes that are sealed."""
+    last_update = NEVER if state.last_update_ns is None else encode_rfc3339_ns(state.last_update_ns)
+    extra = ""
+    if state.manifest_id:
+        extra = f',"ManifestID":{encode_text(state.manifest_id)}'
+    if state.auth_max_price:
+        extra += f',"AuthMaxPrice":{encode_text(state.auth_max_price)}'
+    if state.auth_binding:
+        extra += f',"AuthBinding":{encode_text(state.auth_binding)}'
+    return (
+        f'{{"StateID":{encode_text(state.state_id)},"PMSessionID":{encode_text(state.pm_session_id)},"LastUpdate":"{last_update}",'
+        f'"OrchestratorAddress":"0x{state.orchestrator_address.hex()}","App":{encode_text(state.app)},"AuthExpiry":{state.auth_expiry},'
+        f'"SenderNonce":{state.sender_nonce},"Balance":"{rat_string(state.balance)}",'
+        f'"InitialPricePerUnit":{state.initial_price_per_unit},"InitialPixelsPerUnit":{state.initial_pixels_per_unit},'
+        f'"Type":{encode_text(state.type)},"SequenceNumber":{state.sequence_number},"AuthID":{encode_text(state.auth_id)}{extra}}}'
+    ).encode()
+
+
+def parse_state(raw: bytes) -> SignerState:
+    """The state of `raw`, whose seal was verified. Raises InvalidState, naming the key, for anything out of its type or range."""
+    try:
+        value = parse_json(raw)
+    except BadJson as error:
+        raise InvalidState(f"invalid state: {error.message}") from None
+    if not isinstance(value, JsonObject):
+        raise InvalidState(f"invalid state: {json_type(value)} where an object is expected")
+    fields = _Fields({fold_key(key): item for key, item in value if item is not None})
+    state_id = fields.text("StateID")
+    if len(state_id) > MAX_STATE_ID_CHARACTERS:
+        raise InvalidState(
+            f"invalid state: StateID has {len(state_id)} characters, more than {MAX_STATE_ID_CHARACTERS}"
+        )
+    return SignerState(
+        state_id=state_id,
+        pm_session_id=fields.text("PMSessionID"),
+        last_update_ns=fields.time("LastUpdate"),
+        orchestrator_address=fields.address("OrchestratorAddress"),
+        app=fields.text("App"),
+        auth_expiry=fields.integer("AuthExpiry", INT64_MIN, INT64_MAX),
+        sender_nonce=fields.integer("SenderNonce", 0, 2**32 - 1),
+        balance=fields.balance("Balance"),
+        initial_price_per_unit=fields.integer("InitialPricePerUnit", 1, INT64_MAX),
+        initial_pixels_per_unit=fields.integer("InitialPixelsPerUnit", 1, INT64_MAX),
+        type=fields.text("Type"),
+        sequence_number=fields.integer("SequenceNumber", 0, INT64_MAX - 1),
+        auth_id=fields.text("AuthID"),
+        manifest_id=fields.text("ManifestID"),
+        auth_max_price=fields.text("AuthMaxPrice"),
+        auth_binding=fields.text("AuthBinding"),
+    )
+
+
+class _Fields:
+    """Typed access to a state's values; every fault is an InvalidState that names the key."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def text(self, key: str) -> str:
+        value = self._values.get(key.lower(), "")
+        if type(value) is not str:
+            raise InvalidState(f"invalid state: {key} is {json_type(value)}, not a string")
+        return value
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self._values.get(key.lower(), JsonNumber("0"))
+        if not isinstance(value, JsonNumber) or len(value) > 20 or not value.removeprefix("-").isdecimal():
+            raise InvalidState(f"invalid state: {key} is not an integer")
+        number = int(value)
+        if not low <= number <= high:
+            raise InvalidState(f"invalid state: {key} is {number}, outside {low} to {high}")
+        return number
+
+    def time(self, key: str) -> int | None:
+        text = self.text(key)
+        try:
+            return parse_rfc3339_ns(text) if text else None
+        except ValueError as error:
+            raise InvalidState(f"invalid state: {key} is {error}") from None
+
+    def address(self, key: str) -> bytes:
+        text = self.text(key)
+        if _HEX_ADDRESS.fullmatch(text) is None:
+            raise InvalidState(f"invalid state: {key} is not 0x and 40 hex digits")
+        return bytes.fromhex(text[2:])
+
+    def balance(self, key: str) -> Fraction:
+        text = self.text(key)
+        if not text:
+            return Fraction(0)
+        match = _BALANCE.fullmatch(text)
+        if match is None or len(text) > MAX_BALANCE_DIGITS:
+            raise InvalidState(f"invalid state: {key} is not n or n/d of at most {MAX_BALANCE_DIGITS} digits")
+        denominator = int(match[2]) if match[2] else 1
+        if denominator == 0:
+            raise InvalidState(f"invalid state: {key} has the denominator 0")
+        return Fraction(int(match[1]), denominator)

@@ -1,0 +1,319 @@
+"""The imperative shell: gather -> plan -> authorize -> reserve -> sign -> record, and the seams it needs for that.
+
+Nothing is signed until every check has passed. Each outside thing is one small Protocol, declared here by its user and
+implemented in `adapters`; a stage that is not configured is None and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from hashlib import blake2b
+from typing import NamedTuple, Protocol
+
+from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.eip191 import keccak256
+from livepeer_remote_signer.core.errors import AuthIdChanged, SignerError, StaleState
+from livepeer_remote_signer.core.ledger import Found, Newest, RequestKey, Stored
+from livepeer_remote_signer.core.limits import check_chain, check_params_alive
+from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.policy import (
+    Caller,
+    Identity,
+    Verdict,
+    apply_auth_id,
+    apply_verdict,
+    is_verdict_cached,
+)
+from livepeer_remote_signer.core.pricing import Ceilings
+from livepeer_remote_signer.core.state import Seal, encode_state
+from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
+from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
+
+ANONYMOUS = Identity()
+
+
+class MessageSigner(Protocol):
+    """Holds the key. Signs EIP-191 personal messages that this package composed, never a caller's bytes."""
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address whose deposit backs the tickets."""
+
+    def sign_personal(self, message: bytes) -> bytes:
+        """65 bytes r || s || v over the personal message `message`; deterministic (RFC 6979)."""
+
+
+class ChainSource(Protocol):
+    """The last reading of the chain, from memory."""
+
+    def view(self) -> ChainView: ...
+
+
+class CeilingSource(Protocol):
+    """The operator's price ceilings as they stand now, from memory."""
+
+    def current(self) -> Ceilings: ...
+
+
+class Identifier(Protocol):
+    """Who is calling. Raises Unauthenticated."""
+
+    async def identify(self, caller: Caller) -> Identity: ...
+
+
+class Authorizer(Protocol):
+    """Whether this payment may be made: asks the webhook with the proposed state. Raises Denied or AuthFailed."""
+
+    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict: ...
+
+
+class RecipientPolicy(Protocol):
+    """Whether the ticket's recipient may be paid. Raises RecipientRefused, OrchestratorPaused, RecipientUndetermined."""
+
+    async def check(self, session: OpenedSession, now_ns: int) -> None: ...
+
+
+class Reservation(Protocol):
+    """Budget, nonces and sequence number set aside for one payment. Leaving it unsettled gives all back."""
+
+    @property
+    def plan(self) -> PaymentPlan:
+        """The plan as the ledger allows it: nonces may be raised, tickets bought ahead may be fewer."""
+
+    async def settle(self, state: bytes, reply: bytes, event: bytes | None) -> None:
+        """Durably records spend, newest state, reply and event in one commit."""
+
+
+class Ledger(Protocol):
+    """Budgets, replay guard and outbox. Raises BudgetExceeded, RateExceeded, Suspended, StaleState, SessionBusy,
+    LedgerUnavailable and OutboxFull."""
+
+    async def find(self, key: RequestKey) -> Found:
+        """What is known of this request; waits a little for a call of the same session that is in work."""
+
+    def reserve(self, key: RequestKey, plan: PaymentPlan) -> AbstractAsyncContextManager[Reservation]: ...
+
+
+class Observer(Protocol):
+    """Told of every outcome: metrics and logs. Must not raise and must not block."""
+
+    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None: ...
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None: ...
+
+
+class Ticket(NamedTuple):
+    """One signed ticket."""
+
+    sender_nonce: int
+    hash: bytes
+    sig: bytes
+
+
+class SignedPayment(NamedTuple):
+    """What a payment consists of: the two headers' bytes, the sealed state, and the plan that they were made from."""
+
+    plan: PaymentPlan
+    sender: bytes
+    payment: bytes
+    seg_creds: bytes
+    state: bytes
+    state_sig: bytes
+    tickets: tuple[Ticket, ...]
+
+
+class Route(NamedTuple):
+    """What differs between the two paying routes: their names, their replies, and the headroom they buy ahead."""
+
+    name: str
+    encode: Callable[[SignedPayment], bytes]
+    headroom_seconds: int
+
+
+class PaymentSigner:
+    """Makes the signatures of a plan: tickets, segment credentials, state seal, in this order."""
+
+    def __init__(self, signer: MessageSigner, seal: Seal) -> None:
+        self._signer = signer
+        self._seal = seal
+        self.signatures = 0
+        """How many tickets were signed since start: a denied caller must not move it."""
+
+    @property
+    def address(self) -> bytes:
+        """The sender of all tickets."""
+        return self._signer.address
+
+    def sign(self, plan: PaymentPlan) -> SignedPayment:
+        """Signs; every check must have passed."""
+        session, sender, sign = plan.session, self._signer.address, self._signer.sign_personal
+        head, tail = ticket_hash_parts(session.info.ticket_params, sender, plan.aux_data)
+        tickets = []
+        for nonce in range(plan.first_nonce, plan.first_nonce + plan.num_tickets):
+            digest = keccak256(head + nonce.to_bytes(32, "big") + tail)
+            tickets.append(Ticket(nonce, digest, sign(digest)))
+        self.signatures += len(tickets)
+        payment = encode_payment(
+            session.info,
+            sender,
+            plan.creation_round,
+            plan.creation_round_block_hash,
+            [(t.sender_nonce, t.sig) for t in tickets],
+        )
+        sig = sign(seg_creds_message(plan.session.manifest_id))
+        seg_creds = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
+        state = encode_state(plan.state)
+        return SignedPayment(plan, sender, payment, seg_creds, state, self._seal.seal(state), tuple(tickets))
+
+
+class RemoteSigner:
+    """The service: one payment in, one reply out."""
+
+    def __init__(
+        self,
+        *,
+        sender: LivePaymentSender,
+        signer: PaymentSigner,
+        chain: ChainSource,
+        ceilings: CeilingSource,
+        clock_ns: Callable[[], int],
+        observer: Observer,
+        identifier: Identifier | None = None,
+        recipients: RecipientPolicy | None = None,
+        authorizer: Authorizer | None = None,
+        ledger: Ledger | None = None,
+        heal_stale: bool = True,
+        encode_event: Callable[[SignedPayment, str, str], bytes] | None = None,
+        publish: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._sender = sender
+        self._signer = signer
+        self._chain = chain
+        self._ceilings = ceilings
+        self._clock_ns = clock_ns
+        self._observer = observer
+        self._identifier = identifier
+        self._recipients = recipients
+        self._authorizer = authorizer
+        self._ledger = ledger
+        self._heal_stale = heal_stale
+        self._encode_event = encode_event
+        self._publish = publish
+        self.is_inline = identifier is None and recipients is None and authorizer is None and ledger is None
+        """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
+
+    def pay_inline(self, request: PaymentRequest, route: Route, request_id: str) -> bytes:
+        """`pay` where nobody has to be asked."""
+        now_ns = self._clock_ns()
+        session = self._sender.open(request, now_ns)
+        plan = self._plan(session, route, now_ns)
+        signed = self._signer.sign(plan)
+        return self._finish(signed, route.encode(signed), route, request_id)
+
+    async def pay(self, request: PaymentRequest, caller: Caller, route: Route, request_id: str) -> bytes:
+        """The reply's body. Raises an error of the tree; nothing of a refused request is kept."""
+        now_ns = self._clock_ns()
+        identity = await self._identifier.identify(caller) if self._identifier else ANONYMOUS
+        session = self._sender.open(request, now_ns)
+        if self._recipients is not None:
+            await self._recipients.check(session, now_ns)
+        if self._ledger is None:
+            plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
+            signed = self._signer.sign(plan)
+            return self._finish(signed, route.encode(signed), route, request_id)
+        return await self._pay_once(self._ledger, session, caller, identity, route, request_id, now_ns)
+
+    async def _pay_once(
+        self,
+        ledger: Ledger,
+        session: OpenedSession,
+        caller: Caller,
+        identity: Identity,
+        route: Route,
+        request_id: str,
+        now_ns: int,
+    ) -> bytes:
+        """With a ledger: the identical request gets the identical bytes, a used sequence number heals or is refused."""
+        key = request_key(session, caller, identity, route)
+        found = await ledger.find(key)
+        if isinstance(found, Stored):
+            return self._answer_again(found, session, identity)
+        if isinstance(found, Newest):
+            session = self._healed(session, found, now_ns)
+            key = key._replace(sequence_number=session.state.sequence_number)
+        plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
+        async with ledger.reserve(key._replace(auth_id=plan.state.auth_id), plan) as reservation:
+            signed = self._signer.sign(reservation.plan)
+            reply = route.encode(signed)
+            event = self._encode_event(signed, route.name, request_id) if self._encode_event else None
+            await reservation.settle(signed.state, reply, event)
+        self._observer.paid(signed, route.name, request_id)
+        return reply
+
+    def _plan(self, session: OpenedSession, route: Route, now_ns: int) -> PaymentPlan:
+        return self._sender.plan(session, self._chain.view(), self._ceilings.current(), now_ns, route.headroom_seconds)
+
+    async def _authorized(self, plan: PaymentPlan, caller: Caller, identity: Identity, request_id: str) -> PaymentPlan:
+        """Section 9: the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
+        plan = apply_auth_id(plan, identity.auth_id)
+        if self._authorizer is None or is_verdict_cached(plan.state, plan.now_ns):
+            return plan
+        return apply_verdict(plan, await self._authorizer.authorize(caller, identity, plan, request_id))
+
+    def _answer_again(self, found: Stored, session: OpenedSession, identity: Identity) -> bytes:
+        """The stored reply, for as long as its params live and for whom it was made."""
+        chain = self._chain.view()
+        check_chain(chain)
+        check_params_alive(session.info, chain)
+        if identity.auth_id and found.auth_id != identity.auth_id:
+            raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
+        return found.reply
+
+    def _healed(self, session: OpenedSession, found: Newest, now_ns: int) -> OpenedSession:
+        """The session continued from its newest state, so that no interval is paid twice and the session lives on."""
+        if not self._heal_stale:
+            raise StaleState(
+                f"sequence number {session.state.sequence_number} of this session was used by another request",
+                hint="continue with the state in error.state",
+                sequence_number=session.state.sequence_number,
+                newest_sequence_number=found.state.sequence_number,
+                state=found.state,
+            )
+        return self._sender.open(session.request, now_ns, newest=found.state)
+
+    def _finish(self, signed: SignedPayment, reply: bytes, route: Route, request_id: str) -> bytes:
+        """Without a ledger events are sent from memory, best effort."""
+        if self._publish is not None and self._encode_event is not None:
+            self._publish(self._encode_event(signed, route.name, request_id))
+        self._observer.paid(signed, route.name, request_id)
+        return reply
+
+
+def request_key(session: OpenedSession, caller: Caller, identity: Identity, route: Route) -> RequestKey:
+    """What the ledger knows a request by."""
+    request = session.request
+    digest = blake2b(digest_size=32)
+    for part in (
+        route.name.encode(),
+        request.orchestrator,
+        request.state,
+        request.state_sig,
+        request.manifest_id.encode(),
+        request.app.encode(),
+        request.type.encode(),
+        str(request.in_pixels).encode(),
+        repr(request.max_price).encode(),
+        request.capabilities,
+    ):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return RequestKey(
+        state_id=session.state.state_id,
+        sequence_number=session.state.sequence_number,
+        digest=digest.digest(),
+        auth_id=identity.auth_id,
+        idempotency_key=caller.header(b"idempotency-key")[:256] if session.is_new else "",
+        last_update_ns=session.state.last_update_ns,
+        is_new=session.is_new,
+    )
