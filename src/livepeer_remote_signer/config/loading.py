@@ -138,9 +138,7 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
     if secret := get("WEBHOOK_SECRET"):
         webhook = _section(tree, "auth").get("webhook")
         if webhook is None:
-            raise ConfigError(
-                "WEBHOOK_SECRET is set, but no webhook is: set REMOTE_SIGNER_WEBHOOK_URL or auth.webhook.url"
-            )
+            raise ConfigError("WEBHOOK_SECRET is set, but no webhook is: set REMOTE_SIGNER_WEBHOOK_URL or auth.webhook.url")
         webhook.pop("secret_file", None)
         webhook["secret"] = secret
     if brokers := get("KAFKA_BROKERS"):
@@ -189,9 +187,7 @@ def _valid_keys(location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        deeper = [
-            m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)
-        ]
+        deeper = [m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)]
         models = deeper or models
     return sorted({name for model in models for name in model.model_fields})
 

@@ -77,9 +77,7 @@ Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainSerializ
 class Section(BaseModel):
     """A part of the file: unknown keys are errors, values never change, errors never repeat the input."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True, validate_default=True)
 
 
 class ListenAddress(NamedTuple):
@@ -128,9 +126,7 @@ class KeyConfig(Section):
     def _one_source(self) -> KeyConfig:
         given = [n for n in ("private_key", "private_key_file", "keystore_file") if getattr(self, n) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of private_key, private_key_file and keystore_file, not {given or 'none'}"
-            )
+            raise ValueError(f"give exactly one of private_key, private_key_file and keystore_file, not {given or 'none'}")
         if self.keystore_file is not None and (self.password is None) == (self.password_file is None):
             raise ValueError("keystore_file needs exactly one of password_file and password")
         return self

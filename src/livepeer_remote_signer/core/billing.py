@@ -45,9 +45,7 @@ def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns
     elif job_type == "":
         units, elapsed_ns = in_pixels, 0
     else:
-        raise BadJobType(
-            "invalid job type", hint="type is one of live, lv2v, fixed, or empty with inPixels", type=job_type[:32]
-        )
+        raise BadJobType("invalid job type", hint="type is one of live, lv2v, fixed, or empty with inPixels", type=job_type[:32])
     if units <= 0:
         raise NoBillableUnits(
             "missing billable unit or job type",

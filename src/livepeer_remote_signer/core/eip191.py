@@ -45,9 +45,7 @@ def recover_address(digest: bytes, signature: bytes) -> bytes:
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
         raise ValueError("s is in the upper half of the group order")
     try:
-        key = coincurve.PublicKey.from_signature_and_message(
-            signature[:64] + bytes((signature[64] - 27,)), digest, hasher=None
-        )
+        key = coincurve.PublicKey.from_signature_and_message(signature[:64] + bytes((signature[64] - 27,)), digest, hasher=None)
     except Exception as error:
         raise ValueError("no public key belongs to this signature") from error
     return public_key_address(key)

@@ -15,9 +15,7 @@ class SignerError(Exception):
 
     code: ClassVar[str] = "internal"
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, retry_after_seconds: int | None = None, **values: object
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_seconds: int | None = None, **values: object) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

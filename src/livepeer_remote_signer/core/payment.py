@@ -115,17 +115,13 @@ class PaymentPlan(NamedTuple):
         if num_tickets < self.min_tickets:
             raise ValueError(f"{num_tickets} tickets do not cover what is due: {self.min_tickets} do")
         more = num_tickets - self.num_tickets
-        state = self.state._replace(
-            sender_nonce=self.state.sender_nonce + more, balance=self.state.balance + more * self.session.info.ev
-        )
+        state = self.state._replace(sender_nonce=self.state.sender_nonce + more, balance=self.state.balance + more * self.session.info.ev)
         return self._replace(num_tickets=num_tickets, state=state)
 
     def with_first_nonce(self, first_nonce: int) -> PaymentPlan:
         """The same payment with higher nonces; RefreshSession when the recipient's nonces run out."""
         check_nonce(self.session.info, first_nonce - 1)
-        return self._replace(
-            first_nonce=first_nonce, state=self.state._replace(sender_nonce=first_nonce - 1 + self.num_tickets)
-        )
+        return self._replace(first_nonce=first_nonce, state=self.state._replace(sender_nonce=first_nonce - 1 + self.num_tickets))
 
 
 def check_nonce(info: OrchestratorInfo, last_nonce: int) -> None:
@@ -217,9 +213,7 @@ class LivePaymentSender:
             raise StateMismatch("job type mismatch", state=state.type[:32], request=request.type[:32])
         return state._replace(type=request.type, sequence_number=state.sequence_number + 1)
 
-    def plan(
-        self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0
-    ) -> PaymentPlan:
+    def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:
         """Steps 10 to 15, and the headroom: credit bought ahead within every limit, never the cause of a refusal."""
         info, state, job_type = session.info, session.state, session.request.type
         check_ticket_params(info, chain, self._limits)
@@ -245,9 +239,7 @@ class LivePaymentSender:
         if info.ev * num_tickets > self._limits.max_total_ev_wei:
             raise total_ev_exceeded(info, num_tickets, self._limits)
         creation_round, block_hash = self._creation_round(info, chain)
-        after = state._replace(
-            last_update_ns=now_ns, sender_nonce=state.sender_nonce + num_tickets, balance=due.balance_after(num_tickets)
-        )
+        after = state._replace(last_update_ns=now_ns, sender_nonce=state.sender_nonce + num_tickets, balance=due.balance_after(num_tickets))
         return PaymentPlan(
             session=session,
             state=after,

@@ -105,9 +105,7 @@ def parse_state(raw: bytes) -> SignerState:
     fields = _Fields({fold_key(key): item for key, item in value if item is not None})
     state_id = fields.text("StateID")
     if len(state_id) > MAX_STATE_ID_CHARACTERS:
-        raise InvalidState(
-            f"invalid state: StateID has {len(state_id)} characters, more than {MAX_STATE_ID_CHARACTERS}"
-        )
+        raise InvalidState(f"invalid state: StateID has {len(state_id)} characters, more than {MAX_STATE_ID_CHARACTERS}")
     return SignerState(
         state_id=state_id,
         pm_session_id=fields.text("PMSessionID"),

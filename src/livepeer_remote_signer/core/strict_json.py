@@ -37,9 +37,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=JsonObject, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=_refuse_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=_refuse_constant)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 
@@ -68,9 +66,7 @@ def fold_object(value: Any, where: str, keys: Sequence[str] | frozenset[str]) ->
     for key, item in value:
         folded = key.lower() if key.isascii() else fold_key(key)
         if folded in seen:
-            raise BadJson(
-                f"{where}: the key {key[:64]!r} stands twice", hint="keys match without regard to case; send each once"
-            )
+            raise BadJson(f"{where}: the key {key[:64]!r} stands twice", hint="keys match without regard to case; send each once")
         seen.add(folded)
         if item is not None and folded in keys:
             found[folded] = item

@@ -12,9 +12,7 @@ NS_PER_SECOND = 1_000_000_000
 NEVER = "0001-01-01T00:00:00Z"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RFC3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
-)
+_RFC3339 = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII)
 
 
 def encode_rfc3339_ns(unix_ns: int) -> str:
@@ -38,10 +36,6 @@ def parse_rfc3339_ns(text: str) -> int | None:
         offset = (hours * 3600 + minutes * 60) * (1 if match[3][0] == "+" else -1)
     since = base - _EPOCH
     ns = int(match[2].ljust(9, "0")) if match[2] else 0
-    if (
-        base.year == 1
-        and base.timetuple().tm_yday == 1
-        and (base.hour, base.minute, base.second, ns, offset) == (0, 0, 0, 0, 0)
-    ):
+    if base.year == 1 and base.timetuple().tm_yday == 1 and (base.hour, base.minute, base.second, ns, offset) == (0, 0, 0, 0, 0):
         return None
     return (since.days * 86_400 + since.seconds - offset) * NS_PER_SECOND + ns

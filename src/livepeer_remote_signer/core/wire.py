@@ -132,9 +132,7 @@ def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
         raise BadOrchestrator("orchestrator is not a serialized net.OrchestratorInfo") from None
     price = info.price_info
     if price.pricePerUnit == 0 or price.pixelsPerUnit == 0:
-        raise BadPrice(
-            "missing or zero priceInfo", hint="the orchestrator must advertise pricePerUnit and pixelsPerUnit"
-        )
+        raise BadPrice("missing or zero priceInfo", hint="the orchestrator must advertise pricePerUnit and pixelsPerUnit")
     if price.pricePerUnit < 0 or price.pixelsPerUnit < 0:
         raise BadPrice(
             f"negative priceInfo: {price.pricePerUnit} wei per {price.pixelsPerUnit} pixels",
@@ -142,16 +140,12 @@ def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
             pixels_per_unit=price.pixelsPerUnit,
         )
     if not info.HasField("ticket_params"):
-        raise MissingTicketParams(
-            "missing ticketParams in OrchestratorInfo", hint="the orchestrator must be on-chain to be paid"
-        )
+        raise MissingTicketParams("missing ticketParams in OrchestratorInfo", hint="the orchestrator must be on-chain to be paid")
     if len(info.address) != ADDRESS_BYTES:
         raise BadOrchestrator(f"OrchestratorInfo.address has {len(info.address)} bytes, not {ADDRESS_BYTES}")
     transcoder = info.transcoder
     if len(transcoder) > MAX_TRANSCODER_CHARACTERS or not (transcoder.isascii() and transcoder.isprintable()):
-        raise BadOrchestrator(
-            f"OrchestratorInfo.transcoder is not printable ASCII of at most {MAX_TRANSCODER_CHARACTERS} characters"
-        )
+        raise BadOrchestrator(f"OrchestratorInfo.transcoder is not printable ASCII of at most {MAX_TRANSCODER_CHARACTERS} characters")
     token = info.auth_token
     return OrchestratorInfo(
         transcoder=transcoder,
@@ -182,9 +176,7 @@ def parse_ticket_params(params: net_pb2.TicketParams) -> TicketParams:
             raise BadTicketParams(f"ticket params: {name} has {len(value)} bytes, more than {MAX_INTEGER_BYTES}")
     block_hash = params.expiration_params.creation_round_block_hash
     if len(block_hash) not in (0, HASH_BYTES):
-        raise BadTicketParams(
-            f"ticket params: creation_round_block_hash has {len(block_hash)} bytes, not 0 or {HASH_BYTES}"
-        )
+        raise BadTicketParams(f"ticket params: creation_round_block_hash has {len(block_hash)} bytes, not 0 or {HASH_BYTES}")
     if params.expiration_params.creation_round < 0:
         raise BadTicketParams(f"ticket params: creation_round {params.expiration_params.creation_round} is negative")
     return TicketParams(
@@ -213,19 +205,12 @@ def parse_capabilities(raw: bytes) -> Capabilities | None:
         raise BadCapabilities("capabilities are not a serialized net.Capabilities") from None
     words = max(len(given.bitstring), len(given.mandatories))
     if words > MAX_CAPABILITY_WORDS:
-        raise BadCapabilities(
-            f"capabilities: {words} words of bitstring or mandatories, more than {MAX_CAPABILITY_WORDS}"
-        )
-    if (
-        len(given.constraints.PerCapability) > MAX_CAPABILITY_MODELS
-        or len(given.capacities) > 64 * MAX_CAPABILITY_WORDS
-    ):
+        raise BadCapabilities(f"capabilities: {words} words of bitstring or mandatories, more than {MAX_CAPABILITY_WORDS}")
+    if len(given.constraints.PerCapability) > MAX_CAPABILITY_MODELS or len(given.capacities) > 64 * MAX_CAPABILITY_WORDS:
         raise BadCapabilities(f"capabilities: more than {MAX_CAPABILITY_MODELS} capabilities with constraints")
     pairs = tuple((number, model) for number, of in given.constraints.PerCapability.items() for model in of.models)
     if len(pairs) > MAX_CAPABILITY_MODELS:
-        raise BadCapabilities(
-            f"capabilities: {len(pairs)} (capability, model) pairs, more than {MAX_CAPABILITY_MODELS}"
-        )
+        raise BadCapabilities(f"capabilities: {len(pairs)} (capability, model) pairs, more than {MAX_CAPABILITY_MODELS}")
     kept = net_pb2.Capabilities(bitstring=given.bitstring, mandatories=given.mandatories, version=given.version)
     kept.constraints.minVersion = given.constraints.minVersion
     for number, of in given.constraints.PerCapability.items():
