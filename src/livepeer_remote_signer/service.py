@@ -18,10 +18,12 @@ from livepeer_remote_signer.core.ledger import Found, Newest, RequestKey, Stored
 from livepeer_remote_signer.core.limits import check_chain, check_params_alive
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
 from livepeer_remote_signer.core.policy import (
+    ANONYMOUS,
     Caller,
     Identity,
     Verdict,
     apply_auth_id,
+    apply_cached_verdict,
     apply_verdict,
     is_verdict_cached,
 )
@@ -29,8 +31,6 @@ from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.state import Seal, encode_state
 from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
-
-ANONYMOUS = Identity()
 
 
 class MessageSigner(Protocol):
@@ -63,7 +63,10 @@ class Identifier(Protocol):
 
 
 class Authorizer(Protocol):
-    """Whether this payment may be made: asks the webhook with the proposed state. Raises Denied or AuthFailed."""
+    """Whether this payment may be made: asks the webhook with the proposed state. Raises AuthFailed."""
+
+    def binding(self, caller: Caller, identity: Identity) -> str:
+        """What a cached verdict must carry to hold for this caller, "" when verdicts are not bound to credentials."""
 
     async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict: ...
 
@@ -256,10 +259,12 @@ class RemoteSigner:
 
     async def _authorized(self, plan: PaymentPlan, caller: Caller, identity: Identity, request_id: str) -> PaymentPlan:
         """Section 9: the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
+        if self._authorizer is None:
+            return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id)
         plan = apply_auth_id(plan, identity.auth_id)
-        if self._authorizer is None or is_verdict_cached(plan.state, plan.now_ns):
-            return plan
-        return apply_verdict(plan, await self._authorizer.authorize(caller, identity, plan, request_id))
+        if is_verdict_cached(plan.state, plan.now_ns, self._authorizer.binding(caller, identity)):
+            return apply_cached_verdict(plan, identity)
+        return apply_verdict(plan, await self._authorizer.authorize(caller, identity, plan, request_id), identity)
 
     def _answer_again(self, found: Stored, session: OpenedSession, identity: Identity) -> bytes:
         """The stored reply, for as long as its params live and for whom it was made."""

@@ -1,17 +1,23 @@
-"""The operator's policy as pure decisions: what a verdict changes in a plan, and who may be a ticket's recipient.
+"""The operator's policy as pure decisions: who a caller is to a session, and what a verdict changes in a plan.
 
 Source: section 9 of the protocol. The order within a verdict: status, maxPrice, auth id.
 """
 
 from __future__ import annotations
 
+import hmac
+import re
+from fractions import Fraction
 from typing import NamedTuple
 
+from livepeer_remote_signer.core.amounts import rat_string
 from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, AuthIdChanged, BadMaxPrice, Denied
 from livepeer_remote_signer.core.payment import PaymentPlan
 from livepeer_remote_signer.core.pricing import MaxPrice, parse_max_price, price_exceeded
 from livepeer_remote_signer.core.state import SignerState
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+
+_RATIONAL = re.compile(r"[0-9]{1,200}(?:/[1-9][0-9]{0,199})?")
 
 
 class Caller(NamedTuple):
@@ -29,14 +35,22 @@ class Caller(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Who the caller proved to be: `auth_id` "" is nobody in particular, `credential` a digest of what was presented."""
+    """Who the caller is.
+
+    `auth_id` is what a credential proved ("": nobody in particular) and `credential` a digest of that credential;
+    `claimed_auth_id` is what a trusted proxy said in `Signer-Auth-Id`, which stands when nothing better is known.
+    """
 
     auth_id: str = ""
     credential: bytes = b""
+    claimed_auth_id: str = ""
+
+
+ANONYMOUS = Identity()
 
 
 class Verdict(NamedTuple):
-    """The authorization webhook's answer, its types checked."""
+    """The authorization webhook's answer, its types checked. `binding` "" keeps nothing but expiry and auth id."""
 
     status: int
     reason: str = ""
@@ -44,14 +58,35 @@ class Verdict(NamedTuple):
     auth_id: str = ""
     max_price: MaxPrice | None = None
     code: str = ""
+    binding: str = ""
 
 
-def is_verdict_cached(state: SignerState, now_ns: int) -> bool:
-    """Whether the verdict kept in the state still holds, to the whole second."""
-    return now_ns // NS_PER_SECOND <= state.auth_expiry
+def bind_verdict(verdict: Verdict, binding: str, now_ns: int, max_expiry_seconds: int) -> Verdict:
+    """The verdict tied to the credential it was given for, its expiry at most `max_expiry_seconds` ahead."""
+    latest = now_ns // NS_PER_SECOND + max_expiry_seconds
+    return verdict._replace(binding=binding, expiry=min(verdict.expiry, latest))
 
 
-def apply_verdict(plan: PaymentPlan, verdict: Verdict) -> PaymentPlan:
+def is_verdict_cached(state: SignerState, now_ns: int, binding: str = "") -> bool:
+    """Whether the verdict kept in the state still holds, to the whole second, for the credential behind `binding`."""
+    if now_ns // NS_PER_SECOND > state.auth_expiry or not hmac.compare_digest(state.auth_binding.encode(), binding.encode()):
+        return False
+    return not state.auth_max_price or _RATIONAL.fullmatch(state.auth_max_price) is not None
+
+
+def apply_cached_verdict(plan: PaymentPlan, identity: Identity) -> PaymentPlan:
+    """The plan under a verdict that `is_verdict_cached`. Raises PriceExceeded or AuthIdChanged."""
+    if plan.state.auth_max_price:
+        _check_price(plan, Fraction(plan.state.auth_max_price))
+    return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id)
+
+
+def _check_price(plan: PaymentPlan, ceiling: Fraction) -> None:
+    if plan.session.info.price > ceiling:
+        raise price_exceeded(plan.session.info.price, ceiling, "auth webhook maxPrice")
+
+
+def apply_verdict(plan: PaymentPlan, verdict: Verdict, identity: Identity = ANONYMOUS) -> PaymentPlan:
     """The plan as the webhook allows it. Raises Denied, AuthFailed, AuthBadMaxPrice, PriceExceeded or AuthIdChanged."""
     if verdict.status != 200:
         if not 400 <= verdict.status <= 599:
@@ -61,14 +96,16 @@ def apply_verdict(plan: PaymentPlan, verdict: Verdict) -> PaymentPlan:
             status=verdict.status,
             webhook_code=verdict.code or None,
         )
+    kept_price = ""
     if verdict.max_price is not None:
         try:
             ceiling = parse_max_price(verdict.max_price, plan.session.request.type)
         except BadMaxPrice as error:
             raise AuthBadMaxPrice(f"signer auth invalid maxPrice: {error.message}") from None
-        if plan.session.info.price > ceiling:
-            raise price_exceeded(plan.session.info.price, ceiling, "auth webhook maxPrice")
-    return apply_auth_id(plan._replace(state=plan.state._replace(auth_expiry=verdict.expiry)), verdict.auth_id)
+        _check_price(plan, ceiling)
+        kept_price = rat_string(ceiling) if verdict.binding else ""
+    state = plan.state._replace(auth_expiry=verdict.expiry, auth_max_price=kept_price, auth_binding=verdict.binding)
+    return apply_auth_id(plan._replace(state=state), verdict.auth_id or identity.auth_id or identity.claimed_auth_id)
 
 
 def apply_auth_id(plan: PaymentPlan, auth_id: str) -> PaymentPlan:

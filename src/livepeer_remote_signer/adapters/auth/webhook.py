@@ -1,0 +1,143 @@
+"""Asks the authorization webhook over HTTP. Only a well-formed answer that came in time is a verdict.
+
+Source: section 9 of the protocol. No redirect is followed and no proxy of the environment is used: the question holds the
+caller's credentials. The reply is read up to a bound and not decompressed, so a flood costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+
+import httpx
+
+from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
+from livepeer_remote_signer.core.errors import AuthFailed
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.policy import Caller, Identity, Verdict, bind_verdict
+from livepeer_remote_signer.core.webhook import MAX_REPLY_BYTES, encode_question, parse_verdict
+
+KEEP_ALIVE_SECONDS = 4.0
+"""Below the five seconds after which common servers close an idle connection, so that none is used while it closes."""
+
+MAX_CONNECTIONS = 256
+_CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"cookie", b"signer-auth-id")
+
+
+class WebhookAuthorizer:
+    """The webhook behind one URL. With `binding_key` (32 bytes) verdicts are bound to the caller's credential."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = 5.0,
+        binding_key: bytes | None = None,
+        max_expiry_seconds: int = 3600,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
+        self._url = _parse_url(url)
+        self._timeout_seconds = timeout_seconds
+        self._binding_key = binding_key
+        self._max_expiry_seconds = max_expiry_seconds
+        self._breaker = breaker or CircuitBreaker(time.monotonic)
+        self._client = httpx.AsyncClient(
+            headers=_request_headers(secret, headers or {}),
+            timeout=timeout_seconds,
+            limits=httpx.Limits(MAX_CONNECTIONS, MAX_CONNECTIONS, KEEP_ALIVE_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self.asked = 0
+        """How many questions were sent since start."""
+
+    def __repr__(self) -> str:
+        return f"WebhookAuthorizer(host={self._url.host})"
+
+    async def aclose(self) -> None:
+        """Closes the kept connections."""
+        await self._client.aclose()
+
+    def binding(self, caller: Caller, identity: Identity) -> str:
+        """A short keyed digest of the caller's credential, to be kept in the state; "" when verdicts are not bound."""
+        if self._binding_key is None:
+            return ""
+        digest = hmac.new(self._binding_key, identity.credential, sha256)
+        for name, value in caller.headers:
+            if name in _CREDENTIAL_HEADERS:
+                digest.update(len(name).to_bytes(4, "big") + name + len(value).to_bytes(4, "big") + value)
+        return digest.hexdigest()[:32]
+
+    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict:
+        """The verdict on the proposed payment. Raises AuthFailed when there is none; refusals are verdicts."""
+        verdict = parse_verdict(await self._ask(encode_question(caller, plan, request_id)))
+        if self._binding_key is None:
+            return verdict
+        return bind_verdict(verdict, self.binding(caller, identity), plan.now_ns, self._max_expiry_seconds)
+
+    async def _ask(self, question: bytes) -> bytes:
+        """The body of a 200 that came whole, in time and within the bound."""
+        if not self._breaker.enter():
+            raise AuthFailed("the authorization webhook does not answer; it is not asked again for a moment")
+        self.asked += 1
+        settle = self._breaker.abandoned
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                body = await self._exchange(question)
+            settle = self._breaker.answered
+        except AuthFailed:
+            settle = self._breaker.answered
+            raise
+        except (TimeoutError, httpx.TimeoutException):
+            settle = self._breaker.silent
+            raise AuthFailed(f"the authorization webhook did not answer within {self._timeout_seconds:g} s") from None
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            settle = self._breaker.silent
+            raise AuthFailed(f"the authorization webhook could not be reached: {type(error).__name__}") from None
+        except httpx.HTTPError as error:
+            raise AuthFailed(f"the authorization webhook could not be asked: {type(error).__name__}") from None
+        finally:
+            settle()
+        return body
+
+    async def _exchange(self, question: bytes) -> bytes:
+        async with self._client.stream("POST", self._url, content=question) as response:
+            if response.status_code != 200:
+                raise AuthFailed(f"the authorization webhook answered HTTP {response.status_code}, not 200")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise AuthFailed("the authorization webhook sent a compressed answer, which was not asked for")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_REPLY_BYTES:
+                    raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
+            return bytes(body)
+
+
+def _parse_url(text: str) -> httpx.URL:
+    """An http or https URL with a host; ValueError otherwise, which does not repeat the URL: it may carry a secret."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise ValueError("auth.webhook.url is not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("auth.webhook.url must be an http or https URL with a host")
+    return url
+
+
+def _request_headers(secret: str | None, static: Mapping[str, str]) -> dict[str, str]:
+    """What every question carries. ValueError when two of them claim the same header."""
+    headers = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
+    own = {name.lower() for name in static}
+    if secret is not None:
+        if "authorization" in own:
+            raise ValueError("auth.webhook: secret and headers.Authorization both claim the Authorization header; give one")
+        headers["authorization"] = f"Bearer {secret}"
+    for name, value in static.items():
+        headers[name.lower()] = value
+    return headers
