@@ -1,0 +1,1 @@
+"""HTTP only: routes, bodies, replies and the one table of statuses. Decisions are made in `service` and `core`."""

@@ -8,17 +8,13 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from livepeer_remote_signer.core.strict_json import is_number_text
+
 MAX_DECIMAL_DIGITS = 80
 MAX_DECIMAL_EXPONENT = 100
 
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WEI_UNITS = {"wei": 1, "gwei": 10**9, "eth": 10**18}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)")
-
-
-def is_json_number(text: str) -> bool:
-    """Whether `text` spells a number as JSON does; linear in its length, evaluates nothing."""
-    return _JSON_NUMBER.fullmatch(text) is not None
 
 
 def parse_decimal(text: str) -> Fraction:
@@ -29,7 +25,7 @@ def parse_decimal(text: str) -> Fraction:
     """
     if len(text) > MAX_DECIMAL_DIGITS + 10:
         raise ValueError(f"a number of {len(text)} characters is longer than {MAX_DECIMAL_DIGITS} digits")
-    if not is_json_number(text):
+    if not is_number_text(text):
         raise ValueError("not a decimal number")
     mantissa, _, exponent = text.lower().partition("e")
     if sum(c.isdigit() for c in mantissa) > MAX_DECIMAL_DIGITS:

@@ -10,15 +10,12 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from livepeer_remote_signer.core.errors import BadField, BadJson
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
-
-Pairs: TypeAlias = list[tuple[str, Any]]
-"""A JSON object as it was written: a list of (key, value); an array is a `JsonArray`."""
 
 
 class JsonNumber(str):
@@ -39,6 +36,7 @@ def _refuse_constant(name: str) -> None:
 
 _DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=_refuse_constant)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 
 
@@ -71,6 +69,31 @@ def fold_object(value: Any, where: str, keys: Sequence[str] | frozenset[str]) ->
         if item is not None and folded in keys:
             found[folded] = item
     return found
+
+
+def exact_object(value: Any, where: str, keys: frozenset[str]) -> dict[str, Any]:
+    """The values of an object whose keys are exactly named: unknown keys are errors, JSON null counts as absent.
+
+    Raises BadField for a value that is no object and for an unknown key, BadJson for a key that stands twice.
+    """
+    if not isinstance(value, JsonObject):
+        raise BadField(f"{where} must be a JSON object, not {json_type(value)}")
+    found: dict[str, Any] = {}
+    seen: set[str] = set()
+    for key, item in value:
+        if key in seen:
+            raise BadJson(f"{where}: the key {key[:64]!r} stands twice")
+        if key not in keys:
+            raise BadField(f"{where}: unknown key {key[:64]!r}", hint=f"known keys: {', '.join(sorted(keys))}")
+        seen.add(key)
+        if item is not None:
+            found[key] = item
+    return found
+
+
+def is_number_text(text: str) -> bool:
+    """Whether `text` spells a number as JSON does; linear in its length, evaluates nothing."""
+    return isinstance(text, JsonNumber) or _NUMBER.fullmatch(text) is not None
 
 
 def fold_key(key: str) -> str:

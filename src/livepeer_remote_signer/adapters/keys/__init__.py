@@ -1,0 +1,22 @@
+"""The signing key: loaded from file or environment, used here, never handed out."""
+
+from livepeer_remote_signer.adapters.keys.loading import (
+    SigningKeyError,
+    load_keystore,
+    load_private_key_file,
+    parse_private_key,
+    read_secret_file,
+)
+from livepeer_remote_signer.adapters.keys.seals import PreviousKey, StateSeal
+from livepeer_remote_signer.adapters.keys.signing import SigningKey
+
+__all__ = [
+    "PreviousKey",
+    "SigningKey",
+    "SigningKeyError",
+    "StateSeal",
+    "load_keystore",
+    "load_private_key_file",
+    "parse_private_key",
+    "read_secret_file",
+]

@@ -1,0 +1,71 @@
+"""Seals over signer states: a keyed MAC of 32 bytes, or go-livepeer's EIP-191 signature of 65.
+
+Source: section 7 of the protocol. The length tells which. Both are accepted, so that a fleet can be mixed and migrated;
+the configuration says which is made. A signature is verified by signing again: RFC 6979 makes that deterministic, it
+costs less than recovering the key, and no second encoding can pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import NamedTuple
+
+from livepeer_remote_signer.adapters.keys.signing import SigningKey
+from livepeer_remote_signer.core.eip191 import SIGNATURE_BYTES
+
+MAC_BYTES = 32
+
+
+class PreviousKey(NamedTuple):
+    """What sealed states before a rotation; accepted until `accept_until_ns` (unix nanoseconds)."""
+
+    mac_key: bytes
+    signer: SigningKey | None
+    accept_until_ns: int
+
+
+class StateSeal:
+    """Makes seals with the current key; verifies those of the current key and, for a time, of previous ones."""
+
+    def __init__(
+        self,
+        signer: SigningKey,
+        *,
+        emit_mac: bool,
+        mac_key: bytes,
+        previous: tuple[PreviousKey, ...] = (),
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._signer = signer
+        self._emit_mac = emit_mac
+        self._mac_key = mac_key
+        self._previous = previous
+        self._clock_ns = clock_ns
+
+    def __repr__(self) -> str:
+        return f"StateSeal(emit={'mac' if self._emit_mac else 'signature'}, previous={len(self._previous)})"
+
+    def seal(self, state: bytes) -> bytes:
+        """32 bytes (MAC) or 65 bytes (signature)."""
+        return _mac(self._mac_key, state) if self._emit_mac else self._signer.sign_personal(state)
+
+    def verify(self, state: bytes, sig: bytes) -> bool:
+        """Whether an accepted key sealed exactly these bytes."""
+        if len(sig) not in (MAC_BYTES, SIGNATURE_BYTES):
+            return False
+        if _matches(self._mac_key, self._signer, state, sig):
+            return True
+        now_ns = self._clock_ns() if self._previous else 0
+        return any(_matches(p.mac_key, p.signer, state, sig) for p in self._previous if now_ns < p.accept_until_ns)
+
+
+def _mac(key: bytes, state: bytes) -> bytes:
+    return blake2b(state, key=key, digest_size=MAC_BYTES).digest()
+
+
+def _matches(mac_key: bytes, signer: SigningKey | None, state: bytes, sig: bytes) -> bool:
+    if len(sig) == MAC_BYTES:
+        return compare_digest(_mac(mac_key, state), sig)
+    return signer is not None and compare_digest(signer.sign_personal(state), sig)

@@ -1,0 +1,75 @@
+"""`POST /generate-live-payment`: go-livepeer's JSON in, go-livepeer's JSON out, byte for byte.
+
+Source: section 5.1 of the protocol. Keys match in any case, unknown ones are ignored, the content type is ignored.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from typing import Any
+
+from livepeer_remote_signer.core.errors import BadField
+from livepeer_remote_signer.core.payment import PaymentRequest
+from livepeer_remote_signer.core.pricing import MaxPrice
+from livepeer_remote_signer.core.strict_json import (
+    JsonNumber,
+    base64_field,
+    fold_object,
+    int64_field,
+    is_number_text,
+    json_type,
+    parse_json,
+    text_field,
+)
+from livepeer_remote_signer.service import SignedPayment
+
+_KEYS = frozenset({"orchestrator", "state", "manifestid", "app", "type", "inpixels", "maxprice", "capabilities"})
+_STATE_KEYS = frozenset({"state", "sig"})
+_MAX_PRICE_KEYS = frozenset({"price", "currency", "unit"})
+
+
+def parse_live_payment(body: bytes) -> PaymentRequest:
+    """Step 1 of a payment. Raises BadJson or BadField."""
+    value = parse_json(body)
+    fields = {} if value is None else fold_object(value, "the body", _KEYS)
+    state = fields.get("state")
+    sealed = fold_object(state, "state", _STATE_KEYS) if state is not None else {}
+    return PaymentRequest(
+        orchestrator=base64_field(fields, "orchestrator", "orchestrator"),
+        state=base64_field(sealed, "state", "state.State"),
+        state_sig=base64_field(sealed, "sig", "state.Sig"),
+        manifest_id=text_field(fields, "manifestid", "ManifestID"),
+        app=text_field(fields, "app", "app"),
+        type=text_field(fields, "type", "type"),
+        in_pixels=int64_field(fields, "inpixels", "inPixels"),
+        max_price=parse_max_price_field(fields.get("maxprice")),
+        capabilities=base64_field(fields, "capabilities", "capabilities"),
+    )
+
+
+def parse_max_price_field(value: Any) -> MaxPrice | None:
+    """The client's own ceiling; its price must spell a JSON number, everything else about it is checked when applied."""
+    if value is None:
+        return None
+    fields = fold_object(value, "maxPrice", _MAX_PRICE_KEYS)
+    price = fields.get("price", "0")
+    if not isinstance(price, JsonNumber | str):
+        raise BadField(f"maxPrice.price must be a number, or a string that spells one, not {json_type(price)}")
+    if not is_number_text(price):
+        raise BadField(f"maxPrice.price {price[:40]!r} does not spell a number")
+    return MaxPrice(str(price), text_field(fields, "currency", "maxPrice.currency"), text_field(fields, "unit", "maxPrice.unit"))
+
+
+def encode_live_payment(signed: SignedPayment) -> bytes:
+    """The reply's body."""
+    return (
+        b'{"payment":"'
+        + b2a_base64(signed.payment, newline=False)
+        + b'","segCreds":"'
+        + b2a_base64(signed.seg_creds, newline=False)
+        + b'","state":{"State":"'
+        + b2a_base64(signed.state, newline=False)
+        + b'","Sig":"'
+        + b2a_base64(signed.state_sig, newline=False)
+        + b'"}}'
+    )

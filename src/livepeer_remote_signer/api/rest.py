@@ -1,0 +1,197 @@
+"""Everything but the hot paying path: FastAPI with our envelope for its errors.
+
+Bodies are read raw and parsed by our own strict parsers: FastAPI's validation would answer 422 in another envelope and
+take numbers through floats.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from inspect import isawaitable
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from livepeer_remote_signer import __version__
+from livepeer_remote_signer.api import schemas
+from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes, new_request_id
+from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
+from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
+from livepeer_remote_signer.core.policy import Caller, Identity
+from livepeer_remote_signer.core.strict_json import exact_object, parse_json, text_field
+from livepeer_remote_signer.service import MessageSigner
+
+_log = logging.getLogger(__name__)
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.ErrorReply, "description": text}
+    for status, text in {
+        400: "malformed or contradictory request",
+        401: "no valid credential",
+        403: "refused by policy",
+        409: "the state was used by another request",
+        413: "body too large",
+        429: "a rolling budget is used up",
+        480: "fetch a fresh OrchestratorInfo and call again",
+        481: "the orchestrator's price is above a ceiling",
+        482: "no tickets needed now",
+        483: "a total budget is used up",
+        502: "the orchestrator or the webhook answered nonsense",
+        503: "cannot serve now",
+    }.items()
+}
+
+
+class ReadyCheck(NamedTuple):
+    """One line of `/readyz`."""
+
+    name: str
+    ok: bool
+    reason: str
+
+
+class RestParts(NamedTuple):
+    """What the routes need, as values and callables."""
+
+    signer: MessageSigner
+    paying: PayingRoutes
+    identify: Callable[[Caller], Awaitable[Identity]] | None
+    ready_checks: Callable[[], Sequence[ReadyCheck]]
+    render_metrics: Callable[[], bytes] | None
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
+    docs_enabled: bool
+
+
+def create_rest(parts: RestParts) -> FastAPI:
+    """The FastAPI application with the routes that are always there."""
+    app = FastAPI(
+        title="Livepeer remote signer",
+        version=__version__,
+        summary="Signs probabilistic-micropayment tickets for Livepeer gateways that hold no key.",
+        lifespan=parts.lifespan,  # type: ignore[arg-type]
+        docs_url="/docs" if parts.docs_enabled else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if parts.docs_enabled else None,
+    )
+    _add_error_handlers(app)
+    _add_signing_routes(app, parts)
+    _add_health_routes(app, parts)
+    return app
+
+
+def to_response(reply: Reply) -> Response:
+    """A reply as Starlette's response; a doubled header keeps both values."""
+    response = Response(reply.body, reply.status)
+    del response.headers["content-length"]
+    response.raw_headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
+    return response
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sent a request."""
+    return Caller(tuple(request.headers.raw), request.client.host if request.client else "")
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(SignerError)
+    async def refused(_: Request, error: SignerError) -> Response:
+        return to_response(error_reply(error, new_request_id()))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow", "")
+            refusal: SignerError = MethodNotAllowed(f"{request.url.path} takes {allow}, not {request.method}", allow=allow)
+        elif error.status_code == 404:
+            refusal = NotFound(f"no such route: {request.url.path[:200]}")
+        else:
+            return to_response(json_reply(error.status_code, {"error": {"message": str(error.detail)}}, new_request_id()))
+        return to_response(error_reply(refusal, new_request_id()))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        request_id = new_request_id()
+        _log.error("request %s to %s failed", request_id, request.url.path, exc_info=error)
+        return to_response(internal_reply(request_id))
+
+
+def _body_of(model: type[Any]) -> dict[str, Any]:
+    """The request body of a route that reads it raw, for the OpenAPI description."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
+def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
+    address = checksum_address(parts.signer.address)
+    signature = "0x" + parts.signer.sign_personal(orchestrator_info_message(parts.signer.address)).hex()
+
+    async def identified(request: Request) -> None:
+        if parts.identify is not None:
+            await parts.identify(caller_of(request))
+
+    @app.post("/sign-orchestrator-info", response_model=schemas.AddressAndSignature, responses={401: _ERRORS[401]})
+    async def sign_orchestrator_info(request: Request) -> Response:
+        """go-livepeer's route: the signature a gateway shows to orchestrators. The body is ignored."""
+        await identified(request)
+        return to_response(json_reply(200, {"address": address, "signature": signature}, new_request_id()))
+
+    @app.post(
+        "/getOrchestratorInfo",
+        response_model=schemas.OrchestratorInfoReply,
+        responses={status: _ERRORS[status] for status in (400, 401, 403, 502)},
+        openapi_extra=_body_of(schemas.GetOrchestratorInfoRequest),
+    )
+    async def get_orchestrator_info(request: Request) -> Response:
+        """The signer's address and signature; with an orchestrator's URL also that orchestrator's info."""
+        await identified(request)
+        parse_orchestrator_query(await request.body())
+        return to_response(json_reply(200, {"address": address, "signature": signature}, new_request_id()))
+
+    @app.post(
+        SIGN_TICKET,
+        response_model=schemas.SignTicketReply,
+        responses=_ERRORS,
+        openapi_extra=_body_of(schemas.SignTicketRequest),
+    )
+    async def sign_ticket(request: Request) -> Response:
+        """One payment: checks, signs and returns the tickets, segment credentials and the session's new state."""
+        caller = caller_of(request)
+        answer = parts.paying.respond(SIGN_TICKET, list(caller.headers), await request.body(), caller.peer)
+        return to_response(await answer if isawaitable(answer) else answer)
+
+
+def parse_orchestrator_query(body: bytes) -> tuple[str, Any]:
+    """The orchestrator's URL ("" when none is asked) and the capabilities of a /getOrchestratorInfo body."""
+    if not body:
+        return "", None
+    fields = exact_object(parse_json(body), "the body", frozenset({"orchestrator", "capabilities"}))
+    return text_field(fields, "orchestrator", "orchestrator"), fields.get("capabilities")
+
+
+def _add_health_routes(app: FastAPI, parts: RestParts) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process is up."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", response_model=schemas.Readiness, responses={503: {"model": schemas.Readiness}})
+    async def readyz() -> Response:
+        """Whether payments can be signed now; each check with its reason."""
+        checks = parts.ready_checks()
+        ready = all(check.ok for check in checks)
+        body = {"ready": ready, "checks": [check._asdict() for check in checks]}
+        return Response(json.dumps(body), 200 if ready else 503, media_type="application/json")
+
+    if parts.render_metrics is not None:
+        render = parts.render_metrics
+
+        @app.get("/metrics")
+        async def metrics() -> Response:
+            """Prometheus text."""
+            return Response(render(), media_type="text/plain; version=0.0.4; charset=utf-8")

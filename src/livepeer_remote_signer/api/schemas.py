@@ -1,0 +1,173 @@
+"""The JSON API's shapes for its OpenAPI description. Bodies are read by our own strict parsers, not through these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+HexBytes = Annotated[str, Field(pattern="^0x([0-9a-fA-F]{2})*$", description="bytes as 0x hex")]
+Integer = Annotated[int | str, Field(description="a decimal string or a JSON integer")]
+BigInteger = Annotated[int | str, Field(description="a decimal string, a JSON integer, or 0x hex")]
+Wei = Annotated[str, Field(description="wei as a decimal string; three decimals when not whole")]
+
+
+class Form(BaseModel):
+    """A JSON object whose unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong. More keys, such as the compared values, may stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    message: str = Field(description="for people")
+    code: str = Field(description="a stable word for machines")
+    request_id: str = Field(description="names this request in the signer's log")
+    hint: str | None = Field(None, description="what to change")
+
+
+class ErrorReply(BaseModel):
+    """The envelope of every error."""
+
+    error: ErrorDetail
+
+
+class PriceInfo(Form):
+    """A price in wei per unit: pricePerUnit / pixelsPerUnit."""
+
+    pricePerUnit: Integer
+    pixelsPerUnit: Integer
+    capability: Integer | None = None
+    constraint: str | None = None
+
+
+class ExpirationParams(Form):
+    """The round that tickets are created in."""
+
+    creationRound: Integer
+    creationRoundBlockHash: HexBytes
+
+
+class TicketParams(Form):
+    """What a ticket must be."""
+
+    recipient: HexBytes
+    faceValue: BigInteger
+    winProb: BigInteger
+    recipientRandHash: HexBytes
+    seed: HexBytes
+    expirationBlock: BigInteger
+    expirationParams: ExpirationParams | None = None
+
+
+class AuthToken(Form):
+    """The orchestrator's token for one session."""
+
+    token: HexBytes
+    sessionId: str
+    expiration: Integer
+
+
+class OrchestratorInfo(BaseModel):
+    """net.OrchestratorInfo in proto3's JSON names; further fields of the message may stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    transcoder: str
+    address: HexBytes
+    priceInfo: PriceInfo
+    ticketParams: TicketParams
+    authToken: AuthToken
+
+
+class MaxPrice(Form):
+    """The client's own price ceiling."""
+
+    price: float | str
+    currency: Literal["wei"]
+    unit: Literal["seconds", "720p-pixel-seconds", "fixed"]
+
+
+class SignTicketRequest(Form):
+    """One payment of a session."""
+
+    signerState: str | None = Field(None, description="as the last reply had it; null, absent or empty starts a session")
+    orchestratorInfo: str | OrchestratorInfo = Field(description="base64 of the serialized message, or its JSON form")
+    manifestId: str | None = Field(None, description="the session's name at the orchestrator")
+    type: Literal["live", "lv2v", "fixed", ""] = Field("", description="how units are counted")
+    inPixels: int | None = Field(None, description="units to pay for when type is empty")
+    app: str | None = None
+    maxPrice: MaxPrice | None = None
+    capabilities: str | dict[str, Any] | None = Field(None, description="base64 of net.Capabilities, or its JSON form")
+
+
+class Ticket(BaseModel):
+    """One signed ticket, as TicketBroker takes it."""
+
+    recipient: str
+    sender: str
+    faceValue: str
+    winProb: str
+    senderNonce: int
+    recipientRandHash: HexBytes
+    creationRound: int
+    creationRoundBlockHash: HexBytes
+    hash: HexBytes
+    sig: HexBytes
+
+
+class SignTicketReply(BaseModel):
+    """The payment, ready to be the two headers, the new state, and figures for people."""
+
+    payment: str = Field(description="header Livepeer-Payment")
+    segCreds: str = Field(description="header Livepeer-Segment")
+    signerState: str
+    tickets: list[Ticket]
+    manifestId: str
+    fee: Wei
+    ticketEv: Wei
+    totalEv: Wei
+    balance: Wei
+    units: str
+    billedSeconds: float | None
+    creditSeconds: float | None = Field(description="how long the paid credit lasts at this price")
+    nextPaymentInSeconds: float | None
+
+
+class GetOrchestratorInfoRequest(Form):
+    """Without an orchestrator: only the signature that orchestrators ask for."""
+
+    orchestrator: str | None = Field(None, description="https://host:port")
+    capabilities: str | dict[str, Any] | None = None
+
+
+class AddressAndSignature(BaseModel):
+    """The signer's address and its signature over that address."""
+
+    address: str
+    signature: HexBytes
+
+
+class OrchestratorInfoReply(AddressAndSignature):
+    """The same, with the orchestrator's answer when one was asked."""
+
+    orchestrator: str | None = Field(None, description="base64 of the serialized OrchestratorInfo")
+    orchestratorInfo: dict[str, Any] | None = Field(None, description="its JSON form, as /signTicket takes it")
+
+
+class ReadinessCheck(BaseModel):
+    """One thing that must hold before payments can be signed."""
+
+    name: str
+    ok: bool
+    reason: str
+
+
+class Readiness(BaseModel):
+    """Whether payments can be signed now."""
+
+    ready: bool
+    checks: list[ReadinessCheck]

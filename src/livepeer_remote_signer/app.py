@@ -1,0 +1,203 @@
+"""Composition root: Config -> adapters -> service -> ASGI application. Only this module names implementations."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+
+from fastapi import FastAPI
+
+from livepeer_remote_signer.adapters.keys import (
+    PreviousKey,
+    SigningKey,
+    StateSeal,
+    load_keystore,
+    load_private_key_file,
+    parse_private_key,
+    read_secret_file,
+)
+from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
+from livepeer_remote_signer.api.front import BodyLimits, Front
+from livepeer_remote_signer.api.paying import PayingRoutes
+from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
+from livepeer_remote_signer.config import Config
+from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
+from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.limits import TicketLimits
+from livepeer_remote_signer.core.payment import LivePaymentSender, SessionIds
+from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
+from livepeer_remote_signer.core.wire import parse_orchestrator_info
+from livepeer_remote_signer.service import PaymentSigner, RemoteSigner, SignedPayment
+
+INFO_CACHE_ENTRIES = 4096
+
+
+def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) -> Front:
+    """The ASGI application. Its lifespan starts and stops all it uses. Raises SigningKeyError when the key cannot be used."""
+    key = open_signing_key(config.key)
+    seal = open_seal(config.state, key, clock_ns)
+    sender = LivePaymentSender(
+        TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
+        seal,
+        SessionIds(state_id=_random_name, manifest_id=_random_name),
+        parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
+    )
+    chain = _build_chain(config)
+    observer = _SilentObserver()
+    service = RemoteSigner(
+        sender=sender,
+        signer=PaymentSigner(key, seal),
+        chain=chain,
+        ceilings=_build_ceilings(config),
+        clock_ns=clock_ns,
+        observer=observer,
+    )
+    paying = PayingRoutes(
+        service,
+        observer,
+        max_in_work=config.limits.max_requests_in_work,
+        headroom_live_payment=config.headroom_seconds.generate_live_payment,
+        headroom_sign_ticket=config.headroom_seconds.sign_ticket,
+        interval_seconds=config.live_payment_interval_seconds,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    def ready_checks() -> Sequence[ReadyCheck]:
+        return (_chain_check(chain.view()),)
+
+    rest = create_rest(
+        RestParts(
+            signer=key,
+            paying=paying,
+            identify=None,
+            ready_checks=ready_checks,
+            render_metrics=lambda: b"",
+            lifespan=lifespan,
+            docs_enabled=config.docs.enabled,
+        )
+    )
+    return Front(paying, rest, BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds))
+
+
+def open_signing_key(config: KeyConfig) -> SigningKey:
+    """The key of the configuration. Raises SigningKeyError, also when its address is not the configured one."""
+    if config.private_key is not None:
+        secret = parse_private_key(config.private_key.get_secret_value(), "key.private_key")
+    elif config.private_key_file is not None:
+        secret = load_private_key_file(config.private_key_file)
+    else:
+        assert config.keystore_file is not None
+        password = (
+            config.password.get_secret_value()
+            if config.password is not None
+            else read_secret_file(config.password_file, "key.password_file")  # type: ignore[arg-type]
+        )
+        secret = load_keystore(config.keystore_file, password, config.address)
+    key = SigningKey(secret, config.signer)
+    if config.address is not None and key.address != config.address:
+        raise SigningKeyError(f"the key's address is 0x{key.address.hex()}, but key.address says 0x{config.address.hex()}")
+    return key
+
+
+def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:
+    """The seal over states, with the previous keys that are still accepted."""
+    return StateSeal(
+        key,
+        emit_mac=config.seal == "mac",
+        mac_key=_mac_key(config, key),
+        previous=tuple(_previous_key(previous) for previous in config.previous),
+        clock_ns=clock_ns,
+    )
+
+
+def _mac_key(config: StateConfig, key: SigningKey) -> bytes:
+    if config.mac_key is not None:
+        return parse_private_key(config.mac_key.get_secret_value(), "state.mac_key")
+    if config.mac_key_file is not None:
+        return parse_private_key(read_secret_file(config.mac_key_file, "state.mac_key_file"), f"state.mac_key_file {config.mac_key_file}")
+    return key.derive_mac_key()
+
+
+def _previous_key(previous: PreviousSeal) -> PreviousKey:
+    try:
+        until_ns = parse_rfc3339_ns(previous.accept_until) or 0
+    except ValueError:
+        raise SigningKeyError("state.previous: accept_until is not a time such as 2026-04-07T20:00:00Z") from None
+    if previous.private_key_file is not None:
+        old = SigningKey(load_private_key_file(previous.private_key_file))
+        return PreviousKey(old.derive_mac_key(), old, until_ns)
+    assert previous.mac_key_file is not None
+    text = read_secret_file(previous.mac_key_file, "state.previous mac_key_file")
+    return PreviousKey(parse_private_key(text, f"state.previous mac_key_file {previous.mac_key_file}"), None, until_ns)
+
+
+def _random_name() -> str:
+    return os.urandom(16).hex()
+
+
+def _chain_check(view: ChainView) -> ReadyCheck:
+    """Whether the chain's reading allows payments, and why not."""
+    if view.stale is not None:
+        return ReadyCheck("chain", False, view.stale.reason)
+    if view.paused:
+        return ReadyCheck("chain", False, "the Livepeer protocol is paused")
+    if view.deposit_wei <= 0 or view.reserve_wei <= 0:
+        return ReadyCheck("chain", False, f"deposit {view.deposit_wei} wei, reserve {view.reserve_wei} wei: both must be above 0")
+    if view.withdraw_round and view.withdraw_round <= view.last_initialized_round + 1:
+        return ReadyCheck("chain", False, f"funds unlock in round {view.withdraw_round}")
+    return ReadyCheck("chain", True, f"L1 block {view.l1_block}, round {view.last_initialized_round}")
+
+
+def _build_chain(config: Config) -> _FixedChain:
+    static = config.chain.static
+    return _FixedChain(
+        ChainView(
+            static.l1_block,
+            static.last_initialized_round,
+            static.last_initialized_round_block_hash,
+            static.deposit_wei,
+            static.reserve_wei,
+            static.withdraw_round,
+        )
+    )
+
+
+class _FixedChain:
+    def __init__(self, view: ChainView) -> None:
+        self._view = view
+
+    def view(self) -> ChainView:
+        return self._view
+
+
+def _build_ceilings(config: Config) -> _FixedCeilings:
+    from fractions import Fraction
+    from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, Ceilings
+
+    p = config.prices
+    per = {}
+    for e in p.max_price_per_capability:
+        per[(CAPABILITY_NUMBERS[e.pipeline], e.model_id)] = e.price_per_unit.value / (e.pixels_per_unit or p.pixels_per_unit)
+    g = p.max_price_per_unit.value / p.pixels_per_unit
+    return _FixedCeilings(Ceilings(g or None, per))
+
+
+class _FixedCeilings:
+    def __init__(self, c) -> None:
+        self._c = c
+
+    def current(self):
+        return self._c
+
+
+class _SilentObserver:
+    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None: ...
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None: ...

@@ -1,0 +1,38 @@
+"""The commands. Each parser's `run` does the work; here they are only named and dispatched.
+
+Exit status: 0 done, 1 it failed, 2 the command line or the configuration cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from livepeer_remote_signer import __version__
+
+COMMAND_MODULES = ("commands_serve",)
+"""Modules that add their commands with `add_parsers(subparsers)`; each sets `run` as its parser's default."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="livepeer-remote-signer",
+        description="Signs probabilistic-micropayment tickets for Livepeer gateways that hold no key.",
+        epilog="Exit status: 0 done, 1 failed, 2 the command line or the configuration cannot be used.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMAND_MODULES:
+        import_module(f"livepeer_remote_signer.{name}").add_parsers(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return status

@@ -1,0 +1,96 @@
+"""`serve`, `check-config` and `openapi`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from livepeer_remote_signer.config import Config, ConfigError, load_config
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Adds this module's commands."""
+    serve = subparsers.add_parser("serve", help="run the signer", description="Runs the signer until SIGTERM, then drains.")
+    serve.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration (see config.example.yaml)")
+    serve.set_defaults(run=run_serve)
+    check = subparsers.add_parser(
+        "check-config",
+        help="check a configuration and print what is in force",
+        description="Prints the effective configuration with secrets redacted; exits 2 and names the key when it cannot be used.",
+    )
+    check.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    check.set_defaults(run=run_check_config)
+    openapi = subparsers.add_parser("openapi", help="print the OpenAPI description of the JSON API")
+    openapi.set_defaults(run=run_openapi)
+
+
+def read_config(path: str) -> Config | None:
+    """The configuration, or None after its faults were printed."""
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            print(f"{path}: {line}", file=sys.stderr)
+        return None
+
+
+def run_serve(arguments: argparse.Namespace) -> int:
+    """Runs the service."""
+    config = read_config(arguments.config)
+    if config is None:
+        return 2
+    from livepeer_remote_signer.adapters.keys import SigningKeyError  # the service's imports take half a second
+    from livepeer_remote_signer.app import create_app
+    from livepeer_remote_signer.serving import StartupError, bind, make_server
+
+    try:
+        app = create_app(config)
+        server = make_server(app, config.listen.host, config.listen.port, config.limits.drain_seconds)
+        listener = bind(config.listen.host, config.listen.port)
+    except (SigningKeyError, StartupError) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def run_check_config(arguments: argparse.Namespace) -> int:
+    """Prints the effective configuration, secrets redacted."""
+    config = read_config(arguments.config)
+    if config is None:
+        return 2
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+    for key, path in _files(config):
+        if not path.exists():
+            print(f"note: {key} {path} is not there yet", file=sys.stderr)
+    return 0
+
+
+def _files(config: Config) -> list[tuple[str, Path]]:
+    """The files that serve will read."""
+    named = {
+        "key.private_key_file": config.key.private_key_file,
+        "key.keystore_file": config.key.keystore_file,
+        "key.password_file": config.key.password_file,
+        "state.mac_key_file": config.state.mac_key_file,
+        "auth.api_keys_file": config.auth.api_keys_file,
+        "auth.webhook.secret_file": config.auth.webhook.secret_file if config.auth.webhook else None,
+        "admin.token_file": config.admin.token_file if config.admin else None,
+    }
+    return [(key, path) for key, path in named.items() if path is not None]
+
+
+def run_openapi(_: argparse.Namespace) -> int:
+    """Prints the OpenAPI description; it does not depend on a configuration."""
+    from livepeer_remote_signer.app import create_app
+    from livepeer_remote_signer.config import parse_config
+
+    text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\n"
+    app = create_app(parse_config(text, {}))
+    print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
+    return 0

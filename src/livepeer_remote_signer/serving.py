@@ -1,0 +1,101 @@
+"""Runs the application under uvicorn with our protocol class: one process, one event loop, drained on SIGTERM.
+
+Draining loses no request: the listener closes first, replies carry `connection: close`, and an idle connection stays
+open for a moment, because a client may have sent its next request before it could know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import coincurve
+import uvicorn
+
+from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
+
+IDLE_GRACE_SECONDS = 2.0
+"""How long a draining process still takes a request on a connection that looks idle."""
+
+_SWEEP_TICKS = 10
+_BACKLOG = 2048
+
+
+class StartupError(Exception):
+    """The service cannot be served here; the message says what is missing."""
+
+
+def assert_fast_parts() -> None:
+    """Raises StartupError where a slow fallback would be used without a word."""
+    if not hasattr(coincurve, "PrivateKey"):
+        raise StartupError("coincurve is not usable: signatures would take thirty times as long")
+    for module, why in (("uvloop", "the event loop"), ("httptools", "the HTTP parser")):
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise StartupError(f"{module}, {why}, cannot be imported: {error}") from None
+
+
+class SignerServer(uvicorn.Server):
+    """uvicorn's server, with connections timed by a sweep and drained without losing a request."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: once a second connections that let their time pass are closed."""
+        if counter % _SWEEP_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, PaymentProtocol):
+                    connection.sweep(now)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops accepting, answers what is in work and what arrives within the grace, then closes."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, PaymentProtocol):
+                connection.drain()
+        loop = asyncio.get_running_loop()
+        idle_until = loop.time() + min(IDLE_GRACE_SECONDS, self.config.timeout_graceful_shutdown or IDLE_GRACE_SECONDS)
+        while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+
+def make_server(app: Front, host: str, port: int, drain_seconds: float) -> SignerServer:
+    """A server that is not running yet. Raises StartupError."""
+    assert_fast_parts()
+    return SignerServer(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=payment_protocol(app),
+            ws="none",
+            loop="uvloop",
+            lifespan="on",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            log_config=None,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        )
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, non-blocking and inheritable. Raises StartupError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
