@@ -21,10 +21,11 @@ _RATIONAL = re.compile(r"[0-9]{1,200}(?:/[1-9][0-9]{0,199})?")
 
 
 class Caller(NamedTuple):
-    """Who sent a request, as the server saw it: header names in lower case, the peer's IP address."""
+    """Who sent a request, as the server saw it: header names in lower case, the peer's IP address, the path asked for."""
 
     headers: tuple[tuple[bytes, bytes], ...] = ()
     peer: str = ""
+    path: str = ""
 
     def header(self, name: bytes) -> str:
         """The first value of a header (name in lower case), "" when absent."""

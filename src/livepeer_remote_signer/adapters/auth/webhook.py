@@ -49,7 +49,7 @@ class WebhookAuthorizer:
         self._client = httpx.AsyncClient(
             headers=_request_headers(secret, headers or {}),
             timeout=timeout_seconds,
-            limits=httpx.Limits(MAX_CONNECTIONS, MAX_CONNECTIONS, KEEP_ALIVE_SECONDS),
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
             follow_redirects=False,
             trust_env=False,
         )

@@ -1,0 +1,99 @@
+"""Who is calling: an API key, a bearer token, or whom a trusted proxy names.
+
+Where both keys and tokens are configured a caller needs one of them. `Signer-Auth-Id` counts only from the configured
+proxies, and stands only where neither a credential nor the webhook names the caller (section 9 of the protocol).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Protocol
+
+from livepeer_remote_signer.core.errors import Unauthenticated
+from livepeer_remote_signer.core.policy import Caller, Identity
+
+KEY_PREFIX = "lrs_"
+MAX_CLAIMED_CHARACTERS = 1024
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class KeyVerifier(Protocol):
+    """Knows the API keys."""
+
+    def verify(self, key: str, path: str) -> Identity:
+        """Whose key it is. Raises Unauthenticated, Denied, RateExceeded or AuthFailed."""
+
+
+class TokenVerifier(Protocol):
+    """Checks bearer tokens."""
+
+    async def verify(self, token: str) -> Identity:
+        """Whose token it is. Raises Unauthenticated or AuthFailed."""
+
+
+class CallerIdentifier:
+    """Identifies callers by what is configured."""
+
+    def __init__(
+        self,
+        *,
+        keys: KeyVerifier | None = None,
+        tokens: TokenVerifier | None = None,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._trusted_proxies = tuple(trusted_proxies)
+
+    async def identify(self, caller: Caller) -> Identity:
+        """The caller's identity. Raises Unauthenticated where a credential is demanded and none that is known was sent."""
+        claimed = self._claimed(caller)
+        if self._keys is None and self._tokens is None:
+            return Identity(claimed_auth_id=claimed)
+        if self._keys is not None and (key := _only(caller, b"x-api-key")):
+            return self._keys.verify(key, caller.path)._replace(claimed_auth_id=claimed)
+        token = _bearer(caller)
+        if self._keys is not None and token.startswith(KEY_PREFIX):
+            return self._keys.verify(token, caller.path)._replace(claimed_auth_id=claimed)
+        if self._tokens is not None and token:
+            return (await self._tokens.verify(token))._replace(claimed_auth_id=claimed)
+        raise Unauthenticated(self._what_is_missing(), hint="ask the operator of this signer for a credential")
+
+    def _what_is_missing(self) -> str:
+        if self._tokens is None:
+            return "an API key is needed: send it as Authorization: Bearer lrs_... or as X-Api-Key"
+        if self._keys is None:
+            return "a bearer token is needed: send it as Authorization: Bearer TOKEN"
+        return "an API key or a bearer token is needed: send it as Authorization: Bearer ..., a key also as X-Api-Key"
+
+    def _claimed(self, caller: Caller) -> str:
+        """`Signer-Auth-Id`, when a trusted proxy sent it."""
+        claimed = caller.header(b"signer-auth-id") if self._trusted_proxies else ""
+        if not claimed or not self._is_trusted(caller.peer):
+            return ""
+        return _only(caller, b"signer-auth-id")[:MAX_CLAIMED_CHARACTERS]
+
+    def _is_trusted(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._trusted_proxies)
+
+
+def _only(caller: Caller, name: bytes) -> str:
+    """The value of a header that may stand once. Raises Unauthenticated for two: which one counts would be a guess."""
+    values = [value for key, value in caller.headers if key == name]
+    if len(values) > 1:
+        raise Unauthenticated(f"the header {name.decode()} was sent {len(values)} times", hint="send it once")
+    return values[0].decode("latin-1").strip() if values else ""
+
+
+def _bearer(caller: Caller) -> str:
+    """The token of `Authorization: Bearer TOKEN`, "" when there is none."""
+    scheme, _, token = _only(caller, b"authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

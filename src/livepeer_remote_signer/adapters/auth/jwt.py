@@ -1,0 +1,274 @@
+"""Bearer tokens: JSON web tokens of one issuer, checked against its published keys.
+
+RS256 and ES256 only; issuer, audience and expiry are demanded. Keys are fetched from the JWKS, found through OIDC discovery
+unless its URL is configured, and kept: an unknown key id asks for them again, but not more often than every half minute, so
+that made-up ids cannot make the signer hammer its issuer. Keys older than an hour are not used: unknown is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
+from livepeer_remote_signer.core.policy import Identity
+
+ALGORITHMS = ("RS256", "ES256")
+MAX_TOKEN_CHARACTERS = 8192
+MAX_DOCUMENT_BYTES = 256 * 1024
+MAX_KEYS = 100
+MAX_AUTH_ID_CHARACTERS = 1024
+MIN_RSA_BITS = 2048
+FETCH_TIMEOUT_SECONDS = 5.0
+REFRESH_SECONDS = 600.0
+"""How old the keys may be before they are fetched again beside the calls that use them."""
+
+MAX_KEYS_AGE_SECONDS = 3600.0
+REFETCH_SECONDS = 30.0
+"""How soon an unknown key id may cause another fetch."""
+
+RETRY_SECONDS = 5.0
+"""How soon a fetch that failed is tried again."""
+
+CACHE_SECONDS = 60.0
+"""How long a token that was checked is believed without checking its signature again; never beyond its expiry."""
+
+MAX_CACHED_TOKENS = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class _Key(NamedTuple):
+    algorithm: str
+    key: Any
+
+
+class _Checked(NamedTuple):
+    identity: Identity
+    until: float
+
+
+class JwksKeys:
+    """The issuer's keys by id, fetched when they are needed. One fetch is shared by all who wait for it."""
+
+    def __init__(self, issuer: str, jwks_url: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._issuer = issuer
+        self._jwks_url = jwks_url
+        self._monotonic = monotonic
+        self._keys: dict[str, _Key] = {}
+        self._fetched_at: float | None = None
+        self._next_fetch_at = monotonic()
+        self._fetching: asyncio.Task[None] | None = None
+        self._client = httpx.AsyncClient(
+            timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False, trust_env=False, headers={"accept-encoding": "identity"}
+        )
+
+    async def aclose(self) -> None:
+        """Stops a fetch in work and closes the connections."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+        await self._client.aclose()
+
+    async def find(self, kid: str | None, algorithm: str) -> Any:
+        """The key for a token's header. Raises Unauthenticated for an unknown one, AuthFailed when no keys can be had."""
+        age = self._age()
+        if age is None or age > MAX_KEYS_AGE_SECONDS:
+            await self._refetch()
+        elif age > REFRESH_SECONDS:
+            self._start_fetch()
+        if (key := self._known(kid, algorithm)) is None and self._may_try():
+            await self._refetch()
+            key = self._known(kid, algorithm)
+        age = self._age()
+        if age is None or age > MAX_KEYS_AGE_SECONDS:
+            raise AuthFailed("the token issuer's keys could not be fetched")
+        if key is None:
+            raise Unauthenticated("the token is signed with a key that its issuer does not publish")
+        return key
+
+    def _age(self) -> float | None:
+        return None if self._fetched_at is None else self._monotonic() - self._fetched_at
+
+    def _may_try(self) -> bool:
+        return self._monotonic() >= self._next_fetch_at
+
+    def _known(self, kid: str | None, algorithm: str) -> Any:
+        """The key of this id and algorithm; without an id, the only one of the algorithm."""
+        if kid is not None:
+            found = self._keys.get(kid)
+            return found.key if found and found.algorithm == algorithm else None
+        fitting = [key.key for key in self._keys.values() if key.algorithm == algorithm]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _start_fetch(self) -> None:
+        if self._fetching is None and self._may_try():
+            self._fetching = asyncio.create_task(self._fetch())
+
+    async def _refetch(self) -> None:
+        self._start_fetch()
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)
+
+    async def _fetch(self) -> None:
+        """Replaces the keys; a fetch that fails leaves the old ones, which age."""
+        self._next_fetch_at = self._monotonic() + RETRY_SECONDS
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                self._keys = _parse_jwks(await self._document(await self._url()))
+            self._fetched_at = self._monotonic()
+            self._next_fetch_at = self._fetched_at + REFETCH_SECONDS
+        except (httpx.HTTPError, TimeoutError) as error:
+            _log.warning("the token issuer's keys could not be fetched: %s", type(error).__name__)
+        except ValueError as error:
+            _log.warning("the token issuer's keys cannot be used: %s", error)
+        finally:
+            self._fetching = None
+
+    async def _url(self) -> str:
+        if self._jwks_url is not None:
+            return self._jwks_url
+        document = await self._document(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        url = document.get("jwks_uri")
+        if document.get("issuer") != self._issuer or not isinstance(url, str):
+            raise ValueError("the OIDC discovery document is not the configured issuer's, or names no jwks_uri")
+        if not url.startswith("https://") and not self._issuer.startswith("http://"):
+            raise ValueError("the OIDC discovery document's jwks_uri is not https")
+        return url
+
+    async def _document(self, url: str) -> dict[str, Any]:
+        """A JSON object of bounded size. ValueError or httpx.HTTPError otherwise."""
+        body = bytearray()
+        try:
+            async with self._client.stream("GET", url) as response:
+                if response.status_code != 200:
+                    raise ValueError(f"HTTP {response.status_code}")
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > MAX_DOCUMENT_BYTES:
+                        raise ValueError(f"a document longer than {MAX_DOCUMENT_BYTES} bytes")
+            document = json.loads(body)
+        except (httpx.InvalidURL, RecursionError, UnicodeDecodeError, json.JSONDecodeError):
+            raise ValueError("not a JSON document behind a URL") from None
+        if not isinstance(document, dict):
+            raise ValueError("not a JSON object")  # noqa: TRY004 - a fault of the document, like the others
+        return document
+
+
+def _parse_jwks(document: dict[str, Any]) -> dict[str, _Key]:
+    """The usable signature keys by id; a key without an id gets a name that no token can spell."""
+    entries = document.get("keys")
+    if not isinstance(entries, list):
+        raise ValueError("no list of keys")  # noqa: TRY004 - a fault of the document, like the others
+    keys: dict[str, _Key] = {}
+    for index, entry in enumerate(entries[:MAX_KEYS]):
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+            continue
+        algorithm = {"RSA": "RS256", "EC": "ES256"}.get(str(entry.get("kty")))
+        if algorithm is None or entry.get("alg", algorithm) != algorithm:
+            continue
+        try:
+            key = jwt.PyJWK(entry, algorithm).key
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+            _log.warning("key %d of the token issuer's keys cannot be read; it is left out", index)
+            continue
+        if _is_strong(key):
+            kid = entry.get("kid")
+            keys[kid if isinstance(kid, str) else f"\0{index}"] = _Key(algorithm, key)
+    if not keys:
+        raise ValueError(f"no key for {' or '.join(ALGORITHMS)}")
+    return keys
+
+
+def _is_strong(key: object) -> bool:
+    """Public, and of the size or curve that the algorithm needs."""
+    if isinstance(key, RSAPublicKey):
+        return key.key_size >= MIN_RSA_BITS
+    return isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+
+
+class JwtVerifier:
+    """Checks tokens of one issuer for one audience."""
+
+    def __init__(
+        self,
+        keys: JwksKeys,
+        *,
+        issuer: str,
+        audience: str,
+        auth_id_claim: str = "sub",
+        clock_skew_seconds: int = 30,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._auth_id_claim = auth_id_claim
+        self._clock_skew_seconds = clock_skew_seconds
+        self._clock = clock
+        self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
+
+    async def aclose(self) -> None:
+        """Closes what the keys are fetched with."""
+        await self._keys.aclose()
+
+    async def verify(self, token: str) -> Identity:
+        """Whose token it is. Raises Unauthenticated for one that is not valid here, AuthFailed when it cannot be told."""
+        if len(token) > MAX_TOKEN_CHARACTERS:
+            raise Unauthenticated(f"the token of {len(token)} characters is longer than {MAX_TOKEN_CHARACTERS}")
+        digest = sha256(token.encode("latin-1", "replace")).digest()
+        known = self._checked.get(digest)
+        if known is not None and self._clock() < known.until:
+            return known.identity
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise Unauthenticated("the bearer token is neither an API key of this signer nor a JSON web token") from None
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if algorithm not in ALGORITHMS:
+            raise Unauthenticated(f"the token's algorithm is none of {', '.join(ALGORITHMS)}")
+        key = await self._keys.find(kid if isinstance(kid, str) else None, algorithm)
+        claims = self._claims(token, key, algorithm)
+        auth_id = claims.get(self._auth_id_claim)
+        if not isinstance(auth_id, str) or not 0 < len(auth_id) <= MAX_AUTH_ID_CHARACTERS:
+            raise Unauthenticated(f"the token's claim {self._auth_id_claim!r} is not text of 1 to {MAX_AUTH_ID_CHARACTERS} characters")
+        identity = Identity(auth_id, digest)
+        self._remember(digest, identity, float(claims["exp"]))
+        return identity
+
+    def _claims(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+        try:
+            return jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=self._clock_skew_seconds,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthenticated("the token has expired", hint="ask its issuer for a fresh one") from None
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(f"the token is not valid here: {type(error).__name__}") from None
+
+    def _remember(self, digest: bytes, identity: Identity, expires: float) -> None:
+        now = self._clock()
+        until = min(now + CACHE_SECONDS, expires + self._clock_skew_seconds)
+        if until <= now:
+            return
+        self._checked[digest] = _Checked(identity, until)
+        self._checked.move_to_end(digest)
+        while len(self._checked) > MAX_CACHED_TOKENS:
+            self._checked.popitem(last=False)
