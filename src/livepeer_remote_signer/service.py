@@ -33,6 +33,10 @@ from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_pa
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
 
 
+SEG_CREDS_CACHE_ENTRIES = 4096
+"""A signature less for every call of a session but its first."""
+
+
 class MessageSigner(Protocol):
     """Holds the key. Signs EIP-191 personal messages that this package composed, never a caller's bytes."""
 
@@ -140,6 +144,7 @@ class PaymentSigner:
     def __init__(self, signer: MessageSigner, seal: Seal) -> None:
         self._signer = signer
         self._seal = seal
+        self._known_seg_creds: dict[tuple[str, bytes, bytes], bytes] = {}
         self.signatures = 0
         """How many tickets were signed since start: a denied caller must not move it."""
 
@@ -164,10 +169,20 @@ class PaymentSigner:
             plan.creation_round_block_hash,
             [(t.sender_nonce, t.sig) for t in tickets],
         )
-        sig = sign(seg_creds_message(plan.session.manifest_id))
-        seg_creds = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
         state = encode_state(plan.state)
-        return SignedPayment(plan, sender, payment, seg_creds, state, self._seal.seal(state), tuple(tickets))
+        return SignedPayment(plan, sender, payment, self._seg_creds(session), state, self._seal.seal(state), tuple(tickets))
+
+    def _seg_creds(self, session: OpenedSession) -> bytes:
+        """Segment credentials depend on these three alone, and a session asks for the same ones at every call."""
+        key = (session.manifest_id, session.request.orchestrator, session.request.capabilities)
+        known = self._known_seg_creds.get(key)
+        if known is None:
+            sig = self._signer.sign_personal(seg_creds_message(session.manifest_id))
+            known = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
+            if len(self._known_seg_creds) >= SEG_CREDS_CACHE_ENTRIES:
+                self._known_seg_creds.clear()
+            self._known_seg_creds[key] = known
+        return known
 
 
 class RemoteSigner:

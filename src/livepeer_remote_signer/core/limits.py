@@ -72,14 +72,14 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
     ev = info.ev
     if ev.numerator == 0:
         return
-    if ev >= face_value:
+    if ev.numerator >= face_value * ev.denominator:
         raise FaceValueTooLow(
             f"ticket face value {face_value} wei is too low: not above its EV {float_string(ev, 3)} wei, so the ticket always wins",
             hint="the orchestrator must offer params whose win probability is below 1",
             ticket_ev=rat_string(ev),
             face_value=face_value,
         )
-    if ev > limits.max_ticket_ev_wei:
+    if ev.numerator > limits.max_ticket_ev_wei * ev.denominator:
         raise TicketEvExceeded(
             f"ticket EV {float_string(ev, 3)} wei exceeds the maximum ticket EV {limits.max_ticket_ev_wei} wei",
             hint="the orchestrator's -ticketEV is above the signer's limits.max_ticket_ev_wei",
@@ -87,7 +87,7 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
             max_ticket_ev=limits.max_ticket_ev_wei,
         )
     _check_funds(chain)
-    if ev > limits.max_total_ev_wei:
+    if ev.numerator > limits.max_total_ev_wei * ev.denominator:
         raise total_ev_exceeded(info, 1, limits)
     coverable = chain.deposit_wei // limits.deposit_multiplier
     if face_value > coverable:

@@ -28,10 +28,11 @@ from livepeer_remote_signer.core.pricing import (
     Ceilings,
     MaxPrice,
     check_configured_ceiling,
+    exact_price,
     parse_max_price,
     price_exceeded,
 )
-from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState, parse_state
+from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState, advance_state, parse_state
 from livepeer_remote_signer.core.ticket import REFRESH_AT_NONCE, encode_aux_data
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.wire import (
@@ -172,12 +173,12 @@ class LivePaymentSender:
             )
         else:
             state = self._continued(request, info, newest)
-        manifest_id = request.manifest_id or state.manifest_id
+        kept_manifest_id = state.manifest_id
+        manifest_id = request.manifest_id or kept_manifest_id
         if not manifest_id:
             if not is_new:
                 raise MissingManifestId("missing manifestID", hint="send the ManifestID of the session's first call")
-            manifest_id = (info.auth_token.session_id if info.auth_token else "") or self._ids.manifest_id()
-            state = state._replace(manifest_id=manifest_id)
+            manifest_id = kept_manifest_id = (info.auth_token.session_id if info.auth_token else "") or self._ids.manifest_id()
         capabilities = parse_capabilities(request.capabilities)
         last_nonce = state.sender_nonce if state.pm_session_id == info.pm_session_id else 0
         check_nonce(info, last_nonce)
@@ -190,8 +191,18 @@ class LivePaymentSender:
                 expiration=info.auth_token.expiration,
                 now=now_ns // NS_PER_SECOND,
             )
-        state = state._replace(sender_nonce=last_nonce, pm_session_id=info.pm_session_id)
-        return OpenedSession(request, info, info.auth_token, capabilities, state, manifest_id, is_new)
+        sequence_number = 0 if is_new else state.sequence_number + 1
+        opened = advance_state(
+            state,
+            state.last_update_ns,
+            info.pm_session_id,
+            last_nonce,
+            state.balance,
+            type_=request.type,
+            sequence_number=sequence_number,
+            manifest_id=kept_manifest_id,
+        )
+        return OpenedSession(request, info, info.auth_token, capabilities, opened, manifest_id, is_new)
 
     def _continued(self, request: PaymentRequest, info: OrchestratorInfo, newest: SignerState | None) -> SignerState:
         """Step 5 of a request with state: seal, form, and that the request continues this session."""
@@ -211,20 +222,20 @@ class LivePaymentSender:
             raise StateMismatch("app mismatch", state=state.app[:128], request=request.app[:128])
         if state.type and state.type != request.type:
             raise StateMismatch("job type mismatch", state=state.type[:32], request=request.type[:32])
-        return state._replace(type=request.type, sequence_number=state.sequence_number + 1)
+        return state
 
     def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:
         """Steps 10 to 15, and the headroom: credit bought ahead within every limit, never the cause of a refusal."""
         info, state, job_type = session.info, session.state, session.request.type
         check_ticket_params(info, chain, self._limits)
         billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns)
-        self._check_ceilings(session, ceilings)
-        price = Fraction(state.initial_price_per_unit, state.initial_pixels_per_unit)
-        fee = billed.units * price
+        _check_ceilings(session, ceilings)
+        price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
+        fee = Fraction(billed.units * price.numerator, price.denominator)
         ahead = price * (units_per_second(job_type) * headroom_seconds) if headroom_seconds else None
         due = tickets_due(state.balance, fee, info.ev, ahead)
         if due.tickets > MAX_TICKETS:
-            raise self._too_many_tickets(session, due.tickets)
+            raise _too_many_tickets(session, due.tickets)
         if due.tickets_ahead == 0:
             raise NoTickets(
                 "no tickets",
@@ -236,10 +247,19 @@ class LivePaymentSender:
         if due.tickets_ahead > num_tickets:
             affordable = int(self._limits.max_total_ev_wei / info.ev)
             num_tickets = max(num_tickets, min(due.tickets_ahead, MAX_TICKETS, affordable))
-        if info.ev * num_tickets > self._limits.max_total_ev_wei:
+        if num_tickets * info.ev.numerator > self._limits.max_total_ev_wei * info.ev.denominator:
             raise total_ev_exceeded(info, num_tickets, self._limits)
-        creation_round, block_hash = self._creation_round(info, chain)
-        after = state._replace(last_update_ns=now_ns, sender_nonce=state.sender_nonce + num_tickets, balance=due.balance_after(num_tickets))
+        creation_round, block_hash = _creation_round(info, chain)
+        after = advance_state(
+            state,
+            now_ns,
+            state.pm_session_id,
+            state.sender_nonce + num_tickets,
+            due.balance_after(num_tickets),
+            type_=state.type,
+            sequence_number=state.sequence_number,
+            manifest_id=state.manifest_id,
+        )
         return PaymentPlan(
             session=session,
             state=after,
@@ -257,44 +277,47 @@ class LivePaymentSender:
             balance_before=state.balance,
         )
 
-    def _check_ceilings(self, session: OpenedSession, ceilings: Ceilings) -> None:
-        """Step 12: the lowest of the operator's ceiling, the request's maxPrice and the session's first price."""
-        info, state, max_price = session.info, session.state, session.request.max_price
-        asked = parse_max_price(max_price, session.request.type) if max_price is not None else None
-        configured = ceilings.for_pairs(session.capabilities.pairs if session.capabilities else ())
-        initial = Fraction(state.initial_price_per_unit, state.initial_pixels_per_unit)
-        sources = [("initial session price", initial)]
-        if asked is not None:
-            sources.insert(0, ("request maxPrice", asked))
-        source, lowest = min(sources, key=lambda item: item[1])
-        if not isinstance(configured, Fraction) or configured <= lowest:
-            check_configured_ceiling(info.price, configured)
-        if info.price > lowest:
-            raise price_exceeded(info.price, lowest, source)
 
-    @staticmethod
-    def _too_many_tickets(session: OpenedSession, num_tickets: int) -> TooManyTickets:
-        hint = "pay more often, or ask the orchestrator for a larger ticket EV"
-        if session.request.type == "lv2v":
-            hint = "lv2v bills 27,648,000 pixels a second: a price per second belongs to type live, a price per job to type fixed"
-        return TooManyTickets(
-            f"numTickets {num_tickets} exceeds maximum of {MAX_TICKETS}",
-            hint=hint,
-            num_tickets=str(num_tickets)[:80],
-            maximum=MAX_TICKETS,
+def _check_ceilings(session: OpenedSession, ceilings: Ceilings) -> None:
+    """Step 12: the lowest of the operator's ceiling, the request's maxPrice and the session's first price."""
+    info, state, max_price = session.info, session.state, session.request.max_price
+    asked = parse_max_price(max_price, session.request.type) if max_price is not None else None
+    configured = ceilings.for_pairs(session.capabilities.pairs if session.capabilities else ())
+    initial = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
+    if asked is None and configured is None and info.price is initial:
+        return
+    sources = [("initial session price", initial)]
+    if asked is not None:
+        sources.insert(0, ("request maxPrice", asked))
+    source, lowest = min(sources, key=lambda item: item[1])
+    if not isinstance(configured, Fraction) or configured <= lowest:
+        check_configured_ceiling(info.price, configured)
+    if info.price > lowest:
+        raise price_exceeded(info.price, lowest, source)
+
+
+def _too_many_tickets(session: OpenedSession, num_tickets: int) -> TooManyTickets:
+    hint = "pay more often, or ask the orchestrator for a larger ticket EV"
+    if session.request.type == "lv2v":
+        hint = "lv2v bills 27,648,000 pixels a second: a price per second belongs to type live, a price per job to type fixed"
+    return TooManyTickets(
+        f"numTickets {num_tickets} exceeds maximum of {MAX_TICKETS}",
+        hint=hint,
+        num_tickets=str(num_tickets)[:80],
+        maximum=MAX_TICKETS,
+    )
+
+
+def _creation_round(info: OrchestratorInfo, chain: ChainView) -> tuple[int, bytes]:
+    """The orchestrator's round and hash; when either is missing both are the signer's own."""
+    params = info.ticket_params
+    if params.creation_round and any(params.creation_round_block_hash):
+        return params.creation_round, params.creation_round_block_hash
+    if chain.last_initialized_round <= 0 or not any(chain.last_initialized_round_block_hash):
+        raise RoundUnknown(
+            "no creation round is known: such a ticket could never be redeemed",
+            hint="check the signer's chain source",
+            retry_after_seconds=5,
+            round=chain.last_initialized_round,
         )
-
-    @staticmethod
-    def _creation_round(info: OrchestratorInfo, chain: ChainView) -> tuple[int, bytes]:
-        """The orchestrator's round and hash; when either is missing both are the signer's own."""
-        params = info.ticket_params
-        if params.creation_round and any(params.creation_round_block_hash):
-            return params.creation_round, params.creation_round_block_hash
-        if chain.last_initialized_round <= 0 or not any(chain.last_initialized_round_block_hash):
-            raise RoundUnknown(
-                "no creation round is known: such a ticket could never be redeemed",
-                hint="check the signer's chain source",
-                retry_after_seconds=5,
-                round=chain.last_initialized_round,
-            )
-        return chain.last_initialized_round, chain.last_initialized_round_block_hash
+    return chain.last_initialized_round, chain.last_initialized_round_block_hash

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from livepeer_remote_signer.core.amounts import float_string, parse_decimal, rat_string
@@ -77,6 +78,12 @@ class Ceilings:
             if ceiling is not None:
                 total += ceiling
         return total or self.global_ceiling
+
+
+@lru_cache(4096)
+def exact_price(price_per_unit: int, pixels_per_unit: int) -> Fraction:
+    """Wei per unit. Cached: a session's price is the same object from call to call, so equal prices compare by identity."""
+    return Fraction(price_per_unit, pixels_per_unit)
 
 
 def check_configured_ceiling(price: Fraction, ceiling: Ceiling | None) -> None:

@@ -68,6 +68,38 @@ class SignerState(NamedTuple):
     auth_binding: str = ""
 
 
+def advance_state(
+    state: SignerState,
+    last_update_ns: int | None,
+    pm_session_id: str,
+    sender_nonce: int,
+    balance: Fraction,
+    *,
+    type_: str,
+    sequence_number: int,
+    manifest_id: str,
+) -> SignerState:
+    """The state with what a payment changes. Spelled out: `_replace` takes four times as long, twice a payment."""
+    return SignerState(
+        state.state_id,
+        pm_session_id,
+        last_update_ns,
+        state.orchestrator_address,
+        state.app,
+        state.auth_expiry,
+        sender_nonce,
+        balance,
+        state.initial_price_per_unit,
+        state.initial_pixels_per_unit,
+        type_,
+        sequence_number,
+        state.auth_id,
+        manifest_id,
+        state.auth_max_price,
+        state.auth_binding,
+    )
+
+
 def encode_text(text: str) -> str:
     """A JSON string as Go's encoder writes it."""
     if _NEEDS_GO_ESCAPE.search(text) is None:
@@ -96,6 +128,49 @@ def encode_state(state: SignerState) -> bytes:
 
 def parse_state(raw: bytes) -> SignerState:
     """The state of `raw`, whose seal was verified. Raises InvalidState, naming the key, for anything out of its type or range."""
+    return _parse_canonical(raw) or _parse_any(raw)
+
+
+_CANONICAL = re.compile(
+    rb'\{"StateID":"([ !#-\[\]-~]{0,64})","PMSessionID":"([ !#-\[\]-~]*)","LastUpdate":"([0-9:TZ.+-]*)",'
+    rb'"OrchestratorAddress":"0x([0-9a-f]{40})","App":"([ !#-\[\]-~]*)","AuthExpiry":([0-9]{1,18}),"SenderNonce":([0-9]{1,9}),'
+    rb'"Balance":"([0-9]{1,200})(?:/([1-9][0-9]{0,198}))?","InitialPricePerUnit":([1-9][0-9]{0,17}),'
+    rb'"InitialPixelsPerUnit":([1-9][0-9]{0,17}),"Type":"([ !#-\[\]-~]*)","SequenceNumber":([0-9]{1,18}),"AuthID":"([ !#-\[\]-~]*)"'
+    rb'(?:,"ManifestID":"([ !#-\[\]-~]*)")?\}'
+)
+"""What `encode_state` writes for ordinary values: plain ASCII texts, nothing escaped, numbers far from their limits."""
+
+
+def _parse_canonical(raw: bytes) -> SignerState | None:
+    """The state where it is spelled as we spell it, in a third of the time; None: ask `_parse_any`."""
+    match = _CANONICAL.fullmatch(raw)
+    if match is None:
+        return None
+    texts = [group.decode("ascii") if group is not None else "" for group in match.groups()]
+    try:
+        last_update_ns = parse_rfc3339_ns(texts[2]) if texts[2] else None
+    except ValueError:
+        return None
+    return SignerState(
+        texts[0],
+        texts[1],
+        last_update_ns,
+        bytes.fromhex(texts[3]),
+        texts[4],
+        int(texts[5]),
+        int(texts[6]),
+        Fraction(int(texts[7]), int(texts[8] or 1)),
+        int(texts[9]),
+        int(texts[10]),
+        texts[11],
+        int(texts[12]),
+        texts[13],
+        texts[14],
+    )
+
+
+def _parse_any(raw: bytes) -> SignerState:
+    """The state in whatever spelling JSON allows."""
     try:
         value = parse_json(raw)
     except BadJson as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 NS_PER_SECOND = 1_000_000_000
 NEVER = "0001-01-01T00:00:00Z"
@@ -18,8 +19,13 @@ _RFC3339 = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(
 def encode_rfc3339_ns(unix_ns: int) -> str:
     """UTC, up to 9 fractional digits, trailing zeros (and then the dot) dropped."""
     seconds, ns = divmod(unix_ns, NS_PER_SECOND)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    text = _encode_seconds(seconds)
     return f"{text}.{f'{ns:09d}'.rstrip('0')}Z" if ns else f"{text}Z"
+
+
+@lru_cache(64)
+def _encode_seconds(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def parse_rfc3339_ns(text: str) -> int | None:

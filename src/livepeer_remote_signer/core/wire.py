@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from livepeer_remote_signer.core.amounts import encode_uint
+from livepeer_remote_signer.core.amounts import encode_uint, rat_string
 from livepeer_remote_signer.core.eip191 import KECCAK_OF_NOTHING
 from livepeer_remote_signer.core.errors import (
     BadCapabilities,
@@ -24,7 +24,7 @@ from livepeer_remote_signer.core.errors import (
     MissingOrchestrator,
     MissingTicketParams,
 )
-from livepeer_remote_signer.core.pricing import CapabilityModel
+from livepeer_remote_signer.core.pricing import CapabilityModel, exact_price
 from livepeer_remote_signer.core.ticket import TicketParams, ticket_ev
 from livepeer_remote_signer.proto import net_pb2
 
@@ -65,7 +65,7 @@ class OrchestratorInfo:
     @cached_property
     def price(self) -> Fraction:
         """Wei per unit."""
-        return Fraction(self.price_per_unit, self.pixels_per_unit)
+        return exact_price(self.price_per_unit, self.pixels_per_unit)
 
     @cached_property
     def ev(self) -> Fraction:
@@ -80,8 +80,7 @@ class OrchestratorInfo:
     @cached_property
     def price_text(self) -> str:
         """Wei per unit for people: `1200` or `7/3`."""
-        price = self.price
-        return str(price.numerator) if price.denominator == 1 else f"{price.numerator}/{price.denominator}"
+        return rat_string(self.price)
 
     @cached_property
     def encoded_params(self) -> bytes:
