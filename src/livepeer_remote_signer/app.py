@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import FastAPI
 
@@ -23,15 +25,19 @@ from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
-from livepeer_remote_signer.config import Config
-from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
+from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig, WebhookConfig
+from livepeer_remote_signer.core.api_keys import KeysFileError
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender, SessionIds
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
-from livepeer_remote_signer.service import PaymentSigner, RemoteSigner, SignedPayment
+from livepeer_remote_signer.service import Authorizer, Identifier, PaymentSigner, RemoteSigner, SignedPayment
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 
 INFO_CACHE_ENTRIES = 4096
 
@@ -47,6 +53,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
     )
     chain = _build_chain(config)
+    auth = open_auth(config, key)
     observer = _SilentObserver()
     service = RemoteSigner(
         sender=sender,
@@ -55,6 +62,8 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         ceilings=_build_ceilings(config),
         clock_ns=clock_ns,
         observer=observer,
+        identifier=auth.identifier,
+        authorizer=auth.authorizer,
     )
     paying = PayingRoutes(
         service,
@@ -67,7 +76,10 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        try:
+            yield
+        finally:
+            await auth.aclose()
 
     def ready_checks() -> Sequence[ReadyCheck]:
         return (_chain_check(chain.view()),)
@@ -76,7 +88,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         RestParts(
             signer=key,
             paying=paying,
-            identify=None,
+            identify=auth.identifier.identify if auth.identifier else None,
             ready_checks=ready_checks,
             render_metrics=lambda: b"",
             lifespan=lifespan,
@@ -84,6 +96,68 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         )
     )
     return Front(paying, rest, BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds))
+
+
+class AuthParts(NamedTuple):
+    """Who is asked before a signature is made; None: nobody."""
+
+    identifier: Identifier | None
+    authorizer: Authorizer | None
+    closers: tuple[Callable[[], Awaitable[None]], ...]
+
+    async def aclose(self) -> None:
+        """Closes the connections to webhook and token issuer."""
+        for close in self.closers:
+            await close()
+
+
+def open_auth(config: Config, key: SigningKey) -> AuthParts:
+    """What `auth` configures, imported only where it is. Raises ConfigError, or SigningKeyError for the secret file."""
+    auth = config.auth
+    closers: list[Callable[[], Awaitable[None]]] = []
+    try:
+        keys = tokens = authorizer = identifier = None
+        if auth.api_keys_file is not None:
+            from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
+
+            keys = ApiKeys(auth.api_keys_file)
+        if auth.jwt is not None:
+            from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
+
+            tokens = JwtVerifier(
+                JwksKeys(auth.jwt.issuer, auth.jwt.jwks_url),
+                issuer=auth.jwt.issuer,
+                audience=auth.jwt.audience,
+                auth_id_claim=auth.jwt.auth_id_claim,
+                clock_skew_seconds=auth.jwt.clock_skew_seconds,
+            )
+            closers.append(tokens.aclose)
+        if auth.webhook is not None:
+            authorizer = _open_webhook(auth.webhook, _mac_key(config.state, key))
+            closers.append(authorizer.aclose)
+        if keys is not None or tokens is not None or auth.trusted_proxies:
+            from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
+
+            identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=auth.trusted_proxies)
+    except (KeysFileError, ValueError) as error:
+        raise ConfigError(f"auth: {error}") from None
+    return AuthParts(identifier, authorizer, tuple(closers))
+
+
+def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
+    from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
+
+    secret = config.secret.get_secret_value() if config.secret is not None else None
+    if config.secret_file is not None:
+        secret = read_secret_file(config.secret_file, "auth.webhook.secret_file")
+    return WebhookAuthorizer(
+        config.url,
+        secret=secret,
+        headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        timeout_seconds=config.timeout_seconds,
+        binding_key=hmac.digest(mac_key, b"verdicts bound to credentials", "sha256") if config.bind_verdicts else None,
+        max_expiry_seconds=config.max_expiry_seconds,
+    )
 
 
 def open_signing_key(config: KeyConfig) -> SigningKey:

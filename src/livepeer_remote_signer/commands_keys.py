@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key, read_keys, revoke_key
 from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.core.api_keys import MAX_NAME_CHARACTERS, ROUTES, KeyRecord, KeysFileError
 
@@ -22,6 +21,7 @@ _DURATION_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 def add_parsers(subparsers: Any) -> None:
     """Adds `keys` and what it can do to the command line's subparsers."""
     keys = subparsers.add_parser("keys", help="create, list and revoke API keys")
+    keys.set_defaults(run=run)
     commands = keys.add_subparsers(dest="keys_command", required=True, metavar="COMMAND")
     create = commands.add_parser("create", help="make a key; it is printed once and kept nowhere")
     _add_place(create)
@@ -52,7 +52,9 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs one of the commands. Returns the process's exit status: 0, or 2 when the arguments cannot be followed."""
+    """Runs one of the commands. Returns the process's exit status: 0 done, 1 failed, 2 when the arguments cannot be followed."""
+    from livepeer_remote_signer.adapters.auth.api_keys import read_keys, revoke_key  # not needed to run any other command
+
     now = int(time.time())
     try:
         path = _place(args)
@@ -63,12 +65,15 @@ def run(args: argparse.Namespace) -> int:
         else:
             record = revoke_key(path, _key_id(args.id), now)
             print(f"revoked {record.id} ({record.name})")
-    except (ConfigError, KeysFileError, ValueError) as error:
+    except (ConfigError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeysFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"error: the keys file cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return 1
     return 0
 
 
@@ -87,6 +92,8 @@ def _key_id(text: str) -> str:
 
 
 def _create(path: Path, args: argparse.Namespace, now: int) -> None:
+    from livepeer_remote_signer.adapters.auth.api_keys import create_key
+
     name = args.name.strip()
     if not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise ValueError(f"--name must be printable text of at most {MAX_NAME_CHARACTERS} characters")

@@ -52,7 +52,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
         app = create_app(config)
         server = make_server(app, config.listen.host, config.listen.port, config.limits.drain_seconds)
         listener = bind(config.listen.host, config.listen.port)
-    except (SigningKeyError, StartupError) as error:
+    except (ConfigError, SigningKeyError, StartupError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     server.run(sockets=[listener])

@@ -84,7 +84,7 @@ class PayingRoutes:
             )
             return self._refused(busy, paying.route, request_id)
         self.in_work += 1
-        return self._pay(paying, Caller(tuple(headers), peer), body, request_id)
+        return self._pay(paying, Caller(tuple(headers), peer, path), body, request_id)
 
     async def _pay(self, paying: PayingRoute, caller: Caller, body: bytes, request_id: str) -> Reply:
         try:

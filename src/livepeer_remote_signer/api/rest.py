@@ -94,7 +94,7 @@ def to_response(reply: Reply) -> Response:
 
 def caller_of(request: Request) -> Caller:
     """Who sent a request."""
-    return Caller(tuple(request.headers.raw), request.client.host if request.client else "")
+    return Caller(tuple(request.headers.raw), request.client.host if request.client else "", request.url.path)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
