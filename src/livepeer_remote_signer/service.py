@@ -78,7 +78,7 @@ class Authorizer(Protocol):
 class RecipientPolicy(Protocol):
     """Whether the ticket's recipient may be paid. Raises RecipientRefused, OrchestratorPaused, RecipientUndetermined."""
 
-    async def check(self, session: OpenedSession, now_ns: int) -> None: ...
+    async def check(self, plan: PaymentPlan) -> None: ...
 
 
 class Reservation(Protocol):
@@ -234,8 +234,6 @@ class RemoteSigner:
         now_ns = self._clock_ns()
         identity = await self._identifier.identify(caller) if self._identifier else ANONYMOUS
         session = self._sender.open(request, now_ns)
-        if self._recipients is not None:
-            await self._recipients.check(session, now_ns)
         if self._ledger is None:
             plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
             signed = self._signer.sign(plan)
@@ -273,7 +271,9 @@ class RemoteSigner:
         return self._sender.plan(session, self._chain.view(), self._ceilings.current(), now_ns, route.headroom_seconds)
 
     async def _authorized(self, plan: PaymentPlan, caller: Caller, identity: Identity, request_id: str) -> PaymentPlan:
-        """Section 9: the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
+        """Step 16: the recipient, the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
+        if self._recipients is not None:
+            await self._recipients.check(plan)
         if self._authorizer is None:
             return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id)
         plan = apply_auth_id(plan, identity.auth_id)

@@ -32,6 +32,7 @@ from livepeer_remote_signer.core.pricing import (
     parse_max_price,
     price_exceeded,
 )
+from livepeer_remote_signer.core.recipients import check_recipient_is_orchestrator
 from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState, advance_state, parse_state
 from livepeer_remote_signer.core.ticket import REFRESH_AT_NONCE, encode_aux_data
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
@@ -250,6 +251,7 @@ class LivePaymentSender:
         if num_tickets * info.ev.numerator > self._limits.max_total_ev_wei * info.ev.denominator:
             raise total_ev_exceeded(info, num_tickets, self._limits)
         creation_round, block_hash = _creation_round(info, chain)
+        check_recipient_is_orchestrator(info)
         after = advance_state(
             state,
             now_ns,

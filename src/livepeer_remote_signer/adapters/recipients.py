@@ -1,0 +1,120 @@
+"""Asks the chain who may be paid, and remembers the answer: what is good for the round, a refusal for a minute.
+
+A recipient that is not known is looked up while its payment waits; all who wait for the same one share the call. What
+cannot be determined within a second is not paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+from livepeer_remote_signer.core.errors import RecipientUndetermined
+from livepeer_remote_signer.core.guard import OrchestratorGuard
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.recipients import RecipientRules, check_lists, not_a_transcoder
+
+LOOKUP_SECONDS = 1.0
+REFUSAL_SECONDS = 60.0
+MAX_KNOWN = 10_000
+
+
+class TranscoderReader(Protocol):
+    """Reads BondingManager. An answer that cannot be had or believed is an exception."""
+
+    async def is_transcoder(self, address: bytes, *, active: bool) -> bool:
+        """Whether the 20-byte address is registered, or with `active` in this round's pool."""
+
+
+class _Known(NamedTuple):
+    is_good: bool
+    round: int
+    at: float
+
+
+class RecipientRegistry:
+    """The policy: the operator's lists, the guard, and the chain's word, in this order."""
+
+    def __init__(
+        self,
+        rules: RecipientRules,
+        *,
+        require: Literal["any", "registered", "active"] = "any",
+        reader: TranscoderReader | None = None,
+        current_round: Callable[[], int] = lambda: 0,
+        guard: OrchestratorGuard | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if require != "any" and reader is None:
+            raise ValueError(f"recipients.require {require} needs a live chain (chain.source rpc)")
+        self._rules = rules
+        self._require = require
+        self._reader = reader
+        self._current_round = current_round
+        self._guard = guard
+        self._monotonic = monotonic
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[bool]] = {}
+
+    async def check(self, plan: PaymentPlan) -> None:
+        """Raises RecipientRefused, OrchestratorPaused or RecipientUndetermined. Who is on the allow list is not looked up."""
+        recipient = plan.session.info.ticket_params.recipient
+        check_lists(recipient, self._rules)
+        if self._guard is not None:
+            self._guard.check(plan)
+        if self._reader is None or self._require == "any" or recipient in self._rules.allow:
+            return
+        is_good = self._remembered(recipient)
+        if is_good is None:
+            is_good = await self._look_up(self._reader, recipient)
+        if not is_good:
+            raise not_a_transcoder(recipient, self._require)
+
+    def _remembered(self, recipient: bytes) -> bool | None:
+        known = self._known.get(recipient)
+        if known is None:
+            return None
+        if known.is_good:
+            return True if known.round == self._current_round() else None
+        return False if self._monotonic() - known.at < REFUSAL_SECONDS else None
+
+    async def _look_up(self, reader: TranscoderReader, recipient: bytes) -> bool:
+        task = self._asking.get(recipient)
+        if task is None:
+            task = self._asking[recipient] = asyncio.create_task(self._ask(reader, recipient))
+            task.add_done_callback(lambda done: self._finish(recipient, done))
+        try:
+            return await asyncio.shield(task)
+        except Exception as error:  # noqa: BLE001 - whatever a reader raises means that it is not known
+            raise RecipientUndetermined(
+                f"it could not be determined whether the recipient is a {self._require} transcoder ({type(error).__name__})",
+                hint="check the signer's Ethereum RPC endpoints; the same call may be sent again",
+                retry_after_seconds=2,
+                recipient="0x" + recipient.hex(),
+            ) from None
+
+    async def _ask(self, reader: TranscoderReader, recipient: bytes) -> bool:
+        current_round = self._current_round()
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            is_good = await reader.is_transcoder(recipient, active=self._require == "active")
+        self._known[recipient] = _Known(is_good, current_round, self._monotonic())
+        self._known.move_to_end(recipient)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return is_good
+
+    def _finish(self, recipient: bytes, task: asyncio.Task[bool]) -> None:
+        """Forgets a finished call. Its failure was told to those who wait; with nobody left it is of no use."""
+        self._asking.pop(recipient, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def aclose(self) -> None:
+        """Stops calls in work."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,98 @@
+"""The guard over orchestrators: pauses paying one that takes first payments and lets sessions lapse, or earns too fast.
+
+Values and `now` in, a refusal or nothing out; what it remembers is this process's own. Only `live` and `lv2v` sessions can
+be abandoned: a job of another type may well be one payment long.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from livepeer_remote_signer.core.errors import OrchestratorPaused
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+
+ABANDONED_AFTER_NS = 90 * NS_PER_SECOND
+"""Half again what the longest first payment covers: a session that goes on has paid again by then."""
+
+BUCKETS = 60
+MAX_ORCHESTRATORS = 10_000
+_CONTINUING_TYPES = ("live", "lv2v")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is remembered of one orchestrator: sessions that paid once, by their start; spend in wei by bucket of time."""
+
+    started: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    spent: dict[int, Fraction] = field(default_factory=dict)
+    paused_until_ns: int = 0
+    reason: str = ""
+
+
+class OrchestratorGuard:
+    """Counts within a rolling window, in sixtieths of it. `None` as a limit: that rule is off."""
+
+    def __init__(
+        self, *, window_seconds: float, pause_seconds: float, max_abandoned_sessions: int | None = None, max_spend_wei: int | None = None
+    ) -> None:
+        self._window_ns = int(window_seconds * NS_PER_SECOND)
+        self._bucket_ns = max(1, self._window_ns // BUCKETS)
+        self._pause_ns = int(pause_seconds * NS_PER_SECOND)
+        self._max_abandoned = max_abandoned_sessions
+        self._max_spend_wei = max_spend_wei
+        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+
+    def check(self, plan: PaymentPlan) -> None:
+        """Raises OrchestratorPaused when this orchestrator is paused, or is from now on."""
+        seen = self._seen.get(plan.session.info.address)
+        if seen is None:
+            seen = _Seen()
+        if plan.now_ns >= seen.paused_until_ns:
+            reason = self._fault(seen, plan)
+            if reason is None:
+                return
+            self._seen[plan.session.info.address] = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
+            seen = self._seen[plan.session.info.address]
+        wait = -(-(seen.paused_until_ns - plan.now_ns) // NS_PER_SECOND)
+        raise OrchestratorPaused(
+            f"paying this orchestrator is paused for {wait} s: {seen.reason}",
+            hint="choose another orchestrator; the operator sets recipients.guard",
+            retry_after_seconds=wait,
+            orchestrator="0x" + plan.session.info.address.hex(),
+        )
+
+    def paid(self, plan: PaymentPlan) -> None:
+        """Told of every payment that was made."""
+        address, state = plan.session.info.address, plan.state
+        seen = self._seen.setdefault(address, _Seen())
+        self._seen.move_to_end(address)
+        while len(self._seen) > MAX_ORCHESTRATORS:
+            self._seen.popitem(last=False)
+        if self._max_abandoned is not None:
+            if not plan.session.is_new:
+                seen.started.pop(state.state_id, None)
+            elif state.type in _CONTINUING_TYPES:
+                seen.started[state.state_id] = plan.now_ns
+        if self._max_spend_wei is not None:
+            bucket = plan.now_ns // self._bucket_ns
+            seen.spent[bucket] = seen.spent.get(bucket, Fraction(0)) + plan.total_ev
+
+    def _fault(self, seen: _Seen, plan: PaymentPlan) -> str | None:
+        """Which rule this orchestrator breaks; None for none."""
+        now_ns = plan.now_ns
+        if self._max_abandoned is not None:
+            while seen.started and next(iter(seen.started.values())) < now_ns - self._window_ns:
+                seen.started.popitem(last=False)
+            abandoned = sum(1 for start in seen.started.values() if start <= now_ns - ABANDONED_AFTER_NS)
+            if abandoned > self._max_abandoned and plan.session.is_new:
+                return f"{abandoned} sessions took a first payment and never went on, more than {self._max_abandoned}"
+        if self._max_spend_wei is not None:
+            oldest = (now_ns - self._window_ns) // self._bucket_ns
+            seen.spent = {bucket: ev for bucket, ev in seen.spent.items() if bucket >= oldest}
+            total = sum(seen.spent.values(), plan.total_ev)
+            if total > self._max_spend_wei:
+                return f"{int(total)} wei within {self._window_ns // NS_PER_SECOND} s are more than {self._max_spend_wei}"
+        return None
