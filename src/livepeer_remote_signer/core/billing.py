@@ -1,13 +1,13 @@
 """What a session owes: units by job type, fee, and how many tickets cover it.
 
-Source: section 6 of the protocol, steps 11 to 15. Amounts are exact; the one float is lv2v's pixel count, which
-go-livepeer computes as an IEEE double product and which therefore must be that double, truncated.
+Source: section 6 of the protocol, steps 11 to 15. Amounts are exact; the one float is a duration in seconds,
+from which go-livepeer computes units and which therefore must be the same IEEE double.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from math import gcd
+from math import ceil, gcd
 from typing import NamedTuple
 
 from livepeer_remote_signer.core.errors import BadJobType, NoBillableUnits, NoTickets
@@ -16,6 +16,9 @@ from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 PIXELS_PER_SECOND = 1280 * 720 * 30
 FIRST_LV2V_SECONDS = 60
 FIRST_LIVE_SECONDS = 10
+MAX_DURATION_NS = 2**63 - 1
+"""Go's time differences stop here, at 292 years."""
+
 MAX_TICKETS = 100
 """What the recipient and the consumers of events accept in one payment."""
 
@@ -36,10 +39,10 @@ def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns
         if last_update_ns is None:
             elapsed_ns = (FIRST_LIVE_SECONDS if job_type == "live" else FIRST_LV2V_SECONDS) * NS_PER_SECOND
         else:
-            elapsed_ns = now_ns - last_update_ns
+            elapsed_ns = min(now_ns - last_update_ns, MAX_DURATION_NS)
             if elapsed_ns <= 0:
                 raise NoTickets("no tickets", hint="no time has passed since the last payment: ask again when some has")
-        units = -(-elapsed_ns // NS_PER_SECOND) if job_type == "live" else lv2v_pixels(elapsed_ns)
+        units = ceil(go_seconds(elapsed_ns)) if job_type == "live" else lv2v_pixels(elapsed_ns)
     elif job_type == "fixed":
         units, elapsed_ns = 1, 0
     elif job_type == "":
@@ -57,8 +60,13 @@ def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns
 
 def lv2v_pixels(elapsed_ns: int) -> int:
     """go-livepeer's pixel count: the double product of 27,648,000 and the duration's double in seconds, truncated."""
+    return int(float(PIXELS_PER_SECOND) * go_seconds(elapsed_ns))
+
+
+def go_seconds(elapsed_ns: int) -> float:
+    """The double that Go makes of a duration: whole seconds, plus the rest as a fraction."""
     seconds, ns = divmod(elapsed_ns, NS_PER_SECOND)
-    return int(float(PIXELS_PER_SECOND) * (float(seconds) + ns / 1e9))
+    return float(seconds) + ns / 1e9
 
 
 def units_per_second(job_type: str) -> int:

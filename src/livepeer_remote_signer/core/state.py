@@ -21,6 +21,7 @@ from livepeer_remote_signer.core.strict_json import (
     fold_key,
     json_type,
     parse_json,
+    replace_surrogates,
 )
 from livepeer_remote_signer.core.timestamps import NEVER, encode_rfc3339_ns, parse_rfc3339_ns
 
@@ -132,10 +133,10 @@ def parse_state(raw: bytes) -> SignerState:
 
 
 _CANONICAL = re.compile(
-    rb'\{"StateID":"([ !#-\[\]-~]{0,64})","PMSessionID":"([ !#-\[\]-~]*)","LastUpdate":"([0-9:TZ.+-]*)",'
-    rb'"OrchestratorAddress":"0x([0-9a-f]{40})","App":"([ !#-\[\]-~]*)","AuthExpiry":([0-9]{1,18}),"SenderNonce":([0-9]{1,9}),'
-    rb'"Balance":"([0-9]{1,200})(?:/([1-9][0-9]{0,198}))?","InitialPricePerUnit":([1-9][0-9]{0,17}),'
-    rb'"InitialPixelsPerUnit":([1-9][0-9]{0,17}),"Type":"([ !#-\[\]-~]*)","SequenceNumber":([0-9]{1,18}),"AuthID":"([ !#-\[\]-~]*)"'
+    rb'\{"StateID":"([ !#-\[\]-~]{0,64})","PMSessionID":"([ !#-\[\]-~]*)","LastUpdate":"([0-9:TZ.+-]+)",'
+    rb'"OrchestratorAddress":"0x([0-9a-f]{40})","App":"([ !#-\[\]-~]*)","AuthExpiry":(0|[1-9][0-9]{0,17}),'
+    rb'"SenderNonce":(0|[1-9][0-9]{0,8}),"Balance":"([0-9]{1,200})(?:/([1-9][0-9]{0,198}))?","InitialPricePerUnit":([1-9][0-9]{0,17}),'
+    rb'"InitialPixelsPerUnit":([1-9][0-9]{0,17}),"Type":"([ !#-\[\]-~]*)","SequenceNumber":(0|[1-9][0-9]{0,17}),"AuthID":"([ !#-\[\]-~]*)"'
     rb'(?:,"ManifestID":"([ !#-\[\]-~]*)")?\}'
 )
 """What `encode_state` writes for ordinary values: plain ASCII texts, nothing escaped, numbers far from their limits."""
@@ -148,7 +149,7 @@ def _parse_canonical(raw: bytes) -> SignerState | None:
         return None
     texts = [group.decode("ascii") if group is not None else "" for group in match.groups()]
     try:
-        last_update_ns = parse_rfc3339_ns(texts[2]) if texts[2] else None
+        last_update_ns = parse_rfc3339_ns(texts[2])
     except ValueError:
         return None
     return SignerState(
@@ -211,7 +212,7 @@ class _Fields:
         value = self._values.get(key.lower(), "")
         if type(value) is not str:
             raise InvalidState(f"invalid state: {key} is {json_type(value)}, not a string")
-        return value
+        return replace_surrogates(value)
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self._values.get(key.lower(), JsonNumber("0"))
@@ -223,9 +224,8 @@ class _Fields:
         return number
 
     def time(self, key: str) -> int | None:
-        text = self.text(key)
         try:
-            return parse_rfc3339_ns(text) if text else None
+            return parse_rfc3339_ns(self.text(key)) if key.lower() in self._values else None
         except ValueError as error:
             raise InvalidState(f"invalid state: {key} is {error}") from None
 
@@ -240,7 +240,7 @@ class _Fields:
         if not text:
             return Fraction(0)
         match = _BALANCE.fullmatch(text)
-        if match is None or len(text) > MAX_BALANCE_DIGITS:
+        if match is None or len(text.replace("/", "")) > MAX_BALANCE_DIGITS:
             raise InvalidState(f"invalid state: {key} is not n or n/d of at most {MAX_BALANCE_DIGITS} digits")
         denominator = int(match[2]) if match[2] else 1
         if denominator == 0:

@@ -119,7 +119,12 @@ def text_field(fields: dict[str, Any], key: str, name: str) -> str:
     value = fields.get(key, "")
     if type(value) is not str:
         raise BadField(f"{name} must be a string, not {json_type(value)}")
-    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    return replace_surrogates(value)
+
+
+def replace_surrogates(text: str) -> str:
+    """Go's reading of lone surrogate escapes: each is U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def int64_field(fields: dict[str, Any], key: str, name: str) -> int:

@@ -13,6 +13,10 @@ NS_PER_SECOND = 1_000_000_000
 NEVER = "0001-01-01T00:00:00Z"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER_SECONDS = -62_135_596_800
+"""The first second of the year 1: the earliest that can be written, and Go's zero time, whatever offset spells it."""
+
+_END_SECONDS = 253_402_300_800
 _RFC3339 = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII)
 
 
@@ -41,7 +45,8 @@ def parse_rfc3339_ns(text: str) -> int | None:
             raise ValueError("not an RFC 3339 time: zone offset out of range")
         offset = (hours * 3600 + minutes * 60) * (1 if match[3][0] == "+" else -1)
     since = base - _EPOCH
+    seconds = since.days * 86_400 + since.seconds - offset
+    if not _NEVER_SECONDS <= seconds < _END_SECONDS:
+        raise ValueError("not an RFC 3339 time: outside the years 1 to 9999")
     ns = int(match[2].ljust(9, "0")) if match[2] else 0
-    if base.year == 1 and base.timetuple().tm_yday == 1 and (base.hour, base.minute, base.second, ns, offset) == (0, 0, 0, 0, 0):
-        return None
-    return (since.days * 86_400 + since.seconds - offset) * NS_PER_SECOND + ns
+    return None if (seconds, ns) == (_NEVER_SECONDS, 0) else seconds * NS_PER_SECOND + ns
