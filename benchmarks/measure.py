@@ -1,0 +1,182 @@
+"""Starts the served signer, drives it, and reads its CPU from the kernel.
+
+The unit is the signature: the time of one libsecp256k1 signature on the server's core in the same run. It carries from
+machine to machine, where microseconds do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import coincurve
+import yaml
+
+from benchmarks.bodies import STATIC_CHAIN
+
+SERVER_CORES = {0}
+LOAD_CORES = {1} if (os.cpu_count() or 1) > 1 else {0}
+GO_SIGNATURES = 12.5
+"""CPU a request of go-livepeer 0.9.1's own handler on one core, in signatures."""
+
+GO_P99_SIGNATURES = 526
+"""Its p99 at 16 connections, in signatures."""
+
+
+class Served(NamedTuple):
+    """A running signer: its port, process, and how long it took from start to ready."""
+
+    port: int
+    pid: int
+    ready_seconds: float
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process and everything it started."""
+        return sum(_cpu_of(pid) for pid in self._tree())
+
+    def rss_mb(self) -> list[float]:
+        """Resident memory of each process, MB."""
+        found = []
+        for pid in self._tree():
+            text = Path(f"/proc/{pid}/status").read_text()
+            match = re.search(r"VmRSS:\s+(\d+) kB", text)
+            found.append(int(match[1]) / 1024 if match else 0.0)
+        return found
+
+    def _tree(self) -> Iterator[int]:
+        todo = [self.pid]
+        while todo:
+            pid = todo.pop()
+            yield pid
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                todo += map(int, task.read_text().split())
+
+
+def _cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def signature_seconds() -> float:
+    """The unit: the best mean of ten rounds of a thousand signatures, on the server's core."""
+    os.sched_setaffinity(0, SERVER_CORES)
+    try:
+        key, digest, best = coincurve.PrivateKey(b"\1" * 32), b"\2" * 32, 1.0
+        for _ in range(10):
+            begin = time.perf_counter()
+            for _ in range(1000):
+                key.sign_recoverable(digest, hasher=None)
+            best = min(best, (time.perf_counter() - begin) / 1000)
+        return best
+    finally:
+        os.sched_setaffinity(0, SERVER_CORES | LOAD_CORES)
+
+
+@contextmanager
+def serving(folder: Path, extra: dict[str, Any] | None = None, workers: int = 1) -> Iterator[Served]:
+    """A signer on a free port with a static chain and a throw-away key, pinned to the server's core (or all, for workers)."""
+    port = _free_port()
+    key = folder / "key"
+    key.write_text("0x" + "07" * 32)
+    key.chmod(0o600)
+    config = {
+        "listen": f"127.0.0.1:{port}",
+        "key": {"private_key_file": str(key)},
+        "chain": {"source": "static", "static": STATIC_CHAIN},
+        **(extra or {}),
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    cores = SERVER_CORES if workers == 1 else SERVER_CORES | LOAD_CORES
+    command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(path)]
+    if workers > 1:
+        command += ["--workers", str(workers)]
+    begin = time.perf_counter()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    try:
+        _wait_ready(port, process, folder / "log")
+        yield Served(port, process.pid, time.perf_counter() - begin)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(3000):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as reply:
+                if reply.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break
+    raise RuntimeError(f"the signer did not become ready:\n{log.read_text()[-2000:]}")
+
+
+class Figures(NamedTuple):
+    """One measurement. Times in seconds."""
+
+    requests_per_second: float
+    p50: float
+    p99: float
+    cpu_per_request: float
+    signature: float
+    statuses: dict[str, int]
+
+    @property
+    def cpu_signatures(self) -> float:
+        """CPU a request in signatures."""
+        return self.cpu_per_request / self.signature
+
+    @property
+    def p99_signatures(self) -> float:
+        """p99 in signatures."""
+        return self.p99 / self.signature
+
+
+def drive(served: Served, rounds: int = 3, **plan: Any) -> Figures:
+    """The median round by CPU. Raises RuntimeError when a request was not answered with 200."""
+    found = []
+    plan = {"port": served.port, "seconds": 4, "connections": 16, "tickets": 1, "chained": False, **plan}
+    for index in range(rounds):
+        plan["first_session"] = index * 10_000
+        signature = signature_seconds()
+        before = served.cpu_seconds()
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load", json.dumps(plan)],
+            capture_output=True,
+            check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORES),
+        )
+        result = json.loads(done.stdout)
+        cpu = served.cpu_seconds() - before
+        if set(result["statuses"]) != {"200"}:
+            raise RuntimeError(f"not every request was paid: {result['statuses']}")
+        count = result["requests"]
+        found.append(Figures(count / result["seconds"], result["p50"], result["p99"], cpu / count, signature, result["statuses"]))
+    found.sort(key=lambda figures: figures.cpu_signatures)
+    return found[len(found) // 2]
