@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.eip191 import keccak256
-from livepeer_remote_signer.core.errors import AuthIdChanged, SignerError, StaleState
-from livepeer_remote_signer.core.ledger import Found, Newest, RequestKey, Stored
+from livepeer_remote_signer.core.errors import AuthIdChanged, SessionBusy, SignerError, StaleState
+from livepeer_remote_signer.core.ledger import Found, Newest, Record, RequestKey, Stored
 from livepeer_remote_signer.core.limits import check_chain, check_params_alive
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
 from livepeer_remote_signer.core.policy import (
@@ -32,9 +32,11 @@ from livepeer_remote_signer.core.state import Seal, encode_state
 from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
 
-
 SEG_CREDS_CACHE_ENTRIES = 4096
 """A signature less for every call of a session but its first."""
+
+MAX_RACES = 4
+"""How often a call starts over because another one of its session was faster."""
 
 
 class MessageSigner(Protocol):
@@ -81,25 +83,23 @@ class RecipientPolicy(Protocol):
     async def check(self, plan: PaymentPlan) -> None: ...
 
 
-class Reservation(Protocol):
-    """Budget, nonces and sequence number set aside for one payment. Leaving it unsettled gives all back."""
-
-    @property
-    def plan(self) -> PaymentPlan:
-        """The plan as the ledger allows it: nonces may be raised, tickets bought ahead may be fewer."""
-
-    async def settle(self, state: bytes, reply: bytes, event: bytes | None) -> None:
-        """Durably records spend, newest state, reply and event in one commit."""
-
-
 class Ledger(Protocol):
-    """Budgets, replay guard and outbox. Raises BudgetExceeded, RateExceeded, Suspended, StaleState, SessionBusy,
+    """Budgets, replay guard and outbox. Raises BudgetExceeded, RateExceeded, Suspended, StaleState, SessionBusy, BadField,
     LedgerUnavailable and OutboxFull."""
 
-    async def find(self, key: RequestKey) -> Found:
-        """What is known of this request; waits a little for a call of the same session that is in work."""
+    def turn(self, key: RequestKey) -> AbstractAsyncContextManager[None]:
+        """One call at a time for each session: waits a little for the one in work, then raises SessionBusy."""
 
-    def reserve(self, key: RequestKey, plan: PaymentPlan) -> AbstractAsyncContextManager[Reservation]: ...
+    async def find(self, key: RequestKey, now_ns: int) -> Found:
+        """What is known of this request, before anybody is asked whether it may be paid."""
+
+    async def pay(self, key: RequestKey, plan: PaymentPlan, sign: Callable[[PaymentPlan], Record]) -> Found:
+        """Judges, signs and records one payment in one transaction; returns None when it is durable.
+
+        `sign` is called with the plan as the ledger allows it: nonces may be raised, tickets bought ahead may be fewer. It
+        may be called again when the transaction has to be repeated; only the last call counts. Nothing is set aside before
+        the transaction, so whatever ends it gives all back. Anything but None: another call was faster, nothing was paid.
+        """
 
 
 class Observer(Protocol):
@@ -136,6 +136,8 @@ class Route(NamedTuple):
     name: str
     encode: Callable[[SignedPayment], bytes]
     headroom_seconds: int
+    encode_state: Callable[[bytes, bytes], object]
+    """A state and its seal in the form that this route's callers send back."""
 
 
 class PaymentSigner:
@@ -171,6 +173,10 @@ class PaymentSigner:
         )
         state = encode_state(plan.state)
         return SignedPayment(plan, sender, payment, self._seg_creds(session), state, self._seal.seal(state), tuple(tickets))
+
+    def seal(self, state: bytes) -> bytes:
+        """The seal over a state that was given out before."""
+        return self._seal.seal(state)
 
     def _seg_creds(self, session: OpenedSession) -> bytes:
         """Segment credentials depend on these three alone, and a session asks for the same ones at every call."""
@@ -252,20 +258,30 @@ class RemoteSigner:
     ) -> bytes:
         """With a ledger: the identical request gets the identical bytes, a used sequence number heals or is refused."""
         key = request_key(session, caller, identity, route)
-        found = await ledger.find(key)
-        if isinstance(found, Stored):
-            return self._answer_again(found, session, identity)
-        if isinstance(found, Newest):
-            session = self._healed(session, found, now_ns)
-            key = key._replace(sequence_number=session.state.sequence_number)
-        plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
-        async with ledger.reserve(key._replace(auth_id=plan.state.auth_id), plan) as reservation:
-            signed = self._signer.sign(reservation.plan)
+        made: list[tuple[SignedPayment, bytes]] = []
+
+        def sign(plan: PaymentPlan) -> Record:
+            signed = self._signer.sign(plan)
             reply = route.encode(signed)
-            event = self._encode_event(signed, route.name, request_id) if self._encode_event else None
-            await reservation.settle(signed.state, reply, event)
-        self._observer.paid(signed, route.name, request_id)
-        return reply
+            made.append((signed, reply))
+            return Record(signed.state, reply, self._encode_event(signed, route.name, request_id) if self._encode_event else None)
+
+        async with ledger.turn(key):
+            found = await ledger.find(key, now_ns)
+            for _ in range(MAX_RACES):
+                if isinstance(found, Stored):
+                    return self._answer_again(found, session, identity)
+                if isinstance(found, Newest):
+                    session = self._healed(session, found, identity, route, now_ns)
+                    state = session.state
+                    key = key._replace(sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
+                plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
+                found = await ledger.pay(key._replace(auth_id=plan.state.auth_id), plan, sign)
+                if found is None:
+                    signed, reply = made[-1]
+                    self._observer.paid(signed, route.name, request_id)
+                    return reply
+        raise SessionBusy("other calls of this session were faster", hint="send one call of a session at a time", retry_after_seconds=1)
 
     def _plan(self, session: OpenedSession, route: Route, now_ns: int) -> PaymentPlan:
         return self._sender.plan(session, self._chain.view(), self._ceilings.current(), now_ns, route.headroom_seconds)
@@ -286,19 +302,25 @@ class RemoteSigner:
         chain = self._chain.view()
         check_chain(chain)
         check_params_alive(session.info, chain)
-        if identity.auth_id and found.auth_id != identity.auth_id:
-            raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
+        self._check_owner(found.auth_id, identity)
         return found.reply
 
-    def _healed(self, session: OpenedSession, found: Newest, now_ns: int) -> OpenedSession:
+    def _check_owner(self, auth_id: str, identity: Identity) -> None:
+        """A session answers to nobody but its own auth id."""
+        known = identity.auth_id or ("" if self._authorizer else identity.claimed_auth_id)
+        if known and auth_id != known:
+            raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
+
+    def _healed(self, session: OpenedSession, found: Newest, identity: Identity, route: Route, now_ns: int) -> OpenedSession:
         """The session continued from its newest state, so that no interval is paid twice and the session lives on."""
+        self._check_owner(found.state.auth_id, identity)
         if not self._heal_stale:
             raise StaleState(
                 f"sequence number {session.state.sequence_number} of this session was used by another request",
                 hint="continue with the state in error.state",
                 sequence_number=session.state.sequence_number,
                 newest_sequence_number=found.state.sequence_number,
-                state=found.state,
+                state=route.encode_state(found.raw, self._signer.seal(found.raw)),
             )
         return self._sender.open(session.request, now_ns, newest=found.state)
 
@@ -332,8 +354,26 @@ def request_key(session: OpenedSession, caller: Caller, identity: Identity, rout
         state_id=session.state.state_id,
         sequence_number=session.state.sequence_number,
         digest=digest.digest(),
-        auth_id=identity.auth_id,
-        idempotency_key=caller.header(b"idempotency-key")[:256] if session.is_new else "",
+        auth_id=identity.auth_id or identity.claimed_auth_id or session.state.auth_id,
+        idempotency_key=_idempotency_key(caller, identity) if session.is_new else b"",
         last_update_ns=session.state.last_update_ns,
         is_new=session.is_new,
     )
+
+
+def _idempotency_key(caller: Caller, identity: Identity) -> bytes:
+    """A digest of the caller's Idempotency-Key and of who the caller is: keys of different callers never meet.
+
+    Who it is: the auth id, or, where only the webhook can tell, the credential that was sent along.
+    """
+    key = caller.header(b"idempotency-key")
+    if not key:
+        return b""
+    owner = identity.auth_id or identity.claimed_auth_id
+    names = ("auth id", owner) if owner else ("credential", caller.header(b"authorization"), caller.header(b"x-api-key"))
+    digest = blake2b(digest_size=32)
+    for part in (*names, key):
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return digest.digest()

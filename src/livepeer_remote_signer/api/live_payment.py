@@ -73,3 +73,8 @@ def encode_live_payment(signed: SignedPayment) -> bytes:
         + b2a_base64(signed.state_sig, newline=False)
         + b'"}}'
     )
+
+
+def encode_sealed_state(state: bytes, sig: bytes) -> dict[str, str]:
+    """A state and its seal, as `state` of a request carries them."""
+    return {"State": b2a_base64(state, newline=False).decode(), "Sig": b2a_base64(sig, newline=False).decode()}

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
-from livepeer_remote_signer.api.live_payment import encode_live_payment, parse_live_payment
+from livepeer_remote_signer.api.live_payment import encode_live_payment, encode_sealed_state, parse_live_payment
 from livepeer_remote_signer.api.reply import Headers, Reply
-from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, parse_sign_ticket
+from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import Overloaded, SignerError
 from livepeer_remote_signer.core.payment import PaymentRequest
 from livepeer_remote_signer.core.policy import Caller
@@ -54,11 +54,11 @@ class PayingRoutes:
         self.in_work = 0
         self._routes = {
             GENERATE_LIVE_PAYMENT: PayingRoute(
-                parse_live_payment, Route(GENERATE_LIVE_PAYMENT, encode_live_payment, headroom_live_payment)
+                parse_live_payment, Route(GENERATE_LIVE_PAYMENT, encode_live_payment, headroom_live_payment, encode_sealed_state)
             ),
             SIGN_TICKET: PayingRoute(
                 parse_sign_ticket,
-                Route(SIGN_TICKET, lambda signed: encode_sign_ticket(signed, interval_seconds), headroom_sign_ticket),
+                Route(SIGN_TICKET, lambda signed: encode_sign_ticket(signed, interval_seconds), headroom_sign_ticket, encode_signer_state),
             ),
         }
         self.paths = frozenset(self._routes)
