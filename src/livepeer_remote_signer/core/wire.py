@@ -199,27 +199,29 @@ def parse_capabilities(raw: bytes) -> Capabilities | None:
     if not raw:
         return None
     try:
-        given = parse_message(net_pb2.Capabilities, raw)
+        given = parse_message(net_pb2.CapabilitiesEntries, raw)
     except ValueError:
         raise BadCapabilities("capabilities are not a serialized net.Capabilities") from None
     words = max(len(given.bitstring), len(given.mandatories))
     if words > MAX_CAPABILITY_WORDS:
         raise BadCapabilities(f"capabilities: {words} words of bitstring or mandatories, more than {MAX_CAPABILITY_WORDS}")
-    if len(given.constraints.PerCapability) > MAX_CAPABILITY_MODELS or len(given.capacities) > 64 * MAX_CAPABILITY_WORDS:
+    per_capability = {of.key: {model.key: model.value for model in of.value.models} for of in given.constraints.PerCapability}
+    capacities = {capacity.key: capacity.value for capacity in given.capacities}
+    if len(per_capability) > MAX_CAPABILITY_MODELS or len(capacities) > 64 * MAX_CAPABILITY_WORDS:
         raise BadCapabilities(f"capabilities: more than {MAX_CAPABILITY_MODELS} capabilities with constraints")
-    pairs = tuple((number, model) for number, of in given.constraints.PerCapability.items() for model in of.models)
+    pairs = tuple((number, name) for number, models in per_capability.items() for name in models)
     if len(pairs) > MAX_CAPABILITY_MODELS:
         raise BadCapabilities(f"capabilities: {len(pairs)} (capability, model) pairs, more than {MAX_CAPABILITY_MODELS}")
     kept = net_pb2.Capabilities(bitstring=given.bitstring, mandatories=given.mandatories, version=given.version)
     kept.constraints.minVersion = given.constraints.minVersion
-    for number, of in given.constraints.PerCapability.items():
-        models = kept.constraints.PerCapability[number].models
-        for name, model in of.models.items():
-            models[name].warm = model.warm
-            models[name].capacity = model.capacity
-            models[name].runnerVersion = model.runnerVersion
-    if given.capacities:
-        kept.capacities.update(given.capacities)
+    for number, models in per_capability.items():
+        kept_models = kept.constraints.PerCapability[number].models
+        for name, model in models.items():
+            kept_models[name].warm = model.warm
+            kept_models[name].capacity = model.capacity
+            kept_models[name].runnerVersion = model.runnerVersion
+    if capacities:
+        kept.capacities.update(capacities)
     else:
         for index, word in enumerate(given.bitstring):
             for bit in range(64):

@@ -173,6 +173,53 @@ class Capabilities(_message.Message):
     constraints: Capabilities.Constraints
     def __init__(self, bitstring: _Optional[_Iterable[int]] = ..., mandatories: _Optional[_Iterable[int]] = ..., capacities: _Optional[_Mapping[int, int]] = ..., version: _Optional[str] = ..., constraints: _Optional[_Union[Capabilities.Constraints, _Mapping]] = ...) -> None: ...
 
+class CapabilitiesEntries(_message.Message):
+    __slots__ = ("bitstring", "mandatories", "capacities", "version", "constraints")
+    class Capacity(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    class Constraints(_message.Message):
+        __slots__ = ("minVersion", "PerCapability")
+        MINVERSION_FIELD_NUMBER: _ClassVar[int]
+        PERCAPABILITY_FIELD_NUMBER: _ClassVar[int]
+        minVersion: str
+        PerCapability: _containers.RepeatedCompositeFieldContainer[CapabilitiesEntries.Capability]
+        def __init__(self, minVersion: _Optional[str] = ..., PerCapability: _Optional[_Iterable[_Union[CapabilitiesEntries.Capability, _Mapping]]] = ...) -> None: ...
+    class Capability(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: CapabilitiesEntries.CapabilityConstraints
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[CapabilitiesEntries.CapabilityConstraints, _Mapping]] = ...) -> None: ...
+    class CapabilityConstraints(_message.Message):
+        __slots__ = ("models",)
+        MODELS_FIELD_NUMBER: _ClassVar[int]
+        models: _containers.RepeatedCompositeFieldContainer[CapabilitiesEntries.Model]
+        def __init__(self, models: _Optional[_Iterable[_Union[CapabilitiesEntries.Model, _Mapping]]] = ...) -> None: ...
+    class Model(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Capabilities.ModelConstraint
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Capabilities.ModelConstraint, _Mapping]] = ...) -> None: ...
+    BITSTRING_FIELD_NUMBER: _ClassVar[int]
+    MANDATORIES_FIELD_NUMBER: _ClassVar[int]
+    CAPACITIES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    bitstring: _containers.RepeatedScalarFieldContainer[int]
+    mandatories: _containers.RepeatedScalarFieldContainer[int]
+    capacities: _containers.RepeatedCompositeFieldContainer[CapabilitiesEntries.Capacity]
+    version: str
+    constraints: CapabilitiesEntries.Constraints
+    def __init__(self, bitstring: _Optional[_Iterable[int]] = ..., mandatories: _Optional[_Iterable[int]] = ..., capacities: _Optional[_Iterable[_Union[CapabilitiesEntries.Capacity, _Mapping]]] = ..., version: _Optional[str] = ..., constraints: _Optional[_Union[CapabilitiesEntries.Constraints, _Mapping]] = ...) -> None: ...
+
 class HardwareInformation(_message.Message):
     __slots__ = ("pipeline", "model_id", "gpu_info")
     class GpuInfoEntry(_message.Message):
