@@ -25,10 +25,10 @@ from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
+from livepeer_remote_signer.app_chain import open_chain
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig, WebhookConfig
 from livepeer_remote_signer.core.api_keys import KeysFileError
-from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender, SessionIds
@@ -52,14 +52,14 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         SessionIds(state_id=_random_name, manifest_id=_random_name),
         parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
     )
-    chain = _build_chain(config)
+    chain = open_chain(config, key.address)
     auth = open_auth(config, key)
     observer = _SilentObserver()
     service = RemoteSigner(
         sender=sender,
         signer=PaymentSigner(key, seal),
-        chain=chain,
-        ceilings=_build_ceilings(config),
+        chain=chain.source,
+        ceilings=chain.ceilings,
         clock_ns=clock_ns,
         observer=observer,
         identifier=auth.identifier,
@@ -76,13 +76,15 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await chain.start()
         try:
             yield
         finally:
+            await chain.stop()
             await auth.aclose()
 
     def ready_checks() -> Sequence[ReadyCheck]:
-        return (_chain_check(chain.view()),)
+        return (*chain.ready_checks(),)
 
     rest = create_rest(
         RestParts(
@@ -214,61 +216,6 @@ def _previous_key(previous: PreviousSeal) -> PreviousKey:
 
 def _random_name() -> str:
     return os.urandom(16).hex()
-
-
-def _chain_check(view: ChainView) -> ReadyCheck:
-    """Whether the chain's reading allows payments, and why not."""
-    if view.stale is not None:
-        return ReadyCheck("chain", False, view.stale.reason)
-    if view.paused:
-        return ReadyCheck("chain", False, "the Livepeer protocol is paused")
-    if view.deposit_wei <= 0 or view.reserve_wei <= 0:
-        return ReadyCheck("chain", False, f"deposit {view.deposit_wei} wei, reserve {view.reserve_wei} wei: both must be above 0")
-    if view.withdraw_round and view.withdraw_round <= view.last_initialized_round + 1:
-        return ReadyCheck("chain", False, f"funds unlock in round {view.withdraw_round}")
-    return ReadyCheck("chain", True, f"L1 block {view.l1_block}, round {view.last_initialized_round}")
-
-
-def _build_chain(config: Config) -> _FixedChain:
-    static = config.chain.static
-    return _FixedChain(
-        ChainView(
-            static.l1_block,
-            static.last_initialized_round,
-            static.last_initialized_round_block_hash,
-            static.deposit_wei,
-            static.reserve_wei,
-            static.withdraw_round,
-        )
-    )
-
-
-class _FixedChain:
-    def __init__(self, view: ChainView) -> None:
-        self._view = view
-
-    def view(self) -> ChainView:
-        return self._view
-
-
-def _build_ceilings(config: Config) -> _FixedCeilings:
-    from fractions import Fraction
-    from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, Ceilings
-
-    p = config.prices
-    per = {}
-    for e in p.max_price_per_capability:
-        per[(CAPABILITY_NUMBERS[e.pipeline], e.model_id)] = e.price_per_unit.value / (e.pixels_per_unit or p.pixels_per_unit)
-    g = p.max_price_per_unit.value / p.pixels_per_unit
-    return _FixedCeilings(Ceilings(g or None, per))
-
-
-class _FixedCeilings:
-    def __init__(self, c) -> None:
-        self._c = c
-
-    def current(self):
-        return self._c
 
 
 class _SilentObserver:

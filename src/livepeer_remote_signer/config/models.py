@@ -167,14 +167,15 @@ class StaticChain(Section):
 
 
 class RpcChain(Section):
-    """Live reads: endpoints in order of preference, never printed with their keys."""
+    """Live reads: endpoints in order of preference, never printed with their keys. The head may stand still for at most
+    max_head_age_seconds; where it is not set for 300 s on Arbitrum One, and without limit elsewhere."""
 
     urls: tuple[SecretStr, ...] = Field((), description="JSON-RPC endpoints in order of preference")
     controller: Address = bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
     chain_id: int = Field(ARBITRUM_ONE_CHAIN_ID, gt=0)
     poll_seconds: Seconds = 5
     max_age_seconds: Seconds = 60
-    max_head_age_seconds: Seconds = 300
+    max_head_age_seconds: Seconds | None = None
     timeout_seconds: Seconds = 4
 
 

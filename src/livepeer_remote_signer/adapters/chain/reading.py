@@ -1,0 +1,200 @@
+"""One reading of the chain: what is asked in a batch, and what a complete answer to it says. No I/O.
+
+Source: section 10 of the protocol. A batch is the chain id, the latest header and every contract read; the reads are one
+Multicall3 call, or plain calls where the chain has no Multicall3. The Controller is asked in every batch, so that a
+reading only counts when it came from the contracts that the Controller names. `blockHashForRound` needs a round before
+one is known: it is asked for the last known round and the next, and asked again when the round lies elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from livepeer_remote_signer.adapters.chain.abi import (
+    AnswerFault,
+    Call,
+    call_data,
+    contract_id,
+    decode_aggregate3,
+    encode_aggregate3,
+    read_address,
+    read_bool,
+    read_word,
+    read_words,
+)
+from livepeer_remote_signer.adapters.chain.json_rpc import RpcError, RpcFault, RpcRequest, parse_data, parse_quantity
+from livepeer_remote_signer.core.chain import ChainView
+
+MULTICALL3 = bytes.fromhex("cA11bde05977b3631167028862bE2a173976CA11")
+ARBITRUM_ONE_CONTROLLER = bytes.fromhex("D8E8328501E9645d16Cf49539efC04f734606ee4")
+ARBITRUM_ONE_CONTRACTS: Mapping[str, bytes] = {
+    "TicketBroker": bytes.fromhex("a8bB618B1520E284046F3dFc448851A1Ff26e41B"),
+    "RoundsManager": bytes.fromhex("dd6f56DcC28D3F5f27084381fE8Df634985cc39f"),
+    "BondingManager": bytes.fromhex("35Bcf3c30594191d53231E4FF333E8A770453e40"),
+}
+"""For cross-checking what section 10's Controller answers."""
+
+_NAMES = ("TicketBroker", "RoundsManager", "BondingManager")
+
+
+class Contracts(NamedTuple):
+    """Where Livepeer's contracts stand, as the Controller says."""
+
+    ticket_broker: bytes
+    rounds_manager: bytes
+    bonding_manager: bytes
+
+
+class Known(NamedTuple):
+    """What a batch is composed from, learned from earlier answers of the same endpoint."""
+
+    contracts: Contracts | None
+    has_multicall: bool
+    round: int = 0
+
+
+class Head(NamedTuple):
+    """The latest block of the chain that was asked (on Arbitrum an L2 block)."""
+
+    number: int
+    hash: str
+    timestamp: int
+
+
+class Reading(NamedTuple):
+    """A complete answer. `extra` holds what the calls added by others returned, None for one that failed."""
+
+    view: ChainView
+    head: Head
+    extra: list[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainQuestion:
+    """What to read: a chain, the sender's funds as the Controller's contracts have them (`controller` None: only the extra
+    calls are read), and calls added by others."""
+
+    chain_id: int
+    controller: bytes | None
+    sender: bytes
+    extra: tuple[Call, ...] = ()
+
+    def introduction(self) -> list[RpcRequest]:
+        """The first batch to an endpoint: is this the chain, has it Multicall3, where are the contracts."""
+        calls = self._resolving() if self.controller is not None else []
+        return [RpcRequest("eth_chainId", []), RpcRequest("eth_getCode", [_hex(MULTICALL3), "latest"]), *map(_eth_call, calls)]
+
+    def parse_introduction(self, answers: Sequence[Any]) -> Known:
+        """Raises RpcFault or AnswerFault."""
+        self._check_chain_id(answers[0])
+        has_multicall = len(parse_data(answers[1], "eth_getCode")) > 0
+        contracts = self._contracts([parse_data(a, "Controller.getContract") for a in answers[2:]]) if self.controller is not None else None
+        return Known(contracts, has_multicall)
+
+    def requests(self, known: Known) -> list[RpcRequest]:
+        """The batch of one poll."""
+        reads = read_requests(self._calls(known), known.has_multicall)
+        return [RpcRequest("eth_chainId", []), RpcRequest("eth_getBlockByNumber", ["latest", False]), *reads]
+
+    def parse(self, known: Known, answers: Sequence[Any]) -> Reading | Known:
+        """The reading; or what to ask with instead, when round or contracts are not the known ones. Raises RpcFault or AnswerFault."""
+        self._check_chain_id(answers[0])
+        header = answers[1]
+        if not isinstance(header, dict):
+            raise RpcFault(f"eth_getBlockByNumber: {header if isinstance(header, RpcError) else 'no block'}")
+        head = Head(
+            parse_quantity(header.get("number"), "the block's number"),
+            "0x" + parse_data(header.get("hash"), "the block's hash").hex(),
+            parse_quantity(header.get("timestamp"), "the block's timestamp"),
+        )
+        results = parse_reads(answers[2:], len(self._calls(known)), known.has_multicall)
+        extra = results[len(results) - len(self.extra) :]
+        if known.contracts is None:
+            return Reading(ChainView(0, 0, bytes(32), 0, 0), head, extra)
+        contracts = self._contracts(results[:3])
+        if contracts != known.contracts:
+            return known._replace(contracts=contracts)
+        round_ = read_word(results[5], "RoundsManager.lastInitializedRound")
+        if round_ not in (known.round, known.round + 1):
+            return known._replace(round=round_)
+        return Reading(_view(header, results, round_, known.round), head, extra)
+
+    def _resolving(self) -> list[Call]:
+        assert self.controller is not None  # noqa: S101 - every caller has asked
+        return [Call(self.controller, call_data("getContract(bytes32)", contract_id(name))) for name in _NAMES]
+
+    def _calls(self, known: Known) -> list[Call]:
+        if known.contracts is None or self.controller is None:
+            return list(self.extra)
+        broker, rounds, bonding = known.contracts
+        return [
+            *self._resolving(),
+            Call(self.controller, call_data("paused()")),
+            Call(broker, call_data("getSenderInfo(address)", self.sender)),
+            Call(rounds, call_data("lastInitializedRound()")),
+            Call(rounds, call_data("blockHashForRound(uint256)", known.round)),
+            Call(rounds, call_data("blockHashForRound(uint256)", known.round + 1)),
+            Call(rounds, call_data("blockNum()")),
+            Call(bonding, call_data("getTranscoderPoolSize()")),
+            *self.extra,
+        ]
+
+    def _check_chain_id(self, answer: Any) -> None:
+        chain_id = parse_quantity(answer, "eth_chainId")
+        if chain_id != self.chain_id:
+            raise RpcFault(f"it serves chain {chain_id}, not {self.chain_id} (chain.rpc.chain_id)")
+
+    def _contracts(self, results: Sequence[bytes | None]) -> Contracts:
+        """The contracts' addresses; AnswerFault when section 10's Controller names others than section 10 does."""
+        found = {name: read_address(data, f"Controller.getContract({name})") for name, data in zip(_NAMES, results, strict=True)}
+        if self.controller == ARBITRUM_ONE_CONTROLLER:
+            for name, address in found.items():
+                if address != ARBITRUM_ONE_CONTRACTS[name]:
+                    raise AnswerFault(f"the Controller names {name} at {_hex(address)}, Livepeer's is {_hex(ARBITRUM_ONE_CONTRACTS[name])}")
+        return Contracts(*found.values())
+
+
+def read_requests(calls: Sequence[Call], has_multicall: bool) -> list[RpcRequest]:
+    """Contract reads as one Multicall3 call, or one call each."""
+    return [_eth_call(Call(MULTICALL3, encode_aggregate3(calls)))] if has_multicall and calls else list(map(_eth_call, calls))
+
+
+def parse_reads(answers: Sequence[Any], count: int, has_multicall: bool) -> list[bytes | None]:
+    """What each read returned, None where it reverted. Raises RpcFault or AnswerFault."""
+    if has_multicall and count:
+        return decode_aggregate3(parse_data(answers[0], "Multicall3.aggregate3"), count)
+    return [None if isinstance(a, RpcError) else parse_data(a, "eth_call") for a in answers]
+
+
+def _view(header: Mapping[str, Any], results: Sequence[bytes | None], round_: int, known_round: int) -> ChainView:
+    deposit, withdraw_round, reserve, _claimed = read_words(results[4], 4, "TicketBroker.getSenderInfo")
+    round_hash = read_word(results[6 + round_ - known_round], "RoundsManager.blockHashForRound")
+    return ChainView(
+        l1_block=_l1_block(header.get("l1BlockNumber"), results[8]),
+        last_initialized_round=round_,
+        last_initialized_round_block_hash=round_hash.to_bytes(32, "big"),
+        deposit_wei=deposit,
+        reserve_wei=reserve,
+        withdraw_round=withdraw_round,
+        paused=read_bool(results[3], "Controller.paused"),
+        transcoder_pool_size=read_word(results[9], "BondingManager.getTranscoderPoolSize"),
+    )
+
+
+def _l1_block(header_field: Any, block_num: bytes | None) -> int:
+    """The header's own field, else RoundsManager's count; never the header's number, which on Arbitrum counts L2 blocks."""
+    number = 0 if header_field is None else parse_quantity(header_field, "l1BlockNumber")
+    number = number or read_word(block_num, "RoundsManager.blockNum")
+    if number == 0:
+        raise AnswerFault("neither l1BlockNumber nor RoundsManager.blockNum names an L1 block")
+    return number
+
+
+def _eth_call(call: Call) -> RpcRequest:
+    return RpcRequest("eth_call", [{"to": _hex(call.target), "data": _hex(call.data)}, "latest"])
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()

@@ -1,0 +1,260 @@
+"""The live chain view: polls in the background, answers from memory.
+
+Each poll is one JSON-RPC batch to the endpoint in use. A complete, believed answer replaces the snapshot; everything else
+leaves it to grow old, and past its limit the view says stale. A reading's age counts from the moment its request was
+sent, on the monotonic clock. Source: section 10 of the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
+from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_distrust, pick_due, pick_preferred
+from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, open_client
+from livepeer_remote_signer.adapters.chain.reading import ChainQuestion, Contracts, Reading, parse_reads, read_requests
+from livepeer_remote_signer.core.chain import ChainView, StaleReading
+
+MAX_BATCHES_A_READING = 5
+_NOTHING = ChainView(0, 0, bytes(32), 0, 0)
+
+log = logging.getLogger(__name__)
+
+
+class Rider(Protocol):
+    """Something else that is read in the same batch, such as a price feed."""
+
+    @property
+    def calls(self) -> tuple[Call, ...]: ...
+
+    def accept(self, answers: Sequence[bytes | None], head_timestamp: int) -> None: ...
+
+
+class ChainUnavailable(Exception):
+    """No endpoint answered a read; the message names each one's fault."""
+
+
+class EndpointStatus(NamedTuple):
+    """One endpoint as it may be shown: no part of its URL but the host."""
+
+    name: str
+    is_healthy: bool
+    failures: int
+    fault: str
+    l1_block: int
+
+
+class ChainStatus(NamedTuple):
+    """Plain values for metrics and readiness. Ages in seconds, None before the first good reading; `in_use` is an index."""
+
+    age_seconds: float | None
+    max_age_seconds: float
+    head_age_seconds: float | None
+    max_head_age_seconds: float | None
+    polls: int
+    in_use: int | None
+    endpoints: tuple[EndpointStatus, ...]
+    view: ChainView
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    view: ChainView
+    asked_at: float
+    source: Endpoint
+
+
+class RpcChain:
+    """A ChainSource over JSON-RPC endpoints in order of preference."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        question: ChainQuestion,
+        pace: Pace,
+        *,
+        rider: Rider | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._question = replace(question, extra=rider.calls) if rider else question
+        self._pace = pace
+        self._rider = rider
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._client = open_client()
+        self._endpoints = [Endpoint(JsonRpc(self._client, url, index)) for index, url in enumerate(urls)]
+        self._snapshot: _Snapshot | None = None
+        self._polls = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"RpcChain({', '.join(e.rpc.name for e in self._endpoints)})"
+
+    # --- memory only ---
+
+    def view(self) -> ChainView:
+        """The last reading; with `stale` set when it may not be used. Never waits."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return replace(_NOTHING, stale=StaleReading(f"no reading yet{self._faults()}", None, self._pace.max_age))
+        now = self._clock()
+        age = now - snapshot.asked_at
+        if age > self._pace.max_age:
+            reason = f"the last good reading is {age:.1f} s old, the limit is {self._pace.max_age:g} s{self._faults()}"
+            return replace(snapshot.view, stale=StaleReading(reason, age, self._pace.max_age))
+        limit = self._pace.max_head_age
+        if limit is not None and (head_age := now - snapshot.source.head_since) > limit:
+            reason = f"the chain's head stands still for {head_age:.0f} s, the limit is {limit:g} s{self._faults()}"
+            return replace(snapshot.view, stale=StaleReading(reason, head_age, limit))
+        return snapshot.view
+
+    @property
+    def contracts(self) -> Contracts | None:
+        """Where the contracts stand, once the Controller has said so."""
+        return next((e.known.contracts for e in self._endpoints if e.is_healthy and e.known is not None), None)
+
+    def status(self) -> ChainStatus:
+        """What metrics and readiness show."""
+        now, snapshot = self._clock(), self._snapshot
+        return ChainStatus(
+            age_seconds=None if snapshot is None else now - snapshot.asked_at,
+            max_age_seconds=self._pace.max_age,
+            head_age_seconds=None if snapshot is None else now - snapshot.source.head_since,
+            max_head_age_seconds=self._pace.max_head_age,
+            polls=self._polls,
+            in_use=None if snapshot is None else self._endpoints.index(snapshot.source),
+            endpoints=tuple(EndpointStatus(e.rpc.name, e.is_healthy, e.total_failures, e.fault, e.l1_block) for e in self._endpoints),
+            view=self.view(),
+        )
+
+    # --- background ---
+
+    async def start(self) -> None:
+        """Begins to poll and returns at once: until the first reading the view is stale."""
+        self._tasks = [asyncio.create_task(self._repeat(self.poll)), asyncio.create_task(self._repeat(self.look_around))]
+
+    async def stop(self) -> None:
+        """Ends polling and closes the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._client.aclose()
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            started = self._clock()
+            await work()
+            await asyncio.sleep(max(0.0, started + self._pace.poll - self._clock()))
+
+    async def poll(self) -> None:
+        """One poll: the most preferred healthy endpoint; the next ones only when it fails, those that failed before only
+        when none is healthy."""
+        self._polls += 1
+        for endpoint in self._endpoints:
+            if endpoint.is_healthy and await self._ask(endpoint):
+                return
+        await self._ask_all(pick_due(self._endpoints, None, self._clock()))
+
+    async def look_around(self) -> None:
+        """Asks endpoints not in use that are due: so that a lag shows, and a more preferred one is taken back."""
+        await self._ask_all(pick_due(self._endpoints, pick_preferred(self._endpoints), self._clock()))
+
+    async def read_contracts(self, calls: Sequence[Call]) -> list[bytes | None]:
+        """Reads made for others, in one batch at the latest block: what each returned, None where it reverted.
+
+        Raises ChainUnavailable when no trusted endpoint answers.
+        """
+        for endpoint in self._endpoints:
+            known = endpoint.known
+            if not endpoint.is_healthy or known is None:
+                continue
+            try:
+                answers = await endpoint.rpc.batch(read_requests(calls, known.has_multicall), self._pace.request_timeout)
+                return parse_reads(answers, len(calls), known.has_multicall)
+            except (RpcFault, AnswerFault) as fault:
+                log.warning("%s: a contract read failed: %s", endpoint.rpc.name, fault)
+        raise ChainUnavailable(f"no endpoint answered{self._faults()}")
+
+    async def _ask_all(self, endpoints: Sequence[Endpoint]) -> None:
+        await asyncio.gather(*(self._ask(endpoint) for endpoint in endpoints))
+
+    async def _ask(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint gave a reading that is believed."""
+        if endpoint.is_being_asked:
+            return False
+        endpoint.is_being_asked = True
+        try:
+            reading, asked_at = await self._read(endpoint)
+        except (RpcFault, AnswerFault) as fault:
+            self._failed(endpoint, str(fault))
+            return False
+        except Exception as error:  # noqa: BLE001 - polling goes on whatever an endpoint sends; the fault is shown, not its text
+            self._failed(endpoint, f"an answer that broke the reader ({type(error).__name__})")
+            return False
+        finally:
+            endpoint.is_being_asked = False
+        endpoint.note_reading(reading, asked_at, self._wall_clock())
+        if (distrust := find_distrust(endpoint, self._endpoints, self._clock(), self._pace)) is not None:
+            self._failed(endpoint, distrust)
+            return False
+        if not endpoint.is_healthy:
+            log.info("%s answers again", endpoint.rpc.name)
+        endpoint.note_success(self._clock(), self._pace)
+        self._distrust_others(endpoint)
+        self._adopt(endpoint, reading, asked_at)
+        return True
+
+    async def _read(self, endpoint: Endpoint) -> tuple[Reading, float]:
+        """A complete reading and the moment its request was sent. Raises RpcFault or AnswerFault."""
+        timeout = self._pace.request_timeout
+        if endpoint.known is None:
+            answers = await endpoint.rpc.batch(self._question.introduction(), timeout)
+            last_round = self._snapshot.view.last_initialized_round if self._snapshot else 0
+            endpoint.known = self._question.parse_introduction(answers)._replace(round=last_round)
+        known = endpoint.known
+        for _ in range(MAX_BATCHES_A_READING):
+            asked_at = self._clock()
+            outcome = self._question.parse(known, await endpoint.rpc.batch(self._question.requests(known), timeout))
+            if isinstance(outcome, Reading):
+                endpoint.known = known._replace(round=outcome.view.last_initialized_round)
+                return outcome, asked_at
+            known = outcome
+        raise RpcFault("round and contracts are others in every answer")
+
+    def _adopt(self, endpoint: Endpoint, reading: Reading, asked_at: float) -> None:
+        """Swaps the snapshot in, unless it is older, or a more preferred endpoint keeps the present one fresh."""
+        if self._snapshot is not None and asked_at < self._snapshot.asked_at:
+            return
+        is_kept = self._snapshot is not None and self._snapshot.source is not endpoint and self._snapshot.source.is_healthy
+        if is_kept and pick_preferred(self._endpoints) is not endpoint:
+            return
+        if self._snapshot is not None and self._snapshot.source is not endpoint:
+            log.warning("chain reads now come from %s", endpoint.rpc.name)
+        self._snapshot = _Snapshot(reading.view, asked_at, endpoint)
+        if self._rider is not None:
+            self._rider.accept(reading.extra, reading.head.timestamp)
+
+    def _distrust_others(self, endpoint: Endpoint) -> None:
+        """What this endpoint said may show that another one lags."""
+        for other in self._endpoints:
+            if other is endpoint or not other.is_healthy or other.l1_block == 0:
+                continue
+            if (distrust := find_distrust(other, self._endpoints, self._clock(), self._pace)) is not None:
+                self._failed(other, distrust)
+
+    def _failed(self, endpoint: Endpoint, fault: str) -> None:
+        if endpoint.is_healthy or endpoint.fault != fault:
+            log.warning("%s failed: %s", endpoint.rpc.name, fault)
+        endpoint.note_failure(fault, self._clock(), self._pace)
+
+    def _faults(self) -> str:
+        """What is wrong with each endpoint, to be put behind a reason; empty when nothing is."""
+        faults = [f"{e.rpc.name}: {e.fault}" for e in self._endpoints if e.fault]
+        return f"; {'; '.join(faults)}" if faults else ""
