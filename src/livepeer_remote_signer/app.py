@@ -32,6 +32,7 @@ from livepeer_remote_signer.core.api_keys import KeysFileError
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender, SessionIds
+from livepeer_remote_signer.core.state import RecentStates
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
 from livepeer_remote_signer.service import Authorizer, Identifier, PaymentSigner, RemoteSigner, SignedPayment
@@ -40,24 +41,27 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 
 INFO_CACHE_ENTRIES = 4096
+RECENT_STATES = 2048
 
 
 def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) -> Front:
     """The ASGI application. Its lifespan starts and stops all it uses. Raises SigningKeyError when the key cannot be used."""
     key = open_signing_key(config.key)
     seal = open_seal(config.state, key, clock_ns)
+    recent_states = RecentStates(RECENT_STATES)
     sender = LivePaymentSender(
         TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
         seal,
         SessionIds(state_id=_random_name, manifest_id=_random_name),
         parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
+        parse_state=recent_states.parse,
     )
     chain = open_chain(config, key.address)
     auth = open_auth(config, key)
     observer = _SilentObserver()
     service = RemoteSigner(
         sender=sender,
-        signer=PaymentSigner(key, seal),
+        signer=PaymentSigner(key, seal, recent_states.remember),
         chain=chain.source,
         ceilings=chain.ceilings,
         clock_ns=clock_ns,

@@ -28,7 +28,7 @@ from livepeer_remote_signer.core.policy import (
     is_verdict_cached,
 )
 from livepeer_remote_signer.core.pricing import Ceilings
-from livepeer_remote_signer.core.state import Seal, encode_state
+from livepeer_remote_signer.core.state import Seal, SignerState, encode_state
 from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
 
@@ -143,9 +143,10 @@ class Route(NamedTuple):
 class PaymentSigner:
     """Makes the signatures of a plan: tickets, segment credentials, state seal, in this order."""
 
-    def __init__(self, signer: MessageSigner, seal: Seal) -> None:
+    def __init__(self, signer: MessageSigner, seal: Seal, remember_state: Callable[[bytes, SignerState], None] | None = None) -> None:
         self._signer = signer
         self._seal = seal
+        self._remember_state = remember_state
         self._known_seg_creds: dict[tuple[str, bytes, bytes], bytes] = {}
         self.signatures = 0
         """How many tickets were signed since start: a denied caller must not move it."""
@@ -172,6 +173,8 @@ class PaymentSigner:
             [(t.sender_nonce, t.sig) for t in tickets],
         )
         state = encode_state(plan.state)
+        if self._remember_state is not None:
+            self._remember_state(state, plan.state)
         return SignedPayment(plan, sender, payment, self._seg_creds(session), state, self._seal.seal(state), tuple(tickets))
 
     def seal(self, state: bytes) -> bytes:

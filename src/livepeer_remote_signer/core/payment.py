@@ -146,11 +146,13 @@ class LivePaymentSender:
         seal: Seal,
         ids: SessionIds,
         parse_info: Callable[[bytes], OrchestratorInfo] = parse_orchestrator_info,
+        parse_state: Callable[[bytes], SignerState] = parse_state,
     ) -> None:
         self._limits = limits
         self._seal = seal
         self._ids = ids
         self._parse_info = parse_info
+        self._parse_state = parse_state
 
     def open(self, request: PaymentRequest, now_ns: int, newest: SignerState | None = None) -> OpenedSession:
         """Steps 2 to 9. `newest`, the session's latest state, stands in for the one sent (whose seal is still checked)."""
@@ -211,7 +213,7 @@ class LivePaymentSender:
             raise InvalidSig(f"invalid sig: a state of {len(request.state)} bytes is longer than {MAX_STATE_BYTES}")
         if not self._seal.verify(request.state, request.state_sig):
             raise InvalidSig("invalid sig", hint="send State and Sig back exactly as they were returned by this signer")
-        state = newest or parse_state(request.state)
+        state = newest or self._parse_state(request.state)
         if state.orchestrator_address != info.address:
             raise StateMismatch(
                 "orchestratorAddress mismatch",

@@ -69,6 +69,29 @@ class SignerState(NamedTuple):
     auth_binding: str = ""
 
 
+class RecentStates:
+    """The states that were just made, by their bytes: the next call of a session sends one back, and need not parse it.
+
+    Two generations of `size` entries, so that it is bounded and the oldest go first. It changes speed only: what it
+    returns is what `parse_state` would.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._young: dict[bytes, SignerState] = {}
+        self._old: dict[bytes, SignerState] = {}
+
+    def remember(self, raw: bytes, state: SignerState) -> None:
+        """Keeps the state that `raw` was encoded from."""
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[raw] = state
+
+    def parse(self, raw: bytes) -> SignerState:
+        """The state of `raw`, whose seal was verified. Raises InvalidState."""
+        return self._young.get(raw) or self._old.get(raw) or parse_state(raw)
+
+
 def advance_state(
     state: SignerState,
     last_update_ns: int | None,
@@ -103,7 +126,7 @@ def advance_state(
 
 def encode_text(text: str) -> str:
     """A JSON string as Go's encoder writes it."""
-    if _NEEDS_GO_ESCAPE.search(text) is None:
+    if text.isalnum() and text.isascii() or _NEEDS_GO_ESCAPE.search(text) is None:
         return f'"{text}"'
     return _GO_ONLY.sub(lambda match: _GO_ESCAPES[match[0]], json.dumps(text, ensure_ascii=False))
 
