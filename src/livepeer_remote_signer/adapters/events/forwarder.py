@@ -1,0 +1,139 @@
+"""Carries events from the outbox to the sinks: in order, at least once, by one process at a time.
+
+Each sink has its own pace: one that is down holds up nobody else, and its events wait in the outbox. A batch that failed is
+sent again as it was, after a pause that grows, so that a receiver can tell it by its idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from livepeer_remote_signer.adapters.events.outbox import Outbox
+from livepeer_remote_signer.adapters.events.sink import Sink, SinkError
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
+
+BATCH_EVENTS = 500
+IDLE_SECONDS = 0.2
+LEASE_SECONDS = 6.0
+LEVEL_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class ForwarderMeter(Protocol):
+    """Told what happened to batches."""
+
+    def sent(self, kind: str, events: int) -> None: ...
+
+    def send_failed(self, kind: str) -> None: ...
+
+
+class Forwarder:
+    """Runs from `start` to `stop`. `owner` names this process among those that share the outbox."""
+
+    def __init__(self, outbox: Outbox, sinks: Sequence[Sink], meter: ForwarderMeter, owner: str) -> None:
+        self._outbox = outbox
+        self._sinks = sinks
+        self._meter = meter
+        self._owner = owner
+        self._leased_until = 0.0
+        self._is_stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.level = OutboxLevel(0, None)
+        """The outbox as it was last measured, at most a few seconds ago."""
+
+    def start(self) -> None:
+        """Begins to forward, on the running event loop."""
+        self._tasks = [asyncio.create_task(self._keep_lease()), asyncio.create_task(self._keep_level())]
+        self._tasks += [asyncio.create_task(self._forward(sink)) for sink in self._sinks]
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Sends what can still be sent within `drain_seconds`, then lets another process have the lease."""
+        self._is_stopping = True
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks[2:], timeout=drain_seconds) if self._sinks else (set(), set())
+        for task in (*self._tasks[:2], *late):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._outbox.give_lease(self._owner)
+        except SignerError as error:
+            _log.warning("the lease on the outbox runs out by itself: %s", error.message)
+        for sink in self._sinks:
+            try:
+                await sink.aclose()
+            except SinkError as error:
+                _log.warning("%s", error)
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether this process may publish."""
+        return time.monotonic() < self._leased_until
+
+    async def _keep_lease(self) -> None:
+        while True:
+            asked_at = time.monotonic()
+            try:
+                if await self._outbox.take_lease(self._owner, LEASE_SECONDS):
+                    self._leased_until = asked_at + LEASE_SECONDS
+                else:
+                    self._leased_until = 0.0
+            except SignerError as error:
+                _log.warning("the lease on the outbox could not be renewed: %s", error.message)
+            await asyncio.sleep(LEASE_SECONDS / 3)
+
+    async def _keep_level(self) -> None:
+        names = [sink.name for sink in self._sinks]
+        while True:
+            try:
+                self.level = await self._outbox.outbox_level(names)
+            except SignerError as error:
+                _log.warning("the outbox could not be measured: %s", error.message)
+            await asyncio.sleep(LEVEL_SECONDS)
+
+    async def _forward(self, sink: Sink) -> None:
+        batch: Sequence[OutboxEntry] = ()
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            if not self.has_lease:
+                batch = ()
+                if self._is_stopping:
+                    return
+                await asyncio.sleep(IDLE_SECONDS)
+                continue
+            try:
+                batch = batch or await self._outbox.pending_events(sink.name, BATCH_EVENTS)
+                if not batch and self._is_stopping:
+                    return
+                if batch:
+                    await sink.publish([entry.event for entry in batch])
+                    await self._outbox.mark_sent(sink.name, [entry.position for entry in batch])
+                    self._meter.sent(sink.kind, len(batch))
+            except (SinkError, SignerError) as error:
+                self._failed(sink, str(error))
+                wait = getattr(error, "retry_after_seconds", None) or pause
+            except Exception as error:  # noqa: BLE001 - whatever a client library raises must not end the forwarding
+                _log.exception("forwarding events to %s failed", sink.kind)
+                self._failed(sink, type(error).__name__)
+                wait = pause
+            else:
+                is_full = len(batch) == BATCH_EVENTS
+                batch, pause = (), FIRST_PAUSE_SECONDS
+                if not is_full:
+                    await asyncio.sleep(0 if self._is_stopping else IDLE_SECONDS)
+                continue
+            await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _failed(self, sink: Sink, reason: str) -> None:
+        self._meter.send_failed(sink.kind)
+        _log.warning("events wait to be sent: %s", reason)

@@ -1,0 +1,32 @@
+"""What every sink is: a place that takes events, and says so only when they are safe there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class SinkError(Exception):
+    """The sink did not take a batch, or not surely: it is sent again. The message is fit for a log: no URL, no secret."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Sink(Protocol):
+    """One place that events go to."""
+
+    @property
+    def name(self) -> str:
+        """Known to the outbox by this name, also after a restart. Holds no secret."""
+
+    @property
+    def kind(self) -> str:
+        """`file`, `http` or `kafka`: the label of its metrics."""
+
+    async def publish(self, events: Sequence[bytes]) -> None:
+        """Returns when every event is durably there, in this order for each session. Raises SinkError."""
+
+    async def aclose(self) -> None:
+        """Lets go of connections."""
