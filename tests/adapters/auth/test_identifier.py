@@ -1,0 +1,93 @@
+"""Which credential counts, and whose word does."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
+from livepeer_remote_signer.core.errors import Unauthenticated
+from livepeer_remote_signer.core.policy import Caller, Identity
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+class Keys:
+    def verify(self, key: str, path: str) -> Identity:
+        return Identity(f"key {key} {path}", b"k")
+
+
+class Tokens:
+    async def verify(self, token: str) -> Identity:
+        return Identity(f"token {token}", b"t")
+
+
+def caller(*headers: tuple[bytes, bytes], peer: str = "192.0.2.1") -> Caller:
+    return Caller(headers, peer, "/signTicket")
+
+
+BEARER_KEY = (b"authorization", b"Bearer lrs_1")
+BEARER_TOKEN = (b"authorization", b"bearer  ey.J.x ")
+API_KEY = (b"x-api-key", b"lrs_2")
+CLAIM = (b"signer-auth-id", b"alice")
+
+
+@pytest.mark.parametrize(
+    ("headers", "auth_id"),
+    [
+        ((BEARER_KEY,), "key lrs_1 /signTicket"),
+        ((API_KEY,), "key lrs_2 /signTicket"),
+        ((API_KEY, BEARER_TOKEN), "key lrs_2 /signTicket"),
+        ((BEARER_TOKEN,), "token ey.J.x"),
+    ],
+)
+async def test_a_key_or_a_token_is_enough(headers: tuple[tuple[bytes, bytes], ...], auth_id: str) -> None:
+    identifier = CallerIdentifier(keys=Keys(), tokens=Tokens())
+    assert (await identifier.identify(caller(*headers))).auth_id == auth_id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (CLAIM,),
+        ((b"authorization", b"Basic lrs_1"),),
+        ((b"authorization", b"Bearer"),),
+        ((b"authorization", b"Bearer "),),
+        ((b"authorization", b"lrs_1"),),
+        ((b"x-api-key", b" "),),
+        (BEARER_KEY, BEARER_TOKEN),
+        (API_KEY, API_KEY),
+    ],
+)
+async def test_nothing_or_two_of_a_kind_is_not_enough(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    identifier = CallerIdentifier(keys=Keys(), tokens=Tokens(), trusted_proxies=PROXIES)
+    with pytest.raises(Unauthenticated):
+        await identifier.identify(caller(*headers, peer="10.0.0.1"))
+
+
+async def test_what_is_not_configured_opens_nothing() -> None:
+    with pytest.raises(Unauthenticated):
+        await CallerIdentifier(keys=Keys()).identify(caller(BEARER_TOKEN))
+    with pytest.raises(Unauthenticated):
+        await CallerIdentifier(tokens=Tokens()).identify(caller(API_KEY))
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1", "fd00::1%eth0"])
+async def test_a_trusted_proxys_word_is_taken_beside_a_credential(peer: str) -> None:
+    alone = CallerIdentifier(trusted_proxies=PROXIES)
+    assert await alone.identify(caller(CLAIM, peer=peer)) == Identity(claimed_auth_id="alice")
+    identity = await CallerIdentifier(keys=Keys(), trusted_proxies=PROXIES).identify(caller(CLAIM, API_KEY, peer=peer))
+    assert identity == Identity("key lrs_2 /signTicket", b"k", "alice")
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "", "unix", "::1", "11.0.0.1"])
+async def test_nobody_elses_is(peer: str) -> None:
+    assert await CallerIdentifier(trusted_proxies=PROXIES).identify(caller(CLAIM, peer=peer)) == Identity()
+    assert await CallerIdentifier().identify(caller(CLAIM, peer=peer)) == Identity()
+
+
+async def test_a_proxy_that_says_two_names_says_none() -> None:
+    with pytest.raises(Unauthenticated):
+        await CallerIdentifier(trusted_proxies=PROXIES).identify(caller(CLAIM, (b"signer-auth-id", b"bob"), peer="10.0.0.1"))

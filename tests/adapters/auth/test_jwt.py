@@ -1,0 +1,270 @@
+"""Tokens against a real JWKS server: algorithms, claims, rotation, and what an attacker would try."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jwt as pyjwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from livepeer_remote_signer.adapters.auth import jwt as tokens_module
+from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
+from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+OTHER_RSA_KEY = rsa.generate_private_key(65537, 2048)
+SMALL_RSA_KEY = rsa.generate_private_key(65537, 1024)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+P384_KEY = ec.generate_private_key(ec.SECP384R1())
+AUDIENCE = "signer"
+
+
+def jwk(key: Any, kid: str | None, **more: str) -> dict[str, Any]:
+    algorithm = pyjwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else pyjwt.algorithms.ECAlgorithm
+    entry: dict[str, Any] = json.loads(algorithm.to_jwk(key.public_key()))
+    return {**entry, **({"kid": kid} if kid else {}), **more}
+
+
+class Issuer:
+    """An OIDC issuer on 127.0.0.1: what it publishes can be changed, and it counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.keys: list[dict[str, Any]] = [jwk(RSA_KEY, "r1"), jwk(EC_KEY, "e1")]
+        self.documents: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.url = ""
+
+    def token(self, key: Any = RSA_KEY, algorithm: str = "RS256", kid: str | None = "r1", **claims: Any) -> str:
+        body = {"iss": self.url, "aud": AUDIENCE, "sub": "alice", "exp": int(time.time()) + 600, **claims}
+        body = {name: value for name, value in body.items() if value is not None}
+        return pyjwt.encode(body, key, algorithm, headers={"kid": kid} if kid else {})
+
+    def answer(self, path: str) -> bytes | None:
+        if path in self.documents:
+            return self.documents[path]
+        if path == "/.well-known/openid-configuration":
+            return json.dumps({"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}).encode()
+        return json.dumps({"keys": self.keys}).encode() if path == "/jwks" else None
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    found = Issuer()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        found.asked.append(path)
+        body = found.answer(path)
+        status = "404 Not Found" if body is None else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body or b'')}\r\nConnection: close\r\n\r\n".encode() + (body or b""))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield found
+    server.close()
+    await server.wait_closed()
+
+
+class Seconds:
+    """A monotonic clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def verifying(issuer: Issuer, clock: Seconds | None = None, jwks: bool = True, **options: Any) -> AsyncIterator[JwtVerifier]:
+    keys = JwksKeys(issuer.url, f"{issuer.url}/jwks" if jwks else None, monotonic=clock or Seconds())
+    verifier = JwtVerifier(keys, **{"issuer": issuer.url, "audience": AUDIENCE, **options})
+    try:
+        yield verifier
+    finally:
+        await verifier.aclose()
+
+
+async def test_rs256_and_es256_tokens_name_their_subject(issuer: Issuer) -> None:
+    async with verifying(issuer) as verifier:
+        assert (await verifier.verify(issuer.token())).auth_id == "alice"
+        assert (await verifier.verify(issuer.token(EC_KEY, "ES256", "e1"))).auth_id == "alice"
+        assert issuer.asked == ["/jwks"]
+
+
+async def test_keys_are_found_through_discovery(issuer: Issuer) -> None:
+    async with verifying(issuer, jwks=False) as verifier:
+        assert (await verifier.verify(issuer.token())).auth_id == "alice"
+    assert issuer.asked == ["/.well-known/openid-configuration", "/jwks"]
+
+
+async def test_another_claim_can_be_the_auth_id(issuer: Issuer) -> None:
+    async with verifying(issuer, auth_id_claim="client") as verifier:
+        assert (await verifier.verify(issuer.token(client="c1"))).auth_id == "c1"
+        for value in (None, "", 5, ["c1"], "x" * 1025):
+            with pytest.raises(Unauthenticated, match="client"):
+                await verifier.verify(issuer.token(client=value))
+
+
+def unsigned(issuer: Issuer) -> str:
+    return pyjwt.encode({"iss": issuer.url, "aud": AUDIENCE, "sub": "a", "exp": 2**40}, None, "none", headers={"kid": "r1"})
+
+
+def keyed_with_the_public_key(issuer: Issuer) -> str:
+    """An HMAC made with the published key, for verifiers that let the token choose its algorithm."""
+    pem = RSA_KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    head = {"alg": "HS256", "typ": "JWT", "kid": "r1"}
+    parts = [base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=") for p in (head, {"iss": issuer.url, "exp": 2**40})]
+    import hmac
+
+    mac = hmac.digest(pem, b".".join(parts), "sha256")
+    return b".".join((*parts, base64.urlsafe_b64encode(mac).rstrip(b"="))).decode()
+
+
+def with_other_claims(issuer: Issuer) -> str:
+    head, _, tail = issuer.token().split(".")
+    claims = {"iss": issuer.url, "aud": AUDIENCE, "sub": "root", "exp": 2**40}
+    return f"{head}.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.{tail}"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda i: i.token(exp=int(time.time()) - 31),
+        lambda i: i.token(exp=None),
+        lambda i: i.token(exp="soon"),
+        lambda i: i.token(nbf=int(time.time()) + 60),
+        lambda i: i.token(iss="https://evil.example"),
+        lambda i: i.token(iss=None),
+        lambda i: i.token(aud="another"),
+        lambda i: i.token(aud=None),
+        lambda i: i.token(sub=None),
+        lambda i: i.token(OTHER_RSA_KEY),
+        lambda i: i.token(kid="unknown"),
+        lambda i: i.token(kid="e1"),
+        lambda i: i.token(RSA_KEY, "RS384"),
+        lambda i: i.token(RSA_KEY, "PS256"),
+        lambda i: i.token(padding="x" * 8192),
+        lambda i: i.token()[:-4],
+        lambda i: "not a token",
+        lambda i: "a.b.c",
+        lambda i: "",
+        unsigned,
+        keyed_with_the_public_key,
+        with_other_claims,
+    ],
+)
+async def test_any_other_token_is_refused(issuer: Issuer, make: Callable[[Issuer], str]) -> None:
+    async with verifying(issuer) as verifier:
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(make(issuer))
+
+
+async def test_clocks_may_differ_a_little(issuer: Issuer) -> None:
+    async with verifying(issuer, clock_skew_seconds=30) as verifier:
+        assert (await verifier.verify(issuer.token(exp=int(time.time()) - 20))).auth_id == "alice"
+
+
+async def test_a_token_without_key_id_is_checked_with_the_only_key_of_its_algorithm(issuer: Issuer) -> None:
+    async with verifying(issuer) as verifier:
+        assert (await verifier.verify(issuer.token(kid=None))).auth_id == "alice"
+    issuer.keys.append(jwk(OTHER_RSA_KEY, "r2"))
+    async with verifying(issuer) as verifier:
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(issuer.token(kid=None))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [jwk(SMALL_RSA_KEY, "r1"), jwk(RSA_KEY, "r1", use="enc"), jwk(RSA_KEY, "r1", alg="RS512"), {"kty": "oct", "k": "AA", "kid": "r1"}],
+)
+async def test_weak_keys_and_keys_for_other_uses_are_left_out(issuer: Issuer, entry: dict[str, Any]) -> None:
+    issuer.keys = [entry, jwk(P384_KEY, "e1"), jwk(EC_KEY, "e2"), {"kty": "RSA", "kid": "x"}, "nonsense"]  # type: ignore[list-item]
+    async with verifying(issuer) as verifier:
+        for token in (issuer.token(), issuer.token(EC_KEY, "ES256", "e1")):
+            with pytest.raises(Unauthenticated):
+                await verifier.verify(token)
+        assert (await verifier.verify(issuer.token(EC_KEY, "ES256", "e2"))).auth_id == "alice"
+
+
+async def test_a_new_key_is_fetched_when_a_token_names_it_but_not_for_every_made_up_name(issuer: Issuer) -> None:
+    clock = Seconds()
+    async with verifying(issuer, clock) as verifier:
+        await verifier.verify(issuer.token())
+        issuer.keys = [jwk(OTHER_RSA_KEY, "r2")]
+        for name in ("x", "y", "r2"):
+            with pytest.raises(Unauthenticated):
+                await verifier.verify(issuer.token(OTHER_RSA_KEY, kid=name))
+        assert issuer.asked == ["/jwks"]
+        clock.now += tokens_module.REFETCH_SECONDS
+        assert (await verifier.verify(issuer.token(OTHER_RSA_KEY, kid="r2"))).auth_id == "alice"
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(issuer.token(kid="r1", sub="again"))
+        assert issuer.asked == ["/jwks", "/jwks"]
+
+
+async def test_keys_are_refreshed_beside_the_calls_and_never_used_too_long(issuer: Issuer) -> None:
+    clock = Seconds()
+    async with verifying(issuer, clock) as verifier:
+        await verifier.verify(issuer.token())
+        clock.now += tokens_module.REFRESH_SECONDS + 1
+        issuer.documents["/jwks"] = b"gone"
+        assert (await verifier.verify(issuer.token(sub="b"))).auth_id == "b"
+        clock.now += tokens_module.MAX_KEYS_AGE_SECONDS
+        with pytest.raises(AuthFailed):
+            await verifier.verify(issuer.token(sub="c"))
+        del issuer.documents["/jwks"]
+        clock.now += tokens_module.RETRY_SECONDS
+        assert (await verifier.verify(issuer.token(sub="d"))).auth_id == "d"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"[]", b"{}", b'{"keys":5}', b'{"keys":[]}', b'{"keys":[5]}', b'{"keys":[' + b" " * 300_000 + b"]}", b"[" * 100_000, b"\xff"],
+)
+async def test_a_document_that_is_no_key_set_lets_nobody_in(issuer: Issuer, document: bytes) -> None:
+    issuer.documents["/jwks"] = document
+    async with verifying(issuer) as verifier:
+        with pytest.raises(AuthFailed):
+            await verifier.verify(issuer.token())
+
+
+@pytest.mark.parametrize(
+    "document", [{"issuer": "https://evil.example", "jwks_uri": "URL/jwks"}, {"issuer": "URL"}, {"issuer": "URL", "jwks_uri": 5}]
+)
+async def test_discovery_must_speak_for_the_configured_issuer(issuer: Issuer, document: dict[str, Any]) -> None:
+    issuer.documents["/.well-known/openid-configuration"] = json.dumps(document).replace("URL", issuer.url).encode()
+    async with verifying(issuer, jwks=False) as verifier:
+        with pytest.raises(AuthFailed):
+            await verifier.verify(issuer.token())
+    assert issuer.asked == ["/.well-known/openid-configuration"]
+
+
+async def test_many_who_wait_share_one_fetch(issuer: Issuer) -> None:
+    async with verifying(issuer) as verifier:
+        await asyncio.gather(*(verifier.verify(issuer.token(sub=str(i))) for i in range(20)))
+    assert issuer.asked == ["/jwks"]
+
+
+async def test_a_checked_token_is_remembered_for_a_while_but_not_beyond_its_expiry(issuer: Issuer) -> None:
+    now = [time.time()]
+    async with verifying(issuer, clock_skew_seconds=0) as verifier:
+        verifier._clock = lambda: now[0]
+        token = issuer.token(exp=int(now[0]) + 5)
+        first = await verifier.verify(token)
+        verifier._keys = None  # type: ignore[assignment]
+        assert await verifier.verify(token) is first
+        now[0] += 6
+        with pytest.raises(AttributeError):
+            await verifier.verify(token)
+        verifier._keys = JwksKeys(issuer.url, None)
