@@ -55,7 +55,7 @@ def test_sessions_that_go_on_or_are_young_do_not_count() -> None:
 def test_jobs_of_one_payment_cannot_be_abandoned_and_old_sessions_are_forgotten() -> None:
     guard = abandoning(1)
     for _ in range(5):
-        pay(guard, first(NOW_NS - 600 * SECOND))
+        pay(guard, first(NOW_NS - 601 * SECOND))
     for _ in range(5):
         pay(guard, first(NOW_NS, "fixed"))
     guard.check(first(NOW_NS + ABANDONED_AFTER_NS))
