@@ -17,6 +17,7 @@ import httpx
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+_HOST = re.compile(r"[A-Za-z0-9.:-]+")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
 
@@ -93,7 +94,7 @@ def endpoint_name(url: str, index: int) -> str:
         host = httpx.URL(url).host
     except (httpx.InvalidURL, UnicodeError):
         host = ""
-    return f"rpc[{index}] ({host or 'no host'})"
+    return f"rpc[{index}] ({host if _HOST.fullmatch(host) else 'no host'})"
 
 
 def _results(answer: bytes, count: int) -> list[Any]:

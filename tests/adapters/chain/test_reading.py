@@ -1,0 +1,97 @@
+"""Whatever an endpoint sends parses or is a named fault, and addresses are cross-checked where they are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livepeer_remote_signer.adapters.chain.abi import AnswerFault, decode_aggregate3, read_text
+from livepeer_remote_signer.adapters.chain.json_rpc import RpcError, RpcFault, parse_quantity
+from livepeer_remote_signer.adapters.chain.reading import (
+    ARBITRUM_ONE_CONTRACTS,
+    ARBITRUM_ONE_CONTROLLER,
+    ChainQuestion,
+    Contracts,
+    Known,
+    Reading,
+)
+from tests.fake_chain import CHAIN_ID, CONTRACTS, CONTROLLER, FakeChain
+
+QUESTION = ChainQuestion(CHAIN_ID, CONTROLLER, bytes(20))
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=200).map(lambda b: "0x" + b.hex()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["number", "hash", "timestamp", "l1BlockNumber"]), inner),
+    max_leaves=8,
+)
+
+
+async def answers_of(chain: FakeChain, known: Known) -> list[Any]:
+    requests = [{"id": i, "method": r.method, "params": r.params} for i, r in enumerate(QUESTION.requests(known))]
+    return [a.get("result", RpcError(3)) for a in await chain.answer(requests)]
+
+
+@given(st.lists(JSON_VALUES, min_size=3, max_size=3), st.booleans())
+def test_any_answer_parses_or_is_a_fault(answers: list[Any], has_right_chain: bool) -> None:
+    if has_right_chain:
+        answers[0] = hex(CHAIN_ID)
+    with pytest.raises((RpcFault, AnswerFault)):
+        QUESTION.parse(Known(CONTRACTS, True), answers)
+
+
+@given(st.binary(max_size=2000), st.integers(0, 12))
+def test_any_bytes_are_a_list_of_results_or_a_fault(data: bytes, count: int) -> None:
+    try:
+        results = decode_aggregate3(data, count)
+    except AnswerFault:
+        return
+    assert len(results) == count
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_text_or_a_fault(data: bytes) -> None:
+    try:
+        assert isinstance(read_text(data, "description"), str)
+    except AnswerFault:
+        return
+
+
+async def test_the_round_is_asked_for_anew_when_it_lies_elsewhere() -> None:
+    chain = FakeChain(round=40)
+    known = QUESTION.parse(Known(CONTRACTS, True), await answers_of(chain, Known(CONTRACTS, True)))
+    assert known == Known(CONTRACTS, True, 40)
+    reading = QUESTION.parse(known, await answers_of(chain, known))
+    assert isinstance(reading, Reading)
+    assert reading.view.last_initialized_round_block_hash == chain.round_hash(40)
+
+
+async def test_a_reading_from_contracts_that_the_controller_no_longer_names_does_not_count() -> None:
+    moved = CONTRACTS._replace(ticket_broker=bytes.fromhex("77" * 20))
+    known = Known(CONTRACTS, False, 7)
+    assert QUESTION.parse(known, await answers_of(FakeChain(contracts=moved), known)) == known._replace(contracts=moved)
+
+
+def introduction(*addresses: bytes) -> list[Any]:
+    return [hex(CHAIN_ID), "0x", *("0x" + address.rjust(32, b"\0").hex() for address in addresses)]
+
+
+def test_the_known_controller_must_name_the_known_contracts() -> None:
+    question = ChainQuestion(CHAIN_ID, ARBITRUM_ONE_CONTROLLER, bytes(20))
+    expected = Contracts(*ARBITRUM_ONE_CONTRACTS.values())
+    assert question.parse_introduction(introduction(*expected)).contracts == expected
+    with pytest.raises(AnswerFault, match="the Controller names RoundsManager at 0x9999"):
+        question.parse_introduction(introduction(*expected._replace(rounds_manager=b"\x99" * 20)))
+
+
+def test_another_controller_may_name_any_contracts_but_must_name_all() -> None:
+    assert QUESTION.parse_introduction(introduction(*CONTRACTS)) == Known(CONTRACTS, False)
+    with pytest.raises(AnswerFault, match=r"BondingManager.* names no contract"):
+        QUESTION.parse_introduction(introduction(*CONTRACTS[:2], bytes(20)))
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.0, "1", "0x", "0xg", "0x" + "1" * 65, None, [], 1 << 256])
+def test_what_is_no_quantity_is_a_fault(value: object) -> None:
+    with pytest.raises(RpcFault):
+        parse_quantity(value, "it")

@@ -1,0 +1,327 @@
+"""The poller over real sockets against a chain in memory: what it serves, what it refuses, how it recovers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+
+from livepeer_remote_signer.adapters.chain.abi import Call, call_data
+from livepeer_remote_signer.adapters.chain.endpoints import Pace
+from livepeer_remote_signer.adapters.chain.reading import ChainQuestion
+from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable, RpcChain
+from livepeer_remote_signer.adapters.price_feed import PriceFeed
+from livepeer_remote_signer.core.chain import ChainView
+from tests.fake_chain import CHAIN_ID, CONTRACTS, CONTROLLER, FEED, FakeChain
+from tests.rpc_node import RpcNode, answer_of
+
+SENDER = bytes.fromhex("5e" * 20)
+QUESTION = ChainQuestion(CHAIN_ID, CONTROLLER, SENDER)
+PACE = Pace(poll=0.02, timeout=0.2, max_age=0.4, max_head_age=None)
+SECRET = "s3cr3t-api-key"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits for `condition`, and fails when it does not come."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition is another task's plain value
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def polling(*nodes: RpcNode, question: ChainQuestion = QUESTION, pace: Pace = PACE, **kwargs: object) -> AsyncIterator[RpcChain]:
+    chain = RpcChain([node.url for node in nodes], question, pace, **kwargs)  # type: ignore[arg-type]
+    await chain.start()
+    try:
+        yield chain
+    finally:
+        await chain.stop()
+
+
+def is_fresh(chain: RpcChain) -> Callable[[], bool]:
+    return lambda: chain.view().stale is None
+
+
+def stale_reason(chain: RpcChain) -> str:
+    stale = chain.view().stale
+    return stale.reason if stale else ""
+
+
+async def test_a_reading_has_every_value_and_the_l1_block_of_the_header() -> None:
+    fake = FakeChain(withdraw_round=9, paused=True)
+    async with RpcNode(fake.answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        assert chain.view() == ChainView(700, 7, fake.round_hash(7), 10**18, 2 * 10**18, 9, True, 3)
+        assert chain.contracts == CONTRACTS
+
+
+@pytest.mark.parametrize(("field", "expected"), [("0x2bc", 700), (701, 701), (None, 690), ("0x0", 690)])
+async def test_the_l1_block_is_hex_or_a_number_or_the_rounds_managers(field: object, expected: int) -> None:
+    async with RpcNode(FakeChain(l1_block=field).answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        assert chain.view().l1_block == expected
+
+
+async def test_without_multicall_plain_calls_in_the_same_batch_say_the_same() -> None:
+    fake = FakeChain(has_multicall=False)
+    async with RpcNode(fake.answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        assert chain.view() == ChainView(700, 7, fake.round_hash(7), 10**18, 2 * 10**18, 0, False, 3)
+        assert len(node.batches[-1]) > 5
+
+
+async def test_a_poll_is_one_request_also_when_the_round_moves_on() -> None:
+    fake = FakeChain()
+    async with RpcNode(fake.answer) as node, polling(node, pace=PACE._replace(poll=0.05)) as chain:
+        await until(is_fresh(chain))
+        requests, polls = len(node.batches), chain.status().polls
+        fake.round += 1
+        await until(lambda: chain.view().last_initialized_round == 8)
+        await until(lambda: chain.status().polls >= polls + 6)
+        assert len(node.batches) - requests in (
+            chain.status().polls - polls,
+            chain.status().polls - polls + 1,
+            chain.status().polls - polls - 1,
+        )
+        assert node.batches[-1] == ["eth_chainId", "eth_getBlockByNumber", "eth_call"]
+        assert chain.view().last_initialized_round_block_hash == fake.round_hash(8)
+
+
+async def test_a_round_far_ahead_and_moved_contracts_are_followed() -> None:
+    fake = FakeChain()
+    async with RpcNode(fake.answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        fake.round = 4012
+        fake.contracts = CONTRACTS._replace(ticket_broker=bytes.fromhex("77" * 20))
+        await until(lambda: chain.view().last_initialized_round == 4012)
+        assert chain.view().last_initialized_round_block_hash == fake.round_hash(4012)
+        await until(lambda: chain.contracts == fake.contracts)
+        assert chain.view().stale is None
+
+
+async def test_a_reading_too_old_is_stale_with_reason_and_recovers_by_itself() -> None:
+    async with RpcNode(FakeChain().answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        node.is_hanging = True
+        await until(lambda: chain.view().stale is not None)
+        stale = chain.view().stale
+        assert stale is not None
+        assert stale.age_seconds is not None
+        assert stale.age_seconds > stale.limit_seconds == 0.4
+        assert "no answer within" in stale.reason
+        node.heal()
+        await until(is_fresh(chain))
+        assert chain.status().endpoints[0].failures > 0
+
+
+async def test_age_counts_from_the_moment_the_request_was_sent() -> None:
+    async with RpcNode(FakeChain().answer) as node:
+        now = 100.0
+
+        def answer_late(_: object, answers: object) -> object:
+            nonlocal now
+            now += 0.3
+            return answers
+
+        chain = RpcChain([node.url], QUESTION, PACE, clock=lambda: now)
+        node.alter = answer_late
+        await chain.poll()
+        age = chain.status().age_seconds
+        assert age == pytest.approx(0.3)
+        await chain.stop()
+
+
+async def test_before_the_first_reading_the_view_is_stale_without_an_age() -> None:
+    async with RpcNode(FakeChain().answer) as node:
+        chain = RpcChain([node.url], QUESTION, PACE)
+        stale = chain.view().stale
+        assert stale is not None
+        assert (stale.reason, stale.age_seconds) == ("no reading yet", None)
+        await chain.stop()
+
+
+Fault = Callable[[RpcNode, FakeChain], None]
+
+
+def _set(**values: object) -> Fault:
+    def apply(node: RpcNode, _: FakeChain) -> None:
+        for name, value in values.items():
+            setattr(node, name, value)
+
+    return apply
+
+
+def _change(**values: object) -> Fault:
+    def apply(_: RpcNode, chain: FakeChain) -> None:
+        for name, value in values.items():
+            setattr(chain, name, value)
+
+    return apply
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "time-out": (_set(is_hanging=True), "no answer within"),
+    "429": (_set(status=429), "too many requests (429)"),
+    "server error": (_set(status=502), "HTTP status 502"),
+    "redirect": (_set(status=302), "HTTP status 302"),
+    "wrong chain id": (_change(chain_id=1), "serves chain 1, not 31337"),
+    "garbage": (_set(raw=b"<html>hello</html>"), "not JSON"),
+    "nested garbage": (_set(raw=b"[" * 100_000), "not JSON"),
+    "other JSON": (_set(raw=b'{"a": 1}'), "not the 3 answers"),
+    "error for the batch": (_set(raw=b'{"error": {"code": -32005, "message": "s3cr3t-api-key"}}'), "error -32005 for the whole batch"),
+    "half an answer": (_set(cuts_answer=True), "the connection failed"),
+    "half a batch": (_set(alter=lambda _, answers: answers[:-1]), "not the 3 answers"),
+    "doubled answer": (_set(alter=lambda _, answers: [answers[0], answers[0], answers[2]]), "other calls"),
+    "calls refused": (
+        _set(alter=lambda _, answers: [{"id": a["id"], "error": {"code": -32000, "message": SECRET}} for a in answers]),
+        "error -32000",
+    ),
+    "no header": (
+        _set(alter=lambda rs, answers: answer_of(rs, answers, "eth_getBlockByNumber").update(result=None) or answers),
+        "no block",
+    ),
+    "short call data": (
+        _set(alter=lambda rs, answers: answer_of(rs, answers, "eth_call").update(result="0x00") or answers),
+        "no list of results",
+    ),
+    "garbled L1 block": (_change(l1_block="12"), "l1BlockNumber is not a number"),
+    "no L1 block": (_change(l1_block=None, block_num=0), "names an L1 block"),
+    "contracts gone": (_change(contracts=CONTRACTS._replace(rounds_manager=bytes(20))), "names no contract"),
+    "a read that reverts": (_change(reverting={"getSenderInfo(address)"}), "getSenderInfo reverted"),
+    "a huge answer": (_set(raw=b" " * 3_000_000), "more than 2097152 bytes"),
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), FAULTS.values(), ids=FAULTS.keys())
+async def test_every_fault_is_served_through_then_refused_then_recovered_from(
+    fault: Fault, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = FakeChain()
+    caplog.set_level(logging.DEBUG)
+    async with RpcNode(fake.answer, path=f"/v2/{SECRET}?token={SECRET}") as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        before = replace(fake)
+        fault(node, fake)
+        failed = chain.status().endpoints[0].failures
+        await until(lambda: chain.status().endpoints[0].failures > failed)
+        assert reason in chain.status().endpoints[0].fault
+        assert chain.view().stale is None
+        await until(lambda: chain.view().stale is not None)
+        assert chain.status().endpoints[0].fault in stale_reason(chain)
+        assert SECRET not in repr(chain.status()) + repr(chain)
+        node.heal()
+        fake.__dict__.update(before.__dict__)
+        await until(is_fresh(chain))
+    assert SECRET not in caplog.text
+
+
+async def test_the_second_endpoint_takes_over_and_the_first_is_taken_back() -> None:
+    fake = FakeChain()
+    async with RpcNode(fake.answer) as first, RpcNode(fake.answer) as second, polling(first, second) as chain:
+        await until(is_fresh(chain))
+        first.is_hanging = True
+        await until(lambda: chain.status().in_use == 1)
+        assert chain.view().stale is None
+        first.heal()
+        await until(lambda: chain.status().in_use == 0)
+        assert chain.view().stale is None
+
+
+async def test_a_hanging_first_endpoint_never_makes_the_view_stale_while_another_answers() -> None:
+    fake = FakeChain()
+    async with RpcNode(fake.answer) as first, RpcNode(fake.answer) as second, polling(first, second) as chain:
+        await until(is_fresh(chain))
+        first.is_hanging = True
+        end = asyncio.get_running_loop().time() + 1.5
+        while asyncio.get_running_loop().time() < end:
+            assert chain.view().stale is None
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("lag", "expected"), [(3, 0), (4, 1)])
+async def test_an_endpoint_more_than_three_l1_blocks_behind_another_is_not_trusted(lag: int, expected: int) -> None:
+    behind, ahead = FakeChain(l1_block=1000 - lag), FakeChain(l1_block=1000)
+    async with RpcNode(behind.answer) as first, RpcNode(ahead.answer) as second, polling(first, second) as chain:
+        await until(lambda: len(second.batches) > 3 and len(first.batches) > 3)
+        await until(lambda: chain.status().in_use == expected)
+        if expected:
+            assert "is more than 3 behind 1000 of rpc[1]" in chain.status().endpoints[0].fault
+            behind.l1_block = 1001
+            await until(lambda: chain.status().in_use == 0)
+
+
+async def test_a_lagging_endpoint_is_not_trusted_although_the_other_one_just_failed() -> None:
+    behind, ahead = FakeChain(l1_block=990), FakeChain(l1_block=1000)
+    async with RpcNode(behind.answer) as first, RpcNode(ahead.answer) as second, polling(first, second) as chain:
+        await until(lambda: chain.status().in_use == 1)
+        second.status = 503
+        await until(lambda: chain.view().stale is not None)
+        assert chain.view().l1_block == 1000
+
+
+async def test_a_head_that_stands_still_has_its_own_limit() -> None:
+    fake = FakeChain(timestamp=2_000_000_000)
+    pace = PACE._replace(max_head_age=0.3)
+    async with RpcNode(fake.answer) as node, polling(node, pace=pace) as chain:
+        await until(is_fresh(chain))
+        await until(lambda: chain.view().stale is not None)
+        assert "head stands still for" in stale_reason(chain)
+        assert "the limit is 0.3 s" in stale_reason(chain)
+        fake.number += 1
+        await until(is_fresh(chain))
+
+
+async def test_a_head_already_old_at_the_first_look_is_not_taken_for_new() -> None:
+    fake = FakeChain(timestamp=1_000_000)
+    async with RpcNode(fake.answer) as node, polling(node, pace=PACE._replace(max_head_age=300.0)) as chain:
+        await until(lambda: "its head stands" in chain.status().endpoints[0].fault)
+        assert chain.view().stale is not None
+
+
+async def test_a_reorganised_round_hash_replaces_the_old_one() -> None:
+    fake = FakeChain()
+    async with RpcNode(fake.answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        fake.number -= 2
+        fake.l1_block = 698
+        fake.round_hash = lambda _: b"\x99" * 32  # type: ignore[method-assign]
+        await until(lambda: chain.view().last_initialized_round_block_hash == b"\x99" * 32)
+        assert chain.view().l1_block == 698
+
+
+async def test_a_price_feed_rides_in_the_same_request() -> None:
+    fake = FakeChain(timestamp=1_800_000_000)
+    feed = PriceFeed(FEED, 5400, wall_clock=lambda: 1_800_000_000.0)
+    async with RpcNode(fake.answer) as node, polling(node, rider=feed) as chain:
+        await until(is_fresh(chain))
+        rate = feed.rate()
+        assert rate is not None
+        assert (rate.currency, rate.per_eth) == ("usd", 3000)
+        assert node.batches[-1] == ["eth_chainId", "eth_getBlockByNumber", "eth_call"]
+        fake.reverting = {"latestRoundData()"}
+        await until(lambda: feed.rate() is None)
+        assert chain.view().stale is None
+
+
+async def test_without_a_controller_only_the_feed_is_read() -> None:
+    fake = FakeChain(timestamp=1_800_000_000)
+    feed = PriceFeed(FEED, 5400, wall_clock=lambda: 1_800_000_000.0)
+    async with RpcNode(fake.answer) as node, polling(node, question=replace(QUESTION, controller=None), rider=feed):
+        await until(lambda: feed.rate() is not None)
+
+
+async def test_reads_for_others_go_in_one_batch_and_say_when_nobody_answers() -> None:
+    fake = FakeChain()
+    async with RpcNode(fake.answer) as node, polling(node) as chain:
+        await until(is_fresh(chain))
+        answers = await chain.read_contracts(
+            [Call(CONTRACTS.bonding_manager, call_data("getTranscoderPoolSize()")), Call(CONTROLLER, call_data("paused()"))]
+        )
+        assert answers == [(3).to_bytes(32, "big"), bytes(32)]
+        node.status = 500
+        with pytest.raises(ChainUnavailable, match="no endpoint answered"):
+            await chain.read_contracts([Call(CONTROLLER, call_data("paused()"))])

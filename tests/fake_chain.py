@@ -1,0 +1,94 @@
+"""A chain in memory that answers as a node with Livepeer's contracts would: for tests that need no EVM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from eth_abi.abi import decode, encode
+from eth_utils.crypto import keccak
+
+from livepeer_remote_signer.adapters.chain.reading import MULTICALL3, Contracts
+
+CONTROLLER = bytes.fromhex("c0" * 20)
+CONTRACTS = Contracts(bytes.fromhex("0b" * 20), bytes.fromhex("0a" * 20), bytes.fromhex("0d" * 20))
+FEED = bytes.fromhex("fe" * 20)
+CHAIN_ID = 31337
+
+
+@dataclass
+class FakeChain:
+    """State that tests change at will."""
+
+    chain_id: int = CHAIN_ID
+    number: int = 5_000_000
+    l1_block: Any = 700
+    block_num: int = 690
+    timestamp: int = 1_800_000_000
+    round: int = 7
+    deposit: int = 10**18
+    reserve: int = 2 * 10**18
+    withdraw_round: int = 0
+    paused: bool = False
+    pool_size: int = 3
+    contracts: Contracts = CONTRACTS
+    has_multicall: bool = True
+    feed: tuple[int, int, int, int, int] = (5, 3000_00000000, 1_799_999_000, 1_799_999_000, 5)
+    description: str = "ETH / USD"
+    reverting: set[str] = field(default_factory=set)
+
+    def round_hash(self, round_: int) -> bytes:
+        return keccak(round_.to_bytes(32, "big")) if round_ <= self.round else bytes(32)
+
+    async def answer(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"jsonrpc": "2.0", "id": r["id"], **self._answer(r["method"], r["params"])} for r in requests]
+
+    def _answer(self, method: str, params: list[Any]) -> dict[str, Any]:
+        if method == "eth_chainId":
+            return {"result": hex(self.chain_id)}
+        if method == "eth_getCode":
+            return {"result": "0x60" if self.has_multicall else "0x"}
+        if method == "eth_getBlockByNumber":
+            block = {
+                "number": hex(self.number),
+                "hash": "0x" + keccak(self.number.to_bytes(32, "big")).hex(),
+                "timestamp": hex(self.timestamp),
+            }
+            return {"result": block if self.l1_block is None else {**block, "l1BlockNumber": self.l1_block}}
+        assert method == "eth_call", method
+        result = self._call(bytes.fromhex(params[0]["to"][2:]), bytes.fromhex(params[0]["data"][2:]))
+        return {"error": {"code": 3, "message": "execution reverted"}} if result is None else {"result": "0x" + result.hex()}
+
+    def _call(self, target: bytes, data: bytes) -> bytes | None:
+        if target == MULTICALL3:
+            (calls,) = decode(["(address,bool,bytes)[]"], data[4:])
+            results = [self._call(bytes.fromhex(to[2:]), call) for to, _may_fail, call in calls]
+            return encode(["(bool,bytes)[]"], [[(r is not None, r or b"") for r in results]])
+        return self._contract_call(target, data)
+
+    def _contract_call(self, target: bytes, data: bytes) -> bytes | None:
+        answers: dict[tuple[bytes, str], tuple[list[str], list[Any]]] = {
+            (CONTROLLER, "paused()"): (["bool"], [self.paused]),
+            (self.contracts.ticket_broker, "getSenderInfo(address)"): (
+                ["uint256"] * 4,
+                [self.deposit, self.withdraw_round, self.reserve, 0],
+            ),
+            (self.contracts.rounds_manager, "lastInitializedRound()"): (["uint256"], [self.round]),
+            (self.contracts.rounds_manager, "blockNum()"): (["uint256"], [self.block_num]),
+            (self.contracts.bonding_manager, "getTranscoderPoolSize()"): (["uint256"], [self.pool_size]),
+            (FEED, "latestRoundData()"): (["uint80", "int256", "uint256", "uint256", "uint80"], list(self.feed)),
+            (FEED, "decimals()"): (["uint8"], [8]),
+            (FEED, "description()"): (["string"], [self.description]),
+        }
+        argument = data[4:36]
+        for name, address in zip(("TicketBroker", "RoundsManager", "BondingManager"), self.contracts, strict=True):
+            if argument == keccak(name.encode()):
+                answers[CONTROLLER, "getContract(bytes32)"] = (["address"], [address])
+        answers[self.contracts.rounds_manager, "blockHashForRound(uint256)"] = (
+            ["bytes32"],
+            [self.round_hash(int.from_bytes(argument, "big"))],
+        )
+        for (address, signature), (types, values) in answers.items():
+            if address == target and keccak(signature.encode())[:4] == data[:4]:
+                return None if signature in self.reverting else encode(types, values)
+        return b""
