@@ -89,7 +89,11 @@ class RecentStates:
 
     def parse(self, raw: bytes) -> SignerState:
         """The state of `raw`, whose seal was verified. Raises InvalidState."""
-        return self._young.get(raw) or self._old.get(raw) or parse_state(raw)
+        known = self._young.get(raw)
+        if known is None:
+            known = self._old.get(raw) or parse_state(raw)
+            self.remember(raw, known)
+        return known
 
 
 def advance_state(
