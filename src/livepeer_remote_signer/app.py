@@ -26,6 +26,7 @@ from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
 from livepeer_remote_signer.app_chain import open_chain
+from livepeer_remote_signer.app_orchestrators import OrchestratorParts
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig, WebhookConfig
 from livepeer_remote_signer.core.api_keys import KeysFileError
@@ -58,6 +59,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     )
     chain = open_chain(config, key.address)
     auth = open_auth(config, key)
+    orchestrators = OrchestratorParts(config, key)
     observer = _SilentObserver()
     service = RemoteSigner(
         sender=sender,
@@ -81,9 +83,11 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await chain.start()
+        await orchestrators.start()
         try:
             yield
         finally:
+            await orchestrators.stop()
             await chain.stop()
             await auth.aclose()
 
@@ -95,6 +99,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             signer=key,
             paying=paying,
             identify=auth.identifier.identify if auth.identifier else None,
+            fetch_orchestrator_info=orchestrators.fetch_info,
             ready_checks=ready_checks,
             render_metrics=lambda: b"",
             lifespan=lifespan,

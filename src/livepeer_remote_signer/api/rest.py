@@ -19,12 +19,12 @@ from starlette.exceptions import HTTPException
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.orchestrators import FetchInfo, orchestrator_half, parse_orchestrator_query
 from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
 from livepeer_remote_signer.core.policy import Caller, Identity
-from livepeer_remote_signer.core.strict_json import exact_object, parse_json, text_field
 from livepeer_remote_signer.service import MessageSigner
 
 _log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class RestParts(NamedTuple):
     signer: MessageSigner
     paying: PayingRoutes
     identify: Callable[[Caller], Awaitable[Identity]] | None
+    fetch_orchestrator_info: FetchInfo
     ready_checks: Callable[[], Sequence[ReadyCheck]]
     render_metrics: Callable[[], bytes] | None
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
@@ -150,8 +151,9 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     async def get_orchestrator_info(request: Request) -> Response:
         """The signer's address and signature; with an orchestrator's URL also that orchestrator's info."""
         await identified(request)
-        parse_orchestrator_query(await request.body())
-        return to_response(json_reply(200, {"address": address, "signature": signature}, new_request_id()))
+        query = parse_orchestrator_query(await request.body())
+        half = orchestrator_half(await parts.fetch_orchestrator_info(*query)) if query.url else {}
+        return to_response(json_reply(200, {"address": address, "signature": signature, **half}, new_request_id()))
 
     @app.post(
         SIGN_TICKET,
@@ -164,14 +166,6 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         caller = caller_of(request)
         answer = parts.paying.respond(SIGN_TICKET, list(caller.headers), await request.body(), caller.peer)
         return to_response(await answer if isawaitable(answer) else answer)
-
-
-def parse_orchestrator_query(body: bytes) -> tuple[str, Any]:
-    """The orchestrator's URL ("" when none is asked) and the capabilities of a /getOrchestratorInfo body."""
-    if not body:
-        return "", None
-    fields = exact_object(parse_json(body), "the body", frozenset({"orchestrator", "capabilities"}))
-    return text_field(fields, "orchestrator", "orchestrator"), fields.get("capabilities")
 
 
 def _add_health_routes(app: FastAPI, parts: RestParts) -> None:
