@@ -1,0 +1,242 @@
+"""The admin listener's routes: price ceilings, kill switches and metrics, for whoever holds the admin token.
+
+Two routes take go-livepeer's forms and answer as it does; the others are JSON under `/admin`. Nothing here signs.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qsl
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.base import RequestResponseEndpoint
+
+from livepeer_remote_signer import __version__
+from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.paying import new_request_id
+from livepeer_remote_signer.api.rest import to_response
+from livepeer_remote_signer.core.errors import (
+    BadField,
+    BodyTooLarge,
+    LedgerUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    SignerError,
+    Unauthenticated,
+)
+from livepeer_remote_signer.core.runtime_prices import PriceChange, ceiling_name, parse_price_change
+from livepeer_remote_signer.core.strict_json import JsonNumber, exact_object, json_type, parse_json, text_field
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_FORM_FIELDS = 100
+
+_log = logging.getLogger(__name__)
+
+
+class Prices(Protocol):
+    """The ceilings that can be changed."""
+
+    @property
+    def kept_in(self) -> str: ...
+
+    def describe(self) -> list[dict[str, Any]]: ...
+
+    async def change(self, change: PriceChange) -> None: ...
+
+
+class Switches(Protocol):
+    """The kill switches; None as auth id is the global one. Raises LedgerUnavailable."""
+
+    async def suspend(self, auth_id: str | None) -> None: ...
+
+    async def resume(self, auth_id: str | None) -> None: ...
+
+    async def suspended(self) -> Sequence[str | None]:
+        """What is suspended now."""
+
+
+class AdminParts(NamedTuple):
+    """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches` None: there is no ledger."""
+
+    token: str
+    prices: Prices
+    feed_currencies: Callable[[], Collection[str]]
+    switches: Switches | None
+    render_metrics: Callable[[], bytes]
+
+
+def create_admin(parts: AdminParts) -> FastAPI:
+    """The admin application. Every route, also an unknown one, wants the token first."""
+    app = FastAPI(title="Livepeer remote signer: administration", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    _add_error_handlers(app)
+    _add_gate(app, parts.token)
+    _add_price_routes(app, parts)
+    _add_switch_routes(app, parts)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(parts.render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(SignerError)
+    async def refused(_: Request, error: SignerError) -> Response:
+        return to_response(error_reply(error, new_request_id()))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        refusal: SignerError = NotFound(f"no such admin route: {request.url.path[:200]}")
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow", "")
+            refusal = MethodNotAllowed(f"{request.url.path} takes {allow}, not {request.method}", allow=allow)
+        return to_response(error_reply(refusal, new_request_id()))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        request_id = new_request_id()
+        _log.error("admin request %s to %s failed", request_id, request.url.path, exc_info=error)
+        return to_response(internal_reply(request_id))
+
+
+def _add_gate(app: FastAPI, token: str) -> None:
+    expected = token.encode()
+
+    @app.middleware("http")
+    async def gate(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """The token, in constant time, before anything is looked at."""
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), expected):
+            refusal = Unauthenticated("the admin token is needed", hint="send Authorization: Bearer with the content of admin.token_file")
+            return to_response(error_reply(refusal, new_request_id()))
+        return await call_next(request)
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, bounded. Raises BodyTooLarge."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+    return bytes(body)
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The form's fields, from the body and the query, as go-livepeer takes them: the body's value counts. Raises BadField."""
+    try:
+        texts = (request.url.query, (await read_body(request)).decode())
+        pairs = [pair for text in texts for pair in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)]
+    except (ValueError, UnicodeDecodeError):
+        raise BadField("the body is not a form: application/x-www-form-urlencoded is expected") from None
+    return {name: value.strip() for name, value in pairs}
+
+
+def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
+    @app.post("/setBroadcastConfig")
+    async def set_broadcast_config(request: Request) -> Response:
+        """go-livepeer's form for the global ceiling; 0 takes it away. Transcoding options mean nothing to a signer."""
+        form = await read_form(request)
+        price, pixels = form.get("maxPricePerUnit", ""), form.get("pixelsPerUnit", "")
+        if not (price and pixels) and not form.get("transcodingOptions"):
+            raise BadField("missing form params (maxPricePerUnit AND pixelsPerUnit) or transcodingOptions")
+        if price and pixels:
+            name = ceiling_name("", "")
+            await parts.prices.change(parse_price_change(name, price, pixels, form.get("currency", ""), parts.feed_currencies()))
+        return Response()
+
+    @app.post("/setMaxPriceForCapability")
+    async def set_max_price_for_capability(request: Request) -> Response:
+        """go-livepeer's form for the ceiling of one pipeline and model."""
+        form = await read_form(request)
+        needed = ("maxPricePerUnit", "pixelsPerUnit", "currency", "pipeline", "modelID")
+        if missing := [name for name in needed if not form.get(name)]:
+            raise BadField(f"missing form param: {', '.join(missing)}")
+        name = ceiling_name(form["pipeline"], form["modelID"])
+        await parts.prices.change(
+            parse_price_change(name, form["maxPricePerUnit"], form["pixelsPerUnit"], form["currency"], parts.feed_currencies())
+        )
+        return Response()
+
+    def in_force() -> Response:
+        body = {"ceilings": parts.prices.describe(), "kept_in": parts.prices.kept_in}
+        return to_response(json_reply(200, body, new_request_id()))
+
+    @app.get("/admin/prices")
+    async def get_prices() -> Response:
+        """The ceilings in force: where each came from, and what it is in wei."""
+        return in_force()
+
+    @app.post("/admin/prices")
+    async def set_price(request: Request) -> Response:
+        """Sets the global ceiling, or with `pipeline` and `model_id` that of one model."""
+        keys = frozenset(("pipeline", "model_id", "price_per_unit", "pixels_per_unit", "currency"))
+        fields = exact_object(parse_json(await read_body(request)), "the body", keys)
+        if "price_per_unit" not in fields:
+            raise BadField("price_per_unit is missing")
+        name = ceiling_name(text_field(fields, "pipeline", "pipeline"), text_field(fields, "model_id", "model_id"))
+        price, pixels = _number(fields, "price_per_unit"), _number(fields, "pixels_per_unit")
+        await parts.prices.change(
+            parse_price_change(name, price, pixels, text_field(fields, "currency", "currency"), parts.feed_currencies())
+        )
+        return in_force()
+
+    @app.post("/admin/prices/reset")
+    async def reset_price(request: Request) -> Response:
+        """Takes a change back: the configuration's ceiling is in force again."""
+        fields = exact_object(parse_json(await read_body(request)), "the body", frozenset(("pipeline", "model_id")))
+        name = ceiling_name(text_field(fields, "pipeline", "pipeline"), text_field(fields, "model_id", "model_id"))
+        await parts.prices.change(PriceChange(name, None))
+        return in_force()
+
+
+def _number(fields: Mapping[str, Any], key: str) -> str:
+    """A JSON number, or a string that spells one, as text; "" when absent. Raises BadField."""
+    value = fields.get(key, "")
+    if not isinstance(value, str):
+        raise BadField(f"{key} must be a number or a string, not {json_type(value)}")
+    return str(value) if isinstance(value, JsonNumber) else value.strip()
+
+
+def _add_switch_routes(app: FastAPI, parts: AdminParts) -> None:
+    def switches() -> Switches:
+        if parts.switches is None:
+            raise LedgerUnavailable("kill switches need a ledger: set ledger.backend to sqlite or postgres")
+        return parts.switches
+
+    async def in_force() -> Response:
+        suspended = await switches().suspended()
+        body = {"all": None in suspended, "auth_ids": sorted(auth_id for auth_id in suspended if auth_id is not None)}
+        return to_response(json_reply(200, body, new_request_id()))
+
+    @app.get("/admin/suspended")
+    async def get_suspended() -> Response:
+        """The kill switches that are set."""
+        return await in_force()
+
+    @app.post("/admin/suspend")
+    async def suspend(request: Request) -> Response:
+        """Stops payments of one auth id (`{"auth_id": ...}`) or all (`{"all": true}`)."""
+        await switches().suspend(_target(await read_body(request)))
+        return await in_force()
+
+    @app.post("/admin/resume")
+    async def resume(request: Request) -> Response:
+        """Ends what `suspend` began."""
+        await switches().resume(_target(await read_body(request)))
+        return await in_force()
+
+
+def _target(body: bytes) -> str | None:
+    """The auth id that a body names, None for all. Raises BadField unless it is exactly one of the two."""
+    fields = exact_object(parse_json(body), "the body", frozenset(("auth_id", "all")))
+    auth_id = text_field(fields, "auth_id", "auth_id")
+    if fields.get("all", False) not in (True, False) or ("all" in fields) == ("auth_id" in fields) or not (auth_id or fields.get("all")):
+        raise BadField('exactly one of {"auth_id": TEXT} and {"all": true} is expected')
+    return auth_id or None
