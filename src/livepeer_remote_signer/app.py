@@ -26,6 +26,7 @@ from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
 from livepeer_remote_signer.app_chain import open_chain
+from livepeer_remote_signer.app_ledger import open_ledger
 from livepeer_remote_signer.app_orchestrators import OrchestratorParts
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig, WebhookConfig
@@ -59,6 +60,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     )
     chain = open_chain(config, key.address)
     auth = open_auth(config, key)
+    ledger = open_ledger(config, clock_ns)
     orchestrators = OrchestratorParts(config, key)
     observer = _SilentObserver()
     service = RemoteSigner(
@@ -70,6 +72,8 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         observer=observer,
         identifier=auth.identifier,
         authorizer=auth.authorizer,
+        ledger=ledger.engine if ledger else None,
+        heal_stale=config.ledger.on_stale == "heal",
     )
     paying = PayingRoutes(
         service,
@@ -84,15 +88,19 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await chain.start()
         await orchestrators.start()
+        if ledger is not None:
+            await ledger.start()
         try:
             yield
         finally:
+            if ledger is not None:
+                await ledger.stop()
             await orchestrators.stop()
             await chain.stop()
             await auth.aclose()
 
     def ready_checks() -> Sequence[ReadyCheck]:
-        return (*chain.ready_checks(),)
+        return (*chain.ready_checks(), *(ledger.ready_checks() if ledger else ()))
 
     rest = create_rest(
         RestParts(
@@ -106,7 +114,8 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             docs_enabled=config.docs.enabled,
         )
     )
-    return Front(paying, rest, BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds))
+    limits = BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds)
+    return Front(paying, rest, limits, config.cors.allow_origins)
 
 
 class AuthParts(NamedTuple):

@@ -1,0 +1,346 @@
+"""Group commit: payments that arrive together, or while a commit is in work, become durable in one transaction.
+
+Each batch is: open a transaction and read the rows it needs; judge and sign its payments in order of arrival, without a
+pause in which anything could change; write and commit; then answer. A crash before the commit leaves nothing behind. A
+batch that another process was faster for, or whose connection broke, is judged again from fresh rows: had it been
+recorded after all, its payments find themselves recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from livepeer_remote_signer.adapters.ledger.store import (
+    Conflict,
+    ConnectionLost,
+    PaymentRow,
+    Store,
+    StoreFailed,
+    Wanted,
+    Writes,
+    text_bytes,
+)
+from livepeer_remote_signer.adapters.ledger.turns import Turn, Turns
+from livepeer_remote_signer.core.budgets import Claim
+from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError
+from livepeer_remote_signer.core.ledger import (
+    NS_PER_MS,
+    Books,
+    Found,
+    LedgerRules,
+    Newest,
+    Record,
+    RequestKey,
+    SpendKey,
+    SpendSum,
+    Stored,
+    Switches,
+    add_spend,
+    admit,
+    check_known,
+    claims_of_plan,
+    is_taken,
+    post,
+)
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.state import parse_state
+
+MAX_BATCH_TICKETS = 256
+"""The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
+
+MAX_ATTEMPTS = 6
+TURN_WAIT_SECONDS = 2.0
+_PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One payment that waits to be recorded. `result` is None when it was, True when its place was taken."""
+
+    key: RequestKey
+    plan: PaymentPlan
+    claims: Sequence[Claim]
+    sign: Callable[[PaymentPlan], Record]
+    done: asyncio.Future[bool]
+    result: Exception | bool = False
+
+
+@dataclass(slots=True)
+class LedgerStats:
+    """Counters since start, for metrics; `commit_seconds` is the time between judging a batch and its being durable."""
+
+    batches: int = 0
+    payments: int = 0
+    conflicts: int = 0
+    failures: int = 0
+    commit_seconds: float = 0.0
+
+
+class GroupCommitLedger:
+    """The ledger that the service sees."""
+
+    def __init__(self, store: Store, rules: LedgerRules, *, turn_wait_seconds: float = TURN_WAIT_SECONDS) -> None:
+        self.stats = LedgerStats()
+        self.switches = Switches()
+        """The kill switches as last read; every batch reads them again."""
+        self.outbox_full: OutboxFull | None = None
+        """Set while the backlog of events is at its limit: then nothing is signed that would need an event."""
+        self.on_events: Callable[[], None] | None = None
+        """Called after a commit that recorded events, so that a publisher in this process need not wait for its next look."""
+        self.failure: str | None = None
+        """Why the last batch could not be recorded; None when it could."""
+        self._store = store
+        self._rules = rules
+        self._turns = Turns(turn_wait_seconds)
+        self._queue: deque[_Entry] = deque()
+        self._wake = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self._spend: dict[SpendKey, SpendSum] = {}
+
+    def set_outbox_full(self, full: OutboxFull | None) -> None:
+        """What payments that need an event are refused with; None while there is room."""
+        self.outbox_full = full
+
+    def start(self) -> None:
+        """Begins to take payments; the store must be open."""
+        self._runner = asyncio.create_task(self._run(), name="ledger")
+
+    async def close(self) -> None:
+        """Records what is waiting, then stops."""
+        self._is_closing = True
+        self._wake.set()
+        if self._runner is not None:
+            await self._runner
+
+    async def probe(self) -> None:
+        """Writes a row and commits, which ends a failure. Raises StoreFailed."""
+        await self._store.execute(_PROBE, (str(time.time_ns()),))
+        self._succeeded()
+
+    def turn(self, key: RequestKey) -> Turn:
+        """One call at a time for each session, and for each idempotency key."""
+        return self._turns.take(key.idempotency_key if key.is_new else key.state_id)
+
+    async def find(self, key: RequestKey, now_ns: int) -> Found:
+        """What is known of a request. Raises Suspended, StaleState, BadField or LedgerUnavailable."""
+        self.switches.check(key.auth_id)
+        if key.is_new and not key.idempotency_key:
+            return None
+        found = await self._look_up(key, now_ns)
+        if isinstance(found, Stored):
+            self.switches.check(found.auth_id)
+        return found
+
+    async def pay(self, key: RequestKey, plan: PaymentPlan, sign: Callable[[PaymentPlan], Record]) -> Found:
+        """Judges, signs and records one payment; None when it is durable, else what was found in its place."""
+        if self._is_closing:
+            raise LedgerUnavailable("the ledger is closing", retry_after_seconds=1)
+        entry = _Entry(key, plan, claims_of_plan(plan, self._rules), sign, asyncio.get_running_loop().create_future())
+        self._queue.append(entry)
+        self._wake.set()
+        if await entry.done:
+            return None
+        found = await self._look_up(key, plan.now_ns)
+        if found is None:
+            raise SessionBusy("another call of this session is in work", hint="send one call of a session at a time", retry_after_seconds=1)
+        return found
+
+    async def _look_up(self, key: RequestKey, now_ns: int) -> Found:
+        try:
+            return await self._read(key, now_ns)
+        except StoreFailed as error:
+            raise self._unavailable(str(error)) from None
+
+    async def _read(self, key: RequestKey, now_ns: int) -> Found:
+        store = self._store
+        if key.idempotency_key:
+            known = await store.payment_of(key.idempotency_key)
+            if known is not None and known.digest != key.digest:
+                raise BadField(
+                    "this Idempotency-Key was sent with another request",
+                    hint="send a key of its own with every new session",
+                )
+            if known is not None:
+                return Stored(known.reply, known.auth_id)
+        tip = await store.tip(key.state_id)
+        if tip is None or not (key.is_new or is_taken(key, tip)):
+            check_known(key, tip, self._rules, now_ns)
+            return None
+        known = await store.payment(key.state_id, key.sequence_number, key.digest)
+        if known is not None:
+            return Stored(known.reply, known.auth_id)
+        raw = await store.newest_state(key.state_id)
+        if raw is None:
+            raise StoreFailed("the newest state of this session was forgotten while it was looked up")
+        return Newest(parse_state(raw), raw)
+
+    async def _run(self) -> None:
+        """The one task that writes."""
+        while True:
+            if not self._queue:
+                if self._is_closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+            await asyncio.sleep(0)  # the rest of this turn of the event loop joins the batch
+            batch = self._next_batch()
+            if batch:
+                await self._record(batch)
+
+    def _next_batch(self) -> list[_Entry]:
+        """Payments in order of arrival, without those whose callers left, up to the tickets that may be signed in one go."""
+        batch: list[_Entry] = []
+        tickets = 0
+        while self._queue and tickets < MAX_BATCH_TICKETS:
+            entry = self._queue.popleft()
+            if not entry.done.done():
+                batch.append(entry)
+                tickets += entry.plan.num_tickets
+        return batch
+
+    async def _record(self, batch: list[_Entry]) -> None:
+        """Records a batch, or fails all of it and what has queued up meanwhile: whoever waited shall not wait again."""
+        try:
+            await self._record_within_attempts(batch)
+        except StoreFailed as error:
+            self.stats.failures += 1
+            failure = self._unavailable(str(error))
+            for entry in (*batch, *self._queue):
+                _resolve(entry, failure)
+            self._queue.clear()
+        except Exception as error:  # noqa: BLE001 - a fault of ours must reach every caller and must not end the task
+            await self._store.rollback()
+            for entry in batch:
+                _resolve(entry, error)
+        else:
+            self._succeeded()
+            for entry in batch:
+                _resolve(entry, entry.result)
+
+    async def _record_within_attempts(self, batch: list[_Entry]) -> None:
+        if self.failure is not None:
+            await self.probe()  # nothing is signed until a commit has succeeded
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                await self._attempt(batch, is_repeated=attempt > 1)
+            except (Conflict, ConnectionLost) as error:
+                self.stats.conflicts += 1
+                if attempt == MAX_ATTEMPTS or (isinstance(error, ConnectionLost) and attempt > 1):
+                    raise
+            else:
+                return
+
+    async def _attempt(self, batch: list[_Entry], is_repeated: bool) -> None:
+        """One transaction. A new session's row is looked for only where it may have been written by an attempt before."""
+        books = await self._store.begin(_wanted(batch, is_repeated), len(batch))
+        started = time.perf_counter()
+        self.switches = books.switches
+        writes = Writes([], {}, {}, {}, {}, [], batch[0].plan.now_ns // NS_PER_MS)
+        for entry in batch:
+            entry.result = self._judge(entry, books, writes)
+        if not writes.payments:
+            await self._store.rollback()
+            return
+        await self._store.commit(writes)
+        self.stats.batches += 1
+        self.stats.payments += len(writes.payments)
+        self.stats.commit_seconds += time.perf_counter() - started
+        self._keep_spend(writes.spend)
+        if writes.events and self.on_events is not None:
+            self.on_events()
+
+    def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
+        """Signs one payment and adds it to what is written: True. False when its place is taken; else why not."""
+        key = entry.key
+        if self.outbox_full is not None:
+            return self.outbox_full
+        try:
+            plan = admit(key, entry.plan, entry.claims, books, self._rules)
+            if plan is None:
+                return False
+            record = entry.sign(plan)
+        except Exception as error:  # noqa: BLE001 - refusals and faults belong to their own caller, not to the batch
+            return error
+        post(key, plan, entry.claims, books)
+        made_ms = plan.now_ns // NS_PER_MS
+        rand_hash = plan.session.info.ticket_params.recipient_rand_hash
+        writes.tips[key.state_id] = books.tips[key.state_id]
+        writes.nonces[rand_hash] = books.nonces[rand_hash]
+        for claim in entry.claims:
+            writes.usage[claim.key] = books.usage[claim.key]
+        add_spend(writes.spend, plan, self._spend)
+        if record.event is not None:
+            writes.events.append((made_ms, record.event))
+        writes.payments.append(
+            PaymentRow(
+                text_bytes(key.state_id),
+                key.sequence_number,
+                key.digest,
+                text_bytes(key.auth_id),
+                key.idempotency_key or None,
+                int(key.is_healed),
+                made_ms,
+                record.state,
+                record.reply,
+            )
+        )
+        return True
+
+    def _keep_spend(self, written: dict[SpendKey, SpendSum]) -> None:
+        """Lines of the minute that is being written go on; those of earlier ones are complete."""
+        newest = max(key.minute for key in written)
+        if any(key.minute < newest - 1 for key in self._spend):
+            self._spend = {key: line for key, line in self._spend.items() if key.minute >= newest - 1}
+        self._spend.update(written)
+
+    def _succeeded(self) -> None:
+        if self.failure is not None:
+            _log.warning("the ledger records again")
+            self.failure = None
+
+    def _unavailable(self, reason: str) -> LedgerUnavailable:
+        if self.failure != reason:
+            _log.error("the ledger cannot record payments: %s", reason)
+            self.failure = reason
+        return LedgerUnavailable(
+            f"the ledger could not record the payment: {reason}",
+            hint="the operator must mend the ledger's database; the same request may then be sent again",
+            retry_after_seconds=1,
+        )
+
+
+def _wanted(batch: Sequence[_Entry], is_repeated: bool) -> Wanted:
+    return Wanted(
+        sorted({e.key.state_id for e in batch if is_repeated or not e.key.is_new}),
+        sorted({e.plan.session.info.ticket_params.recipient_rand_hash for e in batch}),
+        sorted({claim.key for e in batch for claim in e.claims}),
+        sorted({e.key.idempotency_key for e in batch if e.key.idempotency_key}),
+    )
+
+
+def _resolve(entry: _Entry, result: Exception | bool) -> None:
+    """Answers who waits, unless they left."""
+    if entry.done.done():
+        return
+    if isinstance(result, bool):
+        entry.done.set_result(result)
+    else:
+        entry.done.set_exception(_own(result))
+
+
+def _own(error: Exception) -> Exception:
+    """An error of its own for each caller: a traceback grows with every raise."""
+    if not isinstance(error, SignerError):
+        return error
+    copy = error.__class__.__new__(error.__class__)
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    return copy
