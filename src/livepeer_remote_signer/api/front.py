@@ -7,13 +7,15 @@ in work: only a body that has arrived counts.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from livepeer_remote_signer.api.errors import error_reply
+from livepeer_remote_signer.api.errors import error_reply, internal_reply
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.errors import BodyTimeout, BodyTooLarge, MethodNotAllowed, SignerError
@@ -23,6 +25,11 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
+EXPOSED_HEADERS = ("Livepeer-Orchestrator-URL", "X-Request-Id", "Retry-After")
+"""Reply headers that a browser's page may read (section 13 of the protocol)."""
+
+_log = logging.getLogger(__name__)
+
 
 class BodyLimits:
     """How large a body may be, and how long it may take to arrive."""
@@ -31,40 +38,65 @@ class BodyLimits:
         self.max_bytes = max_bytes
         self.timeout_seconds = timeout_seconds
 
-    def check_length(self, length: int) -> None:
-        """Raises BodyTooLarge above the limit."""
-        if length > self.max_bytes:
-            raise BodyTooLarge(
-                f"the body of {length} bytes is larger than the {self.max_bytes} allowed", length=length, limit=self.max_bytes
-            )
+    def check_announced(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Raises BodyTooLarge where the headers announce a body above the limit."""
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value[:20]) > self.max_bytes:
+                raise self.too_large(f"the body of {int(value[:20])} bytes")
+
+    def too_large(self, what: str = "the body") -> BodyTooLarge:
+        """The refusal of a body above the limit."""
+        return BodyTooLarge(
+            f"{what} is larger than the {self.max_bytes} bytes allowed",
+            hint="limits.max_body_bytes sets the limit",
+            limit=self.max_bytes,
+        )
 
     def timeout(self) -> BodyTimeout:
-        """The refusal of a body that did not arrive in time."""
-        return BodyTimeout(f"the body did not arrive within {self.timeout_seconds:g} s", limit_seconds=self.timeout_seconds)
+        """The refusal of a request that did not arrive in time."""
+        return BodyTimeout(f"the request did not arrive within {self.timeout_seconds:g} s", limit_seconds=self.timeout_seconds)
 
 
 class Front:
     """The outermost application. `paying` is also what the server's protocol class answers from."""
 
-    def __init__(self, paying: PayingRoutes, rest: FastAPI, limits: BodyLimits) -> None:
+    def __init__(self, paying: PayingRoutes, rest: FastAPI, limits: BodyLimits, allow_origins: tuple[str, ...] = ()) -> None:
         self.paying = paying
         self.limits = limits
+        self.answers_browsers = bool(allow_origins)
+        self.startup_failure: str | None = None
+        """Why the application could not start, in one line."""
         self._rest = rest
+        self._app: Callable[[Scope, Receive, Send], Awaitable[None]] = self._answer
+        if allow_origins:
+            self._app = CORSMiddleware(
+                self._answer,
+                allow_origins=allow_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("*",),
+                expose_headers=EXPOSED_HEADERS,
+                max_age=3600,
+            )
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI description of the JSON API."""
         return self._rest.openapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await self._rest(scope, receive, self._noting_failure(send))
+        elif scope["type"] == "http":
+            await self._app(scope, receive, _with_request_id(send))
+        else:
             await self._rest(scope, receive, send)
-            return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if scope["path"] in self.paying.paths and scope["method"] != "OPTIONS":
+            if scope["path"] in self.paying.paths:
                 reply = await self._pay(scope, receive)
             else:
                 body = await self._read_body(scope, receive)
-                await self._rest(scope, _replay(body, receive), send)
+                await self._ask_rest(scope, _replay(body, receive), send)
                 return
         except SignerError as error:
             reply = error_reply(error, new_request_id())
@@ -80,11 +112,35 @@ class Front:
         answer = self.paying.respond(scope["path"], list(scope["headers"]), body, client[0] if client else "")
         return await answer if isawaitable(answer) else answer
 
+    async def _ask_rest(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The other routes; what reads only memory, such as the health of the process, answers under any load."""
+        if scope["method"] != "POST":
+            await self._guarded(scope, receive, send)
+            return
+        with self.paying.place():
+            await self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._rest(scope, receive, noting)
+        except Exception:  # noqa: BLE001 - logged here or by the handler that answered
+            if status == 500:  # logged and answered; Starlette raises it again for servers that only log
+                return
+            request_id = new_request_id()
+            _log.exception("request %s to %s failed", request_id, scope["path"][:200])
+            if not status:
+                await send_reply(internal_reply(request_id), send)
+
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body. Raises BodyTooLarge, before reading where the length is announced, or BodyTimeout."""
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit():
-                self.limits.check_length(int(value[:20]))
+        self.limits.check_announced(scope["headers"])
         chunks: list[bytes] = []
         length = 0
         try:
@@ -95,11 +151,24 @@ class Front:
                         raise _Disconnected
                     chunks.append(message.get("body", b""))
                     length += len(chunks[-1])
-                    self.limits.check_length(length)
+                    if length > self.limits.max_bytes:
+                        raise self.limits.too_large()
                     if not message.get("more_body", False):
                         return b"".join(chunks)
         except TimeoutError:
             raise self.limits.timeout() from None
+
+    def _noting_failure(self, send: Send) -> Send:
+        """Keeps the last line of a failed start: the traceback before it helps nobody who configures the service."""
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                lines = str(message.get("message", "")).strip().splitlines()
+                self.startup_failure = lines[-1] if lines else "the application failed to start"
+                message = {**message, "message": self.startup_failure}
+            await send(message)
+
+        return noting
 
 
 class _Disconnected(Exception):
@@ -114,6 +183,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return replay
+
+
+def _with_request_id(send: Send) -> Send:
+    """`send` that names the request in every reply, also in one that none of our code made."""
+
+    async def stamped(message: Message) -> None:
+        if message["type"] == "http.response.start" and not any(name == b"x-request-id" for name, _ in message["headers"]):
+            message["headers"] = [*message["headers"], (b"x-request-id", new_request_id().encode())]
+        await send(message)
+
+    return stamped
 
 
 async def send_reply(reply: Reply, send: Send) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
 from livepeer_remote_signer.api.live_payment import encode_live_payment, encode_sealed_state, parse_live_payment
-from livepeer_remote_signer.api.reply import Headers, Reply
+from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import Overloaded, SignerError
 from livepeer_remote_signer.core.payment import PaymentRequest
@@ -72,26 +73,39 @@ class PayingRoutes:
                 paid = self._service.pay_inline(paying.parse(body), paying.route, request_id)
             except SignerError as error:
                 return self._refused(error, paying.route, request_id)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
                 return self._failed(paying.route, request_id)
             return Reply(200, (_JSON, (b"x-request-id", request_id.encode())), paid)
         if self.in_work >= self._max_in_work:
-            busy = Overloaded(
-                f"{self.in_work} requests are in work, the most that limits.max_requests_in_work allows",
-                retry_after_seconds=1,
-                in_work=self.in_work,
-                limit=self._max_in_work,
-            )
-            return self._refused(busy, paying.route, request_id)
+            return self._refused(self._overloaded(), paying.route, request_id)
         self.in_work += 1
         return self._pay(paying, Caller(tuple(headers), peer, path), body, request_id)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One place among the requests in work, for a route that pays nothing. Raises Overloaded."""
+        if self.in_work >= self._max_in_work:
+            raise self._overloaded()
+        self.in_work += 1
+        try:
+            yield
+        finally:
+            self.in_work -= 1
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self.in_work} requests are in work, the most that limits.max_requests_in_work allows",
+            retry_after_seconds=1,
+            in_work=self.in_work,
+            limit=self._max_in_work,
+        )
 
     async def _pay(self, paying: PayingRoute, caller: Caller, body: bytes, request_id: str) -> Reply:
         try:
             paid = await self._service.pay(paying.parse(body), caller, paying.route, request_id)
         except SignerError as error:
             return self._refused(error, paying.route, request_id)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
             return self._failed(paying.route, request_id)
         finally:
             self.in_work -= 1

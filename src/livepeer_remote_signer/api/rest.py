@@ -78,6 +78,7 @@ def create_rest(parts: RestParts) -> FastAPI:
         docs_url="/docs" if parts.docs_enabled else None,
         redoc_url=None,
         openapi_url="/openapi.json" if parts.docs_enabled else None,
+        redirect_slashes=False,
     )
     _add_error_handlers(app)
     _add_signing_routes(app, parts)
@@ -95,7 +96,7 @@ def to_response(reply: Reply) -> Response:
 
 def caller_of(request: Request) -> Caller:
     """Who sent a request."""
-    return Caller(tuple(request.headers.raw), request.client.host if request.client else "", request.url.path)
+    return Caller(tuple(request.headers.raw), request.client.host if request.client else "", request.scope["path"])
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -107,9 +108,9 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             allow = (error.headers or {}).get("Allow", "")
-            refusal: SignerError = MethodNotAllowed(f"{request.url.path} takes {allow}, not {request.method}", allow=allow)
+            refusal: SignerError = MethodNotAllowed(f"{request.scope['path']} takes {allow}, not {request.method}", allow=allow)
         elif error.status_code == 404:
-            refusal = NotFound(f"no such route: {request.url.path[:200]}")
+            refusal = NotFound(f"no such route: {request.scope['path'][:200]}")
         else:
             return to_response(json_reply(error.status_code, {"error": {"message": str(error.detail)}}, new_request_id()))
         return to_response(error_reply(refusal, new_request_id()))
@@ -117,7 +118,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         request_id = new_request_id()
-        _log.error("request %s to %s failed", request_id, request.url.path, exc_info=error)
+        _log.error("request %s to %s failed", request_id, request.scope["path"][:200], exc_info=error)
         return to_response(internal_reply(request_id))
 
 

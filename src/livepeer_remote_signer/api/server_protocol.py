@@ -1,8 +1,13 @@
 """The server's HTTP protocol class: paying routes are answered from the parser's callbacks, the rest goes to ASGI.
 
-Built on uvicorn's httptools protocol, whose parsing, pipelining and draining stay in use. What it saves for a paying
-request: the ASGI scope, a task, an event and two messages. Connections are timed by one sweep a second (`sweep`)
-instead of a timer for each request.
+Built on uvicorn's httptools protocol, whose parsing and pipelining stay in use. What it saves for a paying request: the
+ASGI scope, a task, an event and two messages. Rules that hold for every route:
+
+- A request is handed on when all of it has arrived, so that a slow client holds nothing but its connection.
+- Head and body are bounded in size and time; connections are timed by one sweep a second (`sweep`), not by timers.
+- Replies keep the order of their requests, and nothing after a connection's last reply is looked at.
+- After a refusal in the middle of a request the connection is only half closed for a moment: a client that is still
+  sending would otherwise lose the reply to a reset.
 """
 
 from __future__ import annotations
@@ -11,16 +16,27 @@ from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from livepeer_remote_signer.api.errors import error_reply
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.reply import Reply
-from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, HeadTooLarge, SignerError
 
 IDLE_SECONDS = 75.0
 """How long an idle connection is kept: longer than the keep-alive of the proxies and clients in front of us."""
+
+LINGER_SECONDS = 2.0
+"""How long a half-closed connection is still read, so that the client can take its last reply."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the request line and headers; what arrives in one read with them is not counted."""
+
+_MAX_LINGER_BYTES = 64 * 1024 * 1024
+_MAX_CHUNK_OVERHEAD = 8
+"""How many bytes may travel for a byte of body: a chunk of two bytes takes seven."""
 
 _STATUS_LINES = {
     **{status: f"HTTP/1.1 {status} \r\n".encode() for status in range(400, 600)},
@@ -35,17 +51,39 @@ class _Signal:
     def set(self) -> None: ...
 
 
-class _PayingCycle:
-    """One paying request on one connection, in the shape that uvicorn's protocol keeps its cycles in."""
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Where headers go that come after the body: no proxy in front of us looked at them."""
 
-    __slots__ = ("chunks", "disconnected", "keep_alive", "length", "path", "response_complete")
+    def append(self, header: tuple[bytes, bytes]) -> None: ...
+
+
+_TRAILERS = _Trailers()
+
+
+class _Request:
+    """A request from its first byte to its reply, in the shape that uvicorn's protocol keeps its cycles in."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "has_head",
+        "headers",
+        "is_continued",
+        "keep_alive",
+        "path",
+        "raw_bytes",
+        "response_complete",
+    )
     message_event = _Signal()
 
-    def __init__(self, path: str, keep_alive: bool) -> None:
-        self.path = path
-        self.keep_alive = keep_alive
-        self.chunks: list[bytes] = []
-        self.length = 0
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self.headers = headers
+        self.has_head = False
+        self.path: str | None = None
+        self.keep_alive = False
+        self.body: bytes | bytearray = b""
+        self.raw_bytes = 0
+        self.is_continued = False
         self.disconnected = False
         self.response_complete = False
 
@@ -59,116 +97,241 @@ class PaymentProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.deadline: float | None = self.loop.time() + IDLE_SECONDS
-        self._paying: _PayingCycle | None = None
+        self.write_deadline: float | None = None
         self.draining = False
+        self._arriving: _Request | None = None
+        self._lingering = False
+        self._discarded = 0
+
+    # --- the connection's life ---
 
     def sweep(self, now: float) -> None:
-        """Closes a connection whose client let its time pass."""
-        if self.deadline is None or now < self.deadline or self.transport.is_closing():
+        """Ends a connection whose client let its time pass."""
+        if self.write_deadline is not None and now >= self.write_deadline:
+            self.transport.abort()
             return
-        if self._paying is not None and not self._paying.response_complete:
-            self._refuse(self._paying, self.front.limits.timeout())
+        if self.deadline is None or now < self.deadline:
+            return
+        if self._lingering or self.transport.is_closing():
+            self.transport.abort()
+        elif self._is_busy():
+            return
+        elif self._arriving is not None:
+            self._refuse(self._arriving, self.front.limits.timeout())
         else:
-            self.transport.close()
+            self._close()
 
     def drain(self) -> None:
         """From now on every reply closes its connection; an idle one stays open until its next request or the end."""
         self.draining = True
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_busy():
             self.cycle.keep_alive = False
+        if self._arriving is not None:
+            self._arriving.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The end of draining: an idle connection closes, others after their reply."""
+        self.drain()
+        if not self._is_busy() and self._arriving is None:
+            self._close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._discarded += len(data)
+            if self._discarded > _MAX_LINGER_BYTES:
+                self.transport.abort()
+            return
+        before = self._arriving
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data, upgrade)
+        except httptools.HttpParserError as error:
+            self._refuse(self._arriving or _Request([]), BadRequest(f"not an HTTP/1.1 request: {_reason(error)}"))
+            return
+        arriving = self._arriving
+        if arriving is not None:
+            self._await_rest(arriving, len(data) if arriving is before else 0)
+
+    def _go_on_without_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade) -> None:
+        """No other protocol is spoken here: what follows a request that asks for one is HTTP/1.1 all the same."""
+        rest = memoryview(data)[upgrade.args[0] :]
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as another:
+                rest = rest[another.args[0] :]
+            except httptools.HttpParserError as error:
+                self._refuse(self._arriving or _Request([]), BadRequest(f"not an HTTP/1.1 request: {_reason(error)}"))
+                return
+            else:
+                return
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio lets it say that sending goes on
+        """A client that only closed its sending side still gets the reply that is in work."""
+        if not self._is_busy():
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.write_deadline = self.loop.time() + self.front.limits.timeout_seconds
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.write_deadline = None
 
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.expect_100_continue = False
+        if self.cycle is not None and not self.cycle.keep_alive:
+            self.headers = _TRAILERS
+            return
         self.headers = []
-        self.deadline = self.loop.time() + self.front.limits.timeout_seconds
+        self._arriving = _Request(self.headers)
 
     def on_headers_complete(self) -> None:
-        path = self.paying_urls.get(self.url)
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if path is None or busy or self.parser.get_method() != b"POST" or self.flow.write_paused or self.parser.should_upgrade():
-            self._hand_over()
+        request = self._arriving
+        if request is None:
             return
-        keep_alive = not self.draining and self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        paying = self._paying = _PayingCycle(path, keep_alive)
-        self.cycle = cast(Any, paying)
-        for name, value in self.headers:
-            if name == b"content-length" and value.isdigit():
-                self._check_length(paying, int(value[:20]))
-        if self.expect_100_continue and not paying.response_complete:
-            self.transport.write(_CONTINUE)
-
-    def _hand_over(self) -> None:
-        """The request goes the ordinary way; its scope is only built now."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        self._paying = None
-        super().on_headers_complete()
-        if self.draining:
-            self.cycle.keep_alive = False
+        self.headers = _TRAILERS
+        request.has_head = True
+        parser = self.parser
+        if parser.get_method() == b"POST":
+            request.path = self.paying_urls.get(self.url)
+        request.keep_alive = not self.draining and parser.get_http_version() != "1.0" and parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        paying = self._paying
-        if paying is None:
-            super().on_body(body)
-        elif not paying.response_complete:
-            paying.chunks.append(body)
-            paying.length += len(body)
-            self._check_length(paying, paying.length)
+        request = self._arriving
+        if request is None:
+            return
+        if not request.body:
+            request.body = body
+        else:
+            if isinstance(request.body, bytes):
+                request.body = bytearray(request.body)
+            request.body += body
+        if len(request.body) > self.front.limits.max_bytes:
+            self._refuse(request, self.front.limits.too_large())
 
     def on_message_complete(self) -> None:
+        request = self._arriving
+        if request is None:
+            return
+        self._arriving = None
         self.deadline = None
-        paying = self._paying
-        if paying is None:
-            super().on_message_complete()
+        body = request.body if isinstance(request.body, bytes) else bytes(request.body)
+        path = request.path
+        if path is None or self._is_busy() or self.flow.write_paused or (self.front.answers_browsers and _has_origin(request.headers)):
+            self._hand_over(request, body)
             return
-        self._paying = None
-        if paying.response_complete:
-            return
-        chunks = paying.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        answer = self.front.paying.respond(paying.path, self.headers, body, self.client[0] if self.client else "")
+        self.cycle = cast(Any, request)
+        answer = self.front.paying.respond(path, request.headers, body, self.client[0] if self.client else "")
         if isinstance(answer, Reply):
-            self._write(paying, answer)
+            self._write(request, answer)
             return
-        task = self.loop.create_task(self._answer_later(paying, answer))
+        task = self.loop.create_task(self._answer_later(request, answer))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def _hand_over(self, request: _Request, body: bytes) -> None:
+        """The request goes the ordinary way, as if it arrived at once."""
+        url = self.url
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(request.headers)
+        super().on_headers_complete()
+        self.cycle.keep_alive = request.keep_alive
+        if body:
+            super().on_body(body)
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
-            self.deadline = self.loop.time() + IDLE_SECONDS
+        self._await_next()
+
+    # --- what has not arrived yet ---
+
+    def _is_busy(self) -> bool:
+        """Whether a reply is still to come."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_next(self) -> None:
+        """Nothing is in work: the connection is idle, or its next request is on its way."""
+        if self._arriving is not None:
+            self._await_rest(self._arriving, 0)
+        elif not self._is_busy():
+            self.deadline = self.loop.time() + (LINGER_SECONDS if self.transport.is_closing() else IDLE_SECONDS)
+
+    def _await_rest(self, request: _Request, more: int) -> None:
+        """A request did not arrive in one piece: time and size are bounded, and a client that asks is told to go on."""
+        if not request.raw_bytes:
+            self.deadline = self.loop.time() + self.front.limits.timeout_seconds
+            request.raw_bytes = 1
+        request.raw_bytes += more
+        limits = self.front.limits
+        if not request.has_head:
+            if request.raw_bytes > MAX_HEAD_BYTES:
+                self._refuse(
+                    request, HeadTooLarge(f"request line and headers are larger than {MAX_HEAD_BYTES} bytes", limit=MAX_HEAD_BYTES)
+                )
+            return
+        if request.raw_bytes > MAX_HEAD_BYTES + _MAX_CHUNK_OVERHEAD * limits.max_bytes:
+            self._refuse(request, limits.too_large())
+        elif not request.is_continued and not self._is_busy():
+            request.is_continued = True
+            try:
+                limits.check_announced(request.headers)
+            except BodyTooLarge as error:
+                self._refuse(request, error)
+                return
+            if self.expect_100_continue and self.parser.get_http_version() != "1.0":
+                self.transport.write(_CONTINUE)
 
     # --- replies ---
 
-    async def _answer_later(self, paying: _PayingCycle, answer: Awaitable[Reply]) -> None:
-        self._write(paying, await answer)
+    async def _answer_later(self, request: _Request, answer: Awaitable[Reply]) -> None:
+        self._write(request, await answer)
 
-    def _check_length(self, paying: _PayingCycle, length: int) -> None:
-        try:
-            self.front.limits.check_length(length)
-        except SignerError as error:
-            self._refuse(paying, error)
+    def _refuse(self, request: _Request, error: SignerError) -> None:
+        """A refusal in the middle of a request: what is still to come cannot be told from the next one.
 
-    def _refuse(self, paying: _PayingCycle, error: SignerError) -> None:
-        """A refusal while the body is on its way: what is still to come cannot be told from the next request."""
-        paying.keep_alive = False
-        paying.chunks.clear()
-        self._write(paying, error_reply(error, new_request_id()))
-
-    def _write(self, paying: _PayingCycle, reply: Reply) -> None:
-        if paying.response_complete:
+        Behind a request that is in work there is nothing to say yet: the connection ends with that one's reply.
+        """
+        self._arriving = None
+        if self._is_busy():
+            self.cycle.keep_alive = False
             return
-        paying.response_complete = True
+        request.keep_alive = False
+        self.cycle = cast(Any, request)
+        self._send(request, error_reply(error, new_request_id()))
+        self._linger()
+
+    def _write(self, request: _Request, reply: Reply) -> None:
+        """The reply of a request that arrived whole, and what follows it on this connection."""
+        self._send(request, reply)
+        if not request.keep_alive:
+            if self.draining:
+                self._linger()
+            else:
+                self._close()
+        elif self.pipeline:
+            self.on_response_complete()
+        elif self._arriving is None:
+            self.deadline = self.loop.time() + IDLE_SECONDS
+        else:
+            self._await_next()
+
+    def _send(self, request: _Request, reply: Reply) -> None:
+        request.response_complete = True
         transport = self.transport
-        if paying.disconnected or transport.is_closing():
+        if request.disconnected or transport.is_closing():
             return
         parts = [_STATUS_LINES[reply.status]]
         for name, value in reply.headers:
@@ -176,16 +339,34 @@ class PaymentProtocol(HttpToolsProtocol):
         for name, value in self.server_state.default_headers:
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"content-length: %d\r\n" % len(reply.body))
-        parts.append(b"\r\n" if paying.keep_alive else b"connection: close\r\n\r\n")
+        parts.append(b"\r\n" if request.keep_alive else b"connection: close\r\n\r\n")
         parts.append(reply.body)
         transport.write(b"".join(parts))
         self.server_state.total_requests += 1
-        if not paying.keep_alive:
-            transport.close()
-        elif self.pipeline:
-            self.on_response_complete()
-        else:
-            self.deadline = self.loop.time() + IDLE_SECONDS
+
+    def _close(self) -> None:
+        self.deadline = self.loop.time() + LINGER_SECONDS
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Half a close: the client can still take the reply while what it sends is thrown away."""
+        self._lingering = True
+        self.deadline = self.loop.time() + LINGER_SECONDS
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+
+def _has_origin(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser's page sent it."""
+    return any(name == b"origin" for name, _ in headers)
+
+
+def _reason(error: httptools.HttpParserError) -> str:
+    """What the parser says, for people; nothing of what was sent."""
+    cause = error.__context__
+    if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError):
+        return "the request target is not a URL"
+    return str(error)[:120]
 
 
 def payment_protocol(front: Front) -> type[PaymentProtocol]:

@@ -356,6 +356,18 @@ class NotReady(Failed):
 # --- HTTP ---
 
 
+class BadRequest(Refused):
+    """What arrived is not an HTTP request."""
+
+    code = "bad_request"
+
+
+class HeadTooLarge(Refused):
+    """Request line and headers are above the limit."""
+
+    code = "head_too_large"
+
+
 class BodyTooLarge(Refused):
     """The body is above the limit."""
 
