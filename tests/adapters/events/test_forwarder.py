@@ -1,0 +1,196 @@
+"""The forwarder: in order, at least once, by one process at a time, whatever a sink does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from livepeer_remote_signer.adapters.events import forwarder as module
+from livepeer_remote_signer.adapters.events.forwarder import Forwarder
+from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
+from livepeer_remote_signer.core.errors import LedgerUnavailable
+from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
+from tests.adapters.events.making import CountingMeter, ListSink, make_event
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that a test can wait for."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(module, "LEVEL_SECONDS", 0.02)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits for a condition; fails when it does not come."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+class SharedOutbox(MemoryOutbox):
+    """The memory outbox with a lease that is really one process's, and moments at which it cannot be reached."""
+
+    def __init__(self, sinks: Sequence[str]) -> None:
+        super().__init__(sinks)
+        self.holder = ""
+        self.until = 0.0
+        self.failures_to_mark = 0
+        self.is_down = False
+
+    async def take_lease(self, owner: str, seconds: float) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self.is_down:
+            raise LedgerUnavailable("down")
+        if self.holder not in ("", owner) and now < self.until:
+            return False
+        self.holder, self.until = owner, now + seconds
+        return True
+
+    async def give_lease(self, owner: str) -> None:
+        if self.holder == owner:
+            self.holder = ""
+
+    async def mark_sent(self, sink: str, positions: Sequence[int]) -> None:
+        if self.failures_to_mark:
+            self.failures_to_mark -= 1
+            raise LedgerUnavailable("not now")
+        await super().mark_sent(sink, positions)
+
+    async def pending_events(self, sink: str, limit: int) -> Sequence[OutboxEntry]:
+        if self.is_down:
+            raise LedgerUnavailable("down")
+        return await super().pending_events(sink, limit)
+
+
+async def test_events_reach_every_sink_in_order() -> None:
+    sinks = [ListSink("one"), ListSink("two")]
+    outbox, meter = MemoryOutbox(["one", "two"]), CountingMeter()
+    forwarder = Forwarder(outbox, sinks, meter, "me")
+    forwarder.start()
+    events = [make_event(sequence_number=n) for n in range(1200)]
+    for event in events[:700]:
+        outbox.publish(event)
+    await until(lambda: len(sinks[0].taken) == 700)
+    for event in events[700:]:
+        outbox.publish(event)
+    await forwarder.stop(2)
+    assert sinks[0].taken == sinks[1].taken == events
+    assert meter.sent_events["file"] == 2400
+    assert all(sink.is_closed for sink in sinks)
+    assert (await outbox.outbox_level(["one", "two"])) == OutboxLevel(0, None)
+
+
+async def test_a_sink_that_refuses_gets_the_same_batch_again_and_holds_up_no_other() -> None:
+    good, bad = ListSink("good"), ListSink("bad", refusals=3)
+    outbox, meter = MemoryOutbox(["good", "bad"]), CountingMeter()
+    events = [make_event(sequence_number=n) for n in range(10)]
+    for event in events:
+        outbox.publish(event)
+    forwarder = Forwarder(outbox, [good, bad], meter, "me")
+    forwarder.start()
+    await until(lambda: len(good.taken) == 10)
+    outbox.publish(make_event(sequence_number=10))
+    await until(lambda: len(bad.taken) == 11)
+    await forwarder.stop(1)
+    assert bad.batches[:4] == [events] * 4, "as it was, though more was waiting by then"
+    assert meter.failures["file"] == 3
+
+
+async def test_what_was_sent_but_not_marked_is_sent_again() -> None:
+    sink, outbox = ListSink("one"), SharedOutbox(["one"])
+    outbox.failures_to_mark = 1
+    outbox.publish(make_event())
+    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder.start()
+    await until(lambda: len(sink.taken) == 2)
+    await forwarder.stop(1)
+    assert sink.taken[0] == sink.taken[1], "twice, under one id"
+
+
+async def test_an_unreachable_outbox_is_asked_again() -> None:
+    sink, outbox = ListSink("one"), SharedOutbox(["one"])
+    outbox.is_down = True
+    outbox.publish(make_event())
+    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder.start()
+    await asyncio.sleep(0.1)
+    assert sink.taken == []
+    outbox.is_down = False
+    await until(lambda: len(sink.taken) == 1)
+    await forwarder.stop(1)
+
+
+async def test_one_process_publishes_and_another_takes_over_when_it_stops() -> None:
+    outbox = SharedOutbox(["one"])
+    first_sink, second_sink = ListSink("one"), ListSink("one")
+    first = Forwarder(outbox, [first_sink], CountingMeter(), "first")
+    second = Forwarder(outbox, [second_sink], CountingMeter(), "second")
+    first.start()
+    await until(lambda: first.has_lease)
+    second.start()
+    for n in range(20):
+        outbox.publish(make_event(sequence_number=n))
+        await asyncio.sleep(0.005)
+    await until(lambda: len(first_sink.taken) == 20)
+    assert second_sink.taken == []
+    await first.stop(1)
+    outbox.publish(make_event(sequence_number=20))
+    await until(lambda: len(second_sink.taken) == 1)
+    await second.stop(1)
+
+
+async def test_a_sink_that_raises_anything_at_all_does_not_end_the_forwarding() -> None:
+    class Faulty(ListSink):
+        async def publish(self, events: Sequence[bytes]) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise RuntimeError("a fault in a client library")
+            await super().publish(events)
+
+    sink, outbox = Faulty("one", refusals=2), MemoryOutbox(["one"])
+    outbox.publish(make_event())
+    meter = CountingMeter()
+    forwarder = Forwarder(outbox, [sink], meter, "me")
+    forwarder.start()
+    await until(lambda: len(sink.taken) == 1)
+    await forwarder.stop(1)
+    assert meter.failures["file"] == 2
+
+
+async def test_stopping_waits_no_longer_than_it_may() -> None:
+    sink, outbox = ListSink("one", refusals=10**6), MemoryOutbox(["one"])
+    outbox.publish(make_event())
+    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder.start()
+    async with asyncio.timeout(2):
+        await forwarder.stop(0.2)
+    assert sink.taken == []
+
+
+async def test_the_level_shows_how_many_wait_and_since_when() -> None:
+    sink = ListSink("one", refusals=10**6)
+    outbox = MemoryOutbox(["one"], clock_ns=lambda: 42)
+    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder.start()
+    for _ in range(3):
+        outbox.publish(make_event())
+    await until(lambda: forwarder.level == OutboxLevel(3, 42))
+    await forwarder.stop(0)
+
+
+def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
+    lost: list[int] = []
+    outbox = MemoryOutbox(["one", "two"], limit=2, on_lost=lost.append)
+    events = [make_event(sequence_number=n) for n in range(3)]
+    for event in events:
+        outbox.publish(event)
+    pending = asyncio.run(outbox.pending_events("one", 10))
+    assert [entry.event for entry in pending] == events[1:]
+    assert sum(lost) == 2, "one for each sink"
+    assert outbox.abandon() == 4
+    assert sum(lost) == 6
