@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import FastAPI
 
@@ -25,22 +23,20 @@ from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
+from livepeer_remote_signer.app_admin import open_administration
+from livepeer_remote_signer.app_auth import open_auth, open_recipients
 from livepeer_remote_signer.app_chain import open_chain
 from livepeer_remote_signer.app_ledger import open_ledger
 from livepeer_remote_signer.app_orchestrators import OrchestratorParts
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig, WebhookConfig
-from livepeer_remote_signer.core.api_keys import KeysFileError
+from livepeer_remote_signer.config import Config
+from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender, SessionIds
 from livepeer_remote_signer.core.state import RecentStates
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
-from livepeer_remote_signer.service import Authorizer, Identifier, PaymentSigner, RemoteSigner, SignedPayment
-
-if TYPE_CHECKING:
-    from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
+from livepeer_remote_signer.service import PaymentSigner, RemoteSigner, SignedPayment
 
 INFO_CACHE_ENTRIES = 4096
 RECENT_STATES = 2048
@@ -58,11 +54,14 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
         parse_state=recent_states.parse,
     )
+    render_metrics = lambda: b""  # noqa: E731
     chain = open_chain(config, key.address)
-    auth = open_auth(config, key)
+    auth = open_auth(config.auth, _mac_key(config.state, key))
+    recipients = open_recipients(config, chain)
     ledger = open_ledger(config, clock_ns)
+    admin = open_administration(config, chain, ledger, render_metrics)
     orchestrators = OrchestratorParts(config, key)
-    observer = _SilentObserver()
+    observer = recipients.watch(_SilentObserver())
     service = RemoteSigner(
         sender=sender,
         signer=PaymentSigner(key, seal, recent_states.remember),
@@ -71,6 +70,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         clock_ns=clock_ns,
         observer=observer,
         identifier=auth.identifier,
+        recipients=recipients.policy,
         authorizer=auth.authorizer,
         ledger=ledger.engine if ledger else None,
         heal_stale=config.ledger.on_stale == "heal",
@@ -90,14 +90,17 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         await orchestrators.start()
         if ledger is not None:
             await ledger.start()
+        await admin.start()
         try:
             yield
         finally:
+            await admin.stop()
             if ledger is not None:
                 await ledger.stop()
             await orchestrators.stop()
             await chain.stop()
-            await auth.aclose()
+            await recipients.stop()
+            await auth.stop()
 
     def ready_checks() -> Sequence[ReadyCheck]:
         return (*chain.ready_checks(), *(ledger.ready_checks() if ledger else ()))
@@ -109,75 +112,13 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             identify=auth.identifier.identify if auth.identifier else None,
             fetch_orchestrator_info=orchestrators.fetch_info,
             ready_checks=ready_checks,
-            render_metrics=lambda: b"",
+            render_metrics=render_metrics if admin.app is None else None,
             lifespan=lifespan,
             docs_enabled=config.docs.enabled,
         )
     )
     limits = BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds)
-    return Front(paying, rest, limits, config.cors.allow_origins)
-
-
-class AuthParts(NamedTuple):
-    """Who is asked before a signature is made; None: nobody."""
-
-    identifier: Identifier | None
-    authorizer: Authorizer | None
-    closers: tuple[Callable[[], Awaitable[None]], ...]
-
-    async def aclose(self) -> None:
-        """Closes the connections to webhook and token issuer."""
-        for close in self.closers:
-            await close()
-
-
-def open_auth(config: Config, key: SigningKey) -> AuthParts:
-    """What `auth` configures, imported only where it is. Raises ConfigError, or SigningKeyError for the secret file."""
-    auth = config.auth
-    closers: list[Callable[[], Awaitable[None]]] = []
-    try:
-        keys = tokens = authorizer = identifier = None
-        if auth.api_keys_file is not None:
-            from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
-
-            keys = ApiKeys(auth.api_keys_file)
-        if auth.jwt is not None:
-            from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
-
-            tokens = JwtVerifier(
-                JwksKeys(auth.jwt.issuer, auth.jwt.jwks_url),
-                issuer=auth.jwt.issuer,
-                audience=auth.jwt.audience,
-                auth_id_claim=auth.jwt.auth_id_claim,
-                clock_skew_seconds=auth.jwt.clock_skew_seconds,
-            )
-            closers.append(tokens.aclose)
-        if auth.webhook is not None:
-            authorizer = _open_webhook(auth.webhook, _mac_key(config.state, key))
-            closers.append(authorizer.aclose)
-        if keys is not None or tokens is not None or auth.trusted_proxies:
-            from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
-
-            identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=auth.trusted_proxies)
-    except (KeysFileError, ValueError) as error:
-        raise ConfigError(f"auth: {error}") from None
-    return AuthParts(identifier, authorizer, tuple(closers))
-
-
-def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
-    from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
-
-    secret = config.secret.get_secret_value() if config.secret is not None else None
-    if config.secret_file is not None:
-        secret = read_secret_file(config.secret_file, "auth.webhook.secret_file")
-    return WebhookAuthorizer(
-        config.url,
-        secret=secret,
-        headers={name: value.get_secret_value() for name, value in config.headers.items()},
-        timeout_seconds=config.timeout_seconds,
-        binding_key=hmac.digest(mac_key, b"verdicts bound to credentials", "sha256") if config.bind_verdicts else None,
-        max_expiry_seconds=config.max_expiry_seconds,
-    )
+    return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app)
 
 
 def open_signing_key(config: KeyConfig) -> SigningKey:

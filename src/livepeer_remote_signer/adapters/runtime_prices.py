@@ -1,7 +1,7 @@
 """Price ceilings changed at runtime: kept where every worker and replica finds them within a second.
 
-With a ledger its settings are the truth, which it tells us of; the file, when there is one, is a copy for people. Without a ledger the file is the
-truth, shared by the workers of one host. With neither, a change lives in one process until it ends.
+With a ledger its settings are the truth, which it tells us of; the file, when there is one, is a copy for people. Without
+a ledger the file is the truth, shared by the workers of one host. With neither, a change lives in one process until it ends.
 """
 
 from __future__ import annotations
@@ -84,9 +84,12 @@ class RuntimePrices:
         return describe_ceilings(self._configured, self._changed, self._rate())
 
     async def start(self) -> None:
-        """Takes what was kept, and begins to look at the file. Raises LedgerUnavailable, or ValueError for nonsense."""
+        """Takes what was kept, and begins to look at the file. A ledger that is not there yet tells us when it is."""
         if self._settings is not None:
-            self._take(_prices_in(await self._settings.settings()))
+            try:
+                self.take_settings(await self._settings.settings())
+            except LedgerUnavailable:
+                _log.warning("price ceilings set at runtime are not known until the ledger answers; until then nothing is signed")
         elif self._file is not None:
             self._looking = asyncio.create_task(self._look(self._file), name="runtime-prices")
 

@@ -60,8 +60,12 @@ class BodyLimits:
 class Front:
     """The outermost application. `paying` is also what the server's protocol class answers from."""
 
-    def __init__(self, paying: PayingRoutes, rest: FastAPI, limits: BodyLimits, allow_origins: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, paying: PayingRoutes, rest: FastAPI, limits: BodyLimits, allow_origins: tuple[str, ...] = (), admin: FastAPI | None = None
+    ) -> None:
         self.paying = paying
+        self.admin = admin
+        """What the admin listener answers, where there is one."""
         self.limits = limits
         self.answers_browsers = bool(allow_origins)
         self.startup_failure: str | None = None

@@ -1,0 +1,76 @@
+"""Composition of what an operator changes while the signer runs: prices, kill switches, the admin listener. Part of `app`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, NamedTuple
+
+from livepeer_remote_signer.adapters.keys import read_secret_file
+from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
+from livepeer_remote_signer.app_chain import ChainParts, ceiling_amounts
+from livepeer_remote_signer.app_ledger import LedgerParts
+from livepeer_remote_signer.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
+
+MIN_TOKEN_CHARACTERS = 16
+
+
+class Administration(NamedTuple):
+    """The prices in force, and the admin listener's application where one is configured."""
+
+    prices: RuntimePrices
+    app: FastAPI | None
+
+    async def start(self) -> None:
+        """Takes the prices that were kept; the ledger must have been started."""
+        await self.prices.start()
+
+    async def stop(self) -> None:
+        """Stops following changes."""
+        await self.prices.stop()
+
+
+def open_administration(
+    config: Config, chain: ChainParts, ledger: LedgerParts | None, render_metrics: Callable[[], bytes]
+) -> Administration:
+    """What can be changed at runtime. Raises ConfigError, or SigningKeyError for the token's file."""
+    controls = None
+    if ledger is not None:
+        from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
+
+        controls = LedgerControls(ledger.controls)
+    try:
+        prices = RuntimePrices(
+            ceiling_amounts(config.prices),
+            chain.ceilings,
+            rate=chain.feed.rate if chain.feed is not None else lambda: None,
+            file=config.prices.runtime_file,
+            settings=controls,
+        )
+    except PricesFileError as error:
+        raise ConfigError(str(error)) from None
+    if ledger is not None:
+        ledger.housekeeping.on_settings = prices.take_settings
+    return Administration(prices, _open_app(config, prices, chain, controls, render_metrics))
+
+
+def _open_app(
+    config: Config, prices: RuntimePrices, chain: ChainParts, controls: LedgerControls | None, render_metrics: Callable[[], bytes]
+) -> FastAPI | None:
+    if config.admin is None:
+        return None
+    from livepeer_remote_signer.api.admin import AdminParts, create_admin
+
+    token = read_secret_file(config.admin.token_file, "admin.token_file").strip()
+    if len(token) < MIN_TOKEN_CHARACTERS or not token.isascii():
+        raise ConfigError(f"admin.token_file must hold at least {MIN_TOKEN_CHARACTERS} ASCII characters, it holds {len(token)}")
+
+    def feed_currencies() -> Collection[str]:
+        rate = chain.feed.rate() if chain.feed is not None else None
+        return () if rate is None else (rate.currency,)
+
+    return create_admin(AdminParts(token, prices, feed_currencies, controls, render_metrics))

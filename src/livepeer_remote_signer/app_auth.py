@@ -1,0 +1,159 @@
+"""Composition of who may spend, and who may be paid: identification, webhook, recipients, guard. Part of `app`.
+
+What is not configured is not imported.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from livepeer_remote_signer.adapters.keys import read_secret_file
+from livepeer_remote_signer.app_chain import ChainParts
+from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.config.models import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
+from livepeer_remote_signer.core.api_keys import KeysFileError
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.guard import OrchestratorGuard
+from livepeer_remote_signer.core.recipients import RecipientRules
+from livepeer_remote_signer.service import Authorizer, Identifier, Observer, RecipientPolicy, SignedPayment
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier
+    from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
+
+_BINDING_PURPOSE = b"verdicts bound to credentials"
+
+
+class AuthParts(NamedTuple):
+    """Who is asked before a signature is made; None: nobody."""
+
+    identifier: Identifier | None
+    authorizer: Authorizer | None
+    closers: tuple[Callable[[], Awaitable[None]], ...]
+
+    async def stop(self) -> None:
+        """Closes the connections to webhook and token issuer."""
+        for close in self.closers:
+            await close()
+
+
+class RecipientParts(NamedTuple):
+    """Who may be paid; without a policy anybody who names himself consistently."""
+
+    policy: RecipientPolicy | None
+    guard: OrchestratorGuard | None
+    closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+    def watch(self, observer: Observer) -> Observer:
+        """The observer, with the guard told of every payment."""
+        return observer if self.guard is None else _GuardObserver(observer, self.guard)
+
+    async def stop(self) -> None:
+        """Ends lookups in work."""
+        for close in self.closers:
+            await close()
+
+
+def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
+    """What `auth` configures. Raises ConfigError, or SigningKeyError for the secret file."""
+    closers: list[Callable[[], Awaitable[None]]] = []
+    keys = tokens = authorizer = identifier = None
+    try:
+        if config.api_keys_file is not None:
+            from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
+
+            keys = ApiKeys(config.api_keys_file)
+        if config.jwt is not None:
+            tokens = _open_tokens(config.jwt)
+            closers.append(tokens.aclose)
+        if config.webhook is not None:
+            authorizer = _open_webhook(config.webhook, mac_key)
+            closers.append(authorizer.aclose)
+        if keys is not None or tokens is not None or config.trusted_proxies:
+            from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
+
+            identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies)
+    except (KeysFileError, ValueError) as error:
+        raise ConfigError(f"auth: {error}") from None
+    return AuthParts(identifier, authorizer, tuple(closers))
+
+
+def _open_tokens(config: JwtConfig) -> JwtVerifier:
+    from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
+
+    return JwtVerifier(
+        JwksKeys(config.issuer, config.jwks_url),
+        issuer=config.issuer,
+        audience=config.audience,
+        auth_id_claim=config.auth_id_claim,
+        clock_skew_seconds=config.clock_skew_seconds,
+    )
+
+
+def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
+    from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
+
+    secret = config.secret.get_secret_value() if config.secret is not None else None
+    if config.secret_file is not None:
+        secret = read_secret_file(config.secret_file, "auth.webhook.secret_file")
+    return WebhookAuthorizer(
+        config.url,
+        secret=secret,
+        headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        timeout_seconds=config.timeout_seconds,
+        binding_key=hmac.digest(mac_key, _BINDING_PURPOSE, "sha256") if config.bind_verdicts else None,
+        max_expiry_seconds=config.max_expiry_seconds,
+    )
+
+
+def open_recipients(config: Config, chain: ChainParts) -> RecipientParts:
+    """What `recipients` configures; `registered` where the chain is live and nothing else is said. Raises ConfigError."""
+    recipients, is_live = config.recipients, config.chain.source == "rpc"
+    require = recipients.require or ("registered" if is_live else "any")
+    if require == "any" and not recipients.allow and not recipients.deny and recipients.guard is None:
+        return RecipientParts(None, None)
+    from livepeer_remote_signer.adapters.recipients import RecipientRegistry
+
+    reader = None
+    if is_live and chain.rpc is not None and require != "any":
+        from livepeer_remote_signer.adapters.chain.transcoders import Transcoders
+
+        reader = Transcoders(chain.rpc)
+    guard = _open_guard(recipients.guard) if recipients.guard is not None else None
+    try:
+        registry = RecipientRegistry(
+            RecipientRules(frozenset(recipients.allow), frozenset(recipients.deny)),
+            require=require,
+            reader=reader,
+            current_round=lambda: chain.source.view().last_initialized_round,
+            guard=guard,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return RecipientParts(registry, guard, (registry.aclose,))
+
+
+def _open_guard(config: GuardConfig) -> OrchestratorGuard:
+    return OrchestratorGuard(
+        window_seconds=config.window_seconds,
+        pause_seconds=config.pause_seconds,
+        max_abandoned_sessions=config.max_abandoned_sessions,
+        max_spend_wei=config.max_spend_wei,
+    )
+
+
+class _GuardObserver:
+    """Tells the guard of payments, and everything else to the observer behind."""
+
+    def __init__(self, behind: Observer, guard: OrchestratorGuard) -> None:
+        self._behind = behind
+        self._guard = guard
+
+    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None:
+        self._guard.paid(payment.plan)
+        self._behind.paid(payment, route, request_id)
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+        self._behind.refused(error, route, request_id)
