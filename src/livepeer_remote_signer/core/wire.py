@@ -208,7 +208,9 @@ def parse_capabilities(raw: bytes) -> Capabilities | None:
     per_capability = {of.key: {model.key: model.value for model in of.value.models} for of in given.constraints.PerCapability}
     capacities = {capacity.key: capacity.value for capacity in given.capacities}
     if len(per_capability) > MAX_CAPABILITY_MODELS or len(capacities) > 64 * MAX_CAPABILITY_WORDS:
-        raise BadCapabilities(f"capabilities: more than {MAX_CAPABILITY_MODELS} capabilities with constraints")
+        raise BadCapabilities(
+            f"capabilities: {len(per_capability)} constraints and {len(capacities)} capacities are more than any real message holds"
+        )
     pairs = tuple((number, name) for number, models in per_capability.items() for name in models)
     if len(pairs) > MAX_CAPABILITY_MODELS:
         raise BadCapabilities(f"capabilities: {len(pairs)} (capability, model) pairs, more than {MAX_CAPABILITY_MODELS}")
