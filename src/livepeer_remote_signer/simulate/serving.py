@@ -111,6 +111,8 @@ class Network:
         self._directory = tempfile.TemporaryDirectory()
         self.calls = 0
         """How many GetOrchestrator calls were answered or refused."""
+        self.connections = 0
+        """How many connections were accepted."""
 
     async def __aenter__(self) -> Network:
         self._grpc = grpc.aio.server()
@@ -123,9 +125,7 @@ class Network:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for server in self._hosts:
             server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hang_up()
         await self._grpc.stop(None)
         self._directory.cleanup()
 
@@ -133,14 +133,29 @@ class Network:
         """Serves `answers` over TLS on loopback; the port is the server's first socket's."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.connections += 1
             task = asyncio.get_running_loop().create_task(self._serve(answers, reader, writer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        context = make_certificate(name, Path(self._directory.name))
-        server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=context, limit=1 << 20)
+        server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=self.certificate(name), limit=1 << 20)
         self._hosts.append(server)
         return server
+
+    def certificate(self, name: str) -> ssl.SSLContext:
+        """A server context with a fresh certificate."""
+        return make_certificate(name, Path(self._directory.name))
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._tasks)
+
+    async def hang_up(self) -> None:
+        """Ends every open connection, as orchestrators that stop do."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def host_orchestrator(self, orchestrator: Orchestrator) -> asyncio.Server:
         """Serves an honest orchestrator, and tells it its URL."""

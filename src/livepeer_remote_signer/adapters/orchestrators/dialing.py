@@ -37,8 +37,10 @@ async def resolve_name(host: str, port: int) -> Sequence[str]:
 
 def client_context(policy: TlsPolicy, alpn: str) -> ssl.SSLContext:
     """TLS as the policy wants it: `system` verifies chain and name; the others take any certificate and pin it."""
-    context = ssl.create_default_context()
-    if policy != "system":
+    if policy == "system":
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols([alpn])

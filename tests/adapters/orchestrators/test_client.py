@@ -1,0 +1,351 @@
+"""Orchestrators over real gRPC and TLS on loopback: trust, address policy, bounds, reuse."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
+from livepeer_remote_signer.core.addresses import AddressPolicy
+from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.errors import AddressRefused, BadCapabilities, BadField, OrchestratorUnreachable
+from livepeer_remote_signer.proto import net_pb2
+from tests.signing import PlainKey
+from tests.simulators import Answers, Chain, Clock, HttpRequest, Network, Offer, Orchestrator, answers_of, url_of
+
+KEY = PlainKey(bytes([7]) * 32)
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    async with Network() as network:
+        yield network
+
+
+@dataclass
+class Names:
+    """A resolver whose answers are given, one a question; the last one stays."""
+
+    answers: list[Sequence[str]]
+    asked: int = 0
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def client(**changes: Any) -> OrchestratorClient:
+    options: dict[str, Any] = {
+        "sender": KEY.address,
+        "signature": KEY.sign_personal(orchestrator_info_message(KEY.address)),
+        "addresses": AddressPolicy(allow_private=True),
+        "timeout_seconds": 3.0,
+    }
+    return OrchestratorClient(**options | changes)
+
+
+def orchestrator() -> Orchestrator:
+    return Orchestrator(Clock(), Chain(), Offer(1000))
+
+
+def answering(raw: bytes, body: bytes = b"[]", status: int = 200) -> Answers:
+    async def grpc(_: bytes) -> bytes:
+        return raw
+
+    async def http(_: HttpRequest) -> tuple[int, bytes]:
+        return status, body
+
+    return Answers(grpc, http)
+
+
+async def restarted(network: Network, old: asyncio.Server, answers: Answers) -> None:
+    """Another server, with another certificate, on the port of the old one."""
+    port = old.sockets[0].getsockname()[1]
+    old.close()
+    await network.hang_up()
+    await network.host(answers, port=port)
+
+
+async def test_the_reply_is_the_orchestrators_info_and_the_connection_is_used_again(network: Network) -> None:
+    node = orchestrator()
+    await network.host_orchestrator(node)
+    asking = client()
+    for _ in range(3):
+        info = net_pb2.OrchestratorInfo.FromString(await asking.fetch_orchestrator_info(node.url))
+        assert info.address == node.address
+        assert node.sessions[info.auth_token.session_id] == KEY.address
+    assert network.connections == 1
+    await asking.aclose()
+
+
+async def test_capabilities_and_capacity_flag_are_forwarded(network: Network) -> None:
+    seen: list[net_pb2.OrchestratorRequest] = []
+    reply = net_pb2.OrchestratorInfo(address=b"\1" * 20).SerializeToString()
+
+    async def grpc(raw: bytes) -> bytes:
+        seen.append(net_pb2.OrchestratorRequest.FromString(raw))
+        return reply
+
+    server = await network.host(Answers(grpc, answering(b"").http))
+    capabilities = net_pb2.Capabilities(bitstring=[8], version="0.9")
+    asking = client()
+    await asking.fetch_orchestrator_info(url_of(server), capabilities.SerializeToString(), ignore_capacity_check=True)
+    await asking.fetch_orchestrator_info(url_of(server))
+    assert seen[0].capabilities == capabilities
+    assert [request.ignoreCapacityCheck for request in seen] == [True, False]
+    assert not seen[1].HasField("capabilities")
+    with pytest.raises(BadCapabilities):
+        await asking.fetch_orchestrator_info(url_of(server), b"\xff\xff")
+    await asking.aclose()
+
+
+async def test_a_new_certificate_is_pinned_with_a_warning_when_the_address_stays(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = orchestrator()
+    server = await network.host_orchestrator(node)
+    asking = client()
+    await asking.fetch_orchestrator_info(node.url)
+    await restarted(network, server, answers_of(node))
+    with caplog.at_level(logging.WARNING):
+        await asking.fetch_orchestrator_info(node.url)
+        await asking.fetch_orchestrator_info(node.url)
+    assert [r.message for r in caplog.records if "certificate of orchestrator" in r.message and node.address.hex() in r.message]
+    assert len([r for r in caplog.records if "certificate" in r.message]) == 1
+    await asking.aclose()
+
+
+async def test_a_new_certificate_with_another_address_is_refused(network: Network) -> None:
+    node = orchestrator()
+    server = await network.host_orchestrator(node)
+    asking = client()
+    await asking.fetch_orchestrator_info(node.url)
+    await restarted(network, server, answers_of(orchestrator()))
+    for _ in range(2):
+        with pytest.raises(OrchestratorUnreachable, match=r"certificate of .* changed"):
+            await asking.fetch_orchestrator_info(node.url)
+    await asking.aclose()
+
+
+async def test_pin_strict_refuses_a_new_certificate_before_anything_is_sent(network: Network) -> None:
+    node = orchestrator()
+    server = await network.host_orchestrator(node)
+    asking = client(tls="pin-strict")
+    await asking.fetch_orchestrator_info(node.url)
+    await restarted(network, server, answers_of(node))
+    calls = network.calls
+    with pytest.raises(OrchestratorUnreachable, match="not the pinned one"):
+        await asking.fetch_orchestrator_info(node.url)
+    assert network.calls == calls
+    await asking.aclose()
+
+
+async def test_the_system_policy_refuses_self_signed_certificates(network: Network) -> None:
+    node = orchestrator()
+    await network.host_orchestrator(node)
+    asking = client(tls="system")
+    with pytest.raises(OrchestratorUnreachable, match="TLS failed"):
+        await asking.fetch_orchestrator_info(node.url)
+    with pytest.raises(OrchestratorUnreachable):
+        await asking.fetch_discovery(node.url)
+    assert network.calls == 0
+    await asking.aclose()
+
+
+async def test_loopback_is_refused_by_default_by_number_and_by_name(network: Network) -> None:
+    node = orchestrator()
+    server = await network.host_orchestrator(node)
+    port = server.sockets[0].getsockname()[1]
+    asking = client(addresses=AddressPolicy(), resolve=Names([["127.0.0.1"]]))
+    for url in (node.url, f"https://orch.example:{port}"):
+        with pytest.raises(AddressRefused):
+            await asking.fetch_orchestrator_info(url)
+        with pytest.raises(AddressRefused):
+            await asking.fetch_discovery(url)
+    assert network.connections == 0
+    await asking.aclose()
+
+
+async def test_a_name_that_changes_between_check_and_dial_has_no_second_chance(network: Network) -> None:
+    """The name first stands for a granted address, where nobody listens, then for 127.0.0.1, which is not granted."""
+    server = await network.host_orchestrator(orchestrator())
+    url = f"https://orch.example:{server.sockets[0].getsockname()[1]}"
+    names = Names([["127.0.0.2"], ["127.0.0.1"]])
+    asking = client(addresses=AddressPolicy(networks=(ip_network("127.0.0.2/32"),)), resolve=names)
+    with pytest.raises(OrchestratorUnreachable, match=r"127\.0\.0\.2"):
+        await asking.fetch_orchestrator_info(url)
+    assert names.asked == 1
+    with pytest.raises(AddressRefused, match=r"127\.0\.0\.1"):
+        await asking.fetch_discovery(url)
+    assert network.connections == 0
+    await asking.aclose()
+
+
+async def test_a_name_is_dialled_at_the_checked_address(network: Network) -> None:
+    node = orchestrator()
+    server = await network.host_orchestrator(node)
+    names = Names([["127.0.0.1"]])
+    asking = client(resolve=names)
+    url = f"https://orch.example:{server.sockets[0].getsockname()[1]}"
+    assert net_pb2.OrchestratorInfo.FromString(await asking.fetch_orchestrator_info(url)).address == node.address
+    assert b"runners" in await asking.fetch_discovery(url)
+    assert names.asked == 2
+    await asking.aclose()
+
+
+async def test_a_slow_orchestrator_costs_its_budget_and_no_more(network: Network) -> None:
+    async def grpc(_: bytes) -> bytes:
+        await asyncio.sleep(30)
+        return b""
+
+    server = await network.host(Answers(grpc, answering(b"").http))
+    asking = client(timeout_seconds=0.3)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(OrchestratorUnreachable, match=r"within 0\.3 s"):
+        await asking.fetch_orchestrator_info(url_of(server))
+    assert loop.time() - started < 2
+    await asking.aclose()
+
+
+async def test_a_port_that_accepts_and_says_nothing_costs_the_budget() -> None:
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    asking = client(timeout_seconds=0.3)
+    with pytest.raises(OrchestratorUnreachable, match=r"within 0\.3 s"):
+        await asking.fetch_orchestrator_info(f"https://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
+    for writer in writers:
+        writer.transport.abort()
+    silent.close()
+    await asking.aclose()
+
+
+async def test_one_callers_time_out_does_not_end_another_callers_answer(network: Network) -> None:
+    release = asyncio.Event()
+    reply = net_pb2.OrchestratorInfo(address=b"\1" * 20).SerializeToString()
+
+    async def grpc(_: bytes) -> bytes:
+        await release.wait()
+        return reply
+
+    server = await network.host(Answers(grpc, answering(b"").http))
+    asking = client(timeout_seconds=1.0)
+    first = asyncio.create_task(asking.fetch_orchestrator_info(url_of(server)))
+    await asyncio.sleep(0.6)
+    second = asyncio.create_task(asking.fetch_orchestrator_info(url_of(server)))
+    with pytest.raises(OrchestratorUnreachable):
+        await first
+    release.set()
+    assert await second == reply
+    await asking.aclose()
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\xff" * 3])
+async def test_a_reply_that_is_no_orchestrator_info_is_refused(network: Network, raw: bytes) -> None:
+    server = await network.host(answering(raw))
+    asking = client()
+    with pytest.raises(OrchestratorUnreachable, match="something else"):
+        await asking.fetch_orchestrator_info(url_of(server))
+    await asking.aclose()
+
+
+async def test_a_reply_above_the_size_limit_is_refused(network: Network) -> None:
+    server = await network.host(answering(net_pb2.OrchestratorInfo(nodes=["x" * 1024] * 2048).SerializeToString()))
+    asking = client()
+    with pytest.raises(OrchestratorUnreachable, match="RESOURCE_EXHAUSTED"):
+        await asking.fetch_orchestrator_info(url_of(server))
+    await asking.aclose()
+
+
+async def test_an_orchestrators_own_words_are_cleaned_and_cut(network: Network) -> None:
+    node = orchestrator()
+    await network.host_orchestrator(node)
+    asking = client(signature=bytes(65))
+    with pytest.raises(OrchestratorUnreachable, match="PERMISSION_DENIED: orchestrator-info request") as caught:
+        await asking.fetch_orchestrator_info(node.url)
+    assert len(caught.value.message) < 400
+    await asking.aclose()
+
+
+async def test_what_does_not_listen_or_resolve_is_unreachable() -> None:
+    asking = client(resolve=Names([[]]))
+    with pytest.raises(OrchestratorUnreachable, match="does not resolve"):
+        await asking.fetch_orchestrator_info("https://orch.example:8935")
+    with pytest.raises(OrchestratorUnreachable, match="cannot be reached"):
+        await asking.fetch_orchestrator_info("https://127.0.0.1:1")
+    with pytest.raises(OrchestratorUnreachable):
+        await asking.fetch_discovery("https://127.0.0.1:1")
+    with pytest.raises(BadField):
+        await asking.fetch_orchestrator_info("http://127.0.0.1:8935")
+    await asking.aclose()
+
+
+async def test_the_system_resolver_is_asked_for_names() -> None:
+    asking = client(addresses=AddressPolicy())
+    with pytest.raises(AddressRefused, match="localhost"):
+        await asking.fetch_orchestrator_info("https://localhost:8935")
+    await asking.aclose()
+
+
+async def test_no_more_connections_are_kept_than_the_bound(network: Network) -> None:
+    nodes = [orchestrator() for _ in range(4)]
+    for node in nodes:
+        await network.host_orchestrator(node)
+    asking = client(max_connections=2)
+    for node in nodes:
+        await asking.fetch_orchestrator_info(node.url)
+    for _ in range(50):
+        if network.open_connections == 2:
+            break
+        await asyncio.sleep(0.05)
+    assert network.open_connections == 2
+    await asking.aclose()
+
+
+async def test_discovery_is_bounded_and_follows_no_redirect(network: Network) -> None:
+    asking = client()
+    for answers, reason in (
+        (answering(b"", b"x" * (2 << 20)), "more than 1048576 bytes"),
+        (answering(b"", b"{}", 302), "status 302"),
+        (answering(b"", b"{}", 500), "status 500"),
+    ):
+        with pytest.raises(OrchestratorUnreachable, match=reason):
+            await asking.fetch_discovery(url_of(await network.host(answers)))
+    await asking.aclose()
+
+
+async def test_a_compressed_discovery_is_not_unpacked() -> None:
+    body = gzip.compress(b"[" + b" " * (64 << 20) + b"]")
+    assert len(body) < 1 << 20
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async with Network() as network:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=network.certificate("127.0.0.1"))
+        asking = client()
+        with pytest.raises(OrchestratorUnreachable, match="compressed"):
+            await asking.fetch_discovery(url_of(server))
+        await asking.aclose()
+        server.close()
+
+
+async def test_discovery_of_another_certificates_holder_is_refused(network: Network) -> None:
+    node = orchestrator()
+    server = await network.host_orchestrator(node)
+    asking = client()
+    await asking.fetch_orchestrator_info(node.url)
+    await restarted(network, server, answers_of(node))
+    with pytest.raises(OrchestratorUnreachable, match="not the pinned one"):
+        await asking.fetch_discovery(node.url)
+    await asking.aclose()
