@@ -50,7 +50,8 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
     try:
         app = create_app(config)
-        server = make_server(app, config.listen.host, config.listen.port, config.limits.drain_seconds)
+        admin_listener = bind(config.admin.listen.host, config.admin.listen.port) if config.admin is not None else None
+        server = make_server(app, config.listen.host, config.listen.port, config.limits.drain_seconds, admin_listener)
         listener = bind(config.listen.host, config.listen.port)
     except (ConfigError, SigningKeyError, StartupError) as error:
         print(f"cannot start: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ import socket
 
 import coincurve
 import uvicorn
+from fastapi import FastAPI
 
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
@@ -41,8 +42,40 @@ def assert_fast_parts() -> None:
             raise StartupError(f"{module}, {why}, cannot be imported: {error}") from None
 
 
+class AdminServer:
+    """The admin listener, in the same process and event loop: it has no signals, lifespan or loop of its own."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+        )
+        self._listener = listener
+        self._server = uvicorn.Server(config)
+
+    async def begin(self) -> None:
+        """Accepts connections."""
+        self._server.config.load()
+        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
+        await self._server.startup([self._listener])
+
+    async def end(self) -> None:
+        """Answers what is in work, then closes."""
+        await self._server.shutdown([self._listener])
+
+
 class SignerServer(uvicorn.Server):
     """uvicorn's server, with connections timed by a sweep and drained without losing a request."""
+
+    def __init__(self, config: uvicorn.Config, admin: AdminServer | None = None) -> None:
+        super().__init__(config)
+        self._admin = admin
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: once a second connections that let their time pass are closed."""
@@ -56,6 +89,8 @@ class SignerServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """What start-up made stays: the collector need not look at it again, and looks at the rest less often."""
         await super().startup(sockets)
+        if self._admin is not None and self.started:
+            await self._admin.begin()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -71,11 +106,13 @@ class SignerServer(uvicorn.Server):
         idle_until = loop.time() + min(IDLE_GRACE_SECONDS, self.config.timeout_graceful_shutdown or IDLE_GRACE_SECONDS)
         while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
             await asyncio.sleep(0.05)
+        if self._admin is not None:
+            await self._admin.end()
         await super().shutdown(sockets)
 
 
-def make_server(app: Front, host: str, port: int, drain_seconds: float) -> SignerServer:
-    """A server that is not running yet. Raises StartupError."""
+def make_server(app: Front, host: str, port: int, drain_seconds: float, admin_listener: socket.socket | None = None) -> SignerServer:
+    """A server that is not running yet, and with it the admin application's on `admin_listener`. Raises StartupError."""
     assert_fast_parts()
     return SignerServer(
         uvicorn.Config(
@@ -92,7 +129,8 @@ def make_server(app: Front, host: str, port: int, drain_seconds: float) -> Signe
             log_config=None,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=max(1, round(drain_seconds)),
-        )
+        ),
+        AdminServer(app.admin, admin_listener) if app.admin is not None and admin_listener is not None else None,
     )
 
 
