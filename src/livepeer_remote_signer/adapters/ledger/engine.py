@@ -40,6 +40,7 @@ from livepeer_remote_signer.core.ledger import (
     SpendSum,
     Stored,
     Switches,
+    Tip,
     add_spend,
     admit,
     check_known,
@@ -49,12 +50,18 @@ from livepeer_remote_signer.core.ledger import (
 )
 from livepeer_remote_signer.core.payment import PaymentPlan
 from livepeer_remote_signer.core.state import parse_state
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
 
 MAX_ATTEMPTS = 6
 TURN_WAIT_SECONDS = 2.0
+RECENT_SESSIONS = 65_536
+RECENT_SECONDS = 30
+"""How long a session's next call is taken for what it most likely is, without a look into the database first: a look takes
+as long as half a signature, and the transaction that records the payment looks anyway."""
+
 _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 _log = logging.getLogger(__name__)
@@ -104,6 +111,7 @@ class GroupCommitLedger:
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
         self._spend: dict[SpendKey, SpendSum] = {}
+        self._recent: dict[str, int] = {}
 
     def set_outbox_full(self, full: OutboxFull | None) -> None:
         """What payments that need an event are refused with; None while there is room."""
@@ -134,6 +142,9 @@ class GroupCommitLedger:
         self.switches.check(key.auth_id)
         if key.is_new and not key.idempotency_key:
             return None
+        is_recent = key.last_update_ns is not None and now_ns - key.last_update_ns < RECENT_SECONDS * NS_PER_SECOND
+        if is_recent and self._recent.get(key.state_id) == key.sequence_number - 1:
+            return None  # this process made the state that was sent
         found = await self._look_up(key, now_ns)
         if isinstance(found, Stored):
             self.switches.check(found.auth_id)
@@ -254,6 +265,7 @@ class GroupCommitLedger:
         self.stats.payments += len(writes.payments)
         self.stats.commit_seconds += time.perf_counter() - started
         self._keep_spend(writes.spend)
+        self._keep_recent(writes.tips)
         if writes.events and self.on_events is not None:
             self.on_events()
 
@@ -300,6 +312,14 @@ class GroupCommitLedger:
         if any(key.minute < newest - 1 for key in self._spend):
             self._spend = {key: line for key, line in self._spend.items() if key.minute >= newest - 1}
         self._spend.update(written)
+
+    def _keep_recent(self, tips: dict[str, Tip]) -> None:
+        recent = self._recent
+        for state_id, tip in tips.items():
+            recent.pop(state_id, None)
+            recent[state_id] = tip.sequence_number
+        while len(recent) > RECENT_SESSIONS:
+            del recent[next(iter(recent))]
 
     def _succeeded(self) -> None:
         if self.failure is not None:
