@@ -32,28 +32,35 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
+class Lease:
+    """Held by one at a time."""
+
+    def __init__(self) -> None:
+        self.holder: object = None
+        self.until = 0.0
+
+
 class SharedOutbox(MemoryOutbox):
     """The memory outbox with a lease that is really one process's, and moments at which it cannot be reached."""
 
-    def __init__(self, sinks: Sequence[str]) -> None:
+    def __init__(self, sinks: Sequence[str], lease: Lease | None = None) -> None:
         super().__init__(sinks)
-        self.holder = ""
-        self.until = 0.0
+        self.lease = lease or Lease()
         self.failures_to_mark = 0
         self.is_down = False
 
-    async def take_lease(self, owner: str, seconds: float) -> bool:
+    async def take_lease(self, seconds: float) -> bool:
         now = asyncio.get_running_loop().time()
         if self.is_down:
             raise LedgerUnavailable("down")
-        if self.holder not in ("", owner) and now < self.until:
+        if self.lease.holder not in (None, self) and now < self.lease.until:
             return False
-        self.holder, self.until = owner, now + seconds
+        self.lease.holder, self.lease.until = self, now + seconds
         return True
 
-    async def give_lease(self, owner: str) -> None:
-        if self.holder == owner:
-            self.holder = ""
+    async def give_lease(self) -> None:
+        if self.lease.holder is self:
+            self.lease.holder = None
 
     async def mark_sent(self, sink: str, positions: Sequence[int]) -> None:
         if self.failures_to_mark:
@@ -70,7 +77,7 @@ class SharedOutbox(MemoryOutbox):
 async def test_events_reach_every_sink_in_order() -> None:
     sinks = [ListSink("one"), ListSink("two")]
     outbox, meter = MemoryOutbox(["one", "two"]), CountingMeter()
-    forwarder = Forwarder(outbox, sinks, meter, "me")
+    forwarder = Forwarder(outbox, sinks, meter)
     forwarder.start()
     events = [make_event(sequence_number=n) for n in range(1200)]
     for event in events[:700]:
@@ -82,7 +89,7 @@ async def test_events_reach_every_sink_in_order() -> None:
     assert sinks[0].taken == sinks[1].taken == events
     assert meter.sent_events["file"] == 2400
     assert all(sink.is_closed for sink in sinks)
-    assert (await outbox.outbox_level(["one", "two"])) == OutboxLevel(0, None)
+    assert (await outbox.outbox_level()) == OutboxLevel(0, None)
 
 
 async def test_a_sink_that_refuses_gets_the_same_batch_again_and_holds_up_no_other() -> None:
@@ -91,7 +98,7 @@ async def test_a_sink_that_refuses_gets_the_same_batch_again_and_holds_up_no_oth
     events = [make_event(sequence_number=n) for n in range(10)]
     for event in events:
         outbox.publish(event)
-    forwarder = Forwarder(outbox, [good, bad], meter, "me")
+    forwarder = Forwarder(outbox, [good, bad], meter)
     forwarder.start()
     await until(lambda: len(good.taken) == 10)
     outbox.publish(make_event(sequence_number=10))
@@ -105,7 +112,7 @@ async def test_what_was_sent_but_not_marked_is_sent_again() -> None:
     sink, outbox = ListSink("one"), SharedOutbox(["one"])
     outbox.failures_to_mark = 1
     outbox.publish(make_event())
-    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder = Forwarder(outbox, [sink], CountingMeter())
     forwarder.start()
     await until(lambda: len(sink.taken) == 2)
     await forwarder.stop(1)
@@ -116,7 +123,7 @@ async def test_an_unreachable_outbox_is_asked_again() -> None:
     sink, outbox = ListSink("one"), SharedOutbox(["one"])
     outbox.is_down = True
     outbox.publish(make_event())
-    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder = Forwarder(outbox, [sink], CountingMeter())
     forwarder.start()
     await asyncio.sleep(0.1)
     assert sink.taken == []
@@ -126,10 +133,12 @@ async def test_an_unreachable_outbox_is_asked_again() -> None:
 
 
 async def test_one_process_publishes_and_another_takes_over_when_it_stops() -> None:
-    outbox = SharedOutbox(["one"])
+    lease = Lease()
+    outbox, other = SharedOutbox(["one"], lease), SharedOutbox(["one"], lease)
+    other._queues = outbox._queues
     first_sink, second_sink = ListSink("one"), ListSink("one")
-    first = Forwarder(outbox, [first_sink], CountingMeter(), "first")
-    second = Forwarder(outbox, [second_sink], CountingMeter(), "second")
+    first = Forwarder(outbox, [first_sink], CountingMeter())
+    second = Forwarder(other, [second_sink], CountingMeter())
     first.start()
     await until(lambda: first.has_lease)
     second.start()
@@ -155,7 +164,7 @@ async def test_a_sink_that_raises_anything_at_all_does_not_end_the_forwarding() 
     sink, outbox = Faulty("one", refusals=2), MemoryOutbox(["one"])
     outbox.publish(make_event())
     meter = CountingMeter()
-    forwarder = Forwarder(outbox, [sink], meter, "me")
+    forwarder = Forwarder(outbox, [sink], meter)
     forwarder.start()
     await until(lambda: len(sink.taken) == 1)
     await forwarder.stop(1)
@@ -165,7 +174,7 @@ async def test_a_sink_that_raises_anything_at_all_does_not_end_the_forwarding() 
 async def test_stopping_waits_no_longer_than_it_may() -> None:
     sink, outbox = ListSink("one", refusals=10**6), MemoryOutbox(["one"])
     outbox.publish(make_event())
-    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder = Forwarder(outbox, [sink], CountingMeter())
     forwarder.start()
     async with asyncio.timeout(2):
         await forwarder.stop(0.2)
@@ -175,7 +184,7 @@ async def test_stopping_waits_no_longer_than_it_may() -> None:
 async def test_the_level_shows_how_many_wait_and_since_when() -> None:
     sink = ListSink("one", refusals=10**6)
     outbox = MemoryOutbox(["one"], clock_ns=lambda: 42)
-    forwarder = Forwarder(outbox, [sink], CountingMeter(), "me")
+    forwarder = Forwarder(outbox, [sink], CountingMeter())
     forwarder.start()
     for _ in range(3):
         outbox.publish(make_event())

@@ -37,13 +37,12 @@ class ForwarderMeter(Protocol):
 
 
 class Forwarder:
-    """Runs from `start` to `stop`. `owner` names this process among those that share the outbox."""
+    """Runs from `start` to `stop`."""
 
-    def __init__(self, outbox: Outbox, sinks: Sequence[Sink], meter: ForwarderMeter, owner: str) -> None:
+    def __init__(self, outbox: Outbox, sinks: Sequence[Sink], meter: ForwarderMeter) -> None:
         self._outbox = outbox
         self._sinks = sinks
         self._meter = meter
-        self._owner = owner
         self._leased_until = 0.0
         self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -65,7 +64,7 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self._outbox.give_lease(self._owner)
+            await self._outbox.give_lease()
         except SignerError as error:
             _log.warning("the lease on the outbox runs out by itself: %s", error.message)
         for sink in self._sinks:
@@ -83,7 +82,7 @@ class Forwarder:
         while True:
             asked_at = time.monotonic()
             try:
-                if await self._outbox.take_lease(self._owner, LEASE_SECONDS):
+                if await self._outbox.take_lease(LEASE_SECONDS):
                     self._leased_until = asked_at + LEASE_SECONDS
                 else:
                     self._leased_until = 0.0
@@ -92,10 +91,9 @@ class Forwarder:
             await asyncio.sleep(LEASE_SECONDS / 3)
 
     async def _keep_level(self) -> None:
-        names = [sink.name for sink in self._sinks]
         while True:
             try:
-                self.level = await self._outbox.outbox_level(names)
+                self.level = await self._outbox.outbox_level()
             except SignerError as error:
                 _log.warning("the outbox could not be measured: %s", error.message)
             await asyncio.sleep(LEVEL_SECONDS)

@@ -1,6 +1,6 @@
 """What a forwarder needs of the store of events, and the store that is used without a ledger: a bounded queue in memory.
 
-A ledger implements `Outbox` over tables that `Reservation.settle` writes in the payment's own transaction.
+A ledger's events, written in the payment's own transaction, are read through `stored.StoredOutbox`.
 """
 
 from __future__ import annotations
@@ -16,29 +16,25 @@ DEFAULT_MEMORY_LIMIT = 10_000
 
 
 class Outbox(Protocol):
-    """Events that were stored with their payments, and which sinks have them. A sink is known by a name that outlives restarts.
+    """Events that were stored with their payments, and which sinks have them. A sink is known by its name.
 
     Every method may raise LedgerUnavailable; the caller tries again later.
     """
 
-    async def take_lease(self, owner: str, seconds: float) -> bool:
-        """Whether `owner` publishes for the next `seconds`: nobody else holds the lease, or it ran out. Renews its own."""
+    async def take_lease(self, seconds: float) -> bool:
+        """Whether this process publishes for the next `seconds`: nobody else holds the lease, or it ran out. Renews its own."""
 
-    async def give_lease(self, owner: str) -> None:
-        """Ends `owner`'s lease, so that another process need not wait for it to run out. Nothing happens without one."""
+    async def give_lease(self) -> None:
+        """Ends this process's lease, so that another one need not wait for it to run out."""
 
     async def pending_events(self, sink: str, limit: int) -> Sequence[OutboxEntry]:
-        """The oldest events that `sink` has not got, in the order of positions. Must not miss an event whose payment was
-        committed later than that of a higher position: what was sent is marked one by one, there is no cursor."""
+        """The oldest events that `sink` has not got, in the order in which each session's were stored."""
 
     async def mark_sent(self, sink: str, positions: Sequence[int]) -> None:
-        """Durably notes that `sink` has these. An event that every sink has may be removed when its retention ends."""
+        """Notes that `sink` has these; an event that every sink has is durably done with."""
 
-    async def outbox_level(self, sinks: Sequence[str]) -> OutboxLevel:
-        """How many events some of `sinks` have not got, and the time of the oldest."""
-
-    async def events_since(self, since_ns: int, after_position: int, limit: int) -> Sequence[OutboxEntry]:
-        """Kept events stored at or after `since_ns`, sent or not, with positions above `after_position`: for a replay."""
+    async def outbox_level(self) -> OutboxLevel:
+        """How many events some sink has not got, and the time of the oldest."""
 
 
 class MemoryOutbox:
@@ -79,11 +75,11 @@ class MemoryOutbox:
             self._on_lost(lost)
         return lost
 
-    async def take_lease(self, owner: str, seconds: float) -> bool:
+    async def take_lease(self, seconds: float) -> bool:
         """Always: nobody else can see this queue."""
         return True
 
-    async def give_lease(self, owner: str) -> None:
+    async def give_lease(self) -> None:
         """Nothing to end."""
 
     async def pending_events(self, sink: str, limit: int) -> Sequence[OutboxEntry]:
@@ -97,12 +93,8 @@ class MemoryOutbox:
         while queue and queue[0][1].position in sent:
             queue.popleft()
 
-    async def outbox_level(self, sinks: Sequence[str]) -> OutboxLevel:
+    async def outbox_level(self) -> OutboxLevel:
         """The longest queue, and the oldest event in any."""
-        queues = [self._queues[sink] for sink in sinks]
+        queues = self._queues.values()
         oldest = [queue[0][0] for queue in queues if queue]
         return OutboxLevel(max(map(len, queues), default=0), min(oldest, default=None))
-
-    async def events_since(self, since_ns: int, after_position: int, limit: int) -> Sequence[OutboxEntry]:
-        """Nothing: what was sent is not kept."""
-        return []
