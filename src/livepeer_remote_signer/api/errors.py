@@ -117,7 +117,7 @@ def _headers_of(error: e.SignerError, status: int) -> Headers:
         headers.append((b"allow", error.allow.encode()))
     if isinstance(error, e.Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in (429, 503):
+    if status in (429, 503) or (error.retry_after_seconds and status != 500):
         headers.append((b"retry-after", str(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS).encode()))
     return tuple(headers)
 
