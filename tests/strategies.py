@@ -44,13 +44,13 @@ def win_prob_for(face_value: int, ev: int | Fraction) -> int:
 def info_message(**changes: Any) -> net_pb2.OrchestratorInfo:
     """An honest offer: 1e9 wei a second, tickets of 1e12 wei EV, params and token good for minutes."""
     face_value = changes.pop("face_value", ETHER // 1000)
-    win_prob = changes.pop("win_prob", win_prob_for(face_value, changes.pop("ev", 10**12)))
+    win_prob = changes.pop("win_prob") if "win_prob" in changes else win_prob_for(face_value, changes.pop("ev", 10**12))
     message = net_pb2.OrchestratorInfo(
         transcoder=changes.pop("transcoder", "https://orchestrator.example:8935"),
         address=changes.pop("address", b"\xaa" * 20),
         price_info=net_pb2.PriceInfo(pricePerUnit=changes.pop("price", 10**9), pixelsPerUnit=changes.pop("pixels", 1)),
         ticket_params=net_pb2.TicketParams(
-            recipient=changes.pop("recipient", b"\xbb" * 20),
+            recipient=changes.pop("recipient", b"\xaa" * 20),
             face_value=encode_uint(face_value),
             win_prob=encode_uint(win_prob),
             recipient_rand_hash=changes.pop("rand_hash", b"\xcc" * 32),
