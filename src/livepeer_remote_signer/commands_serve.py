@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,21 @@ from typing import Any
 import yaml
 
 from livepeer_remote_signer.config import Config, ConfigError, load_config
+from livepeer_remote_signer.listening import StartupError, bind
+from livepeer_remote_signer.workers import Worker, inherited_worker, supervise
 
 
 def add_parsers(subparsers: Any) -> None:
     """Adds this module's commands."""
     serve = subparsers.add_parser("serve", help="run the signer", description="Runs the signer until SIGTERM, then drains.")
     serve.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration (see config.example.yaml)")
+    serve.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes that share the address; above 1 a supervisor replaces them, and restarts them on SIGHUP without a gap",
+    )
     serve.set_defaults(run=run_serve)
     check = subparsers.add_parser(
         "check-config",
@@ -39,25 +50,63 @@ def read_config(path: str) -> Config | None:
         return None
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
 def run_serve(arguments: argparse.Namespace) -> int:
-    """Runs the service."""
+    """Runs the service: in this process, as one worker of a supervisor, or as the supervisor."""
     config = read_config(arguments.config)
     if config is None:
         return 2
+    worker = inherited_worker(os.environ)
+    try:
+        if worker is None and arguments.workers > 1:
+            listeners = open_listeners(config)
+            return supervise(
+                arguments.config, arguments.workers, listeners, config.limits.drain_seconds, lambda: _reread(arguments.config, config)
+            )
+        return _run_server(config, worker)
+    except StartupError as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+def open_listeners(config: Config) -> dict[str, socket.socket]:
+    """The sockets of the public and, where there is one, the admin address. Raises StartupError."""
+    listeners = {"public": bind(config.listen.host, config.listen.port)}
+    if config.admin is not None:
+        listeners["admin"] = bind(config.admin.listen.host, config.admin.listen.port)
+    return listeners
+
+
+def _run_server(config: Config, worker: Worker | None) -> int:
+    """Serves until told to end. Raises StartupError."""
     from livepeer_remote_signer.adapters.keys import SigningKeyError  # the service's imports take half a second
     from livepeer_remote_signer.app import create_app
-    from livepeer_remote_signer.serving import StartupError, bind, make_server
+    from livepeer_remote_signer.serving import make_server
 
     try:
         app = create_app(config)
-        admin_listener = bind(config.admin.listen.host, config.admin.listen.port) if config.admin is not None else None
-        server = make_server(app, config.listen.host, config.listen.port, config.limits.drain_seconds, admin_listener)
-        listener = bind(config.listen.host, config.listen.port)
-    except (ConfigError, SigningKeyError, StartupError) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        return 1
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+    except (ConfigError, SigningKeyError) as error:
+        raise StartupError(str(error)) from None
+    listeners = worker.listeners if worker is not None else open_listeners(config)
+    server = make_server(app, config.limits.drain_seconds, listeners.get("admin"), worker)
+    server.run(sockets=[listeners["public"]])
+    return 0
+
+
+def _reread(path: str, running: Config) -> float | None:
+    """The seconds to drain of the configuration as it stands now, None after its faults were printed."""
+    config = read_config(path)
+    if config is None:
+        return None
+    if (config.listen, config.admin and config.admin.listen) != (running.listen, running.admin and running.admin.listen):
+        print(f"{path}: listen or admin.listen changed: that needs a stop and a start, the old addresses stay", file=sys.stderr)
+    return config.limits.drain_seconds
 
 
 def run_check_config(arguments: argparse.Namespace) -> int:

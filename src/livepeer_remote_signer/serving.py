@@ -1,14 +1,19 @@
 """Runs the application under uvicorn with our protocol class: one process, one event loop, drained on SIGTERM.
 
 Draining loses no request: the listener closes first, replies carry `connection: close`, and an idle connection stays
-open for a moment, because a client may have sent its next request before it could know.
+open for a while, because a client may have sent its next request before it could know.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import signal
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import coincurve
 import uvicorn
@@ -16,19 +21,17 @@ from fastapi import FastAPI
 
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
+from livepeer_remote_signer.listening import BACKLOG, StartupError
+from livepeer_remote_signer.workers import RETIRE_SIGNAL, Worker
 
 IDLE_GRACE_SECONDS = 2.0
-"""How long a draining process still takes a request on a connection that looks idle."""
+"""How long a process that ends still takes a request on a connection that looks idle."""
 
 GC_THRESHOLDS = (20_000, 20, 50)
 """A payment makes some hundred objects and no cycles; the default of 700 collects several times a millisecond."""
 
-_SWEEP_TICKS = 10
-_BACKLOG = 2048
-
-
-class StartupError(Exception):
-    """The service cannot be served here; the message says what is missing."""
+_SWEEP_SECONDS = 1.0
+_log = logging.getLogger(__name__)
 
 
 def assert_fast_parts() -> None:
@@ -73,78 +76,137 @@ class AdminServer:
 class SignerServer(uvicorn.Server):
     """uvicorn's server, with connections timed by a sweep and drained without losing a request."""
 
-    def __init__(self, config: uvicorn.Config, admin: AdminServer | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, front: Front, admin: AdminServer | None = None, worker: Worker | None = None) -> None:
         super().__init__(config)
+        self._front = front
         self._admin = admin
+        self._worker = worker
+        self._idle_grace_seconds = IDLE_GRACE_SECONDS
+        self._next_sweep = 0.0
+        self._owns_process = False
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves until a signal says otherwise; this process is for nothing else. Raises StartupError."""
+        self._owns_process = True
+        super().run(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: once a second connections that let their time pass are closed."""
-        if counter % _SWEEP_TICKS == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, PaymentProtocol):
-                    connection.sweep(now)
+        """Ten times a second."""
+        self._sweep()
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """What start-up made stays: the collector need not look at it again, and looks at the rest less often."""
-        await super().startup(sockets)
+        """Raises StartupError. What start-up made stays: the collector need not look at it again, and looks less often."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise StartupError(self._front.startup_failure or "the application could not be started") from None
         if self._admin is not None and self.started:
             await self._admin.begin()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        if self._worker is not None:
+            asyncio.get_running_loop().add_reader(self._worker.lifeline, self._follow_supervisor, self._worker.lifeline)
+            self._worker.report_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops accepting, answers what is in work and what arrives within the grace, then closes."""
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, PaymentProtocol):
-                connection.drain()
+        for listener in sockets or ():
+            listener.close()
+        drain_seconds = self.config.timeout_graceful_shutdown or IDLE_GRACE_SECONDS
         loop = asyncio.get_running_loop()
-        idle_until = loop.time() + min(IDLE_GRACE_SECONDS, self.config.timeout_graceful_shutdown or IDLE_GRACE_SECONDS)
-        while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
+        began = loop.time()
+        while self.server_state.connections and loop.time() < began + drain_seconds and not self.force_exit:
+            is_late = loop.time() >= began + self._idle_grace_seconds
+            for connection in self._connections():
+                if is_late:
+                    connection.shutdown()
+                else:
+                    connection.drain()
+            self._sweep()
             await asyncio.sleep(0.05)
+        if self.server_state.connections:
+            _log.warning("%d connections are still busy after %g s and are closed", len(self.server_state.connections), drain_seconds)
+            for connection in self._connections():
+                connection.transport.abort()
         if self._admin is not None:
             await self._admin.end()
-        await super().shutdown(sockets)
+        await super().shutdown()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT drain and end with status 0; SIGHUP ends nothing."""
+        if not self._owns_process:
+            with super().capture_signals():
+                yield
+            return
+        handlers: dict[int, Callable[[int, FrameType | None], object]] = {
+            signal.SIGTERM: self.handle_exit,
+            signal.SIGINT: self.handle_exit,
+            RETIRE_SIGNAL: self.handle_exit,
+            signal.SIGHUP: self._explain_hangup,
+        }
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to drain; without hurry where other workers accept already."""
+        self._idle_grace_seconds = float("inf") if sig == RETIRE_SIGNAL else IDLE_GRACE_SECONDS
+        super().handle_exit(sig, frame)
+
+    def _explain_hangup(self, _: int, __: FrameType | None) -> None:
+        if self._worker is None:
+            _log.warning(
+                "SIGHUP: nothing happens. One process cannot restart itself without a gap: `serve --workers 2` (or more) can; "
+                "SIGTERM ends this one"
+            )
+
+    def _follow_supervisor(self, lifeline: int) -> None:
+        """Nobody would restart this worker or end it: it drains and leaves."""
+        asyncio.get_running_loop().remove_reader(lifeline)
+        _log.warning("the supervisor is gone: this worker leaves")
+        self.should_exit = True
+
+    def _connections(self) -> list[PaymentProtocol]:
+        return [connection for connection in self.server_state.connections if isinstance(connection, PaymentProtocol)]
+
+    def _sweep(self) -> None:
+        """Once a second connections that let their time pass are closed."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            for connection in self._connections():
+                connection.sweep(now)
 
 
-def make_server(app: Front, host: str, port: int, drain_seconds: float, admin_listener: socket.socket | None = None) -> SignerServer:
+def make_server(
+    app: Front, drain_seconds: float, admin_listener: socket.socket | None = None, worker: Worker | None = None
+) -> SignerServer:
     """A server that is not running yet, and with it the admin application's on `admin_listener`. Raises StartupError."""
     assert_fast_parts()
-    return SignerServer(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            http=payment_protocol(app),
-            ws="none",
-            loop="uvloop",
-            lifespan="on",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            log_config=None,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=max(1, round(drain_seconds)),
-        ),
-        AdminServer(app.admin, admin_listener) if app.admin is not None and admin_listener is not None else None,
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what it reports is said here, without tracebacks
+    config = uvicorn.Config(
+        app,
+        http=payment_protocol(app),
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(drain_seconds)),
     )
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, non-blocking and inheritable. Raises StartupError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    listener.listen(_BACKLOG)
-    listener.setblocking(False)
-    listener.set_inheritable(True)
-    return listener
+    admin = AdminServer(app.admin, admin_listener) if app.admin is not None and admin_listener is not None else None
+    return SignerServer(config, app, admin, worker)

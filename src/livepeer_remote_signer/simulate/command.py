@@ -72,13 +72,14 @@ async def running_signer(clock: Any, chain: Any) -> AsyncIterator[str]:
     """The signer's URL, while it serves on loopback with a key that nobody keeps."""
     from livepeer_remote_signer.app import create_app
     from livepeer_remote_signer.config import load_config
-    from livepeer_remote_signer.serving import bind, make_server
+    from livepeer_remote_signer.listening import bind
+    from livepeer_remote_signer.serving import make_server
 
     with tempfile.TemporaryDirectory() as directory:
         config = load_config(_write_config(Path(directory), chain), {})
         app = create_app(config, clock_ns=clock)
         listener = bind("127.0.0.1", 0)
-        server = make_server(app, "127.0.0.1", 0, drain_seconds=1)
+        server = make_server(app, drain_seconds=1)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             while not server.started:
