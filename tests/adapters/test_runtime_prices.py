@@ -1,0 +1,147 @@
+"""Prices changed at runtime reach every process on the same file or ledger, and survive a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from livepeer_remote_signer.adapters.ceilings import LiveCeilings
+from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
+from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts
+from livepeer_remote_signer.core.errors import LedgerUnavailable
+from livepeer_remote_signer.core.runtime_prices import GLOBAL, PriceChange
+
+CONFIGURED = CeilingAmounts(Amount(Fraction(5)))
+SEVEN = PriceChange(GLOBAL, Amount(Fraction(7)))
+
+
+class Settings:
+    """Shared settings that can fail."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {"other": "x"}
+        self.works = True
+
+    async def settings(self) -> Mapping[str, str]:
+        if not self.works:
+            raise LedgerUnavailable("down")
+        return dict(self.values)
+
+    async def put_setting(self, name: str, value: str | None) -> None:
+        await self.settings()
+        if value is None:
+            self.values.pop(name, None)
+        else:
+            self.values[name] = value
+
+
+def opened(file: Path | None = None, settings: Settings | None = None) -> tuple[RuntimePrices, LiveCeilings]:
+    ceilings = LiveCeilings(CONFIGURED)
+    return RuntimePrices(CONFIGURED, ceilings, file=file, settings=settings), ceilings
+
+
+async def test_a_change_is_in_force_at_once_and_can_be_taken_back() -> None:
+    prices, ceilings = opened()
+    await prices.change(SEVEN)
+    assert ceilings.current().global_ceiling == 7
+    assert prices.kept_in == "memory"
+    await prices.change(PriceChange(GLOBAL, None))
+    assert ceilings.current().global_ceiling == 5
+
+
+def test_a_file_keeps_changes_for_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    prices, _ = opened(file)
+    asyncio.run(prices.change(SEVEN))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+    assert opened(file)[1].current().global_ceiling == 7
+
+
+async def test_workers_on_one_file_see_each_others_changes_within_a_second(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    (one, _), (two, seen) = opened(file), opened(file)
+    await two.start()
+    try:
+        await one.change(SEVEN)
+        await asyncio.sleep(0.9)
+        assert seen.current().global_ceiling == 7
+        await two.change(PriceChange("llm/x", Amount(Fraction(3))))
+    finally:
+        await two.stop()
+    assert set(json.loads(file.read_text())["prices"]) == {GLOBAL, "llm/x"}
+
+
+async def test_two_changes_at_once_are_both_kept(tmp_path: Path) -> None:
+    prices, _ = opened(tmp_path / "prices.json")
+    await asyncio.gather(*(prices.change(PriceChange(f"llm/{i}", Amount(Fraction(1 + i)))) for i in range(10)))
+    assert len(opened(tmp_path / "prices.json")[1].current().per_capability) == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version":2,"prices":{}}', '{"version":1,"prices":{"globe":{}}}', '{"version":1,"prices":{"global":5}}']
+)
+def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text(text)
+    with pytest.raises(PricesFileError, match="runtime_file"):
+        opened(file)
+
+
+async def test_a_file_that_becomes_unreadable_leaves_the_last_good_ceilings(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    prices, ceilings = opened(file)
+    await prices.change(SEVEN)
+    await prices.start()
+    file.write_text("{")
+    await asyncio.sleep(0.7)
+    assert ceilings.current().global_ceiling == 7
+    await prices.stop()
+
+
+async def test_a_change_that_cannot_be_kept_is_not_in_force(tmp_path: Path) -> None:
+    prices, ceilings = opened(tmp_path / "missing" / "prices.json")
+    with pytest.raises(LedgerUnavailable):
+        await prices.change(SEVEN)
+    settings = Settings()
+    shared, shared_ceilings = opened(settings=settings)
+    settings.works = False
+    with pytest.raises(LedgerUnavailable):
+        await shared.change(SEVEN)
+    assert ceilings.current().global_ceiling == shared_ceilings.current().global_ceiling == 5
+
+
+async def test_a_ledgers_settings_are_the_truth_and_the_file_a_copy(tmp_path: Path) -> None:
+    file, settings = tmp_path / "prices.json", Settings()
+    file.write_text("not read where there is a ledger")
+    one, _ = opened(file, settings)
+    await one.start()
+    await one.change(SEVEN)
+    assert GLOBAL in json.loads(file.read_text())["prices"]
+    assert one.kept_in == "ledger"
+    two, seen = opened(settings=settings)
+    await two.start()
+    assert seen.current().global_ceiling == 7
+    await one.change(PriceChange(GLOBAL, None))
+    two.take_settings(settings.values)
+    assert seen.current().global_ceiling == 5
+    assert settings.values == {"other": "x"}
+
+
+async def test_a_ledger_that_is_not_there_yet_does_not_stop_the_start() -> None:
+    settings = Settings()
+    prices, ceilings = opened(settings=settings)
+    await prices.change(SEVEN)
+    settings.works = False
+    late, seen = opened(settings=settings)
+    await late.start()
+    late.take_settings(settings.values)
+    assert seen.current().global_ceiling == ceilings.current().global_ceiling == 7
+    late.take_settings({"price:globe": "x"})
+    assert seen.current().global_ceiling == 7
