@@ -1,0 +1,223 @@
+"""What is counted of payments and of everything around them, under names that dashboards know.
+
+Source of the `livepeer_*` names without `signer`: section 12 of the protocol; amounts under them are in gwei. They follow
+from counters of ours when somebody asks, so that a payment pays for each number once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
+from livepeer_remote_signer.core.billing import units_per_second
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.events import EVENT_TYPE
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.request_id import trail_of
+
+SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CREDIT_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+WEI_PER_GWEI = 10**9
+USUAL_STATUSES = frozenset({"200", "480", "482"})
+"""Statuses of sessions that go as they should: nobody failed to be paid."""
+
+TYPE_LABELS = {"live": "live", "lv2v": "lv2v", "fixed": "fixed", "": "pixels"}
+UNKNOWN_TYPE = "unknown"
+RATE_WINDOW_SECONDS = 3600.0
+
+
+class Signed(Protocol):
+    """What is counted of a payment that was made."""
+
+    @property
+    def plan(self) -> PaymentPlan: ...
+
+
+class PaymentMetrics:
+    """Told of every outcome on a paying route, of every reply on the others, and of every phase of a payment."""
+
+    def __init__(self, metrics: Metrics, status_of: Callable[[SignerError], int]) -> None:
+        self._status_of = status_of
+        self._requests = metrics.counter("livepeer_signer_requests_total", "Requests answered.", ("route", "status", "code", "type"))
+        self._seconds = metrics.histogram(
+            "livepeer_signer_request_seconds", "Time from a whole request to its reply, on the paying routes.", SECONDS, ("route",)
+        )
+        self._phases = metrics.histogram("livepeer_signer_phase_seconds", "Time spent in each phase of a payment.", SECONDS, ("phase",))
+        self._credit = metrics.histogram(
+            "livepeer_signer_credit_seconds",
+            "How long the credit lasts at the session's price, after a payment.",
+            CREDIT_SECONDS,
+            ("type",),
+        )
+        self._paid = metrics.tally(
+            "livepeer_signer_paid",
+            ("type",),
+            (
+                ("livepeer_signer_payments_total", "Payments made."),
+                ("livepeer_signer_tickets_total", "Tickets signed in payments that were made."),
+                ("livepeer_signer_ev_gwei_total", "Expected value of these tickets: what was spent."),
+                ("livepeer_signer_fee_gwei_total", "What the billed units cost."),
+                ("livepeer_signer_face_value_gwei_total", "Face value of these tickets: what would be lost if all of them won."),
+            ),
+        )
+        self._face_value = metrics.latest("livepeer_gateway_ticket_face_value", "Face value of the last ticket, gwei.")
+        metrics.derived("livepeer_tickets_sent", "Tickets sent.", self._paid, lambda merged: _column(merged, 1))
+        metrics.derived("livepeer_ticket_value_sent", "Expected value of the tickets sent, gwei.", self._paid, lambda m: _column(m, 2))
+        metrics.derived("livepeer_payment_create_errors", "Payments that were asked for and not made.", self._requests, _errors)
+        self._metrics = metrics
+
+    def paid(self, payment: Signed, route: str, request_id: str) -> None:
+        """Counts a payment."""
+        plan = payment.plan
+        info, count = plan.session.info, plan.num_tickets
+        kind = TYPE_LABELS.get(plan.session.request.type, UNKNOWN_TYPE)
+        face_value = info.ticket_params.face_value
+        ev, fee = info.ev, plan.fee
+        self._requests.add(1.0, route, "200", "ok", kind)
+        self._paid.add(
+            (
+                1.0,
+                count,
+                ev.numerator * count / (ev.denominator * WEI_PER_GWEI),
+                fee.numerator / (fee.denominator * WEI_PER_GWEI),
+                face_value * count / WEI_PER_GWEI,
+            ),
+            kind,
+        )
+        self._face_value.set(face_value / WEI_PER_GWEI)
+        per_second = units_per_second(plan.session.request.type)
+        if per_second:
+            balance, price = plan.state.balance, plan.price
+            credit = balance.numerator * price.denominator / (balance.denominator * price.numerator * per_second)
+            self._credit.observe(credit, kind)
+        self._ended(route, request_id)
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+        """Counts a refusal or failure."""
+        trail = trail_of(request_id)
+        session = trail.session if trail is not None else None
+        kind = TYPE_LABELS.get(session.request.type, UNKNOWN_TYPE) if session is not None else UNKNOWN_TYPE
+        self._requests.add(1.0, route, str(self._status_of(error)), error.code, kind)
+        self._ended(route, request_id)
+
+    def replied(self, route: str, status: int) -> None:
+        """Counts a reply on a route that pays nothing; `route` is a route's pattern or `other`."""
+        self._requests.add(1.0, route, str(status), "ok" if status < 400 else "error", "")
+
+    def phase(self, name: str, seconds: float) -> None:
+        """Counts the time of one phase."""
+        self._phases.observe(seconds, name)
+
+    def spent_gwei(self) -> float:
+        """Expected value of all tickets of all workers, since the numbers began."""
+        return _column(self._metrics.merged(self._paid), 2)
+
+    def _ended(self, route: str, request_id: str) -> None:
+        trail = trail_of(request_id)
+        if trail is not None:
+            self._seconds.observe(time.perf_counter() - trail.started, route)
+
+
+def _column(merged: Merged, index: int) -> float:
+    return sum(values[index] for values in merged.values())
+
+
+def _errors(merged: Merged) -> float:
+    """On the paying routes, which alone have a type."""
+    return sum(values[0] for (_, status, _, kind), values in merged.items() if kind and status not in USUAL_STATUSES)
+
+
+class EventMetrics:
+    """What happens to billing events."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._sent = metrics.counter("livepeer_signer_events_sent_total", "Billing events that a sink has taken.", ("sink",))
+        self._failures = metrics.counter(
+            "livepeer_signer_event_send_failures_total", "Batches of billing events that a sink did not take.", ("sink",)
+        )
+        self._lost = metrics.counter(
+            "livepeer_signer_events_lost_total", "Billing events that were dropped unsent: only without a ledger, or as configured."
+        )
+        self._kafka = metrics.counter("livepeer_kafka_event_send_errors", "Batches of events that Kafka did not take.", ("event_type",))
+        self._kafka.add(0.0, EVENT_TYPE)
+
+    def sent(self, kind: str, events: int) -> None:
+        """A sink of this kind took so many."""
+        self._sent.add(events, kind)
+
+    def send_failed(self, kind: str) -> None:
+        """A sink of this kind did not take a batch."""
+        self._failures.add(1.0, kind)
+        if kind == "kafka":
+            self._kafka.add(1.0, EVENT_TYPE)
+
+    def lost(self, events: int) -> None:
+        """So many will never be sent."""
+        self._lost.add(events)
+
+
+class SpendRate:
+    """How fast money is spent, from samples of a counter over the last hour."""
+
+    def __init__(self, spent_gwei: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._spent_gwei = spent_gwei
+        self._clock = clock
+        self._samples: deque[tuple[float, float]] = deque()
+        self.sample()
+
+    def sample(self) -> None:
+        """To be called about once a minute."""
+        now = self._clock()
+        self._samples.append((now, self._spent_gwei()))
+        while len(self._samples) > 1 and now - self._samples[1][0] >= RATE_WINDOW_SECONDS:
+            self._samples.popleft()
+
+    def wei_per_second(self) -> float:
+        """The mean since the oldest sample, at most an hour; 0 while nothing was spent."""
+        began, before = self._samples[0]
+        elapsed = self._clock() - began
+        return max(0.0, self._spent_gwei() - before) * WEI_PER_GWEI / elapsed if elapsed > 0 else 0.0
+
+    def runway_seconds(self, deposit_wei: int) -> float:
+        """How long a deposit lasts at this rate; infinite while nothing is spent."""
+        rate = self.wei_per_second()
+        return deposit_wei / rate if rate > 0 else float("inf")
+
+
+def add_chain_gauges(metrics: Metrics, view: Callable[[], Any], age_seconds: Callable[[], float | None], rate: SpendRate) -> None:
+    """Gauges of a chain view (`core.chain.ChainView`), under our names and those of section 12."""
+
+    def gwei(name: str) -> Callable[[], float]:
+        return lambda: getattr(view(), name) / WEI_PER_GWEI
+
+    for name in ("livepeer_gateway_deposit", "livepeer_broadcaster_deposit"):
+        metrics.gauge(name, "Deposit of the sender in TicketBroker, gwei.", gwei("deposit_wei"))
+    for name in ("livepeer_gateway_reserve", "livepeer_broadcaster_reserve"):
+        metrics.gauge(name, "Reserve of the sender in TicketBroker, gwei.", gwei("reserve_wei"))
+
+    def max_float() -> float | None:
+        now = view()
+        return now.reserve_wei / now.transcoder_pool_size / WEI_PER_GWEI if now.transcoder_pool_size else None
+
+    metrics.gauge("livepeer_gateway_max_float", "What one orchestrator may claim of the reserve in a round, gwei.", max_float)
+    metrics.gauge(
+        "livepeer_signer_runway_seconds",
+        "How long the deposit lasts at the rate of the last hour.",
+        lambda: rate.runway_seconds(view().deposit_wei),
+    )
+    metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
+    metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(is_usable(view())))
+    metrics.gauge("livepeer_signer_chain_l1_block", "L1 block of the chain reading.", lambda: view().l1_block)
+    metrics.gauge("livepeer_signer_chain_round", "Last initialized round.", lambda: view().last_initialized_round)
+    metrics.gauge(
+        "livepeer_signer_withdraw_round", "Round in which the funds unlock; 0 while they are locked.", lambda: view().withdraw_round
+    )
+
+
+def is_usable(view: Any) -> bool:
+    """Whether payments can be made on this view of the chain."""
+    is_unlocking = view.withdraw_round != 0 and view.withdraw_round <= view.last_initialized_round + 1
+    return view.stale is None and not view.paused and view.deposit_wei > 0 and view.reserve_wei > 0 and not is_unlocking

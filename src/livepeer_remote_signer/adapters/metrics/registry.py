@@ -1,0 +1,288 @@
+"""Counters, histograms and gauges, and their text for Prometheus (exposition format 0.0.4).
+
+A counted event costs a look-up and an addition: the slots of a set of label values are found once. Label values come from
+bounded sets; should one not be bounded after all, series beyond MAX_SERIES of a metric are counted together as `other`.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from livepeer_remote_signer.adapters.metrics.slots import Reading, Slots
+
+MAX_SERIES = 1000
+OTHER = "other"
+
+Labels: TypeAlias = tuple[str, ...]
+Merged: TypeAlias = dict[Labels, list[float]]
+GaugeValue: TypeAlias = float | Mapping[Labels, float] | None
+"""A number, numbers by label values, or None while nothing is known."""
+
+
+class Description(NamedTuple):
+    """Name, Prometheus type, help text and label names of a metric."""
+
+    name: str
+    kind: str
+    text: str
+    labels: Labels = ()
+
+
+class Family:
+    """Series with the same label names, by label values: `size` slots each."""
+
+    def __init__(self, slots: Slots, name: str, labels: Sequence[str], size: int) -> None:
+        self.name = name
+        self.labels = tuple(labels)
+        self.size = size
+        self._slots = slots
+        self._first: dict[Labels, int] = {}
+        self._values = slots.values
+
+    def slot(self, labels: Labels) -> int:
+        """The first slot of a series, allotted when it is new."""
+        first = self._first.get(labels)
+        if first is None:
+            if len(self._first) >= MAX_SERIES:
+                labels = (OTHER,) * len(labels)
+            first = self._first.get(labels)
+            if first is None:
+                first = self._first[labels] = self._slots.allot((self.name, labels), self.size)
+        return first
+
+    def merge(self, readings: Sequence[tuple[Labels, list[float], bool]]) -> Merged:
+        """The workers' slots added up; the last item of a reading says whether its worker lives."""
+        merged: Merged = {}
+        for labels, values, _ in readings:
+            before = merged.get(labels)
+            merged[labels] = list(values) if before is None else [a + b for a, b in zip(before, values, strict=True)]
+        return merged
+
+    def write(self, lines: list[str], merged: Merged) -> None:
+        """Appends this family's text."""
+        raise NotImplementedError
+
+
+class Counter(Family):
+    """Only grows."""
+
+    def __init__(self, slots: Slots, description: Description) -> None:
+        super().__init__(slots, description.name, description.labels, 1)
+        self._description = description
+
+    def add(self, amount: float, *labels: str) -> None:
+        """Counts `amount` for these label values."""
+        first = self._first.get(labels)
+        self._values[self.slot(labels) if first is None else first] += amount
+
+    def write(self, lines: list[str], merged: Merged) -> None:
+        """One line for each set of label values."""
+        write_numbers(lines, self._description, {labels: values[0] for labels, values in merged.items()})
+
+
+class Tally(Family):
+    """Several counters that always move together: one look-up for all of them."""
+
+    def __init__(self, slots: Slots, name: str, labels: Sequence[str], counters: Sequence[tuple[str, str]]) -> None:
+        super().__init__(slots, name, labels, len(counters))
+        self._descriptions = [Description(counter, "counter", text, self.labels) for counter, text in counters]
+
+    def add(self, amounts: tuple[float, ...], *labels: str) -> None:
+        """Adds to each counter its amount."""
+        first = self._first.get(labels)
+        if first is None:
+            first = self.slot(labels)
+        values = self._values
+        for amount in amounts:
+            values[first] += amount
+            first += 1
+
+    def write(self, lines: list[str], merged: Merged) -> None:
+        """One block for each counter."""
+        for index, description in enumerate(self._descriptions):
+            write_numbers(lines, description, {labels: values[index] for labels, values in merged.items()})
+
+
+class Level(Counter):
+    """Goes up and down; the levels of all live workers add up, a dead worker's is gone."""
+
+    def set(self, value: float, *labels: str) -> None:
+        """This worker's part is now `value`."""
+        self._values[self.slot(labels)] = value
+
+    def merge(self, readings: Sequence[tuple[Labels, list[float], bool]]) -> Merged:
+        """Only those who live."""
+        return super().merge([reading for reading in readings if reading[2]])
+
+
+class Latest(Family):
+    """The value that was set last, by whichever worker."""
+
+    def __init__(self, slots: Slots, description: Description) -> None:
+        super().__init__(slots, description.name, description.labels, 2)
+        self._description = description
+
+    def set(self, value: float, *labels: str) -> None:
+        """The value is now this."""
+        first = self._first.get(labels)
+        if first is None:
+            first = self.slot(labels)
+        self._values[first] = value
+        self._values[first + 1] = time.time()
+
+    def merge(self, readings: Sequence[tuple[Labels, list[float], bool]]) -> Merged:
+        """The youngest."""
+        merged: Merged = {}
+        for labels, values, _ in readings:
+            if labels not in merged or merged[labels][1] < values[1]:
+                merged[labels] = values
+        return merged
+
+    def write(self, lines: list[str], merged: Merged) -> None:
+        """One line for each set of label values."""
+        write_numbers(lines, self._description, {labels: values[0] for labels, values in merged.items()})
+
+
+class Histogram(Family):
+    """How often a value lay under each bound. Slots: one for each bound, one beyond them, and the sum."""
+
+    def __init__(self, slots: Slots, description: Description, bounds: Sequence[float]) -> None:
+        super().__init__(slots, description.name, description.labels, len(bounds) + 2)
+        self._description = description
+        self._bounds = tuple(bounds)
+        self._sum_at = len(bounds) + 1
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Counts one value."""
+        first = self._first.get(labels)
+        if first is None:
+            first = self.slot(labels)
+        values = self._values
+        values[first + bisect_left(self._bounds, value)] += 1.0
+        values[first + self._sum_at] += value
+
+    def write(self, lines: list[str], merged: Merged) -> None:
+        """Cumulative buckets, sum and count."""
+        write_head(lines, self._description)
+        for labels, values in sorted(merged.items()):
+            count = 0.0
+            for bound, number in zip((*self._bounds, float("inf")), values, strict=False):
+                count += number
+                lines.append(f"{self.name}_bucket{_labels_text((*self.labels, 'le'), (*labels, _number(bound)))} {_number(count)}")
+            lines.append(f"{self.name}_sum{_labels_text(self.labels, labels)} {_number(values[-1])}")
+            lines.append(f"{self.name}_count{_labels_text(self.labels, labels)} {_number(count)}")
+
+
+_F = TypeVar("_F", bound=Family)
+
+
+class Metrics:
+    """All metrics of a process. `render` adds up the workers' numbers and asks the gauges."""
+
+    def __init__(self, slots: Slots | None = None) -> None:
+        self.slots = slots or Slots()
+        self._families: list[Family] = []
+        self._gauges: list[tuple[Description, Callable[[], GaugeValue]]] = []
+        self._derived: list[tuple[Description, Family, Callable[[Merged], float]]] = []
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        """A new counter. One without labels shows 0 from the start."""
+        return self._keep(Counter(self.slots, Description(name, "counter", text, tuple(labels))))
+
+    def tally(self, name: str, labels: Sequence[str], counters: Sequence[tuple[str, str]]) -> Tally:
+        """New counters (name and text of each) that move together; `name` is the tally's own, shown nowhere."""
+        return self._keep(Tally(self.slots, name, labels, counters))
+
+    def level(self, name: str, text: str, labels: Sequence[str] = ()) -> Level:
+        """A new gauge whose workers' parts add up."""
+        return self._keep(Level(self.slots, Description(name, "gauge", text, tuple(labels))))
+
+    def latest(self, name: str, text: str, labels: Sequence[str] = ()) -> Latest:
+        """A new gauge that shows what was set last."""
+        family = Latest(self.slots, Description(name, "gauge", text, tuple(labels)))
+        self._families.append(family)
+        return family
+
+    def histogram(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        """A new histogram; `bounds` grow."""
+        return self._keep(Histogram(self.slots, Description(name, "histogram", text, tuple(labels)), bounds))
+
+    def gauge(self, name: str, text: str, read: Callable[[], GaugeValue], labels: Sequence[str] = (), *, kind: str = "gauge") -> None:
+        """A new gauge that is read, in the worker that is asked, when somebody asks."""
+        self._gauges.append((Description(name, kind, text, tuple(labels)), read))
+
+    def derived(self, name: str, text: str, family: Family, compute: Callable[[Merged], float]) -> None:
+        """A new counter that follows from a family's series: costs nothing where they are counted."""
+        self._derived.append((Description(name, "counter", text), family, compute))
+
+    def merged(self, family: Family) -> Merged:
+        """A family's series over all workers."""
+        return family.merge(_by_name(self.slots.readings()).get(family.name, []))
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        by_name = _by_name(self.slots.readings())
+        merged = {family.name: family.merge(_of_size(by_name.get(family.name, []), family.size)) for family in self._families}
+        lines: list[str] = []
+        for family in self._families:
+            if merged[family.name]:
+                family.write(lines, merged[family.name])
+        for description, family, compute in self._derived:
+            write_numbers(lines, description, {(): compute(merged[family.name])})
+        for description, read in self._gauges:
+            value = read()
+            if value is not None:
+                write_numbers(lines, description, value if isinstance(value, Mapping) else {(): value})
+        return ("\n".join(lines) + "\n").encode()
+
+    def _keep(self, family: _F) -> _F:
+        self._families.append(family)
+        if not family.labels:
+            family.slot(())
+        return family
+
+
+def _by_name(readings: Sequence[Reading]) -> dict[str, list[tuple[Labels, list[float], bool]]]:
+    found: dict[str, list[tuple[Labels, list[float], bool]]] = {}
+    for reading in readings:
+        for (name, labels), values in reading.series.items():
+            found.setdefault(name, []).append((labels, values, reading.is_live))
+    return found
+
+
+def _of_size(readings: list[tuple[Labels, list[float], bool]], size: int) -> list[tuple[Labels, list[float], bool]]:
+    """Without what another version of this program counted in another shape."""
+    return [reading for reading in readings if len(reading[1]) == size]
+
+
+def write_head(lines: list[str], description: Description) -> None:
+    """The two comment lines of a metric."""
+    text = description.text.replace("\\", "\\\\").replace("\n", "\\n")
+    lines.append(f"# HELP {description.name} {text}")
+    lines.append(f"# TYPE {description.name} {description.kind}")
+
+
+def write_numbers(lines: list[str], description: Description, numbers: Mapping[Labels, float]) -> None:
+    """A metric with one number for each set of label values."""
+    write_head(lines, description)
+    for labels, number in sorted(numbers.items()):
+        lines.append(f"{description.name}{_labels_text(description.labels, labels)} {_number(number)}")
+
+
+def _labels_text(names: Sequence[str], values: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    if value == float("inf"):
+        return "+Inf"
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(float(value))

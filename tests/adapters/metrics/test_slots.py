@@ -1,0 +1,118 @@
+"""Several workers' numbers: added up by any of them, and never lost with a worker."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from livepeer_remote_signer.adapters.metrics import Metrics, Slots
+from livepeer_remote_signer.adapters.metrics.slots import MAX_SLOTS
+from tests.prometheus_text import Metric, parse_metrics
+
+WORKER = """
+import sys
+from pathlib import Path
+from livepeer_remote_signer.adapters.metrics import Metrics, Slots
+metrics = Metrics(Slots(Path(sys.argv[1])))
+counter = metrics.counter("done_total", "Done.", ("who",))
+seconds = metrics.histogram("seconds", "Seconds.", (1.0,))
+busy = metrics.level("busy", "Busy.")
+for n in range(int(sys.argv[2])):
+    counter.add(1, "all")
+    counter.add(1, sys.argv[3])
+    seconds.observe(0.5)
+busy.set(4)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def start_worker(folder: Path, count: int, who: str) -> subprocess.Popen[str]:
+    """A worker that counted, and lives until it is told to end."""
+    command = [sys.executable, "-c", WORKER, str(folder), str(count), who]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "ready\n"
+    return worker
+
+
+def end(worker: subprocess.Popen[str], how: int) -> None:
+    """Ends a worker by a signal, or by the end of its input."""
+    if how:
+        worker.send_signal(how)
+    worker.communicate()
+
+
+def scrape(folder: Path) -> dict[str, Metric]:
+    """What a further worker, which counted nothing, answers."""
+    metrics = Metrics(Slots(folder))
+    metrics.counter("done_total", "Done.", ("who",))
+    metrics.histogram("seconds", "Seconds.", (1.0,))
+    metrics.level("busy", "Busy.")
+    read = parse_metrics(metrics.render())
+    metrics.slots.close()
+    return read
+
+
+def test_any_worker_answers_for_all(tmp_path: Path) -> None:
+    workers = [start_worker(tmp_path, count, f"w{count}") for count in (100, 20)]
+    read = scrape(tmp_path)
+    assert read["done_total"].value(who="all") == 120
+    assert read["done_total"].value(who="w20") == 20
+    assert read["seconds"].value("_count") == 120
+    assert read["busy"].value() == 8
+    for worker in workers:
+        end(worker, 0)
+
+
+def test_a_dead_workers_counters_stay_and_its_levels_go(tmp_path: Path) -> None:
+    end(start_worker(tmp_path, 100, "killed"), signal.SIGKILL)
+    living = start_worker(tmp_path, 20, "living")
+    end(start_worker(tmp_path, 3, "ended"), 0)
+    for _ in range(3):
+        read = scrape(tmp_path)
+        assert read["done_total"].value(who="all") == 123
+        assert read["done_total"].value(who="killed") == 100
+        assert read["seconds"].value("_sum") == 61.5
+        assert read["busy"].value() == 4
+    end(living, 0)
+    assert scrape(tmp_path)["done_total"].value(who="all") == 123
+    assert scrape(tmp_path)["busy"].value() == 0
+
+
+def test_files_of_the_dead_do_not_pile_up(tmp_path: Path) -> None:
+    for _ in range(4):
+        end(start_worker(tmp_path, 1, "x"), signal.SIGKILL)
+    assert scrape(tmp_path)["done_total"].value(who="x") == 4
+    assert scrape(tmp_path)["done_total"].value(who="x") == 4
+    assert len(list(tmp_path.glob("worker-*"))) == 1, "the last scraper's own"
+
+
+def test_a_crash_while_folding_doubles_nothing(tmp_path: Path) -> None:
+    end(start_worker(tmp_path, 5, "x"), signal.SIGKILL)
+    (dead,) = tmp_path.glob("worker-*")
+    copy = dead.read_bytes()
+    assert scrape(tmp_path)["done_total"].value(who="x") == 5
+    dead.write_bytes(copy)  # as if the crash came before it was removed
+    assert scrape(tmp_path)["done_total"].value(who="x") == 5
+
+
+def test_a_single_worker_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    metrics = Metrics()
+    metrics.counter("x_total", "X.").add(1)
+    assert parse_metrics(metrics.render())["x_total"].value() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_torn_at_its_birth_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "worker-1-00.slots").write_bytes(b"LRS")
+    assert "done_total" not in scrape(tmp_path)
+
+
+def test_there_is_room_for_far_more_series_than_there_are() -> None:
+    assert MAX_SLOTS > 30 * 1000
