@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from livepeer_remote_signer.adapters.auth.api_keys import create_key, revoke_key
 from livepeer_remote_signer.adapters.auth.breaker import OPEN_SECONDS
 from tests.hooks import Answer, Hook, die, drip, flood, hang_up, reply, running_hook, says, silence
+from tests.issuer import AUDIENCE, OTHER_RSA_KEY, running_issuer
 from tests.plans import orchestrator_info
 from tests.signer import Signatures, counted_signatures, running_signer
 
@@ -143,6 +146,27 @@ async def test_without_a_known_credential_nothing_is_signed_on_any_route(signatu
         await asyncio.sleep(1.1)
         before = signatures.made
         assert (await signer.pay(good)).status_code == 401
+        assert signatures.made == before
+
+
+async def test_a_token_of_the_configured_issuer_is_enough_and_another_is_not(signatures: Signatures) -> None:
+    async with running_issuer() as issuer, running_signer(auth={"jwt": {"issuer": issuer.url, "audience": AUDIENCE}}) as signer:
+        before = signatures.made
+        for token in (issuer.token(OTHER_RSA_KEY), issuer.token(aud="another"), issuer.token(exp=5), "x"):
+            assert (await signer.pay({"Authorization": f"Bearer {token}"})).status_code == 401
+        assert signatures.made == before
+        paid = await signer.pay({"Authorization": f"Bearer {issuer.token()}"})
+        assert paid.status_code == 200
+        state = json.loads(b64decode(paid.json()["state"]["State"]))
+        assert state["AuthID"] == "alice"
+
+
+async def test_an_issuer_that_is_down_lets_nobody_in(signatures: Signatures) -> None:
+    async with running_issuer() as issuer:
+        token = issuer.token()
+    async with running_signer(auth={"jwt": {"issuer": issuer.url, "audience": AUDIENCE}}) as signer:
+        before = signatures.made
+        assert (await signer.pay({"Authorization": f"Bearer {token}"})).status_code == 500
         assert signatures.made == before
 
 

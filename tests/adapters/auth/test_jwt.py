@@ -13,66 +13,17 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from livepeer_remote_signer.adapters.auth import jwt as tokens_module
 from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
 from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
-
-RSA_KEY = rsa.generate_private_key(65537, 2048)
-OTHER_RSA_KEY = rsa.generate_private_key(65537, 2048)
-SMALL_RSA_KEY = rsa.generate_private_key(65537, 1024)
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
-P384_KEY = ec.generate_private_key(ec.SECP384R1())
-AUDIENCE = "signer"
-
-
-def jwk(key: Any, kid: str | None, **more: str) -> dict[str, Any]:
-    algorithm = pyjwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else pyjwt.algorithms.ECAlgorithm
-    entry: dict[str, Any] = json.loads(algorithm.to_jwk(key.public_key()))
-    return {**entry, **({"kid": kid} if kid else {}), **more}
-
-
-class Issuer:
-    """An OIDC issuer on 127.0.0.1: what it publishes can be changed, and it counts how often it is asked."""
-
-    def __init__(self) -> None:
-        self.keys: list[dict[str, Any]] = [jwk(RSA_KEY, "r1"), jwk(EC_KEY, "e1")]
-        self.documents: dict[str, bytes] = {}
-        self.asked: list[str] = []
-        self.url = ""
-
-    def token(self, key: Any = RSA_KEY, algorithm: str = "RS256", kid: str | None = "r1", **claims: Any) -> str:
-        body = {"iss": self.url, "aud": AUDIENCE, "sub": "alice", "exp": int(time.time()) + 600, **claims}
-        body = {name: value for name, value in body.items() if value is not None}
-        return pyjwt.encode(body, key, algorithm, headers={"kid": kid} if kid else {})
-
-    def answer(self, path: str) -> bytes | None:
-        if path in self.documents:
-            return self.documents[path]
-        if path == "/.well-known/openid-configuration":
-            return json.dumps({"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}).encode()
-        return json.dumps({"keys": self.keys}).encode() if path == "/jwks" else None
+from tests.issuer import AUDIENCE, EC_KEY, OTHER_RSA_KEY, P384_KEY, RSA_KEY, SMALL_RSA_KEY, Issuer, jwk, running_issuer
 
 
 @pytest.fixture
 async def issuer() -> AsyncIterator[Issuer]:
-    found = Issuer()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
-        found.asked.append(path)
-        body = found.answer(path)
-        status = "404 Not Found" if body is None else "200 OK"
-        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body or b'')}\r\nConnection: close\r\n\r\n".encode() + (body or b""))
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield found
-    server.close()
-    await server.wait_closed()
+    async with running_issuer() as running:
+        yield running
 
 
 class Seconds:
