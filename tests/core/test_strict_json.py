@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from livepeer_remote_signer.api.sign_ticket import parse_sign_ticket
 from livepeer_remote_signer.core.errors import BadField, BadJson, SignerError
 from livepeer_remote_signer.core.payment import PaymentRequest
 from livepeer_remote_signer.core.strict_json import (
+    MAX_DEPTH,
     JsonNumber,
     JsonObject,
     base64_field,
@@ -24,6 +27,7 @@ from livepeer_remote_signer.core.strict_json import (
     fold_object,
     int64_field,
     is_number_text,
+    is_too_deep,
     json_type,
     parse_base64,
     parse_json,
@@ -124,6 +128,43 @@ def test_any_object_is_a_request_or_a_refusal_of_our_tree(body: dict[str, Any]) 
 def test_what_gos_decoder_refuses_and_doubled_values_are_bad_json(body: bytes) -> None:
     with pytest.raises(BadJson):
         parse_json(body)
+
+
+BOMBS = """
+import sys
+from livepeer_remote_signer.api.live_payment import parse_live_payment
+from livepeer_remote_signer.core.errors import BadJson
+
+sys.setrecursionlimit(1_000_000)
+for bomb in (b"[" * 900_000, b'{"a":' * 150_000, b'{"x":' + b"[" * 500_000 + b"]" * 500_000 + b"}", b'{"x":"' + b"[" * 900_000):
+    try:
+        parse_live_payment(bomb)
+    except BadJson:
+        continue
+    raise SystemExit("read")
+"""
+
+
+def test_a_json_bomb_is_refused_even_where_a_library_raised_the_recursion_limit() -> None:
+    """In a process of its own: where this fails, the process dies of a full C stack."""
+    assert subprocess.run([sys.executable, "-c", BOMBS], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("depth", "passes"), [(1, True), (MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
+def test_nesting_is_bounded_exactly(depth: int, passes: bool) -> None:
+    for body in (b"[" * depth + b"]" * depth, b'{"[{\\"":' * depth + b"1" + b"}" * depth, b"[" + b"[" * (depth - 1) + b"]" * depth):
+        assert is_too_deep(body) == (not passes)
+        assert isinstance(outcome(parse_json, body), BadJson) == (not passes)
+
+
+def test_many_brackets_beside_each_other_or_in_strings_are_not_deep() -> None:
+    assert not is_too_deep(b"[" + b"[]," * 100_000 + b"{}]")
+    assert not is_too_deep(json.dumps(["[{" * 100_000, '\\"[' * 1000]).encode())
+
+
+@given(json_values)
+def test_no_ordinary_value_is_too_deep(value: Any) -> None:
+    assert not is_too_deep(json.dumps([value] * 200).encode())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import re
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from livepeer_remote_signer.core.strict_json import is_too_deep
+
 KEY_PATTERN = re.compile(r"lrs_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 SALT_BYTES = 16
 FILE_VERSION = 1
@@ -82,12 +84,12 @@ def _encode(record: KeyRecord) -> dict[str, Any]:
 
 def parse_keys(text: str) -> list[KeyRecord]:
     """The records of a keys file. Raises KeysFileError for anything that `encode_keys` would not write."""
+    if is_too_deep(text.encode("utf-8", "replace")):
+        raise KeysFileError("not JSON we read: nested too deeply")
     try:
         document = json.loads(text)
     except ValueError as error:
         raise KeysFileError(f"not JSON: {error}") from None
-    except RecursionError:
-        raise KeysFileError("not JSON we read: nested too deeply") from None
     if not isinstance(document, dict) or document.get("version") != FILE_VERSION or not isinstance(document.get("keys"), list):
         raise KeysFileError(f'not a keys file: {{"version": {FILE_VERSION}, "keys": [...]}} is expected')
     records = [_parse(entry, index) for index, entry in enumerate(document["keys"])]

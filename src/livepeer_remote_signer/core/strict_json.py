@@ -10,12 +10,17 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from livepeer_remote_signer.core.errors import BadField, BadJson
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
+
+MAX_DEPTH = 128
+"""Objects and arrays within each other: far more than any request has. Checked before parsing: the C parser recurses, and
+Python's own limit is no help where a library raised it for the whole process (py_ecc, which eth-account needs, does)."""
 
 
 class JsonNumber(str):
@@ -38,18 +43,29 @@ _DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, parse_int=JsonNumber, 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(c for c in range(256) if c not in b"[]{}")
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def parse_json(body: bytes) -> Any:
     """The one JSON value of `body`; objects are `JsonObject`, numbers `JsonNumber`. BadJson for anything else."""
+    if is_too_deep(body):
+        raise BadJson(f"the body is not JSON we read: nested more than {MAX_DEPTH} deep")
     try:
         return _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadJson(f"the body is not UTF-8: byte {error.start} cannot be decoded") from None
-    except RecursionError:
-        raise BadJson("the body is not JSON we read: nested too deeply") from None
     except ValueError as error:
         raise BadJson(f"the body is not one JSON value: {str(error)[:200]}") from None
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Whether JSON text nests deeper than MAX_DEPTH; linear in its length. Text that is not JSON may be called too deep as well."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def fold_object(value: Any, where: str, keys: Sequence[str] | frozenset[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
 from livepeer_remote_signer.core.policy import Identity
+from livepeer_remote_signer.core.strict_json import is_too_deep
 
 ALGORITHMS = ("RS256", "ES256")
 MAX_TOKEN_CHARACTERS = 8192
@@ -158,8 +159,8 @@ class JwksKeys:
                     body += chunk
                     if len(body) > MAX_DOCUMENT_BYTES:
                         raise ValueError(f"a document longer than {MAX_DOCUMENT_BYTES} bytes")
-            document = json.loads(body)
-        except (httpx.InvalidURL, RecursionError, UnicodeDecodeError, json.JSONDecodeError):
+            document = None if is_too_deep(bytes(body)) else json.loads(body)
+        except (httpx.InvalidURL, UnicodeDecodeError, json.JSONDecodeError):
             raise ValueError("not a JSON document behind a URL") from None
         if not isinstance(document, dict):
             raise ValueError("not a JSON object")  # noqa: TRY004 - a fault of the document, like the others
@@ -233,7 +234,7 @@ class JwtVerifier:
             return known.identity
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):
             raise Unauthenticated("the bearer token is neither an API key of this signer nor a JSON web token") from None
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from livepeer_remote_signer.core.strict_json import is_too_deep
+
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _HOST = re.compile(r"[A-Za-z0-9.:-]+")
@@ -100,8 +102,8 @@ def endpoint_name(url: str, index: int) -> str:
 def _results(answer: bytes, count: int) -> list[Any]:
     """One result for each id; anything missing, doubled or of another form is a fault of the whole batch."""
     try:
-        document = json.loads(answer)
-    except (ValueError, RecursionError):
+        document = None if is_too_deep(answer) else json.loads(answer)
+    except ValueError:
         raise RpcFault(f"{len(answer)} bytes that are not JSON") from None
     if isinstance(document, dict) and "error" in document:
         raise RpcFault(f"{_error(document['error'])} for the whole batch")
