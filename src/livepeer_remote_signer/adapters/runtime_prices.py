@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts, Rate
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.runtime_prices import PriceChange, describe_ceilings, encode_amount, overlay, parse_kept
+from livepeer_remote_signer.core.strict_json import is_too_deep
 
 LOOK_EVERY_SECONDS = 0.5
 SETTING_PREFIX = "price:"
@@ -180,11 +181,12 @@ def _read_file(path: Path) -> dict[str, Amount]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise PricesFileError(f"prices.runtime_file {path} is larger than {MAX_FILE_BYTES} bytes")
-        document = json.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        document = None if is_too_deep(text.encode()) else json.loads(text)
         if not isinstance(document, dict) or document.get("version") != FILE_VERSION or not isinstance(document.get("prices"), dict):
             raise PricesFileError(f'prices.runtime_file {path} is not {{"version": {FILE_VERSION}, "prices": {{...}}}}')
         return parse_kept({name: json.dumps(price) for name, price in document["prices"].items()})
     except OSError as error:
         raise PricesFileError(f"prices.runtime_file {path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PricesFileError(f"prices.runtime_file {path} cannot be read: {error}") from None

@@ -16,6 +16,7 @@ from livepeer_remote_signer.core.amounts import parse_currency_amount, parse_dec
 from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts, Rate, resolve_amount
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL, PIPELINE_NAMES, CapabilityModel, StaleRate
+from livepeer_remote_signer.core.strict_json import is_too_deep
 
 GLOBAL = "global"
 WEI_CURRENCIES = frozenset(("wei", "gwei", "eth"))
@@ -84,6 +85,8 @@ def encode_amount(amount: Amount) -> str:
 
 def parse_amount(text: str) -> Amount:
     """A kept amount. ValueError for anything that `encode_amount` would not write."""
+    if is_too_deep(text.encode("utf-8", "replace")):
+        raise ValueError("not a price")
     try:
         fields = json.loads(text)
         spelled = [fields["value"], fields["per_units"]]
@@ -93,7 +96,7 @@ def parse_amount(text: str) -> Amount:
             raise ValueError("its fields are not those of a price")
         value, per_units = (Fraction(s) for s in spelled)
         currency = fields["currency"]
-    except (KeyError, TypeError, AttributeError, ZeroDivisionError, RecursionError):
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError):
         raise ValueError("not a price") from None
     if per_units <= 0 or not isinstance(currency, str) or not currency.isalpha():
         raise ValueError("not a price")
