@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench proto run lock
+.PHONY: help setup demo demo-chain test test-chain test-policy check bench proto run lock
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -23,7 +23,13 @@ demo: setup ## a simulated gateway pays a simulated orchestrator through the sig
 	@$(BIN)/livepeer-remote-signer simulate
 
 test: setup ## all tests that need nothing but Python
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or operate)"
+
+test-chain: setup ## tickets, funding and faults on a real EVM (anvil and solc come from npm)
+	@$(BIN)/python -m pytest -m chain
+
+test-policy: setup ## who may spend, and how much, over real HTTP and under load
+	@$(BIN)/python -m pytest -n 2 -m policy
 
 check: setup ## ruff, mypy and the tests' layout: what CI runs
 	@$(BIN)/ruff format --check .
