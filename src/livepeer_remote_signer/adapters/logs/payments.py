@@ -1,0 +1,126 @@
+"""One line for each payment, with the ids that its billing event has, at a level that says whether anybody must look.
+
+A payment that was made is info. So is 480, by which a session renews itself, and 482, by which it skips a cycle, is debug:
+both are how sessions run. Refusals are warnings, failures are errors.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
+from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
+from livepeer_remote_signer.core.eip191 import checksum_address
+from livepeer_remote_signer.core.errors import Denied, SignerError
+from livepeer_remote_signer.core.payment import OpenedSession, PaymentPlan
+from livepeer_remote_signer.core.request_id import trail_of
+from livepeer_remote_signer.core.state import SignerState, encode_text
+
+MAX_TEXT_CHARACTERS = 256
+
+
+class Signed(Protocol):
+    """What is logged of a payment that was made."""
+
+    @property
+    def plan(self) -> PaymentPlan: ...
+
+
+class PaymentLog:
+    """Told of every outcome; keeps references only, lines are built later."""
+
+    def __init__(self, writer: LogWriter, status_of: Callable[[SignerError], int]) -> None:
+        self._writer = writer
+        self._status_of = status_of
+        self._logs_payments = writer.is_enabled("info")
+
+    def paid(self, payment: Signed, route: str, request_id: str) -> None:
+        """A payment was made."""
+        if self._logs_payments:
+            now, plan, ended = time.time(), payment.plan, time.perf_counter()
+            if self._writer.is_json:
+                self._writer.defer(lambda: paid_line(now, plan, route, request_id, ended))
+            else:
+                self._writer.defer(
+                    lambda: self._writer.render(now, "info", "payment", json.loads(f"{{{_paid_text(plan, route, request_id, ended)}}}"))
+                )
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+        """A payment was refused, or could not be decided."""
+        status = self._status_of(error)
+        level = level_of(status)
+        if LEVELS[level] >= self._writer.threshold:
+            now, ended = time.time(), time.perf_counter()
+            message = "no payment due" if status == 482 else "session to be refreshed" if status == 480 else "payment refused"
+            self._writer.defer(lambda: self._writer.render(now, level, message, refused_fields(error, status, route, request_id, ended)))
+
+
+def level_of(status: int) -> str:
+    """The level of an outcome by its HTTP status."""
+    if status == 482:
+        return "debug"
+    if status in (200, 480):
+        return "info"
+    return "warning" if status < 500 else "error"
+
+
+def paid_line(seconds: float, plan: PaymentPlan, route: str, request_id: str, ended: float) -> str:
+    """The line of a payment that was made, as JSON: `lines.render_json` would take five times as long."""
+    return f'{{"time":"{time_text(seconds)}","level":"info","message":"payment",{_paid_text(plan, route, request_id, ended)}}}'
+
+
+def _paid_text(plan: PaymentPlan, route: str, request_id: str, ended: float) -> str:
+    ev = plan.session.info.ev
+    return (
+        f'"status":200,{_ids_text(plan.session, plan.state, route, request_id, ended)},"num_tickets":{plan.num_tickets},'
+        f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev.numerator * plan.num_tickets, ev.denominator)}",'
+        f'"fee":"{_rounded(plan.fee.numerator, plan.fee.denominator)}","units":{plan.billed.units},'
+        f'"balance":"{_rounded(plan.state.balance.numerator, plan.state.balance.denominator)}"'
+    )
+
+
+def refused_fields(error: SignerError, status: int, route: str, request_id: str, ended: float) -> Fields:
+    """Why, and the ids as far as the request was understood."""
+    fields: Fields = {"status": status, "code": error.code, "error": error.message[:MAX_TEXT_CHARACTERS]}
+    if isinstance(error, Denied) and error.webhook_code:
+        fields["webhook_code"] = error.webhook_code[:MAX_TEXT_CHARACTERS]
+    trail = trail_of(request_id)
+    session = trail.session if trail is not None else None
+    known = _request_text(route, request_id, ended) if session is None else _ids_text(session, session.state, route, request_id, ended)
+    fields.update(json.loads(f"{{{known}}}"))
+    return fields
+
+
+def _request_text(route: str, request_id: str, ended: float) -> str:
+    trail = trail_of(request_id)
+    if trail is None:
+        return f'"route":"{route}","request_id":"{request_id}"'
+    client = f'"client_request_id":{_text(trail.client_id)},' if trail.client_id else ""
+    return f'"route":"{route}","request_id":"{request_id}",{client}"ms":{(ended - trail.started) * 1000:.3f}'
+
+
+def _ids_text(session: OpenedSession, state: SignerState, route: str, request_id: str, ended: float) -> str:
+    info = session.info
+    return (
+        f'{_request_text(route, request_id, ended)},"session_id":{_text(state.state_id)},"sequence_number":{state.sequence_number},'
+        f'"auth_id":{_text(state.auth_id)},"app":{_text(state.app)},"type":{_text(session.request.type)},'
+        f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder)},'
+        f'"manifest_id":{_text(session.manifest_id)},"pm_session_id":"{info.pm_session_id}"'
+    )
+
+
+@lru_cache(4096)
+def _address_text(address: bytes) -> str:
+    return checksum_address(address)
+
+
+def _text(value: str) -> str:
+    return encode_text(value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS])
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    return numerator if denominator == 1 else (2 * numerator + denominator) // (2 * denominator)

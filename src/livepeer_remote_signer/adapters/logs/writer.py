@@ -1,0 +1,178 @@
+"""Writes log lines without ever making a payment wait: a thread of its own hands whole batches to the operating system.
+
+The thread does nothing but `write`, during which it does not hold the interpreter. Where nobody reads the other end, up to
+MAX_WAITING_BYTES wait; beyond that lines are dropped and counted, and a line says so when there is room again. `close`
+writes what waits: SIGTERM loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+from livepeer_remote_signer.adapters.logs.lines import Fields, Render, renderer
+from livepeer_remote_signer.adapters.logs.redaction import Redaction
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+FLUSH_SECONDS = 0.05
+BATCH_LINES = 256
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+CLOSE_SECONDS = 5.0
+_QUIET_LIBRARIES = ("httpx", "httpcore", "urllib3", "web3", "asyncio", "grpc", "aiokafka", "uvicorn.access", "hpack", "opentelemetry")
+"""They narrate at info and debug, some with whole URLs; their warnings are kept."""
+
+
+class LogWriter:
+    """Where every line goes. `log` may be called from any thread; `defer` only from the event loop's."""
+
+    def __init__(
+        self,
+        form: Literal["json", "console"] = "json",
+        level: Literal["debug", "info", "warning", "error"] = "info",
+        redaction: Redaction | None = None,
+        descriptor: int = 2,
+    ) -> None:
+        self.render: Render = renderer(form)
+        self.is_json = form == "json"
+        self.threshold = LEVELS[level]
+        self._redaction = redaction or Redaction()
+        self._descriptor = descriptor
+        self._deferred: list[Callable[[], str]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._dropped = 0
+        self._condition = threading.Condition()
+        self._is_closed = False
+        self._is_writing = False
+        self._thread = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def is_enabled(self, level: str) -> bool:
+        """Whether lines of this level are written."""
+        return LEVELS[level] >= self.threshold
+
+    def log(self, level: str, message: str, **fields: object) -> None:
+        """Writes a line, if its level is enabled."""
+        if self.is_enabled(level):
+            self._put([self.render(time.time(), level, message, fields)])
+
+    def defer(self, line: Callable[[], str]) -> None:
+        """Takes a line that is rendered later: with others, within FLUSH_SECONDS."""
+        deferred = self._deferred
+        deferred.append(line)
+        if len(deferred) >= BATCH_LINES:
+            self.flush()
+        elif self._timer is None:
+            try:
+                self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+            except RuntimeError:
+                self.flush()
+
+    def flush(self) -> None:
+        """Renders what was deferred."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._deferred:
+            deferred, self._deferred = self._deferred, []
+            self._put([line() for line in deferred])
+
+    def close(self) -> None:
+        """Writes everything that waits, then stops. Waits at most CLOSE_SECONDS for a reader that does not read."""
+        self.flush()
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
+        self._thread.join(CLOSE_SECONDS)
+        atexit.unregister(self.close)
+
+    def drain(self, seconds: float = CLOSE_SECONDS) -> bool:
+        """Waits until all that was put so far is written; False when it took too long."""
+        self.flush()
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._waiting and not self._is_writing, seconds)
+
+    def _put(self, lines: list[str]) -> None:
+        data = (self._redaction.clean("\n".join(lines)) + "\n").encode("utf-8", "backslashreplace")
+        with self._condition:
+            if self._is_closed:
+                return
+            if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+                self._dropped += len(lines)
+                return
+            if self._dropped:
+                lost, self._dropped = self._dropped, 0
+                data = (
+                    self.render(time.time(), "warning", "log lines were dropped: nobody read them", {"lines": lost}) + "\n"
+                ).encode() + data
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+            self._condition.notify_all()
+
+    def _write_all(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._is_closed)
+                if not self._waiting:
+                    return
+                data = b"".join(self._waiting)
+                self._waiting.clear()
+                self._is_writing = True
+            self._write(data)
+            with self._condition:
+                self._is_writing = False
+                self._waiting_bytes -= len(data)
+                self._condition.notify_all()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                return  # the reader is gone for good: there is nobody left to tell
+
+
+class _Handler(logging.Handler):
+    """Sends the standard library's records the same way."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record as one line; a traceback becomes a field."""
+        level = "error" if record.levelno >= 40 else "warning" if record.levelno >= 30 else "info" if record.levelno >= 20 else "debug"
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = str(record.msg)
+        fields: Fields = {"logger": record.name}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        self._writer.log(level, message, **fields)
+
+
+def route_standard_logging(writer: LogWriter) -> None:
+    """From now on the standard library's logging, and so every library's, is written by `writer` alone."""
+    root = logging.getLogger()
+    root.handlers[:] = [_Handler(writer)]
+    root.setLevel(max(writer.threshold, logging.DEBUG))
+    for name in _QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(max(writer.threshold, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.captureWarnings(True)

@@ -1,0 +1,322 @@
+"""Logs: a line a payment at the level its outcome deserves, nothing lost at the end, nothing secret, nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog, Redaction, parts_of_url, route_standard_logging
+from livepeer_remote_signer.adapters.logs import writer as writer_module
+from livepeer_remote_signer.adapters.logs.lines import render_console, render_json
+from livepeer_remote_signer.adapters.logs.payments import paid_line
+from livepeer_remote_signer.api.errors import status_of
+from livepeer_remote_signer.core import errors
+from livepeer_remote_signer.core.request_id import RequestId
+from tests.plans import plan_payment
+
+REQUEST_ID = "0123456789abcdef0123456789abcdef"
+PLAN = plan_payment()
+PAID = SimpleNamespace(plan=PLAN)
+
+
+class Output:
+    """A pipe's reading end, for lines that a writer wrote."""
+
+    def __init__(self) -> None:
+        self.reading, self.descriptor = os.pipe()
+        fcntl.fcntl(self.reading, fcntl.F_SETPIPE_SZ, 1024 * 1024)
+        self.writers: list[LogWriter] = []
+
+    def writer(self, **options: Any) -> LogWriter:
+        """A writer into this pipe."""
+        writer = LogWriter(descriptor=self.descriptor, **options)
+        self.writers.append(writer)
+        return writer
+
+    def text(self) -> str:
+        """What was written so far."""
+        for writer in self.writers:
+            assert writer.drain()
+        os.set_blocking(self.reading, False)
+        try:
+            return os.read(self.reading, 1024 * 1024).decode()
+        except BlockingIOError:
+            return ""
+
+    def records(self) -> list[dict[str, Any]]:
+        """The JSON lines."""
+        return [json.loads(line) for line in self.text().splitlines()]
+
+
+@pytest.fixture
+def output() -> Iterator[Output]:
+    made = Output()
+    yield made
+    for writer in made.writers:
+        writer.close()
+    os.close(made.reading)
+    os.close(made.descriptor)
+
+
+@pytest.fixture
+def standard_logging() -> Iterator[None]:
+    """The standard library's logging as it was, afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def trail() -> RequestId:
+    """A request whose session was opened."""
+    made = RequestId.begin(REQUEST_ID, "client-7", time.perf_counter())
+    made.session = PLAN.session
+    return made
+
+
+def test_a_payment_is_one_line_with_the_ids_of_its_event(output: Output) -> None:
+    PaymentLog(output.writer(), status_of).paid(PAID, "/generate-live-payment", trail())
+    (record,) = output.records()
+    assert (record["level"], record["message"], record["status"]) == ("info", "payment", 200)
+    assert record["request_id"] == REQUEST_ID
+    assert record["client_request_id"] == "client-7"
+    assert record["session_id"] == PLAN.state.state_id
+    assert record["pm_session_id"] == PLAN.session.info.pm_session_id
+    assert record["manifest_id"] == "36b05700"
+    assert record["orch_address"].lower() == "0x" + PLAN.session.info.address.hex()
+    assert record["num_tickets"] == PLAN.num_tickets
+    assert record["fee"] == "1000000000000"
+    assert record["ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (errors.NoTickets("no tickets"), "debug"),
+        (errors.RefreshSession("token", "https://orch"), "info"),
+        (errors.PriceExceeded("too dear"), "warning"),
+        (errors.BadJson("not JSON"), "warning"),
+        (errors.Denied("no", status=402, webhook_code="broke"), "warning"),
+        (errors.BudgetExceeded("used up"), "warning"),
+        (errors.ChainStale("stale"), "error"),
+        (errors.AuthFailed("silence"), "error"),
+        (errors.SignerError("internal error"), "error"),
+    ],
+)
+def test_the_level_tells_whether_anybody_must_look(output: Output, error: errors.SignerError, level: str) -> None:
+    PaymentLog(output.writer(level="debug"), status_of).refused(error, "/signTicket", trail())
+    (record,) = output.records()
+    assert record["level"] == level
+    assert record["code"] == error.code
+    assert record["error"] == error.message
+    assert record["session_id"] == PLAN.session.state.state_id
+
+
+def test_lines_below_the_level_are_not_written(output: Output) -> None:
+    log = PaymentLog(output.writer(level="warning"), status_of)
+    log.paid(PAID, "/signTicket", REQUEST_ID)
+    log.refused(errors.NoTickets("no tickets"), "/signTicket", REQUEST_ID)
+    log.refused(errors.PriceExceeded("x"), "/signTicket", REQUEST_ID)
+    assert [record["code"] for record in output.records()] == ["price_exceeded"]
+
+
+def test_a_request_that_was_not_understood_still_has_its_name(output: Output) -> None:
+    PaymentLog(output.writer(), status_of).refused(errors.BadJson("not JSON"), "/signTicket", REQUEST_ID)
+    (record,) = output.records()
+    assert (record["request_id"], record["route"]) == (REQUEST_ID, "/signTicket")
+
+
+async def test_lines_wait_for_each_other_and_not_for_long(output: Output) -> None:
+    log = PaymentLog(output.writer(), status_of)
+    for _ in range(10):
+        log.paid(PAID, "/signTicket", REQUEST_ID)
+    assert os.get_blocking(output.reading)
+    await asyncio.sleep(writer_module.FLUSH_SECONDS * 3)
+    assert len(output.records()) == 10
+
+
+async def test_many_lines_do_not_wait(output: Output) -> None:
+    log = PaymentLog(output.writer(), status_of)
+    for _ in range(writer_module.BATCH_LINES):
+        log.paid(PAID, "/signTicket", REQUEST_ID)
+    assert not output.writers[0]._deferred
+    assert len(output.records()) == writer_module.BATCH_LINES
+
+
+def test_the_standard_librarys_records_take_the_same_way(output: Output, standard_logging: None) -> None:
+    route_standard_logging(output.writer())
+    logging.getLogger("somewhere").warning("disk %s", "full")
+    try:
+        raise ValueError("out of range")
+    except ValueError:
+        logging.getLogger("somewhere").exception("it failed")
+    logging.getLogger("httpx").info("HTTP Request: POST https://planted/")
+    logging.getLogger("somewhere").debug("too much detail")
+    warning, failure = output.records()
+    assert (warning["level"], warning["message"], warning["logger"]) == ("warning", "disk full", "somewhere")
+    assert failure["level"] == "error"
+    assert failure["exception"].endswith("ValueError: out of range")
+    assert "Traceback" in failure["exception"]
+
+
+def test_a_record_whose_arguments_do_not_fit_is_written_all_the_same(output: Output, standard_logging: None) -> None:
+    route_standard_logging(output.writer())
+    logging.getLogger("x").warning("%d of %d", 1)
+    assert output.records()[0]["message"] == "%d of %d"
+
+
+def test_a_callers_text_cannot_forge_a_line() -> None:
+    forged = 'x\n2026-01-01 ERROR "all is lost"\x1b[31m\u2028\x85'
+    for render in (render_json, render_console):
+        line = render(0.0, "info", forged, {"app": forged})
+        assert len(line.splitlines()) == 1
+        assert "\x1b" not in line
+    state = PLAN.state._replace(app=forged)
+    line = paid_line(0.0, PLAN._replace(state=state), "/signTicket", REQUEST_ID, 0.0)
+    assert "\n" not in line
+    assert json.loads(line)["app"] == forged
+
+
+@given(st.text(), st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text()))
+def test_any_content_is_one_line(message: str, value: object) -> None:
+    record = json.loads(render_json(1.5, "info", message, {"value": value}))
+    assert (record["time"], record["message"]) == ("1970-01-01T00:00:01.500Z", message)
+    assert len(render_console(1.5, "info", message, {"value": value}).splitlines()) == 1
+
+
+def test_console_lines_are_for_people(output: Output) -> None:
+    PaymentLog(output.writer(form="console"), status_of).paid(PAID, "/signTicket", REQUEST_ID)
+    text = output.text()
+    assert " INFO    payment status=200 route=/signTicket " in text
+    assert "\n" not in text[:-1]
+
+
+# --- secrets ---
+
+SECRETS = {
+    "key": "0x" + "c0ffee" * 10 + "beef",
+    "password": "correct horse battery",
+    "rpc": "https://arb.example/v2/Planted_Rpc_Key_0123456789?apikey=planted+query",
+    "webhook": "planted-webhook-secret",
+}
+
+
+def redaction() -> Redaction:
+    """Knows the planted secrets."""
+    return Redaction([SECRETS["key"], SECRETS["password"], SECRETS["webhook"], *parts_of_url(SECRETS["rpc"])])
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_secret_that_anybody_prints_does_not_leave(output: Output, standard_logging: None, form: str) -> None:
+    route_standard_logging(output.writer(form=form, redaction=redaction()))
+    log = logging.getLogger("careless")
+    for secret in SECRETS.values():
+        log.warning("using %s", secret)
+    log.warning("bare key %s and %s", SECRETS["key"][2:], SECRETS["key"][2:].upper())
+    log.warning("path %s", "/v2/Planted_Rpc_Key_0123456789")
+    try:
+        raise ConnectionError(f"cannot connect to {SECRETS['rpc']} with {SECRETS['password']!r}")
+    except ConnectionError:
+        log.exception("traceback")
+    text = output.text()
+    assert text.count("[redacted]") >= 8
+    for word in ("c0ffee", "C0FFEE", "battery", "Planted", "planted"):
+        assert word not in text
+
+
+def test_the_redaction_itself_shows_nothing() -> None:
+    assert "planted" not in repr(redaction()).lower()
+
+
+def test_short_words_are_left_alone() -> None:
+    assert Redaction(["", "a", "live"]).clean("a live payment") == "a live payment"
+
+
+def test_the_host_of_a_url_may_be_said() -> None:
+    assert Redaction(parts_of_url("https://arb.example/rpc")).clean("arb.example does not answer") == "arb.example does not answer"
+
+
+# --- nothing is lost, nobody waits ---
+
+LOSSLESS = """
+import asyncio, signal, sys
+from types import SimpleNamespace
+from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
+from livepeer_remote_signer.core.errors import PriceExceeded
+
+async def main():
+    writer = LogWriter()
+    log = PaymentLog(writer, lambda error: 481)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    count = 0
+    print("ready", flush=True)
+    while not stop.is_set():
+        log.refused(PriceExceeded("x"), "/r", str(count))
+        count += 1
+        await asyncio.sleep(0)
+    print(count, flush=True)
+    {end}
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("end", ["writer.close()", "sys.exit(0)"])
+def test_sigterm_loses_no_line(tmp_path: Path, end: str) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", LOSSLESS.replace("{end}", end)], stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        count = int(process.communicate(timeout=20)[0])
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert count > 100
+    assert [json.loads(line)["request_id"] for line in lines] == [str(n) for n in range(count)]
+
+
+def test_a_reader_that_does_not_read_holds_nobody_up(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "MAX_WAITING_BYTES", 256 * 1024)
+    monkeypatch.setattr(writer_module, "CLOSE_SECONDS", 0.1)
+    fcntl.fcntl(output.reading, fcntl.F_SETPIPE_SZ, 4096)
+    writer = output.writer()
+    began = time.monotonic()
+    for n in range(5000):
+        writer.log("info", "x" * 200, number=n)
+    assert time.monotonic() - began < 5
+    assert writer._waiting_bytes <= 256 * 1024
+    read = bytearray()
+    os.set_blocking(output.reading, False)
+    deadline = time.monotonic() + 10
+    while not writer.drain(0.01) and time.monotonic() < deadline:
+        try:
+            read += os.read(output.reading, 1 << 20)
+        except BlockingIOError:
+            time.sleep(0.001)
+    fcntl.fcntl(output.reading, fcntl.F_SETPIPE_SZ, 1024 * 1024)
+    writer.log("info", "again")
+    assert writer.drain(5)
+    read += os.read(output.reading, 1 << 20)
+    records = [json.loads(line) for line in read.splitlines()]
+    numbers = [record["number"] for record in records if "number" in record]
+    (told,) = [record for record in records if "dropped" in record["message"]]
+    assert len(numbers) + told["lines"] == 5000
+    assert records[-1]["message"] == "again"
