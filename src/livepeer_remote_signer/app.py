@@ -23,7 +23,7 @@ from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
-from livepeer_remote_signer.app_admin import open_administration
+from livepeer_remote_signer.app_admin import ConsoleSources, open_administration
 from livepeer_remote_signer.app_auth import open_auth, open_recipients
 from livepeer_remote_signer.app_chain import open_chain
 from livepeer_remote_signer.app_ledger import open_ledger
@@ -59,8 +59,10 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     auth = open_auth(config.auth, _mac_key(config.state, key))
     recipients = open_recipients(config, chain)
     ledger = open_ledger(config, clock_ns)
-    admin = open_administration(config, chain, ledger, render_metrics)
-    orchestrators = OrchestratorParts(config, key)
+    admin = open_administration(
+        config, chain, ledger, render_metrics, ConsoleSources(key.address, lambda: ready_checks(), clock_ns=clock_ns)
+    )
+    orchestrators = OrchestratorParts(config, key, chain, clock_ns)
     observer = recipients.watch(_SilentObserver())
     service = RemoteSigner(
         sender=sender,
@@ -103,7 +105,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             await auth.stop()
 
     def ready_checks() -> Sequence[ReadyCheck]:
-        return (*chain.ready_checks(), *(ledger.ready_checks() if ledger else ()))
+        return (*chain.ready_checks(), *orchestrators.ready_checks(), *(ledger.ready_checks() if ledger else ()))
 
     rest = create_rest(
         RestParts(
@@ -111,6 +113,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             paying=paying,
             identify=auth.identifier.identify if auth.identifier else None,
             fetch_orchestrator_info=orchestrators.fetch_info,
+            discover=orchestrators.discovery.render if orchestrators.discovery else None,
             ready_checks=ready_checks,
             render_metrics=render_metrics if admin.app is None else None,
             lifespan=lifespan,
@@ -121,21 +124,24 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app)
 
 
+def load_secret(config: KeyConfig) -> bytes:
+    """The configured key's 32 bytes. Raises SigningKeyError."""
+    if config.private_key is not None:
+        return parse_private_key(config.private_key.get_secret_value(), "key.private_key")
+    if config.private_key_file is not None:
+        return load_private_key_file(config.private_key_file)
+    assert config.keystore_file is not None
+    password = (
+        config.password.get_secret_value()
+        if config.password is not None
+        else read_secret_file(config.password_file, "key.password_file")  # type: ignore[arg-type]
+    )
+    return load_keystore(config.keystore_file, password, config.address)
+
+
 def open_signing_key(config: KeyConfig) -> SigningKey:
     """The key of the configuration. Raises SigningKeyError, also when its address is not the configured one."""
-    if config.private_key is not None:
-        secret = parse_private_key(config.private_key.get_secret_value(), "key.private_key")
-    elif config.private_key_file is not None:
-        secret = load_private_key_file(config.private_key_file)
-    else:
-        assert config.keystore_file is not None
-        password = (
-            config.password.get_secret_value()
-            if config.password is not None
-            else read_secret_file(config.password_file, "key.password_file")  # type: ignore[arg-type]
-        )
-        secret = load_keystore(config.keystore_file, password, config.address)
-    key = SigningKey(secret, config.signer)
+    key = SigningKey(load_secret(config), config.signer)
     if config.address is not None and key.address != config.address:
         raise SigningKeyError(f"the key's address is 0x{key.address.hex()}, but key.address says 0x{config.address.hex()}")
     return key

@@ -1,58 +1,133 @@
 """Composition of what asks orchestrators: `POST /getOrchestratorInfo` and discovery. Part of `app`.
 
-gRPC is imported when the first orchestrator is asked, not before: most signers never do.
+gRPC is imported when the first orchestrator is asked, not before: most signers never do. Discovery asks in a process of
+its own, so that it costs the paying process neither gRPC nor time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from livepeer_remote_signer.config import Config
-from livepeer_remote_signer.core.addresses import AddressPolicy
+from livepeer_remote_signer.api.rest import ReadyCheck
+from livepeer_remote_signer.app_chain import ChainParts
+from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.core.addresses import AddressPolicy, parse_orchestrator_url
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.service import MessageSigner
 
 if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.discovery import Discovery
+    from livepeer_remote_signer.adapters.discovery.snapshot import FetchUrls
     from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
 
+AI_SERVICE_REGISTRY = bytes.fromhex("04C0b249740175999E5BF5c9ac1dA92431EF34C5")
 _ADAPTER = "livepeer_remote_signer.adapters.orchestrators"
 
 
 class OrchestratorParts:
-    """Asks orchestrators on behalf of `/getOrchestratorInfo`; opened with the first one."""
+    """Asks orchestrators: on behalf of `/getOrchestratorInfo`, opened with the first one, and for discovery if enabled."""
 
-    def __init__(self, config: Config, signer: MessageSigner) -> None:
+    def __init__(self, config: Config, signer: MessageSigner, chain: ChainParts, clock_ns: Callable[[], int]) -> None:
         self._config = config
-        self._signer = signer
+        self._sender = signer.address
+        self._signature = signer.sign_personal(orchestrator_info_message(signer.address))
         self._client: OrchestratorClient | None = None
+        self.discovery = self._open_discovery(chain, clock_ns) if config.discovery.enabled else None
 
     async def fetch_info(self, url: str, capabilities: bytes) -> bytes:
         """The serialized OrchestratorInfo. Raises BadField, BadCapabilities, AddressRefused, OrchestratorUnreachable."""
         if self._client is None:
             await asyncio.get_running_loop().run_in_executor(None, import_module, _ADAPTER)
             if self._client is None:
-                self._client = self._open()
+                self._client = self._open_client()
         return await self._client.fetch_orchestrator_info(url, capabilities)
 
-    def _open(self) -> OrchestratorClient:
+    def _open_client(self) -> OrchestratorClient:
         from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
 
         config = self._config.orchestrators
         return OrchestratorClient(
-            sender=self._signer.address,
-            signature=self._signer.sign_personal(orchestrator_info_message(self._signer.address)),
+            sender=self._sender,
+            signature=self._signature,
             addresses=AddressPolicy(config.allow_private_addresses, config.allowed_networks),
             tls=config.tls,
             timeout_seconds=config.timeout_seconds,
         )
 
+    def _open_discovery(self, chain: ChainParts, clock_ns: Callable[[], int]) -> Discovery:
+        """The first source that is configured wins. Raises ConfigError when there is none, or it cannot be used."""
+        from livepeer_remote_signer.adapters.discovery import AskingCrew, Discovery, DiscoveryPace, Job
+
+        config, orchestrators = self._config.discovery, self._config.orchestrators
+        fetch_urls: FetchUrls | None = None
+        urls: tuple[str, ...] = ()
+        if config.webhook_url is None:
+            if config.static:
+                urls = config.static
+                _check_static(urls)
+            elif config.on_chain != "none":
+                fetch_urls = self._open_pool(chain)
+            else:
+                raise ConfigError("discovery.enabled needs a source: discovery.webhook_url, discovery.static or discovery.on_chain")
+        job = Job(
+            sender=self._sender,
+            signature=self._signature,
+            urls=urls,
+            webhook_url=config.webhook_url,
+            timeout_seconds=config.timeout_seconds,
+            max_concurrency=config.max_concurrency,
+            allow_private=config.allow_private_addresses,
+            networks=tuple(str(network) for network in orchestrators.allowed_networks),
+            tls=orchestrators.tls,
+        )
+        return Discovery(
+            AskingCrew(),
+            job,
+            DiscoveryPace(config.refresh_seconds, config.keep_seconds),
+            ceilings=chain.ceilings.current,
+            clock_ns=clock_ns,
+            fetch_urls=fetch_urls,
+        )
+
+    def _open_pool(self, chain: ChainParts) -> FetchUrls:
+        if chain.rpc is None or self._config.chain.source != "rpc":
+            raise ConfigError("discovery.on_chain needs chain.source: rpc")
+        from livepeer_remote_signer.adapters.discovery.pool import OnChainPool
+
+        registry = AI_SERVICE_REGISTRY if self._config.discovery.on_chain == "ai_service_registry" else None
+        return OnChainPool(chain.rpc, self._config.chain.rpc.controller, registry).urls
+
+    def ready_checks(self) -> Sequence[ReadyCheck]:
+        """Whether discovery has asked everybody once."""
+        if self.discovery is None:
+            return ()
+        status = self.discovery.status()
+        if not status.refreshes:
+            return (ReadyCheck("discovery", False, "orchestrators are being asked for the first time"),)
+        said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
+        return (ReadyCheck("discovery", True, said),)
+
     async def start(self) -> None:
-        """Nothing runs until an orchestrator is asked for."""
+        """Begins discovery, if enabled."""
+        if self.discovery is not None:
+            await self.discovery.start()
 
     async def stop(self) -> None:
-        """Closes the connections."""
+        """Ends discovery and closes the connections."""
+        if self.discovery is not None:
+            await self.discovery.stop()
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _check_static(urls: Sequence[str]) -> None:
+    for url in urls:
+        try:
+            parse_orchestrator_url(url)
+        except BadField as error:
+            raise ConfigError(f"discovery.static: {url[:200]!r}: {error.message}") from None

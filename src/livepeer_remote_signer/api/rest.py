@@ -19,7 +19,13 @@ from starlette.exceptions import HTTPException
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
-from livepeer_remote_signer.api.orchestrators import FetchInfo, orchestrator_half, parse_orchestrator_query
+from livepeer_remote_signer.api.orchestrators import (
+    Discover,
+    FetchInfo,
+    add_discovery_route,
+    orchestrator_half,
+    parse_orchestrator_query,
+)
 from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
@@ -34,6 +40,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         400: "malformed or contradictory request",
         401: "no valid credential",
         403: "refused by policy",
+        404: "not there, or not enabled",
         409: "the state was used by another request",
         413: "body too large",
         429: "a rolling budget is used up",
@@ -62,6 +69,7 @@ class RestParts(NamedTuple):
     paying: PayingRoutes
     identify: Callable[[Caller], Awaitable[Identity]] | None
     fetch_orchestrator_info: FetchInfo
+    discover: Discover | None
     ready_checks: Callable[[], Sequence[ReadyCheck]]
     render_metrics: Callable[[], bytes] | None
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
@@ -167,6 +175,8 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         caller = caller_of(request)
         answer = parts.paying.respond(SIGN_TICKET, list(caller.headers), await request.body(), caller.peer)
         return to_response(await answer if isawaitable(answer) else answer)
+
+    add_discovery_route(app, identified, parts.discover, _ERRORS)
 
 
 def _add_health_routes(app: FastAPI, parts: RestParts) -> None:

@@ -158,6 +158,40 @@ class OrchestratorInfoReply(AddressAndSignature):
     orchestratorInfo: dict[str, Any] | None = Field(None, description="its JSON form, as /signTicket takes it")
 
 
+class RunnerPrice(BaseModel):
+    """A runner's price in wei per unit."""
+
+    price: float = Field(description="exact in the text; wei per unit")
+    currency: Literal["wei"]
+    unit: Literal["seconds", "720p-pixel-seconds", "fixed"]
+
+
+class Runner(BaseModel):
+    """One runner behind an orchestrator."""
+
+    url: str
+    app: str
+    version: str | None = None
+    metadata: str | None = None
+    mode: str | None = None
+    capacity: int
+    capacity_used: int
+    capacity_available: int
+    gpu: dict[str, str | int] | None = None
+    price_info: RunnerPrice
+
+
+class DiscoveredOrchestrator(BaseModel):
+    """One orchestrator, as go-livepeer lists it, with when it last answered."""
+
+    address: str = Field(description="its service URL")
+    score: int
+    capabilities: list[str] = Field(description="pipeline/model, and the runners' apps")
+    runners: list[Runner]
+    last_seen: int = Field(description="unix seconds of its last good answer")
+    stale: bool | None = Field(None, description="true while nobody has answered for longer than discovery.keep_seconds")
+
+
 class ReadinessCheck(BaseModel):
     """One thing that must hold before payments can be signed."""
 

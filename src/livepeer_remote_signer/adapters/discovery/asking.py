@@ -1,0 +1,101 @@
+"""Asks orchestrators what they offer: all of them, a bounded number at a time, each over gRPC and `/discovery` at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import httpx
+
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
+from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient, resolve_name
+from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
+from livepeer_remote_signer.core.discovery import Node, parse_nodes, parse_offers, parse_pool
+from livepeer_remote_signer.core.errors import SignerError
+
+WEBHOOK_TIMEOUT_SECONDS = 10.0
+MAX_WEBHOOK_BYTES = 4 << 20
+MAX_JITTER_SECONDS = 0.25
+
+T = TypeVar("T")
+
+
+async def ask_all(job: Job, resolve: Resolver = resolve_name) -> AsyncIterator[Answer | Pool]:
+    """The pool when a webhook is configured, then each orchestrator's answer as it comes."""
+    urls = job.urls
+    if job.webhook_url is not None:
+        pool = await fetch_pool(job.webhook_url)
+        yield pool
+        urls = pool.urls if pool.urls is not None else urls
+    client = OrchestratorClient(
+        sender=job.sender,
+        signature=job.signature,
+        addresses=job.addresses,
+        tls="system" if job.tls == "system" else "tofu",
+        timeout_seconds=job.timeout_seconds,
+        max_connections=2 * job.max_concurrency,
+        resolve=resolve,
+    )
+    places = asyncio.Semaphore(job.max_concurrency)
+
+    async def ask(url: str) -> Answer:
+        async with places:
+            await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 - spreads load, hides nothing
+            return await ask_one(client, url, job)
+
+    tasks = [asyncio.ensure_future(ask(url)) for url in urls]
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        for left in tasks:
+            left.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.aclose()
+
+
+async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
+    """Both halves of one orchestrator's answer; what fails is told, not raised."""
+    faults: list[str] = []
+
+    async def half(name: str, fetch: Awaitable[bytes], parse: Callable[[bytes], T]) -> T | None:
+        try:
+            return parse(await fetch)
+        except SignerError as error:
+            faults.append(f"{name}: {error.message[:300]}")
+        except ValueError as error:
+            faults.append(f"{name}: {str(error)[:200]}")
+        return None
+
+    def nodes_of(body: bytes) -> tuple[Node, ...]:
+        return parse_nodes(body, job.addresses)
+
+    offers, nodes = await asyncio.gather(
+        half("GetOrchestrator", client.fetch_orchestrator_info(url, ignore_capacity_check=True, keep_open=False), parse_offers),
+        half("/discovery", client.fetch_discovery(url), nodes_of),
+    )
+    return Answer(url, offers, nodes, tuple(faults))
+
+
+async def fetch_pool(webhook_url: str) -> Pool:
+    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told."""
+    try:
+        async with (
+            asyncio.timeout(WEBHOOK_TIMEOUT_SECONDS),
+            httpx.AsyncClient(trust_env=False, timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
+            client.stream("GET", webhook_url, headers={"accept-encoding": "identity"}) as response,
+        ):
+            if response.status_code != 200:
+                return Pool(None, f"the discovery webhook answered with status {response.status_code}")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_WEBHOOK_BYTES:
+                    return Pool(None, f"the discovery webhook sent more than {MAX_WEBHOOK_BYTES} bytes")
+            return Pool(tuple(parse_pool(bytes(body))), "")
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        return Pool(None, f"the discovery webhook cannot be asked: {type(error).__name__}")
+    except ValueError as error:
+        return Pool(None, f"the discovery webhook's answer is {error}")

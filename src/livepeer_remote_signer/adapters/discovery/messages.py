@@ -1,0 +1,105 @@
+"""What the signer and the process that asks orchestrators say to each other: one JSON object a line."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from livepeer_remote_signer.core.addresses import AddressPolicy, IpNetwork
+from livepeer_remote_signer.core.discovery import Node, Offer, Runner
+
+MAX_LINE_BYTES = 1 << 20
+
+
+class Job(NamedTuple):
+    """Whom to ask, and how. With a `webhook_url` the URLs come from there. `tls` is `system` or `tofu`."""
+
+    sender: bytes
+    signature: bytes
+    urls: tuple[str, ...]
+    webhook_url: str | None
+    timeout_seconds: float
+    max_concurrency: int
+    allow_private: bool
+    networks: tuple[str, ...]
+    tls: str
+
+    @property
+    def addresses(self) -> AddressPolicy:
+        """What may be dialled."""
+        return AddressPolicy(self.allow_private, tuple(_network(text) for text in self.networks))
+
+
+class Answer(NamedTuple):
+    """What one orchestrator answered; a half that failed is None and its fault is told."""
+
+    url: str
+    offers: tuple[Offer, ...] | None
+    nodes: tuple[Node, ...] | None
+    faults: tuple[str, ...]
+
+
+class Pool(NamedTuple):
+    """What the webhook answered: URLs, or None and why."""
+
+    urls: tuple[str, ...] | None
+    fault: str
+
+
+def _network(text: str) -> IpNetwork:
+    return ipaddress.ip_network(text)
+
+
+def encode_job(job: Job) -> bytes:
+    """One line."""
+    return json.dumps(job._replace(sender=job.sender.hex(), signature=job.signature.hex())._asdict()).encode() + b"\n"  # type: ignore[arg-type]
+
+
+def parse_job(line: bytes) -> Job:
+    """The job of a line that `encode_job` made."""
+    value = json.loads(line)
+    return Job(
+        **value
+        | {
+            "sender": bytes.fromhex(value["sender"]),
+            "signature": bytes.fromhex(value["signature"]),
+            "urls": tuple(value["urls"]),
+            "networks": tuple(value["networks"]),
+        }
+    )
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """One line."""
+    body: dict[str, Any] = {"url": answer.url, "faults": answer.faults, "offers": None, "nodes": None}
+    if answer.offers is not None:
+        body["offers"] = [(o.capability, o.model, str(o.price)) for o in answer.offers]
+    if answer.nodes is not None:
+        body["nodes"] = [(n.address, [(r.url, r.app, str(r.price), r.encoded) for r in n.runners]) for n in answer.nodes]
+    return json.dumps(body).encode() + b"\n"
+
+
+def encode_pool(pool: Pool) -> bytes:
+    """One line."""
+    return json.dumps({"pool": pool.urls, "fault": pool.fault}).encode() + b"\n"
+
+
+def parse_line(line: bytes) -> Answer | Pool:
+    """What a line of the asking process says."""
+    value = json.loads(line)
+    if "pool" in value:
+        return Pool(None if value["pool"] is None else tuple(value["pool"]), value["fault"])
+    offers, nodes = value["offers"], value["nodes"]
+    return Answer(
+        url=value["url"],
+        offers=None if offers is None else tuple(Offer(c, m, Fraction(p)) for c, m, p in offers),
+        nodes=None if nodes is None else tuple(Node(address, _runners(runners)) for address, runners in nodes),
+        faults=tuple(value["faults"]),
+    )
+
+
+def _runners(values: Sequence[Sequence[str]]) -> tuple[Runner, ...]:
+    return tuple(Runner(url, app, Fraction(price), encoded) for url, app, price, encoded in values)

@@ -1,0 +1,215 @@
+"""Keeps the list fresh in the background and answers from memory.
+
+Source: section 11 of the protocol. A source that fails keeps the orchestrators it named before; an orchestrator that
+fails keeps its last good answer; a refresh that fails altogether changes nothing but ages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
+from livepeer_remote_signer.core.discovery import Entry, Sighting, build_steps, filter_entries, merge_sightings, unique_urls
+from livepeer_remote_signer.core.errors import NotReady
+from livepeer_remote_signer.core.pricing import Ceilings
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+
+FIRST_RETRY_SECONDS = 2.0
+REBUILD_SECONDS = 1.0
+JITTER = 0.1
+
+FetchUrls = Callable[[], Awaitable[Sequence[str]]]
+"""A source of orchestrators' URLs that the signer reads itself."""
+
+_log = logging.getLogger(__name__)
+
+
+class Crew(Protocol):
+    """Asks orchestrators on our behalf."""
+
+    def ask(self, job: Job) -> AsyncIterator[Answer | Pool]: ...
+
+
+class DiscoveryPace(NamedTuple):
+    """How often all are asked, and for how long an answer counts beside fresher ones of others, in seconds."""
+
+    refresh_seconds: float
+    keep_seconds: float
+
+
+class DiscoveryStatus(NamedTuple):
+    """For readiness and metrics. `fault` is what went wrong with the last refresh, "" when nothing did."""
+
+    refreshes: int
+    entries: int
+    known: int
+    fault: str
+
+
+class Discovery:
+    """The list. `job` says how orchestrators are asked; `fetch_urls` names them where the job's webhook does not."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        job: Job,
+        pace: DiscoveryPace,
+        *,
+        ceilings: Callable[[], Ceilings],
+        clock_ns: Callable[[], int],
+        fetch_urls: FetchUrls | None = None,
+    ) -> None:
+        self._crew = crew
+        self._job = job
+        self._pace = pace
+        self._ceilings = ceilings
+        self._clock_ns = clock_ns
+        self._fetch_urls = fetch_urls
+        self._urls = unique_urls(job.urls)
+        self._sightings: dict[str, Sighting] = {}
+        self._entries: list[Entry] = []
+        self._everything = b""
+        self._built_with: Ceilings | None = None
+        self._has_news = False
+        self._refreshes = 0
+        self._fault = ""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- answers, from memory ---
+
+    def render(self, caps: Sequence[str], app: str) -> bytes:
+        """The JSON list. Raises NotReady until there is something to list."""
+        if not self._entries:
+            raise NotReady(
+                "no orchestrator is known yet" if not self._refreshes else f"no orchestrator has answered yet{self._why()}",
+                hint="discovery asks in the background; try again in a few seconds",
+                retry_after_seconds=max(1, round(FIRST_RETRY_SECONDS)),
+            )
+        if not caps and not app:
+            return self._everything
+        return b"[" + b",".join(filter_entries(self._entries, caps, app)) + b"]"
+
+    def status(self) -> DiscoveryStatus:
+        """How discovery fares."""
+        return DiscoveryStatus(self._refreshes, len(self._entries), len(self._urls), self._fault)
+
+    def _why(self) -> str:
+        return f": {self._fault}" if self._fault else ""
+
+    # --- background ---
+
+    async def start(self) -> None:
+        """Begins to ask and returns at once."""
+        self._tasks = [asyncio.create_task(self._keep_fresh()), asyncio.create_task(self._keep_built())]
+
+    async def stop(self) -> None:
+        """Ends asking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _keep_fresh(self) -> None:
+        """Refreshes at the configured pace; sooner, and less often each time, while nobody has answered."""
+        retry = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self.refresh()
+            except Exception as error:  # noqa: BLE001 - the next refresh may fare better; the fault is logged and told
+                self._refreshes += 1
+                self._fault = type(error).__name__
+                _log.exception("discovery: a refresh failed; the list stays as it is")
+            pause = self._pace.refresh_seconds
+            if not self._entries:
+                pause, retry = min(retry, pause), retry * 2
+            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - spreads load, hides nothing
+
+    async def _keep_built(self) -> None:
+        """Answers come one by one, ages and ceilings change by themselves: the list is made anew when that could matter."""
+        aged_ns = self._clock_ns()
+        while True:
+            await asyncio.sleep(REBUILD_SECONDS)
+            has_aged = abs(self._clock_ns() - aged_ns) >= self._pace.keep_seconds * NS_PER_SECOND / 20
+            if self._sightings and (self._has_news or has_aged or self._ceilings() != self._built_with):
+                aged_ns = self._clock_ns()
+                await self._build()
+
+    async def refresh(self) -> None:
+        """Asks everybody once. What fails is logged and kept in `status`; the list only ever gains by it."""
+        faults: list[str] = []
+        await self._find_urls(faults)
+        answered = 0
+        try:
+            async for said in self._crew.ask(self._job._replace(urls=tuple(self._urls))):
+                if isinstance(said, Pool):
+                    self._adopt_pool(said, faults)
+                else:
+                    answered += self._adopt_answer(said)
+        except (WorkerFailed, OSError) as error:
+            faults.append(str(error))
+        if self._urls and not answered:
+            faults.append(f"none of {len(self._urls)} orchestrators answered")
+        self._forget_old()
+        await self._build()
+        self._refreshes += 1
+        self._fault = "; ".join(faults)
+        level = logging.WARNING if faults else logging.INFO
+        _log.log(
+            level, "discovery: %d of %d orchestrators answered, %d listed%s", answered, len(self._urls), len(self._entries), self._why()
+        )
+
+    async def _find_urls(self, faults: list[str]) -> None:
+        if self._fetch_urls is None:
+            return
+        try:
+            self._urls = list(await self._fetch_urls())
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the chain, the known pool stays
+            _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", error)
+            faults.append(f"the on-chain pool cannot be read: {type(error).__name__}")
+
+    def _adopt_pool(self, pool: Pool, faults: list[str]) -> None:
+        if pool.urls:
+            self._urls = list(pool.urls)
+        else:
+            faults.append(pool.fault or "the discovery webhook lists nobody")
+
+    def _adopt_answer(self, answer: Answer) -> bool:
+        """Keeps what is good of it; whether anything is."""
+        now_ns = self._clock_ns()
+        for fault in answer.faults:
+            _log.debug("discovery: %s: %s", answer.url, fault)
+        if answer.offers is None and answer.nodes is None:
+            return False
+        new = Sighting(
+            answer.url,
+            answer.offers or (),
+            None if answer.offers is None else now_ns,
+            answer.nodes or (),
+            None if answer.nodes is None else now_ns,
+        )
+        self._has_news = True
+        self._sightings[answer.url] = merge_sightings(self._sightings, answer.url, new)
+        return True
+
+    def _forget_old(self) -> None:
+        """Drops what has not been seen for long while others were, and what no source names any more once it is old."""
+        oldest_ns = self._clock_ns() - round(self._pace.keep_seconds * NS_PER_SECOND)
+        if any(sighting.seen_ns >= oldest_ns for sighting in self._sightings.values()):
+            self._sightings = {url: s for url, s in self._sightings.items() if s.seen_ns >= oldest_ns}
+
+    async def _build(self) -> None:
+        """Makes the list anew, in steps between which payments are served, and puts it in place at once."""
+        ceilings = self._ceilings()
+        self._has_news = False
+        entries: list[Entry] = []
+        keep_ns = round(self._pace.keep_seconds * NS_PER_SECOND)
+        for _ in build_steps(list(self._sightings.values()), ceilings, self._clock_ns(), keep_ns, entries.append):
+            await asyncio.sleep(0)
+        self._built_with = ceilings
+        self._entries = entries
+        self._everything = b"[" + b",".join(entry.encoded for entry in entries) + b"]"

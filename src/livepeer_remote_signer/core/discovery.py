@@ -1,0 +1,378 @@
+"""What orchestrators say about themselves, read with suspicion, and the list that is made of it.
+
+Source: section 11 of the protocol. Parsing takes whatever a stranger sent: a part that is not as it should be is left
+out, never the rest with it, and everything is bounded. Building decides what is listed: prices against the operator's
+ceilings, merging by address, and what happens to answers that grow old.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from livepeer_remote_signer.core.addresses import AddressPolicy, parse_ip, parse_orchestrator_url
+from livepeer_remote_signer.core.amounts import parse_decimal
+from livepeer_remote_signer.core.errors import BadField
+from livepeer_remote_signer.core.pricing import PIPELINE_NAMES, Ceilings, StaleRate
+from livepeer_remote_signer.core.strict_json import is_too_deep
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.wire import MAX_CAPABILITY_MODELS, parse_message
+from livepeer_remote_signer.proto import net_pb2
+
+MAX_ORCHESTRATORS = 1000
+MAX_NODES = 64
+MAX_RUNNERS = 256
+MAX_RUNNER_BYTES = 4096
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_METADATA_BYTES = 1024
+MAX_NAME_CHARACTERS = 256
+MAX_URL_CHARACTERS = 2048
+RUNNER_UNITS = frozenset({"seconds", "720p-pixel-seconds", "fixed"})
+SCORE = 1
+
+_TEXTS = ("version", "metadata", "mode")
+_COUNTS = ("capacity", "capacity_used", "capacity_available")
+_GPU_KEYS = frozenset({"id", "name", "vram_mb"})
+
+
+class Offer(NamedTuple):
+    """A (capability, model) pair and its price in wei per unit."""
+
+    capability: int
+    model: str
+    price: Fraction
+
+    @property
+    def name(self) -> str:
+        """`pipeline/model`, as callers filter by it."""
+        return f"{PIPELINE_NAMES[self.capability]}/{self.model}"
+
+
+class Runner(NamedTuple):
+    """One runner that may be listed: its price in wei per unit, and its JSON as it goes out."""
+
+    url: str
+    app: str
+    price: Fraction
+    encoded: str
+
+
+class Node(NamedTuple):
+    """An address and the runners behind it."""
+
+    address: str
+    runners: tuple[Runner, ...]
+
+
+class Sighting(NamedTuple):
+    """The last good answers of one orchestrator, and when they came (unix nanoseconds; None: never)."""
+
+    url: str
+    offers: tuple[Offer, ...] = ()
+    offers_seen_ns: int | None = None
+    nodes: tuple[Node, ...] = ()
+    nodes_seen_ns: int | None = None
+
+    @property
+    def seen_ns(self) -> int:
+        """When it last answered anything; 0: never."""
+        return max(self.offers_seen_ns or 0, self.nodes_seen_ns or 0)
+
+
+class Entry(NamedTuple):
+    """One line of the list, with what callers filter by."""
+
+    capabilities: frozenset[str]
+    apps: frozenset[str]
+    encoded: bytes
+
+
+# --- what strangers send ---
+
+
+def parse_pool(body: bytes) -> list[str]:
+    """The URLs of a webhook's `[{"address": url, ...}]`, each once; entries that are no orchestrator's URL are left out.
+
+    Raises ValueError when the body is no such list.
+    """
+    return unique_urls(item.get("address") for item in _load_list(body) if isinstance(item, dict))
+
+
+def unique_urls(urls: Iterable[Any]) -> list[str]:
+    """The usable ones of these URLs, without trailing slash, each once, at most MAX_ORCHESTRATORS."""
+    found: dict[str, None] = {}
+    for url in urls:
+        if isinstance(url, str) and len(found) < MAX_ORCHESTRATORS:
+            try:
+                found[str(parse_orchestrator_url(url))] = None
+            except BadField:
+                continue
+    return list(found)
+
+
+def parse_offers(raw: bytes) -> tuple[Offer, ...]:
+    """Every priced (capability, model) pair of a serialized OrchestratorInfo. Raises ValueError when it is none.
+
+    The price is the entry of capabilities_prices for the capability with the model as constraint, else price_info. A
+    pair without a price of at least 0 is left out, as is a capability without a name.
+    """
+    info = parse_message(net_pb2.OrchestratorInfo, raw)
+    prices = {(p.capability, p.constraint): p for p in reversed(info.capabilities_prices) if p.pixelsPerUnit > 0}
+    offers: list[Offer] = []
+    for capability, constraints in sorted(info.capabilities.constraints.PerCapability.items()):
+        if capability not in PIPELINE_NAMES:
+            continue
+        for model in sorted(constraints.models):
+            if len(offers) == MAX_CAPABILITY_MODELS:
+                return tuple(offers)
+            price = prices.get((capability, model), info.price_info)
+            if _is_name(model) and price.pixelsPerUnit > 0 and price.pricePerUnit >= 0:
+                offers.append(Offer(capability, model, Fraction(price.pricePerUnit, price.pixelsPerUnit)))
+    return tuple(offers)
+
+
+def parse_nodes(body: bytes, addresses: AddressPolicy) -> tuple[Node, ...]:
+    """The nodes of a `/discovery` answer with the runners that may be listed. Raises ValueError when it is no list.
+
+    Addresses and runner URLs that name a host by a number must be allowed by `addresses`.
+    """
+    nodes = []
+    left, size = MAX_RUNNERS, MAX_ANSWER_BYTES
+    for item in _load_list(body)[:MAX_NODES]:
+        if not isinstance(item, dict) or not isinstance(item.get("runners"), list):
+            continue
+        address = _node_address(item.get("address"), addresses)
+        if address is None:
+            continue
+        runners = []
+        for given in item["runners"][:left]:
+            runner = _parse_runner(given, addresses)
+            if runner is not None and len(runner.encoded) <= size:
+                size -= len(runner.encoded)
+                runners.append(runner)
+        left -= len(item["runners"][:left])
+        nodes.append(Node(address, tuple(runners)))
+    return tuple(nodes)
+
+
+def _load_list(body: bytes) -> list[Any]:
+    """A JSON list with every number as its text; bytes that are not UTF-8 read as U+FFFD. ValueError for anything else."""
+    if is_too_deep(body):
+        raise ValueError("nested too deeply")
+    text = body.decode("utf-8", "replace")
+    value = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant)
+    if type(value) is not list:
+        raise ValueError("not a JSON list")
+    return value
+
+
+class _Number(str):
+    """The text of a JSON number."""
+
+    __slots__ = ()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_name(value: Any) -> bool:
+    """A non-blank printable string of a sensible length."""
+    if type(value) is not str or not 0 < len(value) <= MAX_NAME_CHARACTERS:
+        return False
+    return value.isprintable() and not value.isspace() and "\ufffd" not in value
+
+
+def _node_address(value: Any, addresses: AddressPolicy) -> str | None:
+    try:
+        url = parse_orchestrator_url(value) if isinstance(value, str) else None
+    except BadField:
+        return None
+    return None if url is None or _is_forbidden_literal(url.host, addresses) else str(url)
+
+
+def _is_forbidden_literal(host: str, addresses: AddressPolicy) -> bool:
+    address = parse_ip(host)
+    return address is not None and bool(addresses.reason_against(address))
+
+
+def _parse_runner(value: Any, addresses: AddressPolicy) -> Runner | None:
+    """A runner that may be listed; None for any other."""
+    if not isinstance(value, dict) or not _is_name(value.get("app")) or not _is_runner_url(value.get("url"), addresses):
+        return None
+    priced = _parse_price(value.get("price_info"))
+    if priced is None:
+        return None
+    price, price_json = priced
+    out: dict[str, Any] = {"url": value["url"], "app": value["app"]}
+    for key in _TEXTS:
+        if key in value and value[key] is not None:
+            if not _is_clean_text(value[key]):
+                return None
+            out[key] = value[key]
+    for key in _COUNTS:
+        count = _small_integer(value.get(key, _Number("0")))
+        if count is None:
+            return None
+        out[key] = count
+    gpu = value.get("gpu")
+    if gpu is not None:
+        if not isinstance(gpu, dict):
+            return None
+        out["gpu"] = {k: plain for k, v in gpu.items() if k in _GPU_KEYS and (plain := _plain(v)) is not None}
+    encoded = f'{json.dumps(out, separators=(",", ":"))[:-1]},"price_info":{price_json}}}'
+    return Runner(value["url"], value["app"], price, encoded) if len(encoded) <= MAX_RUNNER_BYTES else None
+
+
+def _is_runner_url(value: Any, addresses: AddressPolicy) -> bool:
+    if type(value) is not str or not 0 < len(value) <= MAX_URL_CHARACTERS or not value.isprintable() or value != value.strip():
+        return False
+    try:
+        host = urlsplit(value).hostname or ""
+    except ValueError:
+        return False
+    return not _is_forbidden_literal(host, addresses)
+
+
+def _parse_price(value: Any) -> tuple[Fraction, str] | None:
+    """The price in wei per unit and its JSON with the number's own digits; None unless positive, in wei, per a known unit."""
+    if not isinstance(value, dict):
+        return None
+    text, currency, unit = value.get("price"), value.get("currency"), value.get("unit")
+    if not isinstance(text, str) or type(currency) is not str or type(unit) is not str:
+        return None
+    if currency.strip().lower() != "wei" or unit.strip().lower() not in RUNNER_UNITS:
+        return None
+    try:
+        price = parse_decimal(text.strip())
+    except ValueError:
+        return None
+    if price <= 0:
+        return None
+    return price, f'{{"price":{text.strip()},"currency":"wei","unit":"{unit.strip().lower()}"}}'
+
+
+def _is_clean_text(value: Any) -> bool:
+    """Text without U+FFFD (what broken UTF-8 reads as) or lone surrogates, of at most 1024 bytes."""
+    if type(value) is not str or "\ufffd" in value or len(value) > MAX_METADATA_BYTES:
+        return False
+    try:
+        return len(value.encode()) <= MAX_METADATA_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def _small_integer(value: Any) -> int | None:
+    if not isinstance(value, _Number) or len(value) > 18 or not value.isdecimal():
+        return None
+    return int(value)
+
+
+def _plain(value: Any) -> str | int | None:
+    if isinstance(value, _Number):
+        return _small_integer(value)
+    return value if _is_clean_text(value) else None
+
+
+# --- what is listed ---
+
+
+class _Merged:
+    """One address while the list is being made."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.capabilities: set[str] = set()
+        self.runners: dict[str, Runner] = {}
+        self.seen_ns = 0
+
+    def encode(self, is_stale: bool) -> Entry:
+        body: dict[str, Any] = {"address": self.address, "score": SCORE, "capabilities": sorted(self.capabilities)}
+        head = json.dumps(body, separators=(",", ":"))[:-1]
+        runners = ",".join(runner.encoded for runner in self.runners.values())
+        tail = f'"last_seen":{self.seen_ns // NS_PER_SECOND}' + (',"stale":true' if is_stale else "")
+        apps = frozenset(runner.app for runner in self.runners.values())
+        return Entry(frozenset(self.capabilities), apps, f'{head},"runners":[{runners}],{tail}}}'.encode())
+
+
+def build_entries(sightings: Iterable[Sighting], ceilings: Ceilings, now_ns: int, keep_ns: int) -> list[Entry]:
+    """The list: `build_steps` in one go."""
+    entries: list[Entry] = []
+    for _ in build_steps(sightings, ceilings, now_ns, keep_ns, entries.append):
+        pass
+    return entries
+
+
+def build_steps(
+    sightings: Iterable[Sighting], ceilings: Ceilings, now_ns: int, keep_ns: int, add: Callable[[Entry], None]
+) -> Iterator[None]:
+    """Makes the list in small steps, so that payments may be served between them; each entry goes to `add`.
+
+    An answer older than `keep_ns` is left out as long as any orchestrator answered since; when none did, the fault is
+    ours or the network's: everything is kept and marked `"stale": true`. What an orchestrator says of itself comes before
+    what others say of it; of runners with one URL the first is kept.
+    """
+    known = [sighting for sighting in sightings if sighting.seen_ns]
+    oldest_ns = now_ns - keep_ns
+    is_stale = not any(sighting.seen_ns >= oldest_ns for sighting in known)
+    since_ns = 0 if is_stale else oldest_ns
+    merged: dict[str, _Merged] = {}
+    for sighting in known:
+        if sighting.offers_seen_ns is not None and sighting.offers_seen_ns >= since_ns:
+            _merge_offers(merged, sighting, ceilings)
+            yield
+    for is_own in (True, False):
+        for sighting in known:
+            if sighting.nodes_seen_ns is not None and sighting.nodes_seen_ns >= since_ns:
+                _merge_nodes(merged, sighting, ceilings, is_own)
+                yield
+    for entry in merged.values():
+        if entry.capabilities:
+            add(entry.encode(is_stale))
+            yield
+
+
+def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceilings) -> None:
+    """The capabilities that are not too dear. A ceiling that cannot be known now hides nothing: the payment checks it again."""
+    eligible = set()
+    for offer in sighting.offers:
+        ceiling = ceilings.for_pairs(((offer.capability, offer.model),))
+        if ceiling is None or isinstance(ceiling, StaleRate) or offer.price <= ceiling:
+            eligible.add(offer.name)
+    if eligible:
+        entry = merged.setdefault(sighting.url, _Merged(sighting.url))
+        entry.capabilities |= eligible
+        entry.seen_ns = max(entry.seen_ns, sighting.offers_seen_ns or 0)
+
+
+def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceilings, is_own: bool) -> None:
+    ceiling = ceilings.global_ceiling
+    for node in sighting.nodes:
+        if (node.address == sighting.url) is not is_own:
+            continue
+        for runner in node.runners:
+            if isinstance(ceiling, Fraction) and runner.price > ceiling:
+                continue
+            entry = merged.setdefault(node.address, _Merged(node.address))
+            entry.capabilities.add(runner.app)
+            entry.runners.setdefault(runner.url, runner)
+            entry.seen_ns = max(entry.seen_ns, sighting.nodes_seen_ns or 0)
+
+
+def filter_entries(entries: Sequence[Entry], caps: Sequence[str], app: str) -> Iterator[bytes]:
+    """Encoded entries that have any of `caps` (all, when none is asked for) and, when given, a runner of `app`."""
+    wanted = frozenset(caps)
+    for entry in entries:
+        if (not wanted or wanted & entry.capabilities) and (not app or app in entry.apps):
+            yield entry.encoded
+
+
+def merge_sightings(known: Mapping[str, Sighting], url: str, new: Sighting) -> Sighting:
+    """The last good answers: a half that failed this time (its time None) keeps the earlier one."""
+    old = known.get(url, Sighting(url))
+    offers = (new.offers, new.offers_seen_ns) if new.offers_seen_ns is not None else (old.offers, old.offers_seen_ns)
+    nodes = (new.nodes, new.nodes_seen_ns) if new.nodes_seen_ns is not None else (old.nodes, old.nodes_seen_ns)
+    return Sighting(url, *offers, *nodes)
