@@ -230,7 +230,8 @@ def budget_uses(budgets: Sequence[Budget], usage: Mapping[str, Usage], now_ns: i
     for key, used in usage.items():
         scope, window, measure, *names = json.loads(key)
         for budget in budgets:
-            named = not names or budget.match == "*" or budget.match.lower() == names[-1].lower()
+            match = budget.match.lower() if budget.scope == "orchestrator" else bounded_name(budget.match)
+            named = not names or match in ("*", names[-1])
             if (budget.scope, budget.window, budget.measure) == (scope, window, measure) and named:
                 spent = used.spent(budget.window, now_ns)
                 uses.append(BudgetUse(budget, " / ".join(names), spent, max(0, budget.limit_wei - spent)))

@@ -134,14 +134,13 @@ class Books:
 def is_taken(key: RequestKey, tip: Tip | None) -> bool:
     """Whether the place that the request asks for was used by another one.
 
-    A place beyond the next one was made by another signer of the same key; it is taken too when its state is older than
-    the newest payment here, because then the two are branches of one session and would pay the same time twice.
+    The state that was sent must be the newest payment's, or a later one that another signer of the same key made. One that
+    is older than the newest payment is a branch of the session and would pay the same time twice, whatever its number.
     """
-    if tip is None or key.sequence_number == tip.sequence_number + 1:
+    if tip is None:
         return False
-    if key.sequence_number <= tip.sequence_number:
-        return True
-    return key.last_update_ns is None or key.last_update_ns // NS_PER_MS < tip.made_ms
+    is_older = key.last_update_ns is None or key.last_update_ns // NS_PER_MS < tip.made_ms
+    return key.sequence_number <= tip.sequence_number or is_older
 
 
 def check_known(key: RequestKey, tip: Tip | None, rules: LedgerRules, now_ns: int) -> None:

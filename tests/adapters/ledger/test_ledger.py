@@ -1,0 +1,310 @@
+"""What every ledger guarantees, held against SQLite and a real PostgreSQL. Two ledgers on one database are two processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from livepeer_remote_signer.core.budgets import Budget
+from livepeer_remote_signer.core.errors import (
+    BadField,
+    BudgetExceeded,
+    LedgerUnavailable,
+    RateExceeded,
+    RefreshSession,
+    SessionBusy,
+    SignerError,
+    StaleState,
+    Suspended,
+)
+from livepeer_remote_signer.core.ledger import Newest, Record, Stored
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from tests.ledgers import OpenLedger, Payment, Session, opened
+from tests.plans import NOW_NS, ORCHESTRATOR
+
+Place = Path | str
+TICKET_WEI = 10**12
+"""What a ticket of these sessions counts for: its expected value is a hair less, and is rounded up."""
+
+
+async def outcome_of(ledger: OpenLedger, payment: Payment) -> object:
+    """What a payment came to: None when it was recorded, what was found, or the refusal."""
+    try:
+        return await ledger.pay(payment)
+    except SignerError as error:
+        return error
+
+
+async def test_the_identical_request_gets_the_identical_bytes_at_any_step_and_from_any_process(place: Place) -> None:
+    async with opened(place, 2) as (one, other):
+        session = Session(auth_id="alice")
+        payments = [session.next() for _ in range(6)]
+        for payment in payments:
+            assert await one.pay(payment) is None
+        for ledger in (one, other):
+            for payment in payments[1:]:
+                assert await ledger.pay(payment) == Stored(payment.reply, "alice")
+        assert all(len(payment.made) == 1 for payment in payments)
+
+
+async def test_another_request_on_a_used_place_is_told_the_newest_state(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        session = Session()
+        payments = [session.next() for _ in range(4)]
+        for payment in payments:
+            assert await ledgers[0].pay(payment) is None
+        for ledger in ledgers:
+            late = session.request(2)
+            found = await ledger.pay(late)
+            assert isinstance(found, Newest)
+            assert found.state == payments[-1].made[-1].state
+            assert late.made == []
+
+
+async def test_a_healed_request_is_answered_again_with_its_own_bytes(place: Place) -> None:
+    async with opened(place, 2) as (one, other):
+        session = Session()
+        for _ in range(3):
+            assert await one.pay(session.next()) is None
+        late = session.request(2)
+        assert isinstance(await one.pay(late), Newest)
+        healed = session.next(digest=late.key.digest, is_healed=True)
+        assert await one.pay(healed) is None
+        assert await other.pay(late) == Stored(healed.reply, "")
+        assert await one.pay(late) == Stored(healed.reply, "")
+
+
+async def test_a_young_state_that_is_not_known_is_adopted_and_an_old_one_is_not(place: Place) -> None:
+    async with opened(place, retention_seconds=3600) as (ledger,):
+        foreign = Session()
+        assert await ledger.pay(foreign.request(17)) is None
+        assert isinstance(await ledger.pay(foreign.request(17)), Newest)
+        too_old = Session().request(17, last_update_ns=NOW_NS - 3600 * NS_PER_SECOND)
+        with pytest.raises(StaleState, match="3600 s ago"):
+            await ledger.pay(too_old)
+        assert too_old.made == []
+
+
+async def test_of_two_branches_of_an_adopted_session_only_one_is_paid(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        for _ in range(5):
+            foreign = Session()
+            branches = [foreign.request(number) for number in (17, 19, 18, 17)]
+            results = await asyncio.gather(*(outcome_of(ledgers[n % 2], payment) for n, payment in enumerate(branches)))
+            assert results.count(None) == 1
+            assert all(isinstance(result, Newest | SessionBusy | None) for result in results)
+
+
+async def test_one_place_is_paid_once_however_many_ask_at_the_same_time(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        session = Session()
+        assert await ledgers[0].pay(session.next()) is None
+        for _ in range(5):
+            honest = session.next()
+            crowd = [honest, *(session.request(session.sequence_number) for _ in range(3))]
+            copies = [Payment(payment.key, payment.plan) for payment in crowd for _ in range(2)]
+            results = await asyncio.gather(*(outcome_of(ledgers[n % 2], payment) for n, payment in enumerate(copies)))
+            assert results.count(None) == 1
+            paid = copies[results.index(None)]
+            for payment, result in zip(copies, results, strict=True):
+                if payment.key.digest == paid.key.digest and payment is not paid:
+                    assert result == Stored(paid.reply, "") or isinstance(result, SessionBusy)
+                elif payment is not paid:
+                    assert isinstance(result, Newest | SessionBusy)
+
+
+async def test_sessions_that_share_params_never_share_a_nonce(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        rand_hash = os.urandom(32)
+        sessions = [Session(rand_hash=rand_hash) for _ in range(10)]
+        payments = []
+        for _ in range(4):
+            step = [session.next(tickets=random.randint(1, 3)) for session in sessions]
+            results = await asyncio.gather(*(outcome_of(ledgers[n % 2], payment) for n, payment in enumerate(step)))
+            assert results == [None] * len(step)
+            payments += step
+        nonces = [nonce for payment in payments for nonce in payment.nonces]
+        assert sorted(nonces) == [(rand_hash, nonce) for nonce in range(1, len(nonces) + 1)]
+        for payment in payments:
+            assert payment.made[-1].state.sender_nonce == payment.nonces[-1][1]
+
+
+async def test_params_whose_nonces_are_used_up_are_refreshed_and_nothing_is_signed(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        rand_hash = os.urandom(32)
+        for _ in range(5):
+            assert await ledger.pay(Session(rand_hash=rand_hash).next(tickets=100)) is None
+        late = Session(rand_hash=rand_hash).next()
+        with pytest.raises(RefreshSession, match="500"):
+            await ledger.pay(late)
+        assert late.made == []
+
+
+@pytest.mark.parametrize("window", ["total", "hour"])
+async def test_a_budget_holds_to_the_wei_between_processes(place: Place, window: str) -> None:
+    budget = Budget("auth_id", "*", window, "ev", 23 * TICKET_WEI)  # type: ignore[arg-type]
+    async with opened(place, 2, budgets=[budget]) as ledgers:
+        payments = [Session(auth_id="alice").next(tickets=n % 3 + 1) for n in range(40)]
+        others = [Session(auth_id="bob").next() for _ in range(5)]
+        results = await asyncio.gather(*(outcome_of(ledgers[n % 2], p) for n, p in enumerate([*payments, *others])))
+        paid = [p for p, result in zip(payments, results, strict=False) if result is None]
+        assert sum(p.made[-1].num_tickets for p in paid) == 23
+        refusal = BudgetExceeded if window == "total" else RateExceeded
+        assert all(result is None or isinstance(result, refusal) for result in results)
+        assert results[40:] == [None] * 5
+        assert await outcome_of(ledgers[0], Session(auth_id="alice").next()) is not None
+        use = next(use for use in await ledgers[1].controls.usage() if use.id == "alice")
+        assert (use.spent_wei, use.left_wei) == (23 * TICKET_WEI, 0)
+
+
+async def test_a_payment_that_could_not_be_signed_costs_nobody_anything(place: Place) -> None:
+    budget = Budget("global", "*", "total", "ev", 2 * TICKET_WEI)
+    async with opened(place, budgets=[budget]) as (ledger,):
+        session = Session()
+        broken = session.next(tickets=2)
+
+        def fail(_: PaymentPlan) -> Record:
+            raise RuntimeError("the key is gone")
+
+        fine = Session().next()
+        results = await asyncio.gather(ledger.engine.pay(broken.key, broken.plan, fail), ledger.pay(fine), return_exceptions=True)
+        assert isinstance(results[0], RuntimeError)
+        assert results[1] is None
+        assert await ledger.count("lrs_payments") == 1
+        assert await ledger.pay(Session().next()) is None
+        with pytest.raises(BudgetExceeded):
+            await ledger.pay(session.request(0))
+
+
+async def test_a_caller_that_left_before_its_turn_is_not_signed_for(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        gone, stays = Session().next(), Session().next()
+        task = asyncio.create_task(ledger.pay(gone))
+        await asyncio.sleep(0)
+        task.cancel()
+        assert await ledger.pay(stays) is None
+        assert gone.made == []
+        assert await ledger.count("lrs_payments") == 1
+
+
+async def test_an_idempotency_key_starts_one_session_and_belongs_to_its_request(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        key, digest = os.urandom(32), os.urandom(32)
+        tries = [Session().next(idempotency_key=key, digest=digest) for _ in range(6)]
+        results = await asyncio.gather(*(outcome_of(ledgers[n % 2], payment) for n, payment in enumerate(tries)))
+        assert results.count(None) == 1
+        assert all(result in (None, Stored(tries[0].reply, "")) for result in results)
+        with pytest.raises(BadField, match="Idempotency-Key"):
+            await ledgers[0].pay(Session().next(idempotency_key=key))
+        assert await ledgers[1].pay(Session().next(idempotency_key=os.urandom(32), digest=digest)) is None
+
+
+async def test_the_same_first_request_without_a_key_starts_a_session_each_time(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        digest = os.urandom(32)
+        for _ in range(3):
+            assert await ledger.pay(Session().next(digest=digest)) is None
+
+
+@pytest.mark.parametrize("auth_id", ["alice", None, 'a"\\\x00\u2028é', "x" * 1024])
+async def test_a_kill_switch_stops_every_process_at_its_next_payment(place: Place, auth_id: str | None) -> None:
+    async with opened(place, 2) as (one, other):
+        session = Session(auth_id=auth_id or "alice")
+        first, second = session.next(), session.next()
+        assert await one.pay(first) is None
+        assert await one.pay(second) is None
+        await other.controls.suspend(auth_id)
+        await other.controls.suspend(auth_id)
+        assert [switch.auth_id for switch in await one.controls.switches()] == [auth_id]
+        with pytest.raises(Suspended):
+            await one.pay(session.next())
+        with pytest.raises(Suspended):  # even what was signed before is not handed out
+            await one.pay(second)
+        bystander = Session(auth_id="bob").next()
+        assert isinstance(await outcome_of(one, bystander), Suspended if auth_id is None else type(None))
+        assert await other.controls.resume(auth_id)
+        assert not await other.controls.resume(auth_id)
+        await one.housekeeping.refresh()
+        assert await one.pay(session.request(session.sequence_number)) is None
+
+
+async def test_payments_that_come_together_share_transactions(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        for _ in range(3):
+            await asyncio.gather(*(ledger.pay(Session().next()) for _ in range(50)))
+        assert ledger.engine.stats.payments == 150
+        assert ledger.engine.stats.batches <= 12
+
+
+async def test_a_batch_is_bounded_by_its_tickets(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        await asyncio.gather(*(ledger.pay(Session().next(tickets=100)) for _ in range(12)))
+        assert ledger.engine.stats.batches >= 4
+
+
+async def test_statistics_of_all_processes_add_up(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        for ledger in ledgers:
+            sessions = [Session(auth_id=auth_id) for auth_id in ("alice", "bob", "alice\x00")]
+            for _ in range(14):  # 70 s: more than one minute
+                await asyncio.gather(*(ledger.pay(session.next(tickets=2)) for session in sessions))
+        lines = await ledgers[0].controls.spend((NOW_NS // 10**6) - 60_000, NOW_NS // 10**6 + 120_000)
+        assert {line.auth_id for line in lines} == {"alice", "bob", "alice\x00"}
+        assert {line.orchestrator for line in lines} == {ORCHESTRATOR}
+        assert len({line.minute for line in lines}) >= 2
+        bobs = [line.paid for line in lines if line.auth_id == "bob"]
+        assert sum(paid.payments for paid in bobs) == 28
+        assert sum(paid.tickets for paid in bobs) == 56
+        assert sum(paid.ev_wei for paid in bobs) == 28 * 2 * TICKET_WEI
+
+
+async def test_what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not(place: Place) -> None:
+    async with opened(place, retention_seconds=3600, budgets=[Budget("auth_id", "*", "minute", "ev", 10**18)]) as (ledger,):
+        old, young = Session(auth_id="old"), Session(auth_id="young", started_ns=NOW_NS + 7000 * NS_PER_SECOND)
+        for _ in range(250):
+            assert await ledger.pay(old.next()) is None
+        kept = [young.next() for _ in range(3)]
+        for payment in kept:
+            assert await ledger.pay(payment) is None
+        ledger.now_ns = NOW_NS + 7100 * NS_PER_SECOND
+        for _ in range(3):
+            await ledger.housekeeping.prune()
+        assert await ledger.count("lrs_payments") == 3
+        assert await ledger.count("lrs_nonces") == 1
+        assert await ledger.count("lrs_usage") == 1
+        assert {line.auth_id for line in await ledger.controls.spend(0)} == {"young"}
+        assert await ledger.pay(kept[1]) == Stored(kept[1].reply, "young")
+
+
+async def test_settings_are_shared(place: Place) -> None:
+    async with opened(place, 2) as (one, other):
+        seen: list[dict[str, str]] = []
+        other.housekeeping.on_settings = seen.append
+        await one.controls.put_setting("ceilings", '{"a": 1}')
+        await other.housekeeping.refresh()
+        await other.housekeeping.refresh()
+        await one.controls.put_setting("ceilings", None)
+        await other.housekeeping.refresh()
+        assert seen == [{"ceilings": '{"a": 1}'}, {}]
+
+
+async def test_a_closed_ledger_takes_no_more_payments(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        assert await ledger.pay(Session().next()) is None
+        await ledger.engine.close()
+        with pytest.raises(LedgerUnavailable):
+            await ledger.pay(Session().next())
+
+
+async def test_names_of_any_kind_and_length_are_only_names(place: Place) -> None:
+    budgets = [Budget("app", "*", "hour", "ev", 10**18), Budget("auth_id", "*", "total", "face_value", 10**30)]
+    async with opened(place, budgets=budgets) as (ledger,):
+        for name in ("", "\x00", "'; DROP TABLE lrs_payments; --", "é😀\u2028", "x" * 100_000, "%s ? $1"):
+            assert await ledger.pay(Session(auth_id=name[:1024], app=name).next()) is None
+        assert await ledger.count("lrs_payments") == 6
+        assert len(await ledger.controls.usage()) == 12

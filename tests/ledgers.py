@@ -1,0 +1,147 @@
+"""Ledgers for tests: several of them on one database stand for several processes; payments are made up, not signed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from livepeer_remote_signer.adapters.ledger.controls import Controls
+from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
+from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
+from livepeer_remote_signer.adapters.ledger.outbox import Outbox
+from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
+from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
+from livepeer_remote_signer.adapters.ledger.store import Store
+from livepeer_remote_signer.core.budgets import Budget
+from livepeer_remote_signer.core.ledger import Found, LedgerRules, Record, RequestKey
+from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.state import encode_state
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from tests.plans import NOW_NS, orchestrator_info, plan_payment
+
+
+class OpenLedger:
+    """One process's ledger, with the parts that tests look into."""
+
+    def __init__(self, store: Store, budgets: Sequence[Budget], options: dict[str, Any]) -> None:
+        retention = options.get("retention_seconds", 86_400)
+        self.now_ns = NOW_NS
+        self.store = store
+        self.engine = GroupCommitLedger(
+            store, LedgerRules(tuple(budgets), retention), turn_wait_seconds=options.get("turn_wait_seconds", 2.0)
+        )
+        self.controls = Controls(store, budgets, lambda: self.now_ns)
+        self.outbox = Outbox(
+            store,
+            holder=os.urandom(4).hex(),
+            max_pending=options.get("max_pending", 1000),
+            refuse_when_full=options.get("refuse_when_full", True),
+            set_full=self.engine.set_outbox_full,
+        )
+        self.housekeeping = Housekeeping(
+            store,
+            self.engine,
+            self.controls,
+            self.outbox,
+            retention_seconds=retention,
+            clock_ns=lambda: self.now_ns,
+            has_sessions_table=isinstance(store, PostgresStore),
+        )
+
+    async def pay(self, payment: Payment) -> Found:
+        """As the service does: looked up first, then paid in its turn. None: it is recorded."""
+        async with self.engine.turn(payment.key):
+            found = await self.engine.find(payment.key, payment.plan.now_ns)
+            return found or await self.engine.pay(payment.key, payment.plan, payment.sign)
+
+    async def count(self, table: str) -> int:
+        """Rows in a table."""
+        rows = await self.store.query(f"SELECT count(*) FROM {table}")
+        count: int = rows[0][0]
+        return count
+
+
+@asynccontextmanager
+async def opened(place: Path | str, count: int = 1, *, budgets: Sequence[Budget] = (), **options: Any) -> AsyncIterator[list[OpenLedger]]:
+    """Ledgers on one database: a file's path, or a connection string."""
+    async with AsyncExitStack() as stack:
+        ledgers = []
+        for _ in range(count):
+            writer = os.urandom(4).hex()
+            store: Store = (
+                SqliteStore(place, writer=writer, **options.get("store", {}))
+                if isinstance(place, Path)
+                else PostgresStore(place, writer=writer)
+            )
+            await store.open()
+            stack.push_async_callback(store.close)
+            ledger = OpenLedger(store, budgets, options)
+            ledger.engine.start()
+            stack.push_async_callback(ledger.engine.close)
+            ledgers.append(ledger)
+        yield ledgers
+
+
+class Payment:
+    """One request of a session. `made` are the plans it was signed for, the last one counts."""
+
+    def __init__(self, key: RequestKey, plan: PaymentPlan, event: bytes | None = None) -> None:
+        self.key = key
+        self.plan = plan
+        self.event = event
+        self.made: list[PaymentPlan] = []
+
+    def sign(self, plan: PaymentPlan) -> Record:
+        """A record that tells which call made it."""
+        self.made.append(plan)
+        return Record(encode_state(plan.state), self.reply, self.event)
+
+    @property
+    def reply(self) -> bytes:
+        """The reply's body."""
+        return b"reply to " + self.key.digest
+
+    @property
+    def nonces(self) -> list[tuple[bytes, int]]:
+        """The nonces it was given, with their params."""
+        plan = self.made[-1]
+        return [(plan.session.info.ticket_params.recipient_rand_hash, plan.first_nonce + n) for n in range(plan.num_tickets)]
+
+
+class Session:
+    """A client's session: each payment goes on from the one before."""
+
+    def __init__(self, *, auth_id: str = "", app: str = "", rand_hash: bytes | None = None, started_ns: int = NOW_NS) -> None:
+        self.state_id = os.urandom(16).hex()
+        self.auth_id = auth_id
+        self.app = app
+        self.info = orchestrator_info(rand_hash=rand_hash or os.urandom(32), now_ns=started_ns + 10_000 * NS_PER_SECOND)
+        self.now_ns = started_ns
+        self.sequence_number = -1
+
+    def next(self, *, tickets: int = 1, event: bytes | None = None, **changes: Any) -> Payment:
+        """The next request in order."""
+        self.sequence_number += 1
+        self.now_ns += 5 * NS_PER_SECOND
+        return self.request(self.sequence_number, tickets=tickets, event=event, **changes)
+
+    def request(self, sequence_number: int, *, tickets: int = 1, event: bytes | None = None, **changes: Any) -> Payment:
+        """A request for any place, made now; its digest is its own."""
+        plan = plan_payment(self.info, now_ns=self.now_ns)
+        credit = plan.state.balance + 100 * plan.session.info.ev
+        names = {"state_id": self.state_id, "auth_id": self.auth_id, "app": self.app, "sequence_number": sequence_number}
+        plan = plan._replace(state=plan.state._replace(balance=credit, **names), min_tickets=0)
+        plan = plan.with_tickets(tickets)._replace(min_tickets=tickets)
+        key = RequestKey(
+            state_id=self.state_id,
+            sequence_number=sequence_number,
+            digest=os.urandom(32),
+            auth_id=self.auth_id,
+            idempotency_key=b"",
+            last_update_ns=self.now_ns - 5 * NS_PER_SECOND if sequence_number else None,
+            is_new=sequence_number == 0,
+        )
+        return Payment(key._replace(**changes), plan, event)
