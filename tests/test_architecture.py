@@ -1,0 +1,273 @@
+"""What keeps the parts apart: who may import whom, what the pure core may touch, and that no cause of an error is without a status."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import livepeer_remote_signer
+from livepeer_remote_signer.api.errors import STATUSES, error_reply, status_of
+from livepeer_remote_signer.core import errors
+
+ROOT = Path(livepeer_remote_signer.__file__).parent
+PACKAGE = "livepeer_remote_signer"
+MAX_FILE_LINES = 600
+MAX_FUNCTION_LINES = 70
+MAX_WIRING_LINES = 100
+"""`create_app` is one list of parts: cut in two it would be harder to read."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "proto": set(),
+    "core": {"proto"},
+    "config": {"core"},
+    "service": {"core"},
+    "api": {"service", "core"},
+    "adapters": {"core", "proto"},
+    "app": {"service", "api", "adapters", "config", "core"},
+    "process": {"api", "core"},
+    "simulate": {"app", "process", "config", "adapters", "core", "proto"},
+    "commands": {"app", "process", "config", "adapters", "simulate", "core"},
+}
+"""By layer. Every layer may import itself and the package's version."""
+
+CORE_MAY_IMPORT = frozenset(
+    (
+        "__future__",
+        "binascii",
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "datetime",
+        "fractions",
+        "functools",
+        "hashlib",
+        "hmac",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "re",
+        "typing",
+        "urllib.parse",
+        "coincurve",
+        "sha3",
+        "google.protobuf.descriptor",
+        "google.protobuf.message",
+    )
+)
+"""Nothing of it reads a clock, a random source, a file or a socket, or writes a log."""
+
+FORBIDDEN_CALLS = frozenset(("now", "utcnow", "today", "open", "print", "input", "eval", "exec", "__import__"))
+
+OPTIONAL_PARTS = ["web3", "grpc", "psycopg", "aiokafka", "jwt", "eth_account", "opentelemetry.sdk", "opentelemetry.exporter"]
+
+
+class Module(NamedTuple):
+    """One source file of ours."""
+
+    name: str
+    layer: str
+    text: str
+    tree: ast.Module
+
+    def imports(self) -> Iterator[str]:
+        """The dotted names of everything imported, wherever the statement stands."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.name}: imports are absolute"
+                assert node.module is not None
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == PACKAGE)
+
+
+def layer_of(name: str) -> str:
+    """The layer of a module of ours, by its dotted name below the package; "" for the package itself."""
+    top = name.split(".")[0]
+    if top in ("cli", "__main__") or top.startswith("commands"):
+        return "commands"
+    if top.startswith("app"):
+        return "app"
+    if top in ("serving", "listening", "workers", "fleet"):
+        return "process"
+    return top
+
+
+def _modules() -> Iterator[Module]:
+    for path in sorted(ROOT.rglob("*.py")):
+        if not path.stem.endswith(("_pb2", "_pb2_grpc")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+            text = path.read_text("utf-8")
+            yield Module(name or "__init__", layer_of(name), text, ast.parse(text))
+
+
+MODULES = list(_modules())
+CORE = [module for module in MODULES if module.layer == "core"]
+OURS = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+PURE = pytest.mark.parametrize("module", CORE, ids=lambda module: module.name)
+
+
+@OURS
+def test_imports_run_one_way(module: Module) -> None:
+    for imported in module.imports():
+        if not imported.startswith(f"{PACKAGE}."):
+            continue
+        layer = layer_of(imported.removeprefix(f"{PACKAGE}."))
+        allowed = MAY_IMPORT.get(module.layer, set()) | {module.layer, "__version__"}
+        assert layer in allowed, f"{module.name} ({module.layer}) imports {imported} ({layer})"
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {module.layer for module in MODULES} - {""} == set(MAY_IMPORT)
+
+
+def test_only_the_command_line_knows_the_commands_and_the_simulation() -> None:
+    for module in MODULES:
+        for imported in module.imports():
+            name = imported.removeprefix(f"{PACKAGE}.")
+            assert name != "cli" or module.name == "__main__", module.name
+            assert layer_of(name) != "simulate" or module.layer in ("simulate", "commands"), module.name
+
+
+@PURE
+def test_the_core_imports_nothing_that_reaches_outside(module: Module) -> None:
+    others = {name for name in module.imports() if name.split(".")[0] != PACKAGE}
+    assert others <= CORE_MAY_IMPORT, others - CORE_MAY_IMPORT
+
+
+@PURE
+def test_the_core_neither_waits_nor_reads_a_clock_nor_prints(module: Module) -> None:
+    for node in ast.walk(module.tree):
+        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor), f"{module.name}:{node}"
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            assert called not in {"now", "utcnow", "today", "open", "print", "input", "eval", "exec", "__import__"}, (
+                f"{module.name}: {called}"
+            )
+
+
+@PURE
+def test_money_in_the_core_never_goes_through_a_float(module: Module) -> None:
+    calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "float"]
+    floats = [node for node in calls if not isinstance(node.args[0], ast.Constant)]
+    assert not floats or module.name == "core.billing", "the one float is a duration, as go-livepeer computes it"
+
+
+@OURS
+def test_files_and_functions_stay_short(module: Module) -> None:
+    assert module.text.count("\n") <= MAX_FILE_LINES
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            most = MAX_WIRING_LINES if (module.name, node.name) == ("app", "create_app") else MAX_FUNCTION_LINES
+            assert length <= most, f"{module.name}.{node.name} has {length} lines"
+
+
+@OURS
+def test_names_say_what_a_thing_does(module: Module) -> None:
+    vague = re.compile(r"(?:Manager|Helpers?|Utils?|Mixin|Base)(?:$|[A-Z])|^(?:helpers?|utils?|common|misc|managers?|base)$")
+    names = [node.name for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not [name for name in [*names, *module.name.split(".")] if vague.search(name)]
+
+
+@OURS
+def test_every_module_says_its_duty_and_no_exception_is_swallowed(module: Module) -> None:
+    assert ast.get_docstring(module.tree) or not module.tree.body
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{module.name}:{node.lineno} catches everything"
+            assert not all(isinstance(statement, ast.Pass) for statement in node.body), f"{module.name}:{node.lineno} swallows"
+
+
+@PURE
+def test_every_public_part_of_the_core_says_what_it_is(module: Module) -> None:
+    for node in module.tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{module.name}.{node.name}"
+
+
+def test_nothing_is_left_for_later() -> None:
+    later = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
+    assert not [module.name for module in MODULES if later.search(module.text)]
+
+
+# --- errors ---
+
+
+def error_classes() -> list[type[errors.SignerError]]:
+    """Every class of the tree but its inner nodes."""
+    found = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.SignerError)]
+    return [value for value in found if value not in (errors.SignerError, errors.Refused, errors.Failed)]
+
+
+def test_every_error_is_either_refused_or_failed_and_explains_itself() -> None:
+    for error in error_classes():
+        assert issubclass(error, errors.Refused) != issubclass(error, errors.Failed)
+        assert error.__doc__
+        assert error.__mro__[1] in (errors.Refused, errors.Failed), f"{error.__name__} is a cause of its own"
+
+
+def test_every_cause_has_its_own_word() -> None:
+    words: dict[str, list[str]] = {}
+    for error in error_classes():
+        assert re.fullmatch(r"[a-z]+(?:_[a-z]+)*", error.code)
+        assert error.code != errors.SignerError.code
+        words.setdefault(error.code, []).append(error.__name__)
+    shared = {word: names for word, names in words.items() if len(names) > 1}
+    assert shared == {"chain_stale": ["ChainStale", "RecipientUndetermined"]}, "the chain could not be asked in time: one word"
+
+
+def test_the_words_of_the_protocol_are_all_there() -> None:
+    words = (
+        "bad_json bad_field missing_orchestrator bad_orchestrator bad_price missing_ticket_params bad_ticket_params "
+        "invalid_sig invalid_state state_mismatch missing_manifest_id bad_capabilities missing_auth_token refresh_session "
+        "bad_job_type no_billable_units bad_max_price price_exceeded "
+        "no_tickets too_many_tickets ticket_ev_exceeded total_ev_exceeded face_value_too_low no_deposit no_reserve "
+        "deposit_unlocking deposit_too_small round_unknown chain_stale price_feed_stale overloaded denied auth_id_changed suspended "
+        "recipient_refused orchestrator_paused address_refused protocol_paused orchestrator_unreachable unauthenticated auth_failed "
+        "auth_bad_max_price budget_exceeded rate_exceeded stale_state session_busy ledger_unavailable outbox_full body_too_large not_found "
+        "method_not_allowed"
+    )
+    assert set(words.split()) <= {error.code for error in error_classes()}
+    assert errors.SignerError.code == "internal"
+
+
+def test_the_table_of_statuses_is_complete() -> None:
+    assert set(STATUSES) == set(error_classes()) - {errors.Denied}
+    assert status_of(errors.Denied("no", status=483)) == 483
+    assert status_of(errors.SignerError("unknown")) == 500
+
+
+def test_only_an_internal_fault_hides_what_it_was() -> None:
+    hidden = error_reply(errors.AuthFailed("the webhook at its address did not answer"), "id")
+    assert b"webhook" not in hidden.body
+    assert b"Internal Server Error" in hidden.body
+    shown = error_reply(errors.NoDeposit("no deposit", hint="fund it"), "id")
+    assert b"no deposit" in shown.body
+    assert dict(shown.headers)[b"retry-after"]
+
+
+# --- start ---
+
+START = """
+import sys
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config import parse_config
+
+create_app(parse_config("key: {private_key: '%s'}\\nchain: {source: static}", {}))
+print(*(name for name in %r if name in sys.modules))
+"""
+
+
+def test_a_static_start_imports_no_optional_part() -> None:
+    script = START % ("1f" * 32, OPTIONAL_PARTS)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
