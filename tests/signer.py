@@ -7,7 +7,7 @@ import gc
 import json
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,9 @@ class RunningSigner:
 
 
 @asynccontextmanager
-async def running_signer(*, admin_token_file: Path | None = None, **sections: Any) -> AsyncIterator[RunningSigner]:
+async def running_signer(
+    *, admin_token_file: Path | None = None, clock_ns: Callable[[], int] = time.time_ns, **sections: Any
+) -> AsyncIterator[RunningSigner]:
     """The signer on a free port of 127.0.0.1."""
     listener = bind("127.0.0.1", 0)
     admin_listener = None
@@ -88,7 +90,7 @@ async def running_signer(*, admin_token_file: Path | None = None, **sections: An
         sections["admin"] = {"listen": "127.0.0.1:1", "token_file": str(admin_token_file)}
         admin_listener = bind("127.0.0.1", 0)
     config = parse_config(yaml.safe_dump(configuration(**sections)), {})
-    server = make_server(create_app(config), 1, admin_listener)
+    server = make_server(create_app(config, clock_ns=clock_ns), 1, admin_listener)
     thresholds = gc.get_threshold()
     task = asyncio.create_task(server.serve([listener]))
     port = listener.getsockname()[1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
+from livepeer_remote_signer.api.rest import ReadyCheck
 from livepeer_remote_signer.app_chain import ChainParts, ceiling_amounts
 from livepeer_remote_signer.app_ledger import LedgerParts
 from livepeer_remote_signer.config import Config, ConfigError
@@ -15,8 +17,20 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
+    from livepeer_remote_signer.app_console import Overview
+    from livepeer_remote_signer.config.models import AdminConfig
 
 MIN_TOKEN_CHARACTERS = 16
+
+
+class ConsoleSources(NamedTuple):
+    """What the console shows beside chain, ledger and prices. `outcomes` are answers on the paying routes by status."""
+
+    address: bytes
+    ready_checks: Callable[[], Sequence[ReadyCheck]]
+    outcomes: Callable[[], Mapping[str, int]] | None = None
+    discovery: Callable[[], Mapping[str, Any] | None] = lambda: None
+    clock_ns: Callable[[], int] = time.time_ns
 
 
 class Administration(NamedTuple):
@@ -35,7 +49,7 @@ class Administration(NamedTuple):
 
 
 def open_administration(
-    config: Config, chain: ChainParts, ledger: LedgerParts | None, render_metrics: Callable[[], bytes]
+    config: Config, chain: ChainParts, ledger: LedgerParts | None, render_metrics: Callable[[], bytes], console: ConsoleSources
 ) -> Administration:
     """What can be changed at runtime. Raises ConfigError, or SigningKeyError for the token's file."""
     controls = None
@@ -55,17 +69,26 @@ def open_administration(
         raise ConfigError(str(error)) from None
     if ledger is not None:
         ledger.housekeeping.on_settings = prices.take_settings
-    return Administration(prices, _open_app(config, prices, chain, controls, render_metrics))
+    if config.admin is None:
+        return Administration(prices, None)
+    from livepeer_remote_signer.app_console import Overview
+
+    overview = Overview(sources=console, chain=chain, ledger=ledger, deposit_multiplier=config.limits.deposit_multiplier, prices=prices)
+    return Administration(prices, _open_app(config.admin, prices, chain, controls, render_metrics, overview))
 
 
 def _open_app(
-    config: Config, prices: RuntimePrices, chain: ChainParts, controls: LedgerControls | None, render_metrics: Callable[[], bytes]
-) -> FastAPI | None:
-    if config.admin is None:
-        return None
+    config: AdminConfig,
+    prices: RuntimePrices,
+    chain: ChainParts,
+    controls: LedgerControls | None,
+    render_metrics: Callable[[], bytes],
+    overview: Overview,
+) -> FastAPI:
     from livepeer_remote_signer.api.admin import AdminParts, create_admin
+    from livepeer_remote_signer.api.console import ConsoleParts
 
-    token = read_secret_file(config.admin.token_file, "admin.token_file").strip()
+    token = read_secret_file(config.token_file, "admin.token_file").strip()
     if len(token) < MIN_TOKEN_CHARACTERS or not token.isascii():
         raise ConfigError(f"admin.token_file must hold at least {MIN_TOKEN_CHARACTERS} ASCII characters, it holds {len(token)}")
 
@@ -73,4 +96,4 @@ def _open_app(
         rate = chain.feed.rate() if chain.feed is not None else None
         return () if rate is None else (rate.currency,)
 
-    return create_admin(AdminParts(token, prices, feed_currencies, controls, render_metrics))
+    return create_admin(AdminParts(token, prices, feed_currencies, controls, render_metrics, ConsoleParts(overview.read)))

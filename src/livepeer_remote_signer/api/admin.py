@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from livepeer_remote_signer import __version__
+from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
 from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.rest import to_response
@@ -67,15 +68,18 @@ class AdminParts(NamedTuple):
     feed_currencies: Callable[[], Collection[str]]
     switches: Switches | None
     render_metrics: Callable[[], bytes]
+    console: ConsoleParts | None = None
 
 
 def create_admin(parts: AdminParts) -> FastAPI:
-    """The admin application. Every route, also an unknown one, wants the token first."""
+    """The admin application. Every route, also an unknown one, wants the token first; the console asks for it on its page."""
     app = FastAPI(title="Livepeer remote signer: administration", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     _add_error_handlers(app)
     _add_gate(app, parts.token)
     _add_price_routes(app, parts)
     _add_switch_routes(app, parts)
+    if parts.console is not None:
+        add_console_routes(app, parts.token, parts.console)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -111,6 +115,8 @@ def _add_gate(app: FastAPI, token: str) -> None:
     @app.middleware("http")
     async def gate(request: Request, call_next: RequestResponseEndpoint) -> Response:
         """The token, in constant time, before anything is looked at."""
+        if is_console_path(request.url.path):
+            return await call_next(request)
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), expected):
             refusal = Unauthenticated("the admin token is needed", hint="send Authorization: Bearer with the content of admin.token_file")

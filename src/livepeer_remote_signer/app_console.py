@@ -1,0 +1,190 @@
+"""Composition of the console's figures from what the adapters know. Part of `app`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from livepeer_remote_signer import __version__
+from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
+from livepeer_remote_signer.app_admin import ConsoleSources
+from livepeer_remote_signer.app_chain import ChainParts
+from livepeer_remote_signer.app_ledger import LedgerParts
+from livepeer_remote_signer.core.amounts import float_string
+from livepeer_remote_signer.core.eip191 import checksum_address
+from livepeer_remote_signer.core.overview import (
+    Span,
+    SpendEntry,
+    Spending,
+    expected_burn_wei_per_hour,
+    expected_runway_hours,
+    span_until,
+    spending,
+)
+
+MOST_NAMES = 6
+MOST_BUDGETS = 50
+BUCKETS = 60
+MS_PER_MINUTE = 60_000
+SESSION_STATUSES = {"refresh": "480", "price": "481", "skip": "482"}
+
+
+class Overview:
+    """Gathers what the console shows. A ledger that fails leaves its parts empty and says so under `faults`."""
+
+    def __init__(
+        self,
+        *,
+        sources: ConsoleSources,
+        chain: ChainParts,
+        ledger: LedgerParts | None,
+        deposit_multiplier: int,
+        prices: RuntimePrices,
+    ) -> None:
+        self._sources = sources
+        self._chain = chain
+        self._ledger = ledger
+        self._deposit_multiplier = deposit_multiplier
+        self._prices = prices
+
+    async def read(self, hours: int) -> dict[str, Any]:
+        """Everything, with spending over the last `hours`. Amounts are decimal strings in wei, ages are seconds."""
+        sources = self._sources
+        now_ms = sources.clock_ns() // 1_000_000
+        checks = sources.ready_checks()
+        kept, faults = await self._read_ledger(now_ms, hours)
+        burn = kept.pop("burn_wei_per_hour", None)
+        return {
+            "now": now_ms / 1000,
+            "version": __version__,
+            "address": checksum_address(sources.address),
+            "ready": {"ready": all(check.ok for check in checks), "checks": [check._asdict() for check in checks]},
+            "chain": self._describe_chain(),
+            "feed": self._describe_feed(),
+            "funding": self._describe_funding(burn),
+            "spend": None,
+            "sessions": None,
+            "budgets": None,
+            "switches": None,
+            **kept,
+            "outcomes": describe_outcomes(sources.outcomes()) if sources.outcomes else None,
+            "discovery": sources.discovery(),
+            "prices": {"ceilings": self._prices.describe(), "kept_in": self._prices.kept_in},
+            "faults": faults,
+        }
+
+    def _describe_chain(self) -> dict[str, Any]:
+        view, rpc = self._chain.source.view(), self._chain.rpc
+        common = {"l1_block": view.l1_block, "round": view.last_initialized_round, "paused": view.paused}
+        if rpc is None or rpc is not self._chain.source:
+            return {**common, "source": "static", "max_head_age_seconds": None, "endpoints": []}
+        status = rpc.status()
+        endpoints = [
+            {"name": e.name, "is_healthy": e.is_healthy, "fault": e.fault, "l1_block": e.l1_block, "in_use": index == status.in_use}
+            for index, e in enumerate(status.endpoints)
+        ]
+        return {
+            **common,
+            "source": "rpc",
+            "age_seconds": status.age_seconds,
+            "max_age_seconds": status.max_age_seconds,
+            "head_age_seconds": status.head_age_seconds,
+            "max_head_age_seconds": status.max_head_age_seconds,
+            "endpoints": endpoints,
+        }
+
+    def _describe_feed(self) -> dict[str, Any] | None:
+        if self._chain.feed is None:
+            return None
+        status = self._chain.feed.status()
+        return {
+            "currency": status.rate.currency if status.rate else "",
+            "per_eth": float_string(status.rate.per_eth, 2) if status.rate else "",
+            "age_seconds": status.age_seconds,
+            "max_age_seconds": status.max_age_seconds,
+            "fault": status.fault,
+        }
+
+    def _describe_funding(self, burn_wei_per_hour: int | None) -> dict[str, Any]:
+        view = self._chain.source.view()
+        runway = None if burn_wei_per_hour is None else expected_runway_hours(view.deposit_wei, burn_wei_per_hour)
+        return {
+            "deposit_wei": str(view.deposit_wei),
+            "reserve_wei": str(view.reserve_wei),
+            "withdraw_round": view.withdraw_round,
+            "max_face_value_wei": str(view.deposit_wei // self._deposit_multiplier),
+            "burn_wei_per_hour": None if burn_wei_per_hour is None else str(burn_wei_per_hour),
+            "runway_hours": None if runway is None else float(runway),
+        }
+
+    async def _read_ledger(self, now_ms: int, hours: int) -> tuple[dict[str, Any], list[str]]:
+        if self._ledger is None:
+            return {}, []
+        controls, now_minute = self._ledger.controls, now_ms // MS_PER_MINUTE
+        span = span_until(now_minute, hours * 60 // BUCKETS, BUCKETS)
+        try:
+            lines = await controls.spend(min(span.first_minute, now_minute - 60) * MS_PER_MINUTE, now_ms)
+            uses = await controls.usage()
+            switches = await controls.switches()
+            started = [await controls.sessions(now_ms - minutes * MS_PER_MINUTE) for minutes in (60, 1)]
+        except StoreFailed as error:
+            return {}, [f"ledger: {error}"]
+        return {
+            "burn_wei_per_hour": expected_burn_wei_per_hour(lines, now_minute),
+            "spend": describe_spend(lines, span),
+            "sessions": {"started_last_hour": started[0], "started_last_minute": started[1]},
+            "budgets": [
+                {
+                    "scope": use.budget.scope,
+                    "window": use.budget.window,
+                    "measure": use.budget.measure,
+                    "limit_wei": str(use.budget.limit_wei),
+                    "id": use.id,
+                    "spent_wei": str(use.spent_wei),
+                    "left_wei": str(use.left_wei),
+                }
+                for use in uses[:MOST_BUDGETS]
+            ],
+            "switches": {
+                "all": any(switch.auth_id is None for switch in switches),
+                "auth_ids": sorted(switch.auth_id for switch in switches if switch.auth_id is not None),
+            },
+        }, []
+
+
+def describe_outcomes(by_status: Mapping[str, int]) -> dict[str, int]:
+    """Answers on the paying routes since the numbers began, by what they mean to a session."""
+    named = {"paid": by_status.get("200", 0), **{name: by_status.get(status, 0) for name, status in SESSION_STATUSES.items()}}
+    return {**named, "other": sum(by_status.values()) - sum(named.values())}
+
+
+def describe_spend(lines: Sequence[SpendEntry], span: Span) -> dict[str, Any]:
+    """Spending over time, by auth id and by orchestrator."""
+    inside = [line for line in lines if span.bucket_of(line.minute) is not None]
+    total = spending(inside, span, lambda _: 0, lambda _: "", 1)
+    return {
+        "first_minute": span.first_minute,
+        "bucket_minutes": span.bucket_minutes,
+        "buckets": span.buckets,
+        "orchestrators": len({line.orchestrator for line in inside}),
+        "total": _describe(total[0], False) if total else {"payments": 0, "tickets": 0, "ev_wei": "0", "fee_wei": "0"},
+        "by_auth_id": _describe_all(spending(inside, span, lambda line: line.auth_id, str, MOST_NAMES)),
+        "by_orchestrator": _describe_all(spending(inside, span, lambda line: line.orchestrator, checksum_address, MOST_NAMES)),
+    }
+
+
+def _describe_all(parts: Sequence[Spending]) -> list[dict[str, Any]]:
+    return [_describe(part, index == MOST_NAMES) for index, part in enumerate(parts)]
+
+
+def _describe(part: Spending, is_rest: bool) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "is_rest": is_rest,
+        "payments": part.paid.payments,
+        "tickets": part.paid.tickets,
+        "ev_wei": str(part.paid.ev_wei),
+        "fee_wei": str(part.paid.fee_wei),
+        "ev_wei_by_bucket": [str(value) for value in part.ev_wei_by_bucket],
+    }
