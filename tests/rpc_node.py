@@ -71,7 +71,8 @@ class RpcNode:
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length:"))
-        requests = json.loads(await reader.readexactly(length))
+        document = json.loads(await reader.readexactly(length))
+        requests = document if isinstance(document, list) else [document]
         self.batches.append([r["method"] for r in requests])
         if self.is_hanging:
             await self._until_healed()
@@ -79,7 +80,8 @@ class RpcNode:
             body = self.raw
         else:
             answers: Any = await self._backend(requests)
-            body = json.dumps(self.alter(requests, answers) if self.alter else answers).encode()
+            answers = self.alter(requests, answers) if self.alter else answers
+            body = json.dumps(answers if document is requests else answers[0]).encode()
         lines = [f"HTTP/1.1 {self.status} X", "content-type: application/json", f"content-length: {len(body)}", "", ""]
         writer.write("\r\n".join(lines).encode() + (body[: len(body) // 2] if self.cuts_answer else body))
         await writer.drain()

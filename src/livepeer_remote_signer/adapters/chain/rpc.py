@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -195,8 +196,9 @@ class RpcChain:
         except (RpcFault, AnswerFault) as fault:
             self._failed(endpoint, str(fault))
             return False
-        except Exception as error:  # noqa: BLE001 - polling goes on whatever an endpoint sends; the fault is shown, not its text
-            self._failed(endpoint, f"an answer that broke the reader ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001 - polling goes on whatever an endpoint sends; the text is not shown: it may hold the URL
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self._failed(endpoint, f"an answer that broke the reader ({type(error).__name__} in {place.name}, line {place.lineno})")
             return False
         finally:
             endpoint.is_being_asked = False

@@ -1,0 +1,272 @@
+"""`funds`, `fund`, `unlock`, `cancel-unlock` and `withdraw`: the sender's deposit and reserve in TicketBroker.
+
+Each change says what it would do and what it costs before it asks, and says plainly what failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livepeer_remote_signer.commands_serve import read_config
+from livepeer_remote_signer.config import Config
+from livepeer_remote_signer.core.amounts import float_string, parse_wei
+from livepeer_remote_signer.core.eip191 import checksum_address
+from livepeer_remote_signer.core.funding import (
+    Burn,
+    FundingRefused,
+    Funds,
+    check_cancel_unlock,
+    check_fund,
+    check_unlock,
+    check_withdraw,
+    format_eth,
+    format_hours,
+    runway_hours,
+)
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
+
+_GWEI = 10**9
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Adds the five commands."""
+    funds = subparsers.add_parser("funds", help="deposit, reserve, unlock state, and how long they last")
+    _add_config(funds)
+    funds.add_argument("--json", action="store_true", help="as JSON, amounts in wei")
+    fund = subparsers.add_parser("fund", help="pay into deposit and reserve", description="Amounts: 0.25eth, 100gwei, or wei.")
+    fund.add_argument("--deposit", type=_wei, default=0, metavar="AMOUNT", help="winning tickets are paid from it")
+    fund.add_argument("--reserve", type=_wei, default=0, metavar="AMOUNT", help="what orchestrators can claim when the deposit is empty")
+    unlock = subparsers.add_parser("unlock", help="begin to unlock deposit and reserve")
+    cancel = subparsers.add_parser("cancel-unlock", help="keep deposit and reserve locked, and go on paying")
+    withdraw = subparsers.add_parser("withdraw", help="take unlocked deposit and reserve out")
+    for parser in (fund, unlock, cancel, withdraw):
+        _add_config(parser)
+        parser.add_argument("--yes", action="store_true", help="send without asking")
+        parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="how long to wait for the receipt (300)")
+    for parser in (funds, fund, unlock, cancel, withdraw):
+        parser.set_defaults(run=run)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the signer's configuration: key and chain.rpc are used")
+
+
+def _wei(text: str) -> int:
+    try:
+        return parse_wei(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs one of the commands: 0 done, 1 failed, 2 when arguments or configuration cannot be followed."""
+    config = read_config(str(arguments.config))
+    if config is None:
+        return 2
+    if not config.chain.rpc.urls:
+        print(f"{arguments.config}: chain.rpc.urls (or ETH_RPC_URL) must name an RPC endpoint", file=sys.stderr)
+        return 2
+    from livepeer_remote_signer.adapters.funding import FundingChain, FundingError  # web3 takes seconds to import
+    from livepeer_remote_signer.adapters.keys import SigningKeyError
+
+    try:
+        chain = FundingChain.open(
+            [u.get_secret_value() for u in config.chain.rpc.urls], config.chain.rpc.chain_id, config.chain.rpc.controller
+        )
+        if arguments.command == "funds":
+            return _show(chain, config, arguments.json)
+        return _change(chain, config, arguments)
+    except (FundingError, FundingRefused, SigningKeyError) as error:
+        print(f"{arguments.command} failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _sender(config: Config) -> bytes:
+    """The address to look at: the configured one, or else the key's."""
+    if config.key.address is not None:
+        return config.key.address
+    from livepeer_remote_signer.app import open_signing_key
+
+    return open_signing_key(config.key).address
+
+
+def _show(chain: FundingChain, config: Config, as_json: bool) -> int:
+    sender = _sender(config)
+    funds = chain.read_funds(sender)
+    burn = _read_burn(chain, sender)
+    largest = funds.deposit_wei // config.limits.deposit_multiplier
+    if as_json:
+        print(json.dumps(_as_json(sender, chain, funds, burn, largest), indent=2))
+        return 0
+    rows = [
+        ("sender", checksum_address(sender)),
+        ("TicketBroker", f"{chain.ticket_broker}, read through {chain.endpoint}"),
+        ("wallet", format_eth(funds.wallet_wei)),
+        ("deposit", format_eth(funds.deposit_wei)),
+        ("reserve", f"{format_eth(funds.reserve_wei)}; {format_eth(funds.claimed_wei)} claimed in this round"),
+        ("claimable", f"{format_eth(funds.claimable_wei)} by each of {funds.pool_size} orchestrators in the pool"),
+        ("largest ticket", f"{format_eth(largest)} of face value (deposit / {config.limits.deposit_multiplier})"),
+        ("unlock", _unlock_text(funds)),
+        ("round", f"{funds.current_round}{'' if funds.is_round_initialized else ', not initialized yet'}"),
+        ("burn", _burn_text(burn)),
+        ("runway", _runway_text(funds, burn)),
+    ]
+    if funds.paused:
+        rows.append(("PAUSED", "the protocol is paused by its Controller: no ticket is signed or redeemed"))
+    for name, text in rows:
+        print(f"{name:<15} {text}")
+    return 0
+
+
+def _read_burn(chain: FundingChain, sender: bytes) -> Burn | None:
+    """None when the endpoint gives no events: the other figures are worth showing all the same."""
+    from livepeer_remote_signer.adapters.funding import FundingError
+
+    try:
+        return chain.read_burn(sender)
+    except FundingError as error:
+        print(f"note: burn and runway are not known: {error}", file=sys.stderr)
+        return None
+
+
+def _unlock_text(funds: Funds) -> str:
+    if not funds.is_unlocking:
+        return "locked: tickets can be signed"
+    if funds.is_unlocked:
+        return f"unlocked since round {funds.withdraw_round}: withdraw, or cancel-unlock to go on paying"
+    return (
+        f"in progress: withdraw from round {funds.withdraw_round} on ({format_hours(funds.hours_until_round(funds.withdraw_round))}); "
+        "the signer stops one round before"
+    )
+
+
+def _burn_text(burn: Burn | None) -> str:
+    if burn is None:
+        return "not known"
+    return f"{format_eth(burn.redeemed_wei)} by {burn.tickets} winning tickets in the last hour"
+
+
+def _runway_text(funds: Funds, burn: Burn | None) -> str:
+    hours = None if burn is None else runway_hours(funds.deposit_wei, burn)
+    if burn is None:
+        return "not known"
+    return (
+        "no end in sight: nothing was redeemed in the last hour"
+        if hours is None
+        else f"the deposit lasts {format_hours(hours)} at this burn"
+    )
+
+
+def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None, largest: int) -> dict[str, Any]:
+    hours = None if burn is None else runway_hours(funds.deposit_wei, burn)
+    return {
+        "sender": checksum_address(sender),
+        "ticket_broker": chain.ticket_broker,
+        "wallet_wei": str(funds.wallet_wei),
+        "deposit_wei": str(funds.deposit_wei),
+        "reserve_wei": str(funds.reserve_wei),
+        "claimed_wei": str(funds.claimed_wei),
+        "claimable_wei": str(funds.claimable_wei),
+        "pool_size": funds.pool_size,
+        "largest_face_value_wei": str(largest),
+        "withdraw_round": funds.withdraw_round,
+        "round": funds.current_round,
+        "paused": funds.paused,
+        "burn_wei": None if burn is None else str(burn.redeemed_wei),
+        "burn_tickets": None if burn is None else burn.tickets,
+        "runway_hours": None if hours is None else float(float_string(hours, 2)),
+    }
+
+
+def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:
+    """One transaction: checked, shown, confirmed, sent, waited for. Raises FundingError, FundingRefused or SigningKeyError."""
+    from livepeer_remote_signer.app import load_secret, open_signing_key
+
+    sender = open_signing_key(config.key).address
+    funds = chain.read_funds(sender)
+    lines, prepared = _prepare(chain, sender, funds, arguments)
+    print(f"{arguments.command}: TicketBroker {chain.ticket_broker}, chain {config.chain.rpc.chain_id}, through {chain.endpoint}")
+    print(f"from {checksum_address(sender)}, whose wallet holds {format_eth(funds.wallet_wei)}")
+    for line in lines:
+        print(f"  {line}")
+    _print_cost(prepared)
+    _check_affordable(funds, prepared)
+    if not arguments.yes and not _is_confirmed():
+        print("nothing was sent", file=sys.stderr)
+        return 1
+    transaction = chain.send(prepared, load_secret(config.key))
+    print(f"sent {transaction}", flush=True)
+    block = chain.wait(transaction, arguments.timeout, _print_progress())
+    after = chain.read_funds(sender)
+    print(f"done in block {block}: deposit {format_eth(after.deposit_wei)}, reserve {format_eth(after.reserve_wei)}, {_unlock_text(after)}")
+    return 0
+
+
+def _prepare(chain: FundingChain, sender: bytes, funds: Funds, arguments: argparse.Namespace) -> tuple[list[str], Prepared]:
+    """What is going to happen, in words and as a transaction."""
+    both = f"deposit {format_eth(funds.deposit_wei)} and reserve {format_eth(funds.reserve_wei)}"
+    if arguments.command == "fund":
+        deposit, reserve = arguments.deposit, arguments.reserve
+        check_fund(funds, deposit, reserve)
+        changes = (("deposit", funds.deposit_wei, deposit), ("reserve", funds.reserve_wei, reserve))
+        lines = [f"{name}: {format_eth(had)} + {format_eth(more)} = {format_eth(had + more)}" for name, had, more in changes if more]
+        if funds.is_unlocking:
+            lines.append("the unlock in progress is cancelled by paying in")
+        return lines, chain.prepare_fund(sender, deposit, reserve)
+    if arguments.command == "unlock":
+        check_unlock(funds)
+        until = funds.current_round + funds.unlock_period
+        text = f"{both} can be withdrawn from round {until} on ({format_hours(funds.hours_until_round(until))})"
+        return [text, "the signer stops signing tickets one round before that"], chain.prepare(sender, "unlock")
+    if arguments.command == "cancel-unlock":
+        check_cancel_unlock(funds)
+        return [f"{both} stay locked, and the signer goes on"], chain.prepare(sender, "cancelUnlock")
+    check_withdraw(funds)
+    return [f"{both} go to the wallet; the signer cannot pay any more"], chain.prepare(sender, "withdraw")
+
+
+def _print_cost(prepared: Prepared) -> None:
+    price = float_string(Fraction(prepared.gas_price_wei, _GWEI), 6).rstrip("0").rstrip(".")
+    print(f"  gas: about {prepared.gas:,} at {price} gwei = {format_eth(prepared.gas * prepared.gas_price_wei)}", end="")
+    print(f", at most {format_eth(prepared.max_cost_wei)}")
+
+
+def _check_affordable(funds: Funds, prepared: Prepared) -> None:
+    needed = prepared.transaction["value"] + prepared.max_cost_wei
+    if funds.wallet_wei < needed:
+        raise FundingRefused(
+            f"the wallet holds {format_eth(funds.wallet_wei)}, value and gas can need {format_eth(needed)}: "
+            f"{format_eth(needed - funds.wallet_wei)} are missing"
+        )
+
+
+def _is_confirmed() -> bool:
+    """Asks on the terminal; without one the answer is no."""
+    if not sys.stdin.isatty():
+        print("nobody can be asked here: add --yes to send", file=sys.stderr)
+        return False
+    try:
+        return input("Send it? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _print_progress() -> Callable[[float], None]:
+    """Says every few seconds that it still waits."""
+    next_at = 0.0
+
+    def progress(waited: float) -> None:
+        nonlocal next_at
+        if waited >= next_at:
+            print(f"waiting for the receipt: {waited:.0f} s", flush=True)
+            next_at = waited + 5
+
+    return progress
