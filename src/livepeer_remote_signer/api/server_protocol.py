@@ -42,6 +42,7 @@ _STATUS_LINES = {
     **{status: f"HTTP/1.1 {status} \r\n".encode() for status in range(400, 600)},
     **{s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus},
 }
+_VERSIONS = frozenset({"1.0", "1.1"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -102,6 +103,7 @@ class PaymentProtocol(HttpToolsProtocol):
         self._arriving: _Request | None = None
         self._lingering = False
         self._discarded = 0
+        self._plain_head = b""
 
     # --- the connection's life ---
 
@@ -141,31 +143,26 @@ class PaymentProtocol(HttpToolsProtocol):
             if self._discarded > _MAX_LINGER_BYTES:
                 self.transport.abort()
             return
-        before = self._arriving
+        before, length = self._arriving, len(data)
+        while data:
+            data = self._feed(data)
+        arriving = self._arriving
+        if arriving is not None:
+            self._await_rest(arriving, length if arriving is before else 0)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parses; what it returns is to be parsed next."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data, upgrade)
+            head, self._plain_head = self._plain_head, b""
+            if head:
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                return head + data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self._refuse(self._arriving or _Request([]), BadRequest(f"not an HTTP/1.1 request: {_reason(error)}"))
-            return
-        arriving = self._arriving
-        if arriving is not None:
-            self._await_rest(arriving, len(data) if arriving is before else 0)
-
-    def _go_on_without_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade) -> None:
-        """No other protocol is spoken here: what follows a request that asks for one is HTTP/1.1 all the same."""
-        rest = memoryview(data)[upgrade.args[0] :]
-        while rest:
-            try:
-                self.parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as another:
-                rest = rest[another.args[0] :]
-            except httptools.HttpParserError as error:
-                self._refuse(self._arriving or _Request([]), BadRequest(f"not an HTTP/1.1 request: {_reason(error)}"))
-                return
-            else:
-                return
+        return b""
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio lets it say that sending goes on
         """A client that only closed its sending side still gets the reply that is in work."""
@@ -200,9 +197,21 @@ class PaymentProtocol(HttpToolsProtocol):
         self.headers = _TRAILERS
         request.has_head = True
         parser = self.parser
-        if parser.get_method() == b"POST":
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            self._refuse(request, BadRequest(f"HTTP/{version} is not spoken here: HTTP/1.1 is"))
+            return
+        method = parser.get_method()
+        if parser.should_upgrade():  # no other protocol is spoken here: the request is read anew without the offer
+            if method == b"CONNECT":
+                self._refuse(request, BadRequest("this is no proxy: CONNECT is not served"))
+            else:
+                self._arriving = None
+                self._plain_head = _head_without_offer(method, self.url, version, request.headers)
+            return
+        if method == b"POST":
             request.path = self.paying_urls.get(self.url)
-        request.keep_alive = not self.draining and parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        request.keep_alive = version == "1.1" and not self.draining and parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         request = self._arriving
@@ -359,6 +368,17 @@ class PaymentProtocol(HttpToolsProtocol):
 def _has_origin(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether a browser's page sent it."""
     return any(name == b"origin" for name, _ in headers)
+
+
+def _head_without_offer(method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The head of a request as it would be without its offer to speak another protocol."""
+    lines = [method + b" " + url + b" HTTP/" + version.encode()]
+    for name, value in headers:
+        if name == b"connection":
+            value = b", ".join(t for t in value.split(b",") if t.strip().lower() not in (b"upgrade", b"http2-settings"))
+        if name != b"upgrade" and value:
+            lines.append(name + b": " + value)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def _reason(error: httptools.HttpParserError) -> str:
