@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-policy check bench proto run lock
+.PHONY: help setup demo demo-chain test test-chain test-policy check coverage bench proto run lock
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -30,6 +30,10 @@ test-chain: setup ## tickets, funding and faults on a real EVM (anvil and solc c
 
 test-policy: setup ## who may spend, and how much, over real HTTP and under load
 	@$(BIN)/python -m pytest -n 2 -m policy
+
+coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
+	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core
+	@$(BIN)/python -m coverage report --fail-under=100
 
 check: setup ## ruff, mypy and the tests' layout: what CI runs
 	@$(BIN)/ruff format --check .

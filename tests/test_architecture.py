@@ -94,7 +94,7 @@ def layer_of(name: str) -> str:
     top = name.split(".")[0]
     if top in ("cli", "__main__") or top.startswith("commands"):
         return "commands"
-    if top.startswith("app"):
+    if top.startswith("app") or top == "observing":
         return "app"
     if top in ("serving", "listening", "workers", "fleet"):
         return "process"

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from livepeer_remote_signer.core.errors import InvalidSig, InvalidState
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender
-from livepeer_remote_signer.core.state import MAX_STATE_BYTES, SignerState, advance_state, encode_state, encode_text, parse_state
+from livepeer_remote_signer.core.state import (
+    MAX_STATE_BYTES,
+    KnownStates,
+    SignerState,
+    advance_state,
+    encode_state,
+    encode_text,
+    parse_state,
+)
 from tests.outcomes import outcome
 from tests.recorded import recorded_cases
 from tests.strategies import IDS, NOW_NS, SEAL, go_texts, json_like_bytes, json_values, new_request, new_sender, states
@@ -269,3 +277,22 @@ def test_a_state_of_a_megabyte_is_refused_before_its_seal_is_looked_at() -> None
     sender = LivePaymentSender(TicketLimits(), Unasked(), IDS)
     with pytest.raises(InvalidSig, match="longer than"):
         sender.open(new_request(state=b"x" * (MAX_STATE_BYTES + 1), state_sig=b"y" * 65), NOW_NS)
+
+
+@given(st.lists(states, min_size=1, max_size=8), st.integers(1, 3))
+def test_known_states_are_what_parsing_gives_and_are_bounded(made: list[SignerState], size: int) -> None:
+    known = KnownStates(size)
+    for state in made:
+        raw = encode_state(state)
+        known.remember(raw, state)
+        assert known.parse(raw) == parse_state(raw)
+    for state in made:
+        assert known.parse(encode_state(state)) == state
+    assert len(known._young) + len(known._old) <= 2 * size
+
+
+def test_an_unknown_state_that_is_invalid_is_not_remembered() -> None:
+    known = KnownStates(2)
+    for _ in range(2):
+        with pytest.raises(InvalidState):
+            known.parse(b"{}")

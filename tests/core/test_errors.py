@@ -1,0 +1,27 @@
+"""Errors carry what a caller may see, and nothing more is needed to answer with them."""
+
+from __future__ import annotations
+
+from livepeer_remote_signer.core.errors import BudgetExceeded, Denied, MethodNotAllowed, RefreshSession, SignerError
+
+
+def test_an_error_keeps_its_sentence_hint_and_compared_values() -> None:
+    error = SignerError("too much", hint="send less", retry_after_seconds=3, price=5, ceiling=4)
+    assert (str(error), error.message, error.hint, error.retry_after_seconds) == ("too much", "too much", "send less", 3)
+    assert error.values == {"price": 5, "ceiling": 4}
+
+
+def test_a_refresh_starts_with_the_words_that_clients_look_for() -> None:
+    error = RefreshSession("token expired", "https://o:8935", now=5)
+    assert error.message == "refresh session for remote signer: token expired"
+    assert (error.orchestrator_url, error.values) == ("https://o:8935", {"now": 5})
+
+
+def test_a_denial_carries_the_webhooks_status_and_word() -> None:
+    error = Denied("no credit left", status=402, webhook_code="poor")
+    assert (error.status, error.webhook_code, Denied("no").status) == (402, "poor", 403)
+
+
+def test_a_wrong_method_names_the_right_ones() -> None:
+    assert MethodNotAllowed("no", allow="POST").allow == "POST"
+    assert BudgetExceeded.code == "budget_exceeded"
