@@ -17,7 +17,7 @@ from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender
 from livepeer_remote_signer.core.state import (
     MAX_STATE_BYTES,
-    KnownStates,
+    RecentStates,
     SignerState,
     advance_state,
     encode_state,
@@ -281,7 +281,7 @@ def test_a_state_of_a_megabyte_is_refused_before_its_seal_is_looked_at() -> None
 
 @given(st.lists(states, min_size=1, max_size=8), st.integers(1, 3))
 def test_known_states_are_what_parsing_gives_and_are_bounded(made: list[SignerState], size: int) -> None:
-    known = KnownStates(size)
+    known = RecentStates(size)
     for state in made:
         raw = encode_state(state)
         known.remember(raw, state)
@@ -292,7 +292,7 @@ def test_known_states_are_what_parsing_gives_and_are_bounded(made: list[SignerSt
 
 
 def test_an_unknown_state_that_is_invalid_is_not_remembered() -> None:
-    known = KnownStates(2)
+    known = RecentStates(2)
     for _ in range(2):
         with pytest.raises(InvalidState):
             known.parse(b"{}")
