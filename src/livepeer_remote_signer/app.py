@@ -27,16 +27,24 @@ from livepeer_remote_signer.app_admin import ConsoleSources, open_administration
 from livepeer_remote_signer.app_auth import open_auth, open_recipients
 from livepeer_remote_signer.app_chain import open_chain
 from livepeer_remote_signer.app_ledger import open_ledger
+from livepeer_remote_signer.app_operations import Operations
 from livepeer_remote_signer.app_orchestrators import OrchestratorParts
 from livepeer_remote_signer.config import Config
 from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
-from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.payment import LivePaymentSender, SessionIds
+from livepeer_remote_signer.core.payment import SessionIds
 from livepeer_remote_signer.core.state import RecentStates
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
-from livepeer_remote_signer.service import PaymentSigner, RemoteSigner, SignedPayment
+from livepeer_remote_signer.observing import (
+    WatchedAuthorizer,
+    WatchedIdentifier,
+    WatchedLedger,
+    WatchedRecipients,
+    WatchedSender,
+    WatchedSigner,
+)
+from livepeer_remote_signer.service import RemoteSigner
 
 INFO_CACHE_ENTRIES = 4096
 RECENT_STATES = 2048
@@ -47,35 +55,45 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     key = open_signing_key(config.key)
     seal = open_seal(config.state, key, clock_ns)
     recent_states = RecentStates(RECENT_STATES)
-    sender = LivePaymentSender(
+    sender = WatchedSender(
         TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
         seal,
         SessionIds(state_id=_random_name, manifest_id=_random_name),
         parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
         parse_state=recent_states.parse,
     )
-    render_metrics = lambda: b""  # noqa: E731
     chain = open_chain(config, key.address)
     auth = open_auth(config.auth, _mac_key(config.state, key))
     recipients = open_recipients(config, chain)
     ledger = open_ledger(config, clock_ns)
+    operations = Operations(config, key.address, chain, ledger)
+    watch = sender.watch = operations.watch
+    render_metrics = operations.metrics.render
     admin = open_administration(
-        config, chain, ledger, render_metrics, ConsoleSources(key.address, lambda: ready_checks(), clock_ns=clock_ns)
+        config,
+        chain,
+        ledger,
+        render_metrics,
+        ConsoleSources(key.address, lambda: ready_checks(), operations.outcomes, clock_ns=clock_ns),
     )
     orchestrators = OrchestratorParts(config, key, chain, clock_ns)
-    observer = recipients.watch(_SilentObserver())
+    observer = recipients.watch(operations.observer())
+    signer = WatchedSigner(key, seal, recent_states.remember)
+    signer.watch = watch
     service = RemoteSigner(
         sender=sender,
-        signer=PaymentSigner(key, seal, recent_states.remember),
+        signer=signer,
         chain=chain.source,
         ceilings=chain.ceilings,
         clock_ns=clock_ns,
         observer=observer,
-        identifier=auth.identifier,
-        recipients=recipients.policy,
-        authorizer=auth.authorizer,
-        ledger=ledger.engine if ledger else None,
+        identifier=WatchedIdentifier(auth.identifier, watch) if auth.identifier else None,
+        recipients=WatchedRecipients(recipients.policy, watch) if recipients.policy else None,
+        authorizer=WatchedAuthorizer(auth.authorizer, watch) if auth.authorizer else None,
+        ledger=WatchedLedger(ledger.engine, watch) if ledger else None,
         heal_stale=config.ledger.on_stale == "heal",
+        encode_event=operations.encode_event,
+        publish=operations.publish,
     )
     paying = PayingRoutes(
         service,
@@ -84,7 +102,9 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         headroom_live_payment=config.headroom_seconds.generate_live_payment,
         headroom_sign_ticket=config.headroom_seconds.sign_ticket,
         interval_seconds=config.live_payment_interval_seconds,
+        begin=watch.begin,
     )
+    operations.add_gauges(in_work=lambda: paying.in_work, signatures=lambda: signer.signatures, discovery=orchestrators.discovery)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -93,9 +113,11 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         if ledger is not None:
             await ledger.start()
         await admin.start()
+        await operations.start()
         try:
             yield
         finally:
+            await operations.stop_forwarding()
             await admin.stop()
             if ledger is not None:
                 await ledger.stop()
@@ -103,6 +125,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             await chain.stop()
             await recipients.stop()
             await auth.stop()
+            await operations.stop()
 
     def ready_checks() -> Sequence[ReadyCheck]:
         return (*chain.ready_checks(), *orchestrators.ready_checks(), *(ledger.ready_checks() if ledger else ()))
@@ -118,10 +141,11 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
             render_metrics=render_metrics if admin.app is None else None,
             lifespan=lifespan,
             docs_enabled=config.docs.enabled,
+            byoc_jobs=config.byoc_jobs,
         )
     )
     limits = BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds)
-    return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app)
+    return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app, on_reply=operations.payments.replied)
 
 
 def load_secret(config: KeyConfig) -> bytes:
@@ -132,9 +156,7 @@ def load_secret(config: KeyConfig) -> bytes:
         return load_private_key_file(config.private_key_file)
     assert config.keystore_file is not None
     password = (
-        config.password.get_secret_value()
-        if config.password is not None
-        else read_secret_file(config.password_file, "key.password_file")  # type: ignore[arg-type]
+        config.password.get_secret_value() if config.password is not None else read_secret_file(config.password_file, "key.password_file")  # type: ignore[arg-type]
     )
     return load_keystore(config.keystore_file, password, config.address)
 
@@ -181,9 +203,3 @@ def _previous_key(previous: PreviousSeal) -> PreviousKey:
 
 def _random_name() -> str:
     return os.urandom(16).hex()
-
-
-class _SilentObserver:
-    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None: ...
-
-    def refused(self, error: SignerError, route: str, request_id: str) -> None: ...

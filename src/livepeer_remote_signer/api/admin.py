@@ -19,7 +19,7 @@ from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
 from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
 from livepeer_remote_signer.api.paying import new_request_id
-from livepeer_remote_signer.api.rest import to_response
+from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.errors import (
     BadField,
     BodyTooLarge,

@@ -24,7 +24,7 @@ from fastapi import FastAPI, Request, Response
 
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
-from livepeer_remote_signer.api.rest import to_response
+from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.errors import BadField, BodyTooLarge, Denied, RateExceeded, Unauthenticated
 
 CONSOLE = "/console"
@@ -103,7 +103,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
             "x-frame-options": "DENY",
-            "referrer-policy": "no-referrer",
+            "referrer-policy": "same-origin",  # with no-referrer browsers name no origin for the login form
             "cross-origin-opener-policy": "same-origin",
         }
         return Response(body, headers=headers, media_type="text/html; charset=utf-8")

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
+from livepeer_remote_signer.api.byoc import add_byoc_route
 from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
 from livepeer_remote_signer.api.orchestrators import (
     Discover,
@@ -27,7 +28,7 @@ from livepeer_remote_signer.api.orchestrators import (
     parse_orchestrator_query,
 )
 from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes, new_request_id
-from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
 from livepeer_remote_signer.core.policy import Caller, Identity
@@ -74,6 +75,7 @@ class RestParts(NamedTuple):
     render_metrics: Callable[[], bytes] | None
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
     docs_enabled: bool
+    byoc_jobs: bool = False
 
 
 def create_rest(parts: RestParts) -> FastAPI:
@@ -92,14 +94,6 @@ def create_rest(parts: RestParts) -> FastAPI:
     _add_signing_routes(app, parts)
     _add_health_routes(app, parts)
     return app
-
-
-def to_response(reply: Reply) -> Response:
-    """A reply as Starlette's response; a doubled header keeps both values."""
-    response = Response(reply.body, reply.status)
-    del response.headers["content-length"]
-    response.raw_headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
-    return response
 
 
 def caller_of(request: Request) -> Caller:
@@ -177,6 +171,8 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         return to_response(await answer if isawaitable(answer) else answer)
 
     add_discovery_route(app, identified, parts.discover, _ERRORS)
+    if parts.byoc_jobs:
+        add_byoc_route(app, identified, parts.signer, _ERRORS)
 
 
 def _add_health_routes(app: FastAPI, parts: RestParts) -> None:

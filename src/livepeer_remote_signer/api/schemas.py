@@ -205,3 +205,10 @@ class Readiness(BaseModel):
 
     ready: bool
     checks: list[ReadinessCheck]
+
+
+class ByocJobReply(BaseModel):
+    """Credentials of one BYOC job."""
+
+    sender: str
+    signature: HexBytes
