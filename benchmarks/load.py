@@ -13,6 +13,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -95,8 +96,8 @@ async def run(plan: dict[str, Any]) -> dict[str, Any]:
     connections: list[Connection] = []
     for index in range(plan["connections"]):
         done = loop.create_future()
-        make = lambda i=index, d=done: Connection(plan, plan.get("first_session", 0) + i, d, latencies)  # noqa: E731
-        _, connection = await loop.create_connection(make, "127.0.0.1", plan["port"])
+        connection = Connection(plan, plan.get("first_session", 0) + index, done, latencies)
+        await loop.create_connection(partial(_same, connection), "127.0.0.1", plan["port"])
         connections.append(connection)
     for connection in connections:  # one call to start the session, before anything is counted
         connection.until = 0.0
@@ -119,7 +120,10 @@ async def run(plan: dict[str, Any]) -> dict[str, Any]:
         for status, count in connection.statuses.items():
             statuses[status] = statuses.get(status, 0) + count
     latencies.sort()
-    at = lambda q: latencies[min(len(latencies) - 1, int(q * len(latencies)))] if latencies else 0.0  # noqa: E731
+
+    def at(quantile: float) -> float:
+        return latencies[min(len(latencies) - 1, int(quantile * len(latencies)))] if latencies else 0.0
+
     return {
         "requests": len(latencies),
         "seconds": took,
@@ -129,6 +133,10 @@ async def run(plan: dict[str, Any]) -> dict[str, Any]:
         "p99": at(0.99),
         "max": at(1),
     }
+
+
+def _same(connection: Connection) -> Connection:
+    return connection
 
 
 async def _open_loop(connections: list[Connection], plan: dict[str, Any], begin: float) -> None:

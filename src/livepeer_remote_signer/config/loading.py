@@ -109,7 +109,10 @@ def _section(tree: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Section 13's names, each over the file's key; an empty variable counts as unset."""
-    get = lambda name: environ.get(name) or None  # noqa: E731 - one short word for sixteen uses
+
+    def get(name: str) -> str | None:
+        return environ.get(name) or None
+
     if network := get("SIGNER_NETWORK"):
         chain = _section(tree, "chain")
         if network == "offchain":
