@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.budgets import Budget
+from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.ledger import Found, LedgerRules, Record, RequestKey
 from livepeer_remote_signer.core.payment import PaymentPlan
 from livepeer_remote_signer.core.state import encode_state
@@ -145,3 +146,11 @@ class Session:
             is_new=sequence_number == 0,
         )
         return Payment(key._replace(**changes), plan, event)
+
+
+async def outcome_of(ledger: OpenLedger, payment: Payment) -> object:
+    """What a payment came to: None when it was recorded, what was found, or the refusal."""
+    try:
+        return await ledger.pay(payment)
+    except SignerError as error:
+        return error

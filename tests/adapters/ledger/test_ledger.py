@@ -17,27 +17,18 @@ from livepeer_remote_signer.core.errors import (
     RateExceeded,
     RefreshSession,
     SessionBusy,
-    SignerError,
     StaleState,
     Suspended,
 )
 from livepeer_remote_signer.core.ledger import Newest, Record, Stored
 from livepeer_remote_signer.core.payment import PaymentPlan
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
-from tests.ledgers import OpenLedger, Payment, Session, opened
+from tests.ledgers import Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS, ORCHESTRATOR
 
 Place = Path | str
 TICKET_WEI = 10**12
 """What a ticket of these sessions counts for: its expected value is a hair less, and is rounded up."""
-
-
-async def outcome_of(ledger: OpenLedger, payment: Payment) -> object:
-    """What a payment came to: None when it was recorded, what was found, or the refusal."""
-    try:
-        return await ledger.pay(payment)
-    except SignerError as error:
-        return error
 
 
 async def test_the_identical_request_gets_the_identical_bytes_at_any_step_and_from_any_process(place: Place) -> None:
@@ -265,9 +256,8 @@ async def test_statistics_of_all_processes_add_up(place: Place) -> None:
 
 async def test_what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not(place: Place) -> None:
     async with opened(place, retention_seconds=3600, budgets=[Budget("auth_id", "*", "minute", "ev", 10**18)]) as (ledger,):
-        old, young = Session(auth_id="old"), Session(auth_id="young", started_ns=NOW_NS + 7000 * NS_PER_SECOND)
-        for _ in range(250):
-            assert await ledger.pay(old.next()) is None
+        young = Session(auth_id="young", started_ns=NOW_NS + 7000 * NS_PER_SECOND)
+        await asyncio.gather(*(ledger.pay(Session(auth_id="old").next()) for _ in range(250)))
         kept = [young.next() for _ in range(3)]
         for payment in kept:
             assert await ledger.pay(payment) is None

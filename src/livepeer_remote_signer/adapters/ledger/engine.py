@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from livepeer_remote_signer.adapters.ledger.store import (
+    BYTES_A_PAYMENT,
     Conflict,
     ConnectionLost,
     PaymentRow,
@@ -128,9 +130,10 @@ class GroupCommitLedger:
         if self._runner is not None:
             await self._runner
 
-    async def probe(self) -> None:
-        """Writes a row and commits, which ends a failure. Raises StoreFailed."""
-        await self._store.execute(_PROBE, (str(time.time_ns()),))
+    async def probe(self, payments: int = 1) -> None:
+        """Writes as much as so many payments would, commits, and takes it back, which ends a failure. Raises StoreFailed."""
+        await self._store.execute(_PROBE, (os.urandom(payments * BYTES_A_PAYMENT // 2).hex(),))
+        await self._store.execute(_PROBE, ("",))
         self._succeeded()
 
     def turn(self, key: RequestKey) -> Turn:
@@ -238,7 +241,7 @@ class GroupCommitLedger:
 
     async def _record_within_attempts(self, batch: list[_Entry]) -> None:
         if self.failure is not None:
-            await self.probe()  # nothing is signed until a commit has succeeded
+            await self.probe(len(batch))  # nothing is signed until a commit has succeeded
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 await self._attempt(batch, is_repeated=attempt > 1)

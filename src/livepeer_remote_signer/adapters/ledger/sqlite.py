@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from livepeer_remote_signer.adapters.ledger.store import (
+    BYTES_A_PAYMENT,
     SCHEMA_VERSION,
+    Conflict,
     Row,
     StoredPayment,
     StoreFailed,
@@ -35,9 +37,6 @@ from livepeer_remote_signer.core.ledger import Books, Tip
 LOCK_WAIT_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0005
 _SIDE_WAIT_SECONDS = 5.0
-_BYTES_A_PAYMENT = 24 * 1024
-"""What a payment may add to the write-ahead log: its own pages and those of the indexes it touches."""
-
 _T = TypeVar("_T")
 
 _SCHEMA = (
@@ -136,8 +135,8 @@ class SqliteStore:
         """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
         space = os.statvfs(self._path)
         free = space.f_bavail * space.f_frsize
-        if free < size * _BYTES_A_PAYMENT:
-            raise StoreFailed(f"the disk is full: {free} bytes are left, a batch of {size} payments may need {size * _BYTES_A_PAYMENT}")
+        if free < size * BYTES_A_PAYMENT:
+            raise StoreFailed(f"the disk is full: {free} bytes are left, a batch of {size} payments may need {size * BYTES_A_PAYMENT}")
 
     def _wait_for_lock(self) -> None:
         """SQLite's own waiting backs off to 100 ms between looks, longer than another worker's whole transaction."""
@@ -178,6 +177,9 @@ class SqliteStore:
         try:
             self._put(writes)
             await asyncio.get_running_loop().run_in_executor(self._commits, self._write.execute, "COMMIT")
+        except sqlite3.IntegrityError:
+            await self.rollback()
+            raise Conflict("a new session has the name of another one") from None
         except sqlite3.Error as error:
             await self.rollback()
             raise StoreFailed(_reason(error)) from None

@@ -11,6 +11,8 @@ from livepeer_remote_signer.core.ledger import Books, SpendKey, SpendSum, Switch
 
 SCHEMA_VERSION = 1
 GLOBAL_SWITCH = "all"
+BYTES_A_PAYMENT = 24 * 1024
+"""What a payment may take on the disk at most: its own pages and those of the indexes it touches."""
 
 Row: TypeAlias = tuple[Any, ...]
 

@@ -1,0 +1,101 @@
+"""The outbox: every recorded payment's event, in order, until it is marked as sent; one publisher at a time; limits."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from livepeer_remote_signer.core.errors import OutboxFull
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from tests.ledgers import Session, opened
+from tests.plans import NOW_NS
+
+Place = Path | str
+
+
+async def test_events_come_with_their_payments_in_order_per_session(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        sessions = [Session() for _ in range(8)]
+        woken: list[int] = []
+        ledgers[0].engine.on_events = lambda: woken.append(1)
+        for step in range(4):
+            payments = [session.next(event=f"{n} {step}".encode()) for n, session in enumerate(sessions)]
+            await asyncio.gather(*(ledgers[n % 2].pay(payment) for n, payment in enumerate(payments)))
+        refused = sessions[0].request(0, event=b"refused")
+        await ledgers[0].pay(refused)
+        events = await ledgers[1].outbox.pending(100)
+        assert len(events) == 32
+        assert [event.id for event in events] == sorted({event.id for event in events})
+        for n in range(8):
+            assert [e.payload for e in events if e.payload.startswith(b"%d " % n)] == [b"%d %d" % (n, step) for step in range(4)]
+        assert len(woken) >= 4
+
+
+async def test_what_is_marked_as_sent_is_not_pending_and_can_be_replayed(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        session = Session()
+        for n in range(6):
+            await ledger.pay(session.next(event=b"%d" % n))
+        events = await ledger.outbox.pending(4)
+        assert [e.payload for e in events] == [b"0", b"1", b"2", b"3"]
+        await ledger.outbox.mark_sent([e.id for e in events])
+        await ledger.outbox.mark_sent([])
+        assert [e.payload for e in await ledger.outbox.pending(10)] == [b"4", b"5"]
+        assert [e.payload for e in await ledger.outbox.pending(10, after_id=events[-1].id + 1)] == [b"5"]
+        since = NOW_NS // 10**6 + 15_000
+        assert [e.payload for e in await ledger.outbox.since(since)] == [b"2", b"3", b"4", b"5"]
+        first = await ledger.outbox.since(since, limit=2)
+        assert [e.payload for e in await ledger.outbox.since(since, first[-1].id, 2)] == [b"4", b"5"]
+
+
+async def test_one_process_at_a_time_publishes(place: Place) -> None:
+    async with opened(place, 2) as (one, other):
+        assert await one.outbox.hold_lease(30)
+        assert not await other.outbox.hold_lease(30)
+        assert await one.outbox.hold_lease(30)
+        await other.outbox.release_lease()
+        assert not await other.outbox.hold_lease(30)
+        await one.outbox.release_lease()
+        assert await other.outbox.hold_lease(0.05)
+        await asyncio.sleep(0.1)
+        assert await one.outbox.hold_lease(30)
+
+
+async def test_a_full_outbox_refuses_before_anything_is_signed_and_recovers(place: Place) -> None:
+    async with opened(place, max_pending=3) as (ledger,):
+        for n in range(3):
+            await ledger.pay(Session().next(event=b"%d" % n))
+        await ledger.outbox.refresh()
+        refused = Session().next(event=b"3")
+        with pytest.raises(OutboxFull, match="3 billing events wait"):
+            await ledger.pay(refused)
+        assert refused.made == []
+        assert ledger.outbox.backlog.pending == 3
+        await ledger.outbox.mark_sent([e.id for e in await ledger.outbox.pending(1)])
+        await ledger.outbox.refresh()
+        assert await ledger.pay(refused) is None
+
+
+async def test_where_the_oldest_may_be_dropped_they_are_and_they_are_counted(place: Place) -> None:
+    async with opened(place, max_pending=3, refuse_when_full=False) as (ledger,):
+        session = Session()
+        for n in range(8):
+            await ledger.pay(session.next(event=b"%d" % n))
+        await ledger.outbox.refresh()
+        assert [e.payload for e in await ledger.outbox.pending(10)] == [b"5", b"6", b"7"]
+        assert ledger.outbox.backlog.pending == 3
+        assert ledger.outbox.backlog.dropped == 5
+        assert ledger.outbox.backlog.oldest_age_seconds(NOW_NS // 10**6 + 90_000) == 60
+
+
+async def test_only_sent_events_are_forgotten_by_age(place: Place) -> None:
+    async with opened(place, retention_seconds=3600) as (ledger,):
+        session = Session()
+        for n in range(4):
+            await ledger.pay(session.next(event=b"%d" % n))
+        await ledger.outbox.mark_sent([e.id for e in await ledger.outbox.pending(2)])
+        ledger.now_ns += 7200 * NS_PER_SECOND
+        await ledger.housekeeping.prune()
+        assert [e.payload for e in await ledger.outbox.since(0)] == [b"2", b"3"]

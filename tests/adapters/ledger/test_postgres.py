@@ -1,0 +1,150 @@
+"""PostgreSQL's own faults: connections that break, a server that stops, replicas that want the same rows in any order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
+from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.core.budgets import Budget
+from livepeer_remote_signer.core.errors import BudgetExceeded, LedgerUnavailable, RateExceeded, SessionBusy, SignerError
+from livepeer_remote_signer.core.ledger import Newest, Record, Stored
+from livepeer_remote_signer.core.payment import PaymentPlan
+from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
+
+
+def kill_connections(url: str) -> None:
+    """Ends every connection but its own, as a fail-over does."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL")
+
+
+async def test_a_broken_connection_is_opened_again_without_anybody_noticing(postgres_url: Callable[[], str]) -> None:
+    url = postgres_url()
+    async with opened(url) as (ledger,):
+        session = Session()
+        payments = []
+        for _ in range(4):
+            payments.append(session.next())
+            assert await ledger.pay(payments[-1]) is None
+            await asyncio.to_thread(kill_connections, url)
+        assert await ledger.pay(payments[1]) == Stored(payments[1].reply, "")
+        await asyncio.to_thread(kill_connections, url)
+        assert await ledger.count("lrs_payments") == 4
+
+
+async def test_a_connection_that_breaks_inside_a_transaction_pays_once(postgres_url: Callable[[], str]) -> None:
+    url = postgres_url()
+    budget = Budget("global", "*", "total", "ev", 10 * 10**12)
+    async with opened(url, budgets=[budget]) as (ledger,):
+        payment = Session().next()
+
+        def sign(plan: PaymentPlan) -> Record:
+            if not payment.made:
+                kill_connections(url)
+            return payment.sign(plan)
+
+        assert await ledger.engine.pay(payment.key, payment.plan, sign) is None
+        assert len(payment.made) == 2
+        assert payment.nonces[0][1] == 1
+        assert await ledger.count("lrs_payments") == 1
+        assert (await ledger.controls.usage())[0].spent_wei == 10**12
+
+
+async def test_a_commit_whose_outcome_was_lost_is_found_again(postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(postgres_url()) as (ledger,):
+        real, lost = PostgresStore.commit, []
+
+        async def commit(self: PostgresStore, writes: object) -> None:
+            await real(self, writes)  # type: ignore[arg-type]
+            if not lost:
+                lost.append(writes)
+                raise await self._failed(psycopg.OperationalError("server closed the connection unexpectedly"))
+
+        monkeypatch.setattr(PostgresStore, "commit", commit)
+        first = Session().next()
+        assert await ledger.pay(first) == Stored(first.reply, "")
+        assert await ledger.count("lrs_payments") == 1
+
+
+async def test_sixty_four_ways_of_contention_neither_deadlock_nor_overspend(postgres_url: Callable[[], str]) -> None:
+    """Two processes, shared budgets, shared params and shared sessions, every batch in an order of its own."""
+    budgets = [Budget("auth_id", "*", "total", "ev", 120 * 10**12), Budget("global", "*", "hour", "ev", 150 * 10**12)]
+    async with opened(postgres_url(), 2, budgets=budgets) as ledgers:
+        rand_hashes = [os.urandom(32) for _ in range(3)]
+        shared = [Session(auth_id=f"auth-{n % 2}", rand_hash=random.choice(rand_hashes)) for n in range(16)]
+        paid: list[Payment] = []
+
+        async def attempt(ledger: OpenLedger, payment: Payment) -> None:
+            result = await outcome_of(ledger, payment)
+            assert result is None or isinstance(result, Newest | SessionBusy | BudgetExceeded | RateExceeded), result
+            if result is None:
+                paid.append(payment)
+
+        for _ in range(8):
+            payments = [session.next(tickets=random.randint(1, 2)) for session in shared]
+            crowd = [Payment(p.key._replace(digest=os.urandom(32)), p.plan) for p in payments for _ in range(4)]
+            random.shuffle(crowd)
+            await asyncio.gather(*(attempt(ledgers[n % 2], payment) for n, payment in enumerate(crowd)))
+        nonces = [nonce for payment in paid for nonce in payment.nonces]
+        assert len(nonces) == len(set(nonces))
+        places = [(payment.key.state_id, payment.key.sequence_number) for payment in paid]
+        assert len(places) == len(set(places))
+        by_auth_id = [sum(p.made[-1].num_tickets for p in paid if p.key.auth_id == f"auth-{n}") for n in range(2)]
+        assert max(by_auth_id) <= 120
+        assert sum(by_auth_id) == 150
+        with pytest.raises(SignerError):
+            await ledgers[0].pay(Session(auth_id="auth-0").next(tickets=2))
+
+
+async def test_a_server_that_cannot_be_reached_is_named_by_nothing_but_that() -> None:
+    store = PostgresStore("postgresql://user:hunter2@127.0.0.1:1/db", writer="w")
+    with pytest.raises(StoreFailed, match="PostgreSQL cannot be reached") as caught:
+        await store.open()
+    assert "hunter2" not in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    await store.close()
+
+
+def test_a_connection_string_that_is_none_is_not_repeated() -> None:
+    with pytest.raises(ValueError, match="no libpq connection string") as caught:
+        PostgresStore("this is : not = one secret", writer="w")
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_ledger_whose_server_comes_later_starts_then(postgres_url: Callable[[], str]) -> None:
+    url = postgres_url()
+    async with opened(url) as (ledger,):
+        store = PostgresStore("host=127.0.0.1 port=1 connect_timeout=1", writer="late")
+        late = OpenLedger(store, (), {})
+        await late.housekeeping.start(must_open=False)
+        late.engine.start()
+        payment = Session().next()
+        with pytest.raises(LedgerUnavailable):
+            await late.pay(payment)
+        assert payment.made == []
+        assert late.housekeeping.failure
+        for link in (store._batches, store._reads, store._side):
+            link._url = url  # the same address, now with a server behind it
+        for _ in range(60):
+            if not late.housekeeping.failure:
+                break
+            await asyncio.sleep(0.05)
+        assert await late.pay(payment) is None
+        await late.engine.close()
+        await late.housekeeping.close()
+        await store.close()
+        assert await ledger.count("lrs_payments") == 1
+
+
+async def test_a_budget_that_is_used_up_by_another_process_refuses_here(postgres_url: Callable[[], str]) -> None:
+    async with opened(postgres_url(), 2, budgets=[Budget("global", "*", "total", "ev", 10**12)]) as (one, other):
+        assert await one.pay(Session().next()) is None
+        with pytest.raises(BudgetExceeded):
+            await other.pay(Session().next())
