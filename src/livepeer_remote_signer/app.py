@@ -74,7 +74,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
         chain,
         ledger,
         render_metrics,
-        ConsoleSources(key.address, lambda: ready_checks(), operations.outcomes, clock_ns=clock_ns),
+        ConsoleSources(key.address, lambda: ready_checks(), operations.outcomes, lambda: orchestrators.describe(), clock_ns),
     )
     orchestrators = OrchestratorParts(config, key, chain, clock_ns)
     observer = recipients.watch(operations.observer())

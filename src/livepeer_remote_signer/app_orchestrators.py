@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.api.rest import ReadyCheck
 from livepeer_remote_signer.app_chain import ChainParts
@@ -110,6 +110,10 @@ class OrchestratorParts:
             return (ReadyCheck("discovery", False, "orchestrators are being asked for the first time"),)
         said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
         return (ReadyCheck("discovery", True, said),)
+
+    def describe(self) -> dict[str, Any] | None:
+        """Discovery as the console shows it; None where it is off."""
+        return None if self.discovery is None else self.discovery.status()._asdict()
 
     async def start(self) -> None:
         """Begins discovery, if enabled."""
