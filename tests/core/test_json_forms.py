@@ -184,6 +184,10 @@ def test_the_form_round_trips_whole() -> None:
     assert info_to_json(raw)["ticketParams"]["faceValue"] == "1000000"
 
 
+def test_fields_without_a_value_are_left_out() -> None:
+    assert info_to_json(info_from_json(read({"capabilities": {}, "transcoder": "", "nodes": []}))) == {"capabilities": {}}
+
+
 def test_an_integer_longer_than_any_real_one_is_shown_as_hex_and_refused_when_sent() -> None:
     raw = net_pb2.OrchestratorInfo(ticket_params=net_pb2.TicketParams(face_value=b"\xff" * 10_000)).SerializeToString()
     shown = info_to_json(raw)

@@ -330,9 +330,8 @@ def build_steps(
                 _merge_nodes(merged, sighting, ceilings, is_own)
                 yield
     for entry in merged.values():
-        if entry.capabilities:
-            add(entry.encode(is_stale))
-            yield
+        add(entry.encode(is_stale))
+        yield
 
 
 def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceilings) -> None:

@@ -49,6 +49,8 @@ class DiscoveryStatus(NamedTuple):
     entries: int
     known: int
     fault: str
+    age_seconds: float | None
+    """Since an orchestrator last answered; None before the first did."""
 
 
 class Discovery:
@@ -96,7 +98,9 @@ class Discovery:
 
     def status(self) -> DiscoveryStatus:
         """How discovery fares."""
-        return DiscoveryStatus(self._refreshes, len(self._entries), len(self._urls), self._fault)
+        seen_ns = max((sighting.seen_ns for sighting in self._sightings.values()), default=None)
+        age = None if seen_ns is None else max(0.0, (self._clock_ns() - seen_ns) / NS_PER_SECOND)
+        return DiscoveryStatus(self._refreshes, len(self._entries), len(self._urls), self._fault, age)
 
     def _why(self) -> str:
         return f": {self._fault}" if self._fault else ""

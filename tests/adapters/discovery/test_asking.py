@@ -1,0 +1,120 @@
+"""The process that asks orchestrators: real, over real gRPC and HTTPS, and what comes back of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from fractions import Fraction
+
+import pytest
+
+from livepeer_remote_signer.adapters.discovery import AskingCrew, Job
+from livepeer_remote_signer.adapters.discovery.asking import fetch_pool
+from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, encode_answer, encode_job, encode_pool, parse_job, parse_line
+from livepeer_remote_signer.core.discovery import Node, Offer, Runner
+from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from tests.adapters.discovery.plain_http import PlainHttp
+from tests.signing import PlainKey
+from tests.simulators import Chain, Clock, Network, Orchestrator, url_of
+from tests.simulators import Offer as Terms
+
+KEY = PlainKey(bytes([7]) * 32)
+
+
+def job(*urls: str, webhook_url: str | None = None, allow_private: bool = True) -> Job:
+    signature = KEY.sign_personal(orchestrator_info_message(KEY.address))
+    return Job(KEY.address, signature, urls, webhook_url, 3.0, 8, allow_private, ("127.0.0.2/32",), "tofu")
+
+
+async def all_of(said: AsyncIterator[Answer | Pool]) -> list[Answer | Pool]:
+    return [one async for one in said]
+
+
+def test_jobs_and_answers_survive_the_wire() -> None:
+    there = job("https://a.example:1", webhook_url="http://x")
+    assert parse_job(encode_job(there)) == there
+    runner = Runner("https://r.example/", "me/app", Fraction(25, 2), '{"url":"x"}')
+    for answer in (
+        Answer("https://a.example:1", (Offer(35, "m", Fraction(7, 3)),), (Node("https://a.example:1", (runner,)),), ()),
+        Answer("https://a.example:1", None, None, ("down", "down too")),
+    ):
+        assert parse_line(encode_answer(answer)) == answer
+    for pool in (Pool(("https://a.example:1",), ""), Pool(None, "status 500")):
+        assert parse_line(encode_pool(pool)) == pool
+
+
+async def test_a_process_asks_and_tells_both_halves() -> None:
+    async with Network() as network:
+        node = Orchestrator(Clock(), Chain(), Terms(1000))
+        node.runners = [{"url": "https://r.example/", "app": "me/app", "price_info": {"price": 5, "currency": "wei", "unit": "seconds"}}]
+        await network.host_orchestrator(node)
+        gone = "https://127.0.0.1:1"
+        answers = {said.url: said for said in await all_of(AskingCrew().ask(job(node.url, gone))) if isinstance(said, Answer)}
+    good = answers[node.url]
+    assert good.offers == (Offer(35, "streamdiffusion", Fraction(1000)),)
+    assert good.nodes is not None
+    assert [runner.app for runner in good.nodes[0].runners] == ["me/app"]
+    assert good.faults == ()
+    assert (answers[gone].offers, answers[gone].nodes) == (None, None)
+    assert len(answers[gone].faults) == 2
+
+
+async def test_private_addresses_are_not_asked_without_a_grant() -> None:
+    async with Network() as network:
+        server = await network.host_orchestrator(Orchestrator(Clock(), Chain(), Terms(1000)))
+        (answer,) = await all_of(AskingCrew().ask(job(url_of(server), allow_private=False)))
+        assert network.connections == 0
+    assert isinstance(answer, Answer)
+    assert all("may not be dialled" in fault for fault in answer.faults)
+
+
+async def test_the_webhooks_pool_is_asked() -> None:
+    async with Network() as network, PlainHttp() as webhook:
+        node = Orchestrator(Clock(), Chain(), Terms(1000))
+        await network.host_orchestrator(node)
+        webhook.body = f'[{{"address": "{node.url}/"}}]'.encode()
+        pool, answer = await all_of(AskingCrew().ask(job(webhook_url=webhook.url)))
+    assert pool == Pool((node.url,), "")
+    assert isinstance(answer, Answer)
+    assert answer.offers
+
+
+async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
+    async with PlainHttp() as webhook:
+        secret = webhook.url + "?token=hunter2"
+        for status, body, why in ((500, b"", "status 500"), (200, b"{}", "not a JSON list"), (200, b"[" + b" " * (5 << 20), "more than")):
+            webhook.status, webhook.body = status, body
+            pool = await fetch_pool(secret)
+            assert pool.urls is None
+            assert why in pool.fault
+            assert "hunter2" not in pool.fault
+    pool = await fetch_pool(secret)
+    assert pool.urls is None
+    assert "hunter2" not in pool.fault
+
+
+async def test_a_process_that_fails_or_babbles_is_told() -> None:
+    for code, why in (
+        ("import sys; sys.exit('out of luck')", "out of luck"),
+        ("print('x' * (2 << 20))", "too long"),
+    ):
+        with pytest.raises(WorkerFailed, match=why):
+            await all_of(AskingCrew((sys.executable, "-c", code)).ask(job("https://a.example:1")))
+
+
+async def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.crew.START_SECONDS", -12.0)
+    with pytest.raises(WorkerFailed, match="too long"):
+        await all_of(AskingCrew((sys.executable, "-c", "import time; time.sleep(60)")).ask(job("https://a.example:1")))
+
+
+async def test_the_process_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "hunter2")
+    code = "import os, sys; sys.exit(' '.join(sorted(os.environ)))"
+    with pytest.raises(WorkerFailed) as caught:
+        await all_of(AskingCrew((sys.executable, "-c", code)).ask(job("https://a.example:1")))
+    assert "WEBHOOK_SECRET" not in str(caught.value)
+    assert "PATH" in str(caught.value)
+    assert os.environ["WEBHOOK_SECRET"] == "hunter2"

@@ -1,0 +1,199 @@
+"""The list is kept: through failing sources, failing orchestrators and failing refreshes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, Job
+from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool
+from livepeer_remote_signer.core.discovery import Offer
+from livepeer_remote_signer.core.errors import NotReady
+from livepeer_remote_signer.core.pricing import Ceilings
+from tests.simulators import Clock
+
+A, B = "https://a.example:8935", "https://b.example:8935"
+OFFER = Offer(35, "m", Fraction(100))
+LV2V = "live-video-to-video/m"
+PACE = DiscoveryPace(refresh_seconds=1500, keep_seconds=1500)
+
+
+@dataclass
+class ScriptedCrew:
+    """Says what it is told, for the URLs that a job names."""
+
+    answers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
+    pool: Pool | None = None
+    failure: Exception | None = None
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def ask(self, job: Job) -> AsyncIterator[Answer | Pool]:
+        self.asked.append(job.urls)
+        if self.pool is not None:
+            yield self.pool
+        for url in (self.pool.urls if self.pool is not None else None) or job.urls:
+            offers = self.answers.get(url)
+            yield Answer(url, offers, () if offers is not None else None, () if offers is not None else ("down",))
+        if self.failure is not None:
+            raise self.failure
+
+
+def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), **more: Any) -> Discovery:
+    job = Job(bytes(20), bytes(65), tuple(urls), None, 3.0, 32, True, (), "tofu")
+    options: dict[str, Any] = {"ceilings": Ceilings, "clock_ns": clock}
+    return Discovery(crew, job, PACE, **options | more)
+
+
+def lines(found: Discovery, caps: Sequence[str] = (), app: str = "") -> list[dict[str, Any]]:
+    value: list[dict[str, Any]] = json.loads(found.render(caps, app))
+    return value
+
+
+def addresses(found: Discovery) -> list[str]:
+    return [line["address"] for line in lines(found)]
+
+
+async def test_there_is_no_list_before_somebody_answered() -> None:
+    crew = ScriptedCrew()
+    found = discovery(crew, Clock())
+    with pytest.raises(NotReady, match="no orchestrator is known yet"):
+        found.render((), "")
+    await found.refresh()
+    with pytest.raises(NotReady, match="none of 2 orchestrators answered"):
+        found.render((), "")
+    crew.answers = {A: (OFFER,)}
+    await found.refresh()
+    assert addresses(found) == [A]
+    assert found.status().entries == 1
+
+
+async def test_filters_answer_an_empty_list_once_there_is_a_snapshot() -> None:
+    found = discovery(ScriptedCrew({A: (OFFER,)}), Clock())
+    await found.refresh()
+    assert [line["address"] for line in lines(found, [LV2V, "other"])] == [A]
+    assert lines(found, ["other"]) == []
+    assert lines(found, (), "app") == []
+
+
+async def test_all_down_for_an_hour_keeps_the_list_and_marks_it() -> None:
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock)
+    await found.refresh()
+    before = lines(found)
+    crew.answers = {}
+    for _ in range(6):
+        clock.advance(600)
+        await found.refresh()
+    kept = lines(found)
+    assert [line["address"] for line in kept] == [A, B]
+    assert all(line["stale"] for line in kept)
+    assert [line["last_seen"] for line in kept] == [line["last_seen"] for line in before]
+    assert "none of 2" in found.status().fault
+    crew.answers = {B: (OFFER,)}
+    await found.refresh()
+    assert addresses(found) == [B]
+    assert "stale" not in lines(found)[0]
+
+
+async def test_one_that_stays_away_is_dropped_after_its_time_while_others_answer() -> None:
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock)
+    await found.refresh()
+    crew.answers = {B: (OFFER,)}
+    clock.advance(1400)
+    await found.refresh()
+    assert addresses(found) == [A, B]
+    clock.advance(200)
+    await found.refresh()
+    assert addresses(found) == [B]
+
+
+async def test_a_refresh_that_breaks_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, Clock())
+    await found.refresh()
+    for failure in (WorkerFailed("the asking process exited with 1"), OSError("no more processes")):
+        crew.answers, crew.failure = {}, failure
+        with caplog.at_level(logging.WARNING):
+            await found.refresh()
+        assert addresses(found) == [A]
+        assert str(failure) in found.status().fault
+        assert str(failure) in caplog.text
+
+
+async def test_a_webhook_names_whom_to_ask_and_its_failure_keeps_the_known() -> None:
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)}, Pool((A, B), ""))
+    found = discovery(crew, Clock(), ())
+    await found.refresh()
+    assert addresses(found) == [A, B]
+    crew.pool = Pool(None, "the discovery webhook answered with status 500")
+    await found.refresh()
+    assert crew.asked[-1] == (A, B)
+    assert "status 500" in found.status().fault
+    crew.pool = Pool((), "")
+    await found.refresh()
+    assert addresses(found) == [A, B]
+    assert "lists nobody" in found.status().fault
+
+
+async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
+    pool: list[str] | Exception = [A]
+
+    async def fetch_urls() -> Sequence[str]:
+        if isinstance(pool, Exception):
+            raise pool
+        return pool
+
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, Clock(), (), fetch_urls=fetch_urls)
+    await found.refresh()
+    pool = RuntimeError("no endpoint")
+    await found.refresh()
+    assert crew.asked == [(A,), (A,)]
+    assert addresses(found) == [A]
+    assert "pool cannot be read" in found.status().fault
+
+
+async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:
+    ceilings = Ceilings()
+    crew = ScriptedCrew({A: (OFFER,), B: (Offer(35, "m", Fraction(50)),)})
+    found = discovery(crew, Clock(), ceilings=lambda: ceilings)
+    await found.start()
+    try:
+        await _until(lambda: found.status().entries == 2)
+        ceilings = Ceilings(Fraction(60))
+        await _until(lambda: found.status().entries == 1)
+        assert addresses(found) == [B]
+        assert len(crew.asked) == 1
+    finally:
+        await found.stop()
+
+
+async def test_while_nobody_answers_it_asks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.snapshot.FIRST_RETRY_SECONDS", 0.05)
+    crew = ScriptedCrew(failure=RuntimeError("unforeseen"))
+    found = discovery(crew, Clock())
+    await found.start()
+    try:
+        await _until(lambda: len(crew.asked) >= 3)
+        assert found.status().fault == "RuntimeError"
+        crew.failure, crew.answers = None, {A: (OFFER,)}
+        await _until(lambda: found.status().entries == 1)
+    finally:
+        await found.stop()
+
+
+async def _until(holds: Any) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.02)
