@@ -20,6 +20,7 @@ from livepeer_remote_signer.adapters.keys import (
     read_secret_file,
 )
 from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
+from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
@@ -50,7 +51,7 @@ INFO_CACHE_ENTRIES = 4096
 RECENT_STATES = 2048
 
 
-def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) -> Front:
+def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, logs: LogWriter | None = None) -> Front:
     """The ASGI application. Its lifespan starts and stops all it uses. Raises SigningKeyError when the key cannot be used."""
     key = open_signing_key(config.key)
     seal = open_seal(config.state, key, clock_ns)
@@ -66,7 +67,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns) ->
     auth = open_auth(config.auth, _mac_key(config.state, key))
     recipients = open_recipients(config, chain)
     ledger = open_ledger(config, clock_ns)
-    operations = Operations(config, key.address, chain, ledger)
+    operations = Operations(config, key.address, chain, ledger, logs)
     watch = sender.watch = operations.watch
     render_metrics = operations.metrics.render
     admin = open_administration(

@@ -8,13 +8,16 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from livepeer_remote_signer.config import Config, ConfigError, load_config
 from livepeer_remote_signer.listening import StartupError, bind
 from livepeer_remote_signer.workers import Worker, inherited_worker, supervise
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.logs import LogWriter
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -62,17 +65,22 @@ def run_serve(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
     if config is None:
         return 2
+    from livepeer_remote_signer.app_logs import open_logs  # other commands need none of it
+
     worker = inherited_worker(os.environ)
+    logs = open_logs(config)
     try:
         if worker is None and arguments.workers > 1:
             listeners = open_listeners(config)
             return supervise(
                 arguments.config, arguments.workers, listeners, config.limits.drain_seconds, lambda: _reread(arguments.config, config)
             )
-        return _run_server(config, worker)
+        return _run_server(config, worker, logs)
     except StartupError as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
+    finally:
+        logs.close()
 
 
 def open_listeners(config: Config) -> dict[str, socket.socket]:
@@ -83,14 +91,14 @@ def open_listeners(config: Config) -> dict[str, socket.socket]:
     return listeners
 
 
-def _run_server(config: Config, worker: Worker | None) -> int:
+def _run_server(config: Config, worker: Worker | None, logs: LogWriter) -> int:
     """Serves until told to end. Raises StartupError."""
     from livepeer_remote_signer.adapters.keys import SigningKeyError  # the service's imports take half a second
     from livepeer_remote_signer.app import create_app
     from livepeer_remote_signer.serving import make_server
 
     try:
-        app = create_app(config)
+        app = create_app(config, logs=logs)
     except (ConfigError, SigningKeyError) as error:
         raise StartupError(str(error)) from None
     listeners = worker.listeners if worker is not None else open_listeners(config)

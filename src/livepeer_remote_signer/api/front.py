@@ -31,6 +31,10 @@ EXPOSED_HEADERS = ("Livepeer-Orchestrator-URL", "X-Request-Id", "Retry-After")
 _log = logging.getLogger(__name__)
 
 
+OTHER_ROUTE = "other"
+"""Where a reply belongs to no route."""
+
+
 class BodyLimits:
     """How large a body may be, and how long it may take to arrive."""
 
@@ -61,9 +65,17 @@ class Front:
     """The outermost application. `paying` is also what the server's protocol class answers from."""
 
     def __init__(
-        self, paying: PayingRoutes, rest: FastAPI, limits: BodyLimits, allow_origins: tuple[str, ...] = (), admin: FastAPI | None = None
+        self,
+        paying: PayingRoutes,
+        rest: FastAPI,
+        limits: BodyLimits,
+        allow_origins: tuple[str, ...] = (),
+        admin: FastAPI | None = None,
+        on_reply: Callable[[str, int], None] = lambda route, status: None,
     ) -> None:
         self.paying = paying
+        self.on_reply = on_reply
+        """Told the route (its pattern, or `other`) and status of each reply that the paying routes did not make."""
         self.admin = admin
         """What the admin listener answers, where there is one."""
         self.limits = limits
@@ -104,6 +116,7 @@ class Front:
                 return
         except SignerError as error:
             reply = error_reply(error, new_request_id())
+            self.on_reply(scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE, reply.status)
         except _Disconnected:
             return
         await send_reply(reply, send)
@@ -140,7 +153,11 @@ class Front:
             request_id = new_request_id()
             _log.exception("request %s to %s failed", request_id, scope["path"][:200])
             if not status:
+                status = 500
                 await send_reply(internal_reply(request_id), send)
+        finally:
+            if status:
+                self.on_reply(getattr(scope.get("route"), "path", OTHER_ROUTE), status)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body. Raises BodyTooLarge, before reading where the length is announced, or BodyTimeout."""

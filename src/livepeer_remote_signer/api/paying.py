@@ -48,7 +48,10 @@ class PayingRoutes:
         headroom_live_payment: int,
         headroom_sign_ticket: int,
         interval_seconds: float,
+        begin: Callable[[list[tuple[bytes, bytes]]], str] | None = None,
     ) -> None:
+        """`begin` names a request by its headers, where somebody wants to follow it."""
+        self._begin = begin or (lambda headers: new_request_id())
         self._service = service
         self._observer = observer
         self._max_in_work = max_in_work
@@ -67,7 +70,7 @@ class PayingRoutes:
     def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply | Awaitable[Reply]:
         """The reply, at once where nobody has to be asked; else a coroutine. Never raises."""
         paying = self._routes[path]
-        request_id = new_request_id()
+        request_id = self._begin(headers)
         if self._service.is_inline:
             try:
                 paid = self._service.pay_inline(paying.parse(body), paying.route, request_id)

@@ -20,7 +20,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from livepeer_remote_signer.api.errors import error_reply
-from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.front import OTHER_ROUTE, Front
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, HeadTooLarge, SignerError
@@ -319,7 +319,9 @@ class PaymentProtocol(HttpToolsProtocol):
             return
         request.keep_alive = False
         self.cycle = cast(Any, request)
-        self._send(request, error_reply(error, new_request_id()))
+        reply = error_reply(error, new_request_id())
+        self.front.on_reply(self.paying_urls.get(self.url, OTHER_ROUTE), reply.status)
+        self._send(request, reply)
         self._linger()
 
     def _write(self, request: _Request, reply: Reply) -> None:

@@ -363,11 +363,21 @@ class HttpSink(Section):
 
 
 class KafkaSink(Section):
-    """Events to a Kafka topic."""
+    """Events to a Kafka topic. With `username`: SASL PLAIN, over TLS unless `tls` is false."""
 
     type: Literal["kafka"]
     brokers: tuple[str, ...] = Field(min_length=1)
     topic: str
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: bool | None = None
+
+    @model_validator(mode="after")
+    def _credentials(self) -> KafkaSink:
+        if self.username is not None and (self.password is None) == (self.password_file is None):
+            raise ValueError("username needs exactly one of password_file and password")
+        return self
 
 
 class EventsConfig(Section):

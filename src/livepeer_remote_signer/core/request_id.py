@@ -12,12 +12,12 @@ from livepeer_remote_signer.core.payment import OpenedSession
 class RequestId(str):
     """The name, and the trail. `client_id` is the caller's own name for the request; `started` is a monotonic time in seconds."""
 
-    __slots__ = ("client_id", "marks", "session", "started", "type")
+    __slots__ = ("client_id", "is_parsed", "marks", "session", "started")
 
     client_id: str
     started: float
+    is_parsed: bool
     session: OpenedSession | None
-    type: str
     marks: list[tuple[str, float, float]] | None
     """Where time was spent, (phase, start, end), when somebody wants to know."""
 
@@ -28,7 +28,7 @@ class RequestId(str):
         self.client_id = client_id
         self.started = started
         self.session = None
-        self.type = ""
+        self.is_parsed = False
         self.marks = [] if keeps_marks else None
         return self
 

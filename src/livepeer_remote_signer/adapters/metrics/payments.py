@@ -26,6 +26,9 @@ USUAL_STATUSES = frozenset({"200", "480", "482"})
 
 TYPE_LABELS = {"live": "live", "lv2v": "lv2v", "fixed": "fixed", "": "pixels"}
 UNKNOWN_TYPE = "unknown"
+PHASES = ("parse", "open", "policy", "sign")
+"""The phases that every payment has; the others appear where they are configured."""
+
 RATE_WINDOW_SECONDS = 3600.0
 
 
@@ -68,6 +71,10 @@ class PaymentMetrics:
         metrics.derived("livepeer_ticket_value_sent", "Expected value of the tickets sent, gwei.", self._paid, lambda m: _column(m, 2))
         metrics.derived("livepeer_payment_create_errors", "Payments that were asked for and not made.", self._requests, _errors)
         self._metrics = metrics
+        for kind in TYPE_LABELS.values():
+            self._paid.slot((kind,))
+        for phase in PHASES:
+            self._phases.slot((phase,))
 
     def paid(self, payment: Signed, route: str, request_id: str) -> None:
         """Counts a payment."""
@@ -111,6 +118,14 @@ class PaymentMetrics:
         """Counts the time of one phase."""
         self._phases.observe(seconds, name)
 
+    def outcomes(self) -> dict[str, int]:
+        """Answers on the paying routes by status, over all workers."""
+        found: dict[str, int] = {}
+        for (_, status, _, kind), values in self._metrics.merged(self._requests).items():
+            if kind:
+                found[status] = found.get(status, 0) + int(values[0])
+        return found
+
     def spent_gwei(self) -> float:
         """Expected value of all tickets of all workers, since the numbers began."""
         return _column(self._metrics.merged(self._paid), 2)
@@ -142,7 +157,12 @@ class EventMetrics:
             "livepeer_signer_events_lost_total", "Billing events that were dropped unsent: only without a ledger, or as configured."
         )
         self._kafka = metrics.counter("livepeer_kafka_event_send_errors", "Batches of events that Kafka did not take.", ("event_type",))
-        self._kafka.add(0.0, EVENT_TYPE)
+        self._kafka.slot((EVENT_TYPE,))
+
+    def expect(self, kind: str) -> None:
+        """Shows zeros for a sink of this kind before anything was sent."""
+        self._sent.slot((kind,))
+        self._failures.slot((kind,))
 
     def sent(self, kind: str, events: int) -> None:
         """A sink of this kind took so many."""

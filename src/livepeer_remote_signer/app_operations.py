@@ -1,0 +1,271 @@
+"""Composition of what operators look at: logs, metrics, traces, and the billing events on their way out. Part of `app`.
+
+What is not configured is not imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from livepeer_remote_signer import __version__
+from livepeer_remote_signer.adapters.events.forwarder import Forwarder
+from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
+from livepeer_remote_signer.adapters.events.sink import Sink, SinkError
+from livepeer_remote_signer.adapters.events.stored import StoredOutbox
+from livepeer_remote_signer.adapters.keys import read_secret_file
+from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
+from livepeer_remote_signer.adapters.metrics import Metrics, Slots
+from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
+from livepeer_remote_signer.adapters.metrics.process import add_process_gauges
+from livepeer_remote_signer.api.errors import status_of
+from livepeer_remote_signer.app_chain import ChainParts
+from livepeer_remote_signer.app_ledger import LedgerParts
+from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.config.models import FileSink, HttpSink, KafkaSink
+from livepeer_remote_signer.core.events import EventSource, encode_event
+from livepeer_remote_signer.core.request_id import trail_of
+from livepeer_remote_signer.observing import Observers, Watch, watched_event
+from livepeer_remote_signer.service import Observer, SignedPayment
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.discovery import Discovery
+    from livepeer_remote_signer.adapters.tracing import PaymentTraces
+
+SAMPLE_SECONDS = 60.0
+DRAIN_SECONDS = 5.0
+WORKER_FOLDER_VARIABLE = "LRS_WORKER_DIR"
+
+_log = logging.getLogger(__name__)
+
+
+class Operations:
+    """Logs, metrics, traces and events of one process; started and stopped with the application."""
+
+    def __init__(self, config: Config, payer: bytes, chain: ChainParts, ledger: LedgerParts | None, logs: LogWriter | None = None) -> None:
+        """Without `logs` payments leave no lines: for applications inside another program."""
+        self.instance = instance_name()
+        self._logs = logs
+        folder = os.environ.get(WORKER_FOLDER_VARIABLE)
+        self.metrics = Metrics(Slots(Path(folder) / "metrics" if folder else None))
+        self.payments = PaymentMetrics(self.metrics, status_of)
+        self.events = EventMetrics(self.metrics)
+        self._rate = SpendRate(self.payments.spent_gwei)
+        self._config = config
+        self._traces = _open_traces(config, self.instance)
+        self.watch = Watch(self.payments.phase, keeps_marks=self._traces is not None)
+        self._sinks = tuple(open_sinks(config))
+        for sink in self._sinks:
+            self.events.expect(sink.kind)
+        self._memory: MemoryOutbox | None = None
+        self._forwarder = self._open_forwarder(ledger)
+        self._sampler: asyncio.Task[None] | None = None
+        source = EventSource(payer, self.instance)
+        rate = _eth_usd(chain)
+
+        def encode(signed: SignedPayment, route: str, request_id: str) -> bytes:
+            trail = trail_of(request_id)
+            return encode_event(signed.plan, source, str(request_id), trail.client_id if trail is not None else "", rate())
+
+        self.encode_event = watched_event(encode, self.watch) if self._sinks else None
+        self.publish = self._memory.publish if self._memory is not None else None
+        add_chain_gauges(self.metrics, chain.source.view, _chain_age(chain), self._rate)
+        _add_feed_gauges(self.metrics, chain)
+        add_process_gauges(self.metrics, __version__)
+
+    def observer(self) -> Observer:
+        """Tells metrics, logs and traces."""
+        observers: list[Observer] = [self.payments]
+        if self._logs is not None:
+            observers.append(PaymentLog(self._logs, status_of))
+        if self._traces is not None:
+            observers.append(self._traces)
+        return Observers(observers)
+
+    def add_gauges(self, *, in_work: Callable[[], int], signatures: Callable[[], int], discovery: Discovery | None) -> None:
+        """What only the finished application can tell."""
+        metrics = self.metrics
+        metrics.gauge("livepeer_signer_requests_in_work", "Requests in work in the worker that is asked.", in_work)
+        metrics.gauge(
+            "livepeer_signer_signatures_total",
+            "Tickets signed by the worker that is asked, also where recording the payment failed.",
+            signatures,
+            kind="counter",
+        )
+        if self._forwarder is not None:
+            forwarder = self._forwarder
+            metrics.gauge("livepeer_signer_outbox_pending", "Billing events that wait to be sent.", lambda: forwarder.level.pending)
+            metrics.gauge("livepeer_signer_outbox_oldest_age_seconds", "Age of the oldest of them.", lambda: _age_seconds(forwarder))
+        if discovery is not None:
+            metrics.gauge("livepeer_signer_discovery_orchestrators", "Orchestrators listed.", lambda: discovery.status().entries)
+            metrics.gauge(
+                "livepeer_signer_discovery_age_seconds",
+                "Time since an orchestrator last answered discovery.",
+                lambda: discovery.status().age_seconds,
+            )
+
+    def outcomes(self) -> Mapping[str, int]:
+        """Answers on the paying routes by status, over all workers."""
+        return self.payments.outcomes()
+
+    async def start(self) -> None:
+        """Mends the events file, and begins to forward. Raises ConfigError when a file cannot be written."""
+        for sink in self._sinks:
+            if isinstance(sink, _file_sink_class()):
+                try:
+                    await sink.start()
+                except SinkError as error:
+                    raise ConfigError(str(error)) from None
+        if self._forwarder is not None:
+            self._forwarder.start()
+        self._sampler = asyncio.create_task(self._sample())
+
+    async def stop_forwarding(self) -> None:
+        """Sends what can still be sent; to be called while the ledger is open."""
+        if self._sampler is not None:
+            self._sampler.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sampler
+        if self._forwarder is not None:
+            await self._forwarder.stop(min(DRAIN_SECONDS, self._config.limits.drain_seconds))
+        if self._memory is not None and (lost := self._memory.abandon()):
+            _log.error("%d billing events could not be sent before the end and are lost: a ledger would have kept them", lost)
+
+    async def stop(self) -> None:
+        """Sends the last traces and writes every log line."""
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
+        if self._logs is not None:
+            self._logs.drain()
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            self._rate.sample()
+
+    def _open_forwarder(self, ledger: LedgerParts | None) -> Forwarder | None:
+        if not self._sinks:
+            return None
+        names = [sink.name for sink in self._sinks]
+        if ledger is not None and ledger.outbox is not None:
+            from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+
+            return Forwarder(StoredOutbox(ledger.outbox, names, StoreFailed), self._sinks, self.events)
+        self._memory = MemoryOutbox(names, on_lost=self.events.lost)
+        return Forwarder(self._memory, self._sinks, self.events)
+
+
+def instance_name() -> str:
+    """This process among its replicas."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def open_sinks(config: Config) -> Iterator[Sink]:
+    """The configured sinks, not connected yet. Raises ConfigError, or SigningKeyError for a secret's file."""
+    for index, sink in enumerate(config.events.sinks):
+        where = f"events.sinks.{index}"
+        if isinstance(sink, FileSink):
+            yield _file_sink_class()(sink.path)
+        elif isinstance(sink, HttpSink):
+            yield _open_http_sink(sink, where)
+        else:
+            yield _open_kafka_sink(sink, where)
+
+
+def _file_sink_class() -> Any:
+    from livepeer_remote_signer.adapters.events.file import FileSink as Adapter
+
+    return Adapter
+
+
+def _open_http_sink(sink: HttpSink, where: str) -> Sink:
+    from livepeer_remote_signer.adapters.events.http import HttpSink as Adapter
+
+    try:
+        return Adapter(
+            sink.url, secret=_secret(sink.secret, sink.secret_file, f"{where}.secret_file"), timeout_seconds=sink.timeout_seconds
+        )
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _open_kafka_sink(sink: KafkaSink, where: str) -> Sink:
+    try:
+        from livepeer_remote_signer.adapters.events.kafka import KafkaSink as Adapter
+    except ImportError:
+        raise ConfigError(f"{where}: a kafka sink needs the extra `kafka`: install livepeer-remote-signer[kafka]") from None
+    return Adapter(
+        sink.brokers,
+        sink.topic,
+        username=sink.username,
+        password=_secret(sink.password, sink.password_file, f"{where}.password_file"),
+        tls=sink.username is not None if sink.tls is None else sink.tls,
+    )
+
+
+def _secret(value: SecretStr | None, file: Path | None, where: str) -> str | None:
+    if file is not None:
+        return read_secret_file(file, where)
+    return value.get_secret_value() if value is not None else None
+
+
+def _open_traces(config: Config, instance: str) -> PaymentTraces | None:
+    if config.tracing.otlp_endpoint is None:
+        return None
+    try:
+        from livepeer_remote_signer.adapters.tracing import PaymentTraces
+    except ImportError:
+        raise ConfigError("tracing.otlp_endpoint needs the extra `otel`: install livepeer-remote-signer[otel]") from None
+    return PaymentTraces(config.tracing.otlp_endpoint, version=__version__, instance=instance, status_of=status_of)
+
+
+def _eth_usd(chain: ChainParts) -> Callable[[], Fraction | None]:
+    feed = chain.feed
+    if feed is None:
+        return lambda: None
+
+    def rate() -> Fraction | None:
+        now = feed.rate()
+        return now.per_eth if now is not None and now.currency == "usd" else None
+
+    return rate
+
+
+def _chain_age(chain: ChainParts) -> Callable[[], float | None]:
+    rpc = chain.rpc
+    return lambda: rpc.status().age_seconds if rpc is not None else 0.0
+
+
+def _add_feed_gauges(metrics: Metrics, chain: ChainParts) -> None:
+    if chain.feed is not None:
+        feed, rate = chain.feed, _eth_usd(chain)
+
+        def price() -> float | None:
+            now = rate()
+            return float(now) if now is not None else None
+
+        metrics.gauge("livepeer_signer_price_feed_age_seconds", "Age of the price feed's answer.", lambda: feed.status().age_seconds)
+        metrics.gauge("livepeer_signer_eth_usd_price", "USD for one ETH, by the price feed.", price)
+    if chain.rpc is not None:
+        rpc = chain.rpc
+        metrics.gauge(
+            "livepeer_signer_rpc_endpoint_usable",
+            "1 while an Ethereum endpoint answers well, by its place in the configuration.",
+            lambda: {(str(index),): float(e.is_healthy) for index, e in enumerate(rpc.status().endpoints)},
+            ("endpoint",),
+        )
+
+
+def _age_seconds(forwarder: Forwarder) -> float:
+    oldest = forwarder.level.oldest_ns
+    return 0.0 if oldest is None else max(0.0, (time.time_ns() - oldest) / 1e9)

@@ -1,0 +1,217 @@
+"""Stages of a payment with a stop-watch around them, and the observers that are told of its end. Part of `app`.
+
+A stage that nobody watches is used as it is: then this module is not in the way. Phases are named as in the metrics:
+parse (body to request), open (the request held against its session), identify, policy (chain, units, price, tickets),
+recipients, webhook, lookup, ledger (which includes sign and event: the ledger signs inside its transaction), sign, event.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.ledger import Found, Record, RequestKey
+from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.policy import Caller, Identity, Verdict
+from livepeer_remote_signer.core.request_id import RequestId, trail_of
+from livepeer_remote_signer.core.state import SignerState
+from livepeer_remote_signer.service import (
+    Authorizer,
+    Identifier,
+    Ledger,
+    Observer,
+    PaymentSigner,
+    RecipientPolicy,
+    SignedPayment,
+)
+
+_current: ContextVar[RequestId | None] = ContextVar("current_request", default=None)
+_CLIENT_ID_HEADER = b"x-request-id"
+
+
+class Watch:
+    """Begins requests, and hands the time of each phase to `phase(name, seconds)`."""
+
+    def __init__(self, phase: Callable[[str, float], None], *, keeps_marks: bool = False) -> None:
+        self._phase = phase
+        self._keeps_marks = keeps_marks
+
+    def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> RequestId:
+        """Names a request that has arrived whole, and follows it from here on."""
+        client_id = ""
+        for name, value in headers:
+            if name == _CLIENT_ID_HEADER:
+                client_id = value.decode("latin-1")
+                break
+        request = RequestId.begin(os.urandom(16).hex(), client_id, time.perf_counter(), keeps_marks=self._keeps_marks)
+        _current.set(request)
+        return request
+
+    def parsed(self) -> float:
+        """The body has become a request. Returns the time."""
+        now = time.perf_counter()
+        request = _current.get()
+        if request is not None and not request.is_parsed:
+            request.is_parsed = True
+            self._note(request, "parse", request.started, now)
+        return now
+
+    def opened(self, session: OpenedSession) -> None:
+        """Remembers whose request it is, for whoever is told of its end."""
+        request = _current.get()
+        if request is not None:
+            request.session = session
+
+    def done(self, phase: str, started: float, request: RequestId | None = None) -> None:
+        """A phase has ended now. `request` where the phase ran in another task than the request."""
+        self._note(request or _current.get(), phase, started, time.perf_counter())
+
+    def _note(self, request: RequestId | None, phase: str, started: float, ended: float) -> None:
+        self._phase(phase, ended - started)
+        if request is not None and request.marks is not None:
+            request.marks.append((phase, started, ended))
+
+
+class WatchedSender(LivePaymentSender):
+    """Decides as ever; the time of its two parts is one phase."""
+
+    watch: Watch
+
+    def open(self, request: PaymentRequest, now_ns: int, newest: SignerState | None = None) -> OpenedSession:
+        """Steps 2 to 9."""
+        started = self.watch.parsed()
+        session = None
+        try:
+            session = super().open(request, now_ns, newest)
+        finally:
+            self.watch.done("open", started)
+        self.watch.opened(session)
+        return session
+
+    def plan(self, session: OpenedSession, *arguments: Any, **options: Any) -> PaymentPlan:
+        """Steps 10 to 15."""
+        started = time.perf_counter()
+        try:
+            return super().plan(session, *arguments, **options)
+        finally:
+            self.watch.done("policy", started)
+
+
+class WatchedSigner(PaymentSigner):
+    """Signs as ever."""
+
+    watch: Watch
+
+    def sign(self, plan: PaymentPlan) -> SignedPayment:
+        """Signs; every check must have passed."""
+        started = time.perf_counter()
+        signed = super().sign(plan)
+        self.watch.done("sign", started)
+        return signed
+
+
+class WatchedIdentifier:
+    """An Identifier."""
+
+    def __init__(self, behind: Identifier, watch: Watch) -> None:
+        self._behind = behind
+        self._watch = watch
+
+    async def identify(self, caller: Caller) -> Identity:
+        """Who is calling."""
+        started = self._watch.parsed()
+        try:
+            return await self._behind.identify(caller)
+        finally:
+            self._watch.done("identify", started)
+
+
+class WatchedRecipients:
+    """A RecipientPolicy."""
+
+    def __init__(self, behind: RecipientPolicy, watch: Watch) -> None:
+        self._behind = behind
+        self._watch = watch
+
+    async def check(self, plan: PaymentPlan) -> None:
+        """Whether the recipient may be paid."""
+        started = time.perf_counter()
+        try:
+            await self._behind.check(plan)
+        finally:
+            self._watch.done("recipients", started)
+
+
+class WatchedAuthorizer:
+    """An Authorizer."""
+
+    def __init__(self, behind: Authorizer, watch: Watch) -> None:
+        self._behind = behind
+        self._watch = watch
+        self.binding = behind.binding
+
+    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict:
+        """The verdict."""
+        started = time.perf_counter()
+        try:
+            return await self._behind.authorize(caller, identity, plan, request_id)
+        finally:
+            self._watch.done("webhook", started)
+
+
+class WatchedLedger:
+    """A Ledger."""
+
+    def __init__(self, behind: Ledger, watch: Watch) -> None:
+        self._behind = behind
+        self._watch = watch
+        self.turn = behind.turn
+
+    async def find(self, key: RequestKey, now_ns: int) -> Found:
+        """What is known of a request."""
+        started = time.perf_counter()
+        try:
+            return await self._behind.find(key, now_ns)
+        finally:
+            self._watch.done("lookup", started)
+
+    async def pay(self, key: RequestKey, plan: PaymentPlan, sign: Callable[[PaymentPlan], Record]) -> Found:
+        """Judges, signs and records."""
+        started = time.perf_counter()
+        try:
+            return await self._behind.pay(key, plan, sign)
+        finally:
+            self._watch.done("ledger", started)
+
+
+def watched_event(encode: Callable[[SignedPayment, str, str], bytes], watch: Watch) -> Callable[[SignedPayment, str, str], bytes]:
+    """The event's encoder."""
+
+    def timed(signed: SignedPayment, route: str, request_id: str) -> bytes:
+        started = time.perf_counter()
+        event = encode(signed, route, request_id)
+        watch.done("event", started, trail_of(request_id))
+        return event
+
+    return timed
+
+
+class Observers:
+    """Tells several observers."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None:
+        """A payment was made."""
+        for observer in self._observers:
+            observer.paid(payment, route, request_id)
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+        """A payment was not made."""
+        for observer in self._observers:
+            observer.refused(error, route, request_id)
