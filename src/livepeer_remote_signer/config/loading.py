@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from livepeer_remote_signer.config.models import CapabilityPrice, Config
+from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
+
+__all__ = ["ConfigError", "load_config", "parse_config", "parse_go_duration"]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _GO_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
@@ -26,46 +28,21 @@ _TRUE = {"true", "1"}
 _FALSE = {"false", "0", ""}
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; the message names the key and what to change."""
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key stands once."""
-
-
-def _mapping_once(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    found: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in found:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_once)
-
-
 def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
     """The checked configuration of the file at `path` and the environment. Raises ConfigError."""
     env = os.environ if environ is None else environ
     try:
         text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"cannot read the configuration {path}: it is not UTF-8 text") from None
     return parse_config(text, env)
 
 
 def parse_config(text: str, environ: Mapping[str, str]) -> Config:
     """The checked configuration of YAML `text` under `environ`. Raises ConfigError."""
-    try:
-        tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses doubled keys
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{where}not YAML: {getattr(error, 'problem', None) or 'cannot be read'}") from None
+    tree = parse_yaml(text)
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -125,6 +102,8 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         else:
             raise ConfigError(f"SIGNER_NETWORK is {network!r}: one of arbitrum-one-mainnet and offchain")
     if port := get("SIGNER_PORT"):
+        if not (port.isascii() and port.isdecimal()):
+            raise ConfigError("SIGNER_PORT is not a port number")
         host = str(tree.get("listen", "127.0.0.1:8936")).rpartition(":")[0]
         tree["listen"] = f"{host}:{port}"
     if urls := get("ETH_RPC_URL"):
@@ -139,9 +118,9 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
     if url := get("REMOTE_SIGNER_WEBHOOK_URL"):
         _section(tree, "auth", "webhook")["url"] = url
     if secret := get("WEBHOOK_SECRET"):
-        webhook = _section(tree, "auth").get("webhook")
-        if webhook is None:
+        if _section(tree, "auth").get("webhook") is None:
             raise ConfigError("WEBHOOK_SECRET is set, but no webhook is: set REMOTE_SIGNER_WEBHOOK_URL or auth.webhook.url")
+        webhook = _section(tree, "auth", "webhook")
         webhook.pop("secret_file", None)
         webhook["secret"] = secret
     if brokers := get("KAFKA_BROKERS"):
@@ -149,7 +128,10 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         if topic is None:
             raise ConfigError("KAFKA_BROKERS is set, but KAFKA_GATEWAY_TOPIC is not")
         events = _section(tree, "events")
-        kept = [s for s in events.get("sinks") or [] if not (isinstance(s, dict) and s.get("type") == "kafka")]
+        sinks = events.get("sinks") or []
+        if not isinstance(sinks, list):
+            raise ConfigError("events.sinks must be a list")
+        kept = [s for s in sinks if not (isinstance(s, dict) and s.get("type") == "kafka")]
         names = [b.strip() for b in brokers.split(",") if b.strip()]
         events["sinks"] = [*kept, {"type": "kafka", "brokers": names, "topic": topic}]
     if discovery := get("SIGNER_REMOTE_DISCOVERY"):
@@ -208,13 +190,15 @@ def _with_capability_file(config: Config) -> Config:
         return config
     where = f"prices.max_price_per_capability ({path})"
     try:
-        document = json.loads(path.read_text("utf-8"), parse_float=str)
+        document = json.loads(path.read_text("utf-8"), parse_int=str, parse_float=str)
         entries = document["capabilities_prices"]
+        if not isinstance(entries, list):
+            raise TypeError("a list of prices is expected")
         prices = tuple(CapabilityPrice.model_validate(entry) for entry in entries)
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(None, error.errors(include_url=False)[0])}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(f'{where} is not {{"capabilities_prices": [...]}}') from None
     return config.model_copy(update={"prices": config.prices.model_copy(update={"max_price_per_capability": prices})})

@@ -15,6 +15,7 @@ from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODE
 
 ARBITRUM_ONE_CONTROLLER = "0xD8E8328501E9645d16Cf49539efC04f734606ee4"
 ARBITRUM_ONE_CHAIN_ID = 42161
+_HEX = re.compile(r"0x[0-9a-fA-F]*")
 ARBITRUM_ONE_ETH_USD_FEED = "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612"
 
 
@@ -26,6 +27,8 @@ class PriceAmount(NamedTuple):
 
 
 def _wei(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number of wei")  # noqa: TRY004 - pydantic turns ValueError into a fault of the key
     return parse_wei(value) if isinstance(value, str) else value
 
 
@@ -33,7 +36,7 @@ def _amount(value: Any) -> Any:
     if isinstance(value, PriceAmount):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("must be a number, or text such as 1200, 0.002eth or 0.50USD")
+        raise ValueError("must be a number, or text such as 1200, 0.002eth or 0.50USD")  # noqa: TRY004 - as above
     return PriceAmount(*parse_currency_amount(str(value)))
 
 
@@ -50,8 +53,8 @@ def _hex_bytes(length: int) -> BeforeValidator:
     def parse(value: Any) -> Any:
         if isinstance(value, bytes):
             return value
-        if not isinstance(value, str) or re.fullmatch(r"0x[0-9a-fA-F]{%d}" % (2 * length), value) is None:
-            raise ValueError(f"must be 0x and {2 * length} hex digits, in quotes")
+        if not isinstance(value, str) or len(value) != 2 + 2 * length or _HEX.fullmatch(value) is None:
+            raise ValueError(f"must be 0x and {2 * length} hex digits")
         return bytes.fromhex(value[2:])
 
     return BeforeValidator(parse)
@@ -70,7 +73,7 @@ Amount = Annotated[
 Decimal = Annotated[Fraction, BeforeValidator(_decimal), PlainSerializer(str)]
 Address = Annotated[bytes, _hex_bytes(20), PlainSerializer(_hex_text)]
 Hash = Annotated[bytes, _hex_bytes(32), PlainSerializer(_hex_text)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainSerializer(str)]
 
 
@@ -209,7 +212,7 @@ class CapabilityPrice(Section):
     """One entry of go-livepeer's maxPricePerCapability file."""
 
     pipeline: str
-    model_id: str = DEFAULT_MODEL
+    model_id: Annotated[str, BeforeValidator(lambda name: name or DEFAULT_MODEL)] = DEFAULT_MODEL
     price_per_unit: Amount
     pixels_per_unit: Decimal | None = None
     currency: str = "wei"

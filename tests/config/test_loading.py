@@ -1,0 +1,498 @@
+"""Whatever stands in file and environment gives a Config or a ConfigError that says what to change, and never a secret."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livepeer_remote_signer.config import Config, ConfigError, load_config, parse_config
+from livepeer_remote_signer.config.loading import parse_go_duration
+from livepeer_remote_signer.config.models import ARBITRUM_ONE_CHAIN_ID, ARBITRUM_ONE_CONTROLLER, KafkaSink, PriceAmount
+
+SECRET = "5ecre7" * 10 + "5ecr"
+KEY = "1f" * 32
+LEAST = f"key: {{private_key: '{KEY}'}}\nchain: {{source: static}}\n"
+ROOT = Path(__file__).parents[2]
+
+
+def read(text: str = "", **environ: str) -> Config:
+    """The smallest configuration with `text` after it."""
+    return parse_config(LEAST + text, environ)
+
+
+def fault(text: str, **environ: str) -> str:
+    """What the ConfigError of this whole file says."""
+    with pytest.raises(ConfigError) as error:
+        parse_config(text, environ)
+    return str(error.value)
+
+
+# --- the file ---
+
+
+def test_key_and_chain_are_enough() -> None:
+    config = read()
+    assert (config.listen.host, config.listen.port, config.state.seal) == ("127.0.0.1", 8936, "mac")
+    assert (config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier) == (
+        3 * 10**12,
+        2 * 10**13,
+        1,
+    )
+    assert (config.prices.max_price_per_unit, config.prices.pixels_per_unit) == (PriceAmount(Fraction(0), "wei"), 1)
+    assert (config.auth.webhook, config.admin, config.ledger.backend, config.byoc_jobs) == (None, None, "none", False)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "# nothing", "null", "---\n"])
+def test_an_empty_file_misses_its_keys_by_name(text: str) -> None:
+    assert fault(text) == "the key 'key' is missing\nthe key 'chain' is missing"
+
+
+@pytest.mark.parametrize("text", ["5", "[]", "text", "- a", "true"])
+def test_a_file_is_a_mapping_of_keys(text: str) -> None:
+    assert fault(text) == "the configuration must be a mapping of keys"
+
+
+def test_the_example_is_a_good_configuration() -> None:
+    assert load_config(ROOT / "config.example.yaml", {}).chain.static.deposit_wei == 25 * 10**16
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "none.yaml", {})
+    (tmp_path / "latin.yaml").write_bytes(b"key: \xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_config(tmp_path / "latin.yaml", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("byoc_job: true", "unknown key 'byoc_job': did you mean 'byoc_jobs'?"),
+        ("limits: {max_ticket_ev: 5}", "unknown key 'limits.max_ticket_ev': did you mean 'max_ticket_ev_wei'?"),
+        ("prices: {max_price_per_capability: [{pipline: llm, pipeline: llm, price_per_unit: 1}]}", "did you mean 'pipeline'?"),
+        ("budgets: [{scop: global, window: day, limit_wei: 5}]", "unknown key 'budgets.0.scop': did you mean 'scope'?"),
+        ("auth: {webhook: {url: u, zzzzzz: 1}}", "unknown key 'auth.webhook.zzzzzz': known here: "),
+        ("zzzzzz: 1", "known here: admin, auth, "),
+        ("<<: {listen: 127.0.0.1:1}", "unknown key '<<'"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(text: str, said: str) -> None:
+    assert said in fault(LEAST + text)
+
+
+@pytest.mark.parametrize("text", ["listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", "log: {level: info, level: debug}", "'chain': {}"])
+def test_a_key_stands_once(text: str) -> None:
+    assert "stands twice" in fault(LEAST + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("state: &a {}\nlog: *a", "anchors and aliases are not read"),
+        ("a: &a [*a]", "anchors and aliases are not read"),
+        ("listen: !!python/object:os.system x", "tags are not read"),
+        ("listen: !!int 5", "tags are not read"),
+        ("[a]: 1", "a key must be text"),
+        ("true: 1", "a key must be text"),
+        ("null: 1", "a key must be text"),
+        ("listen: [", "not YAML"),
+        ("listen: '\x00'", "not YAML"),
+        ("a: b: c", "not YAML"),
+    ],
+)
+def test_yaml_beyond_plain_values_is_refused(text: str, said: str) -> None:
+    assert said in fault(LEAST + text)
+
+
+def test_numbers_are_the_text_they_are_spelled_as() -> None:
+    address = "0x00000000000000000000000000000000000000aa"
+    config = read(f"recipients: {{deny: [{address}]}}\nprices: {{max_price_per_unit: 0.1234567890123456789012345678901}}\n")
+    assert config.recipients.deny == (bytes(19) + b"\xaa",)
+    assert config.prices.max_price_per_unit.value == Fraction("0.1234567890123456789012345678901")
+    assert "not an amount" in fault(LEAST + "limits: {max_ticket_ev_wei: 1:30}")
+    assert "decimal" in fault(LEAST + "limits: {max_ticket_ev_wei: 0100}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("limits: {deposit_multiplier: 0}", "limits.deposit_multiplier: "),
+        ("limits: {max_ticket_ev_wei: -1}", "limits.max_ticket_ev_wei: "),
+        ("limits: {max_ticket_ev_wei: true}", "limits.max_ticket_ev_wei: must be a whole number of wei"),
+        ("limits: {max_ticket_ev_wei: 0.5}", "limits.max_ticket_ev_wei: '0.5' is not a whole number of wei"),
+        ("limits: {max_ticket_ev_wei: 1e999999999}", "limits.max_ticket_ev_wei: an exponent beyond 100"),
+        ("limits: {body_timeout_seconds: inf}", "limits.body_timeout_seconds: "),
+        ("limits: {body_timeout_seconds: nan}", "limits.body_timeout_seconds: "),
+        ("limits: {body_timeout_seconds: 0}", "limits.body_timeout_seconds: "),
+        ("limits: 5", "limits: "),
+        ("limits: null", "limits: "),
+        ("listen: nowhere", "listen: must be HOST:PORT"),
+        ("listen: 127.0.0.1:99999", "listen: must be HOST:PORT"),
+        ("listen: [::1]:5", "not YAML"),
+        ("state: {seal: wax}", "state.seal: "),
+        ("prices: {max_price_per_unit: -5}", "prices.max_price_per_unit: "),
+        ("prices: {max_price_per_unit: true}", "prices.max_price_per_unit: must be a number"),
+        ("prices: {pixels_per_unit: 5eth}", "prices.pixels_per_unit: must be a plain number"),
+        ("prices: {pixels_per_unit: 0}", "prices: pixels_per_unit must be positive"),
+        ("prices: {max_price_per_capability: [{pipeline: nope, price_per_unit: 1}]}", "unknown pipeline 'nope': one of text-to-image"),
+        (
+            "prices: {max_price_per_capability: [{pipeline: llm, price_per_unit: 1, pixels_per_unit: 0}]}",
+            "pixels_per_unit must be positive",
+        ),
+        ("recipients: {allow: [0x12]}", "recipients.allow.0: must be 0x and 40 hex digits"),
+        ("admin: {listen: 127.0.0.1:1}", "the key 'admin.token_file' is missing"),
+        ("state: {previous: [{accept_until: x}]}", "give exactly one of private_key_file and mac_key_file"),
+        ("ledger: {backend: sqlite}", "backend sqlite needs path"),
+        ("ledger: {backend: postgres}", "backend postgres needs url"),
+        ("budgets: [{scope: global, window: day, limit_wei: 5}]", "budgets need a ledger"),
+        ("events: {sinks: [{type: pigeon}]}", "events.sinks.0: "),
+        ("listen: 0.0.0.0:8936", "nobody is asked before signing"),
+        ("listen: ':8936'", "nobody is asked before signing"),
+    ],
+)
+def test_a_value_that_cannot_stand_is_named(text: str, said: str) -> None:
+    assert said in fault(LEAST + text)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "{}",
+        "{private_key: a, private_key_file: b}",
+        "{keystore_file: a}",
+        "{keystore_file: a, password: b, password_file: c}",
+        "{private_key: a, keystore_file: b, password: c}",
+    ],
+)
+def test_there_is_exactly_one_key(key: str) -> None:
+    assert "exactly one of" in fault(f"key: {key}\nchain: {{source: static}}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen: '[::1]:8936'",
+        "listen: localhost:8936",
+        "listen: 0.0.0.0:1\nauth: {allow_unauthenticated: true}",
+        "listen: ':1'\nauth: {webhook: {url: 'https://h'}}",
+        "listen: 10.0.0.1:1\nauth: {api_keys_file: keys.json}",
+        "listen: h:1\nauth: {jwt: {issuer: i, audience: a}}",
+        "ledger: {backend: sqlite, path: l.db}\nbudgets: [{scope: global, window: day, limit_wei: 1eth}]",
+    ],
+)
+def test_good_combinations_pass(text: str) -> None:
+    assert isinstance(read(text), Config)
+
+
+def test_a_chain_over_rpc_needs_an_endpoint() -> None:
+    assert "needs chain.rpc.urls" in fault(f"key: {{private_key: '{KEY}'}}\nchain: {{source: rpc}}")
+
+
+# --- ${VAR} ---
+
+
+def test_variables_stand_anywhere_in_a_string_and_are_filled_once() -> None:
+    config = read("auth: {webhook: {url: 'https://${HOST}/${PATH_}', headers: {X: '${H}'}}}", HOST="h", PATH_="p", H="${HOST}")
+    assert config.auth.webhook is not None
+    assert config.auth.webhook.url == "https://h/p"
+    assert config.auth.webhook.headers["X"].get_secret_value() == "${HOST}"
+    assert read("limits: {deposit_multiplier: '${N}'}", N="7").limits.deposit_multiplier == 7
+
+
+@pytest.mark.parametrize("text", ["$HOST", "${}", "${1}", "${A-b}", "$${"])
+def test_other_dollar_signs_are_text(text: str) -> None:
+    config = read(f"auth: {{webhook: {{url: '{text}'}}}}")
+    assert config.auth.webhook is not None
+    assert config.auth.webhook.url == text
+
+
+def test_an_unset_variable_names_itself_and_its_key() -> None:
+    assert fault(LEAST + "budgets: [{match: '${NONE}'}]") == "budgets.0.match: the environment variable NONE is not set"
+
+
+# --- the environment of existing stacks ---
+
+RPC = f"key: {{private_key: '{KEY}'}}\nchain: {{source: static, rpc: {{controller: '0x{'11' * 20}', chain_id: 5}}}}\n"
+
+
+def test_signer_network_chooses_the_chain_and_its_controller() -> None:
+    chain = parse_config(RPC, {"SIGNER_NETWORK": "arbitrum-one-mainnet", "ETH_RPC_URL": "http://a, http://b,"}).chain
+    assert (chain.source, [url.get_secret_value() for url in chain.rpc.urls]) == ("rpc", ["http://a", "http://b"])
+    assert chain.rpc.controller == bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
+    assert chain.rpc.chain_id == ARBITRUM_ONE_CHAIN_ID
+    assert parse_config(RPC.replace("static,", "rpc,"), {"SIGNER_NETWORK": "offchain"}).chain.source == "static"
+    assert "one of arbitrum-one-mainnet and offchain" in fault(RPC, SIGNER_NETWORK="mainnet")
+
+
+def test_without_a_network_the_files_controller_stands() -> None:
+    assert parse_config(RPC, {"ETH_RPC_URL": "http://a"}).chain.rpc.controller == b"\x11" * 20
+
+
+@pytest.mark.parametrize(("listen", "host"), [("", "127.0.0.1"), ("listen: localhost:1", "localhost"), ("listen: '[::1]:1'", "::1")])
+def test_signer_port_changes_the_port_alone(listen: str, host: str) -> None:
+    assert tuple(read(listen, SIGNER_PORT="9000").listen) == (host, 9000)
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "80 ", "٣", "1e3"])
+def test_signer_port_is_a_number(port: str) -> None:
+    assert fault(LEAST, SIGNER_PORT=port) == "SIGNER_PORT is not a port number"
+    assert "must be HOST:PORT" in fault(LEAST, SIGNER_PORT="65536")
+
+
+@pytest.mark.parametrize("spelled", ["0x" + "ab" * 20, "ab" * 20])
+def test_signer_eth_addr_is_the_keys_address(spelled: str) -> None:
+    assert read(SIGNER_ETH_ADDR=spelled).key.address == b"\xab" * 20
+
+
+def test_signer_eth_keystore_path_stands_over_any_key_of_the_file() -> None:
+    key = parse_config("key: {private_key: x, password: y}\nchain: {source: static}", {"SIGNER_ETH_KEYSTORE_PATH": "/keys"}).key
+    assert (key.private_key, key.keystore_file) == (None, Path("/keys"))
+
+
+def test_the_webhook_and_its_secret() -> None:
+    config = read(REMOTE_SIGNER_WEBHOOK_URL="https://hook", WEBHOOK_SECRET="s").auth.webhook
+    assert config is not None
+    assert config.secret is not None
+    assert (config.url, config.secret.get_secret_value(), config.secret_file) == ("https://hook", "s", None)
+    replaced = read(
+        "auth: {webhook: {url: u, secret_file: f, timeout_seconds: 2}}", REMOTE_SIGNER_WEBHOOK_URL="v", WEBHOOK_SECRET="s"
+    ).auth.webhook
+    assert replaced is not None
+    assert (replaced.url, replaced.secret_file, replaced.timeout_seconds) == ("v", None, 2)
+    assert "no webhook is" in fault(LEAST, WEBHOOK_SECRET="s")
+    assert "webhook must be a mapping" in fault(LEAST + "auth: {webhook: text}", WEBHOOK_SECRET="s")
+
+
+def test_kafka_is_a_sink_beside_the_files_others() -> None:
+    given_sinks = "events: {sinks: [{type: kafka, brokers: [old:1], topic: old}, {type: file, path: e.jsonl}]}"
+    sinks = read(given_sinks, KAFKA_BROKERS="a:9092, b:9092", KAFKA_GATEWAY_TOPIC="t").events.sinks
+    assert [sink.type for sink in sinks] == ["file", "kafka"]
+    assert isinstance(sinks[1], KafkaSink)
+    assert (sinks[1].brokers, sinks[1].topic) == (("a:9092", "b:9092"), "t")
+    assert "KAFKA_GATEWAY_TOPIC is not" in fault(LEAST, KAFKA_BROKERS="a:1")
+    assert "must be a list" in fault(LEAST + "events: {sinks: 5}", KAFKA_BROKERS="a:1", KAFKA_GATEWAY_TOPIC="t")
+
+
+def test_discovery_is_switched_and_configured_from_the_environment() -> None:
+    discovery = read(SIGNER_REMOTE_DISCOVERY="true", ORCH_WEBHOOK_URL="https://o", LIVE_AI_CAP_REPORT_INTERVAL="25m").discovery
+    assert (discovery.enabled, discovery.webhook_url, discovery.refresh_seconds) == (True, "https://o", 1500)
+    assert not read("discovery: {enabled: true}", SIGNER_REMOTE_DISCOVERY="0").discovery.enabled
+    assert read(SIGNER_REMOTE_DISCOVERY="1").discovery.enabled
+    assert "neither true nor false" in fault(LEAST, SIGNER_REMOTE_DISCOVERY="maybe")
+
+
+def test_signer_max_total_ev_is_the_batchs_limit() -> None:
+    assert read(SIGNER_MAX_TOTAL_EV="5").limits.max_total_ev_wei == 5
+    assert "limits.max_total_ev_wei" in fault(LEAST, SIGNER_MAX_TOTAL_EV="much")
+
+
+def test_empty_variables_count_as_unset() -> None:
+    names = (
+        "SIGNER_NETWORK SIGNER_PORT ETH_RPC_URL SIGNER_ETH_ADDR SIGNER_ETH_KEYSTORE_PATH REMOTE_SIGNER_WEBHOOK_URL WEBHOOK_SECRET "
+        "KAFKA_BROKERS KAFKA_GATEWAY_TOPIC SIGNER_REMOTE_DISCOVERY ORCH_WEBHOOK_URL LIVE_AI_CAP_REPORT_INTERVAL SIGNER_MAX_TOTAL_EV"
+    )
+    assert read(**dict.fromkeys(names.split(), "")) == read()
+
+
+@pytest.mark.parametrize("section", ["chain: 5", "key: []", "limits: x", "discovery: [1]"])
+def test_an_environment_over_a_section_that_is_none_is_refused(section: str) -> None:
+    environ = {"ETH_RPC_URL": "u", "SIGNER_ETH_ADDR": "a", "SIGNER_MAX_TOTAL_EV": "5", "ORCH_WEBHOOK_URL": "u"}
+    assert "must be a mapping of keys" in fault(section, **environ)
+
+
+DURATIONS = [("25m", 1500.0), ("1h30m", 5400.0), ("90s", 90.0), ("1.5s", 1.5), ("100ms", 0.1), ("2us3ns", 2.003e-6)]
+
+
+@pytest.mark.parametrize(("text", "seconds"), DURATIONS)
+def test_go_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_go_duration(text, "X") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "25", "m", "-5m", "5 m", "5d", "1h-30m", "0"])
+def test_what_is_no_go_duration_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="X is not a duration such as 25m"):
+        parse_go_duration(text, "X")
+
+
+# --- the ceilings' file ---
+
+
+def ceilings_of(tmp_path: Path, content: str) -> Config:
+    """The configuration whose ceilings stand in a file of this content."""
+    (tmp_path / "prices.json").write_text(content)
+    return read(f"prices: {{max_price_per_capability: {json.dumps(str(tmp_path / 'prices.json'))}}}")
+
+
+def test_ceilings_are_read_from_go_livepeers_file_exactly(tmp_path: Path) -> None:
+    entry = '{"pipeline": "llm", "model_id": "", "price_per_unit": 0.12345678901234567890123, "pixels_per_unit": "3", "currency": "USD"}'
+    prices = ceilings_of(tmp_path, f'{{"capabilities_prices": [{entry}, {{"pipeline": "byoc", "price_per_unit": "5eth"}}]}}').prices
+    first, second = prices.max_price_per_capability
+    assert not isinstance(first, str)
+    assert (first.model_id, first.price_per_unit.value, first.pixels_per_unit) == ("default", Fraction("0.12345678901234567890123"), 3)
+    assert (second.model_id, second.price_per_unit, second.pixels_per_unit) == ("default", PriceAmount(Fraction(5), "eth"), None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is not {"),
+        ("[]", "is not {"),
+        ("{}", "is not {"),
+        ('{"capabilities_prices": 5}', "is not {"),
+        ("[" * 100_00, "is not {"),
+        ('{"capabilities_prices": [5]}', "valid dictionary"),
+        ('{"capabilities_prices": [{"pipeline": "x", "price_per_unit": 1}]}', "unknown pipeline"),
+        ('{"capabilities_prices": [{"pipeline": "llm"}]}', "'price_per_unit' is missing"),
+    ],
+)
+def test_a_bad_ceilings_file_is_named(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"max_price_per_capability \(.*prices.json\)") as error:
+        ceilings_of(tmp_path, content)
+    assert said in str(error.value)
+
+
+def test_a_missing_ceilings_file_is_named() -> None:
+    assert "cannot be read: No such file" in fault(LEAST + "prices: {max_price_per_capability: /none/prices.json}")
+
+
+# --- anything at all ---
+
+YAML_PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    "-",
+    "?",
+    "|",
+    ">",
+    "&",
+    "*",
+    "!",
+    "%",
+    "@",
+    "`",
+    "'",
+    '"',
+    "#",
+    ",",
+    "=",
+    "<<",
+    "~",
+    "null",
+    "true",
+    ".nan",
+    ".inf",
+    "1e400",
+    "0x10",
+    "1:30",
+    "2001-99-99",
+    "!!int",
+    "!!float",
+    "!!timestamp",
+    "!!binary",
+    "!!set",
+    "key",
+    "chain",
+    "source",
+    "static",
+    "listen",
+    "private_key",
+    "limits",
+    "prices",
+    "auth",
+    "webhook",
+    "events",
+    "sinks",
+    "${A}",
+    "${B}",
+]
+yaml_pieces = st.sampled_from([*YAML_PIECES, " ", "\n", "\n  ", ": ", "- ", "\t", "\x00", "\x85", "\ufeff"])
+
+
+@given(st.text(max_size=60) | st.lists(yaml_pieces, max_size=25).map("".join), st.text(max_size=6))
+def test_any_text_is_a_config_or_a_config_error(text: str, value: str) -> None:
+    environ = {
+        "A": value,
+        "SIGNER_PORT": value,
+        "ETH_RPC_URL": value,
+        "WEBHOOK_SECRET": value,
+        "KAFKA_BROKERS": value,
+        "KAFKA_GATEWAY_TOPIC": "t",
+    }
+    for whole in (text, LEAST + text):
+        for names in ({}, environ):
+            try:
+                config = parse_config(whole, names)
+            except ConfigError:
+                continue
+            assert isinstance(config, Config)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["url", "type", "x", "static", "0"]), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(Config.model_fields)), json_values, max_size=5), st.booleans())
+def test_any_values_of_known_keys_are_a_config_or_a_config_error(tree: dict[str, Any], with_environment: bool) -> None:
+    environ = {"ETH_RPC_URL": "u", "WEBHOOK_SECRET": "s", "KAFKA_BROKERS": "b", "KAFKA_GATEWAY_TOPIC": "t", "SIGNER_NETWORK": "offchain"}
+    text = json.dumps({"key": {"private_key": KEY}, "chain": {"source": "static"}, **tree})
+    try:
+        config = parse_config(text, environ if with_environment else {})
+    except ConfigError as error:
+        said = str(error)
+    else:
+        said = repr(config)
+    assert said
+
+
+# --- secrets ---
+
+WITH_SECRETS = f"""
+key: {{private_key: "{SECRET}"}}
+state: {{mac_key: "{SECRET}"}}
+chain: {{source: rpc, rpc: {{urls: ["https://rpc/{SECRET}"]}}}}
+auth: {{webhook: {{url: "https://hook", secret: "{SECRET}", headers: {{X-Api-Key: "{SECRET}"}}}}}}
+ledger: {{backend: postgres, url: "postgresql://u:{SECRET}@h/d"}}
+events: {{sinks: [{{type: http, url: "https://sink", secret: "{SECRET}"}}]}}
+"""
+
+
+def test_no_secret_is_in_a_configurations_repr_or_dump() -> None:
+    config = parse_config(WITH_SECRETS, {})
+    assert config.key.private_key is not None
+    assert config.key.private_key.get_secret_value() == SECRET
+    for shown in (repr(config), str(config), config.model_dump_json(), repr(config.model_dump())):
+        assert SECRET not in shown
+
+
+@pytest.mark.parametrize("line", range(1, WITH_SECRETS.count("\n")))
+@pytest.mark.parametrize("change", ["unknown", "type", "broken", "doubled", "listed"])
+def test_no_secret_is_in_any_error(line: int, change: str) -> None:
+    lines = WITH_SECRETS.split("\n")
+    key, _, value = lines[line].partition(": ")
+    lines[line] = {
+        "unknown": f"{key}: {value[:-1]}, unknown_key: '{SECRET}'}}",
+        "type": f"{key}: '{SECRET}'",
+        "broken": f"{key}: {value} {SECRET}",
+        "doubled": f"{key}: {value}\n{key}: {value}",
+        "listed": f"{key}: [{value}]",
+    }[change]
+    assert SECRET not in fault("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "name", ["SIGNER_PORT", "SIGNER_ETH_ADDR", "LIVE_AI_CAP_REPORT_INTERVAL", "SIGNER_REMOTE_DISCOVERY", "SIGNER_MAX_TOTAL_EV"]
+)
+def test_no_value_of_a_misplaced_variable_is_in_its_error(name: str) -> None:
+    assert SECRET not in fault(LEAST, **{name: SECRET})
