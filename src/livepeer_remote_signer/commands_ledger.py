@@ -1,0 +1,138 @@
+"""`suspend`, `resume` and `budgets`: the operator's hands on the ledger, also while the service runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from livepeer_remote_signer.commands_serve import read_config
+from livepeer_remote_signer.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.ledger.controls import Controls
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Adds this module's commands."""
+    for name, verb, run in (("suspend", "refuse", run_suspend), ("resume", "allow", run_resume)):
+        command = subparsers.add_parser(
+            name,
+            help=f"{verb} the payments of one auth id, or all",
+            description=f"Has every running signer on this ledger {verb} payments, within a second.",
+        )
+        command.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+        who = command.add_mutually_exclusive_group(required=True)
+        who.add_argument("--auth-id", metavar="ID", help="payments of this auth id")
+        who.add_argument("--all", action="store_true", help="all payments")
+        command.set_defaults(run=run)
+    budgets = subparsers.add_parser(
+        "budgets",
+        help="show how full budgets are, and which kill switches are set",
+        description="Prints every budget for every spender that it was counted for, fullest first, and the kill switches.",
+    )
+    budgets.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    budgets.add_argument("--json", action="store_true", help="as one JSON object")
+    budgets.set_defaults(run=run_budgets)
+
+
+def run_suspend(arguments: argparse.Namespace) -> int:
+    """Sets a kill switch."""
+
+    async def suspend(controls: Controls, _: Config) -> int:
+        await controls.suspend(arguments.auth_id)
+        print(f"suspended: {_who(arguments)}")
+        return 0
+
+    return _with_controls(arguments, suspend)
+
+
+def run_resume(arguments: argparse.Namespace) -> int:
+    """Takes a kill switch back; 1 when it was not set."""
+
+    async def resume(controls: Controls, _: Config) -> int:
+        if not await controls.resume(arguments.auth_id):
+            print(f"was not suspended: {_who(arguments)}", file=sys.stderr)
+            return 1
+        print(f"resumed: {_who(arguments)}")
+        left = await controls.switches()
+        if arguments.auth_id is not None and any(switch.auth_id is None for switch in left):
+            print("note: all payments are still suspended (resume --all)", file=sys.stderr)
+        return 0
+
+    return _with_controls(arguments, resume)
+
+
+def run_budgets(arguments: argparse.Namespace) -> int:
+    """Prints budgets and switches."""
+
+    async def show(controls: Controls, config: Config) -> int:
+        uses = [
+            {
+                "scope": use.budget.scope,
+                "id": use.id,
+                "window": use.budget.window,
+                "measure": use.budget.measure,
+                "limit_wei": str(use.budget.limit_wei),
+                "spent_wei": str(use.spent_wei),
+                "left_wei": str(use.left_wei),
+            }
+            for use in await controls.usage()
+        ]
+        switches = [{"auth_id": switch.auth_id, "since": _time_text(switch.set_ms)} for switch in await controls.switches()]
+        if arguments.json:
+            print(json.dumps({"budgets": uses, "suspended": switches}, indent=2))
+            return 0
+        for switch in switches:
+            who = "all payments" if switch["auth_id"] is None else f"auth id {switch['auth_id']!r}"
+            print(f"suspended since {switch['since']}: {who}")
+        if not config.budgets:
+            print("no budgets are configured")
+        for use in uses:
+            name = f"{use['scope']} {use['id']!r}" if use["id"] else use["scope"]
+            print(
+                f"{name}, {use['measure']} per {use['window']}: {use['spent_wei']} of {use['limit_wei']} wei spent, {use['left_wei']} left"
+            )
+        return 0
+
+    return _with_controls(arguments, show)
+
+
+def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:
+    config = read_config(arguments.config)
+    if config is None:
+        return 2
+    from livepeer_remote_signer.adapters.ledger.store import StoreFailed  # the service's imports take half a second
+    from livepeer_remote_signer.app_ledger import open_ledger
+
+    async def run() -> int:
+        parts = open_ledger(config, time.time_ns)
+        if parts is None:
+            raise ConfigError("there is no ledger: set ledger.backend to sqlite or postgres")
+        await parts.store.open()
+        try:
+            return await work(parts.controls, config)
+        finally:
+            await parts.store.close()
+
+    try:
+        return asyncio.run(run())
+    except ConfigError as error:
+        print(f"{arguments.config}: {error}", file=sys.stderr)
+        return 2
+    except StoreFailed as error:
+        print(f"the ledger cannot be used: {error}", file=sys.stderr)
+        return 1
+
+
+def _who(arguments: argparse.Namespace) -> str:
+    return "all payments" if arguments.auth_id is None else f"auth id {arguments.auth_id!r}"
+
+
+def _time_text(unix_ms: int) -> str:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
