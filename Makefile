@@ -22,6 +22,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup ## a simulated gateway pays a simulated orchestrator through the signer
 	@$(BIN)/livepeer-remote-signer simulate
 
+demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
+	@$(BIN)/python -m tests.chain.demo
+
 test: setup ## all tests that need nothing but Python
 	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or operate)"
 

@@ -216,7 +216,9 @@ def test_a_certain_ticket_wins(orchestrator: Orchestrator) -> None:
     orchestrator.recipient.win_prob = 2**256 - 1
     info = info_of(orchestrator)
     take(orchestrator, payment_for(info), credentials_for(info))
-    assert orchestrator.recipient.winning == [(info.ticket_params.recipient_rand_hash, nonce) for nonce in (1, 2, 3)]
+    winning = orchestrator.recipient.winning
+    assert [w.nonce for w in winning] == [1, 2, 3]
+    assert {keccak(w.rand) for w in winning} == {info.ticket_params.recipient_rand_hash}
 
 
 def test_a_tampered_or_old_auth_token_is_refused(orchestrator: Orchestrator) -> None:

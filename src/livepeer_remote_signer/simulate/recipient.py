@@ -51,6 +51,15 @@ class Receipt(NamedTuple):
     winners: int
 
 
+class Winner(NamedTuple):
+    """A ticket that won, with everything that redeeming it takes: the draw behind its terms above all."""
+
+    payment: net_pb2.Payment
+    nonce: int
+    sig: bytes
+    rand: bytes
+
+
 def check_personal_signature(message: bytes, signature: bytes, signer: bytes, what: str) -> None:
     """Raises PaymentRefused unless `signature` is the one strict signature of `signer` over the personal message."""
     if len(signature) != 65:
@@ -87,7 +96,7 @@ class Recipient:
     win_prob: int
     secret: bytes = field(default_factory=lambda: os.urandom(32))
     seen: dict[bytes, set[int]] = field(default_factory=dict)
-    winning: list[tuple[bytes, int]] = field(default_factory=list)
+    winning: list[Winner] = field(default_factory=list)
 
     def make_params(self, sender: bytes, price: net_pb2.PriceInfo) -> net_pb2.TicketParams:
         """Fresh params for this sender at this price."""
@@ -123,7 +132,7 @@ class Recipient:
         rand = self._check_params(payment, sender)
         taken = self.seen.get(params.recipient_rand_hash, set())
         nonces: list[int] = []
-        winners: list[int] = []
+        winners: list[Winner] = []
         for ticket in payment.ticket_sender_params:
             nonce = ticket.sender_nonce
             if nonce < 1:
@@ -135,11 +144,11 @@ class Recipient:
                 raise PaymentRefused(f"more than {MAX_NONCES} nonces for one rand hash")
             check_personal_signature(ticket_digest(payment, nonce), ticket.sig, sender, f"ticket {nonce}")
             if int.from_bytes(keccak(ticket.sig + rand), "big") < int.from_bytes(params.win_prob, "big"):
-                winners.append(nonce)
+                winners.append(Winner(payment, nonce, ticket.sig, rand))
         if not nonces:
             raise PaymentRefused("no tickets in the payment")
         self.seen[params.recipient_rand_hash] = taken | set(nonces)
-        self.winning += [(params.recipient_rand_hash, nonce) for nonce in winners]
+        self.winning += winners
         ev = Fraction(int.from_bytes(params.face_value, "big") * int.from_bytes(params.win_prob, "big"), CERTAIN)
         return Receipt(ev * len(nonces), tuple(nonces), len(winners))
 
