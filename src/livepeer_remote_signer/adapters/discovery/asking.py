@@ -7,8 +7,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-import httpx
-
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient, resolve_name
 from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
@@ -81,6 +79,8 @@ async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
 
 async def fetch_pool(webhook_url: str) -> Pool:
     """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told."""
+    import httpx  # where no webhook is configured it is not needed
+
     try:
         async with (
             asyncio.timeout(WEBHOOK_TIMEOUT_SECONDS),

@@ -6,11 +6,12 @@ what strangers send is unpacked where there is no key, and so that handshakes an
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
 from collections.abc import Callable
+
+import uvloop
 
 from livepeer_remote_signer.adapters.discovery.asking import ask_all
 from livepeer_remote_signer.adapters.discovery.messages import Job, Pool, encode_answer, encode_pool, parse_job
@@ -36,7 +37,7 @@ def main(resolve: Resolver = resolve_name) -> int:
         sys.stdout.buffer.flush()
 
     try:
-        asyncio.run(answer_job(parse_job(sys.stdin.buffer.readline()), write, resolve))
+        uvloop.run(answer_job(parse_job(sys.stdin.buffer.readline()), write, resolve))
     except (BrokenPipeError, KeyboardInterrupt):
         return 1
     return 0

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from weakref import WeakValueDictionary
 
 import grpc
-import httpx
 
 from livepeer_remote_signer.adapters.orchestrators.channel import OrchestratorChannel, open_channel
 from livepeer_remote_signer.adapters.orchestrators.dialing import (
@@ -19,9 +18,9 @@ from livepeer_remote_signer.adapters.orchestrators.dialing import (
     Resolver,
     TlsPolicy,
     client_context,
-    fingerprint_of,
     resolve_name,
 )
+from livepeer_remote_signer.adapters.orchestrators.http_get import HttpFault, get_over
 from livepeer_remote_signer.adapters.orchestrators.pins import Pins
 from livepeer_remote_signer.core.addresses import AddressPolicy, OrchestratorUrl, parse_orchestrator_url
 from livepeer_remote_signer.core.errors import OrchestratorUnreachable
@@ -53,14 +52,7 @@ class OrchestratorClient:
         self._dialer = Dialer(addresses, resolve)
         self._pins = Pins(tls)
         self._grpc_tls = client_context(tls, "h2")
-        self._http = httpx.AsyncClient(
-            verify=client_context(tls, "http/1.1"),
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=0),
-            timeout=DISCOVERY_TIMEOUT_SECONDS,
-            headers={"accept-encoding": "identity", "user-agent": "livepeer-remote-signer"},
-        )
+        self._http_tls = client_context(tls, "http/1.1")
         self._timeout_seconds = timeout_seconds
         self._max_connections = max_connections
         self._channels: OrderedDict[str, OrchestratorChannel] = OrderedDict()
@@ -157,42 +149,29 @@ class OrchestratorClient:
         target = parse_orchestrator_url(url)
         try:
             async with asyncio.timeout(DISCOVERY_TIMEOUT_SECONDS):
-                address = (await self._dialer.checked_addresses(target))[0]
-                return await self._get(target, address)
+                return await self._get_discovery(target)
         except TimeoutError:
             raise _no_discovery(target, f"no answer within {DISCOVERY_TIMEOUT_SECONDS:g} s") from None
-        except httpx.HTTPError as error:
-            raise _no_discovery(target, type(error).__name__) from None
+        except HttpFault as fault:
+            raise _no_discovery(target, str(fault)) from None
+        except OSError as error:
+            raise _no_discovery(target, f"the connection broke ({type(error).__name__})") from None
 
-    async def _get(self, url: OrchestratorUrl, address: str) -> bytes:
-        host = f"[{address}]" if ":" in address else address
-        async with self._http.stream(
-            "GET",
-            f"https://{host}:{url.port}{url.path}/discovery",
-            headers={"host": url.authority},
-            extensions={"sni_hostname": url.host},
-        ) as response:
+    async def _get_discovery(self, url: OrchestratorUrl) -> bytes:
+        tls = await self._dialer.open_tls(url, self._http_tls)
+        try:
             pin = self._pins.get(url)
-            stream = response.extensions["network_stream"]
-            if pin is not None and fingerprint_of(stream.get_extra_info("ssl_object")) != pin.fingerprint:
+            if pin is not None and tls.fingerprint != pin.fingerprint:
                 raise _no_discovery(url, "its certificate is not the pinned one")
-            if response.status_code != 200:
-                raise _no_discovery(url, f"status {response.status_code}")
-            if "content-encoding" in response.headers:
-                raise _no_discovery(url, "a compressed body")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_DISCOVERY_BYTES:
-                    raise _no_discovery(url, f"more than {MAX_DISCOVERY_BYTES} bytes")
-            return bytes(body)
+            return await get_over(tls, url.authority, f"{url.path}/discovery", MAX_DISCOVERY_BYTES)
+        finally:
+            tls.writer.transport.abort()
 
     async def aclose(self) -> None:
         """Closes every connection."""
         channels = list(self._channels.values())
         self._channels.clear()
         await asyncio.gather(*(channel.aclose() for channel in channels))
-        await self._http.aclose()
 
 
 def _address_in(raw: bytes, url: OrchestratorUrl) -> bytes:
