@@ -11,6 +11,7 @@ from livepeer_remote_signer.adapters.chain.static import StaticChain
 from livepeer_remote_signer.api.rest import ReadyCheck
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import ARBITRUM_ONE_CHAIN_ID, CapabilityPrice, CurrencyFeed, PricesConfig
+from livepeer_remote_signer.core.amounts import float_string
 from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS
@@ -18,7 +19,7 @@ from livepeer_remote_signer.service import ChainSource
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.chain.rpc import RpcChain
-    from livepeer_remote_signer.adapters.price_feed import PriceFeed
+    from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 
 ARBITRUM_ONE_MAX_HEAD_AGE_SECONDS = 300.0
 """Arbitrum One makes several blocks a second. A private chain may make none for hours: there the head may stand still."""
@@ -46,10 +47,7 @@ class ChainParts(NamedTuple):
         """Whether the chain lets the signer pay, and why not."""
         checks = [_chain_check(self.source.view())]
         if self.feed is not None:
-            status = self.feed.status()
-            rate = status.rate
-            said = f"1 ETH is {float(rate.per_eth):.2f} {rate.currency.upper()}" if rate else f"price feed: {status.fault}"
-            checks.append(ReadyCheck("price_feed", rate is not None, said))
+            checks.append(_feed_check(self.feed.status(), self.ceilings.amounts))
         return checks
 
 
@@ -130,6 +128,14 @@ def _static_chain(config: Config) -> StaticChain:
             withdraw_round=static.withdraw_round,
         )
     )
+
+
+def _feed_check(feed: FeedStatus, amounts: CeilingAmounts) -> ReadyCheck:
+    """A stale feed stops everything only when the global ceiling needs it; else what it limits is refused, and the rest goes on."""
+    if feed.rate is not None:
+        return ReadyCheck("price_feed", True, f"1 ETH is {float_string(feed.rate.per_eth, 2)} {feed.rate.currency.upper()}")
+    stops_all = bool(CeilingAmounts(amounts.global_amount).feed_currencies)
+    return ReadyCheck("price_feed", not stops_all, f"ceilings in the feed's currency refuse: {feed.fault}")
 
 
 def _chain_check(view: ChainView) -> ReadyCheck:

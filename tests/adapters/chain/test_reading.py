@@ -85,10 +85,18 @@ def test_the_known_controller_must_name_the_known_contracts() -> None:
         question.parse_introduction(introduction(*expected._replace(rounds_manager=b"\x99" * 20)))
 
 
-def test_another_controller_may_name_any_contracts_but_must_name_all() -> None:
+def test_another_controller_may_name_any_contracts_but_must_name_what_pays() -> None:
     assert QUESTION.parse_introduction(introduction(*CONTRACTS)) == Known(CONTRACTS, False)
-    with pytest.raises(AnswerFault, match=r"BondingManager.* names no contract"):
-        QUESTION.parse_introduction(introduction(*CONTRACTS[:2], bytes(20)))
+    with pytest.raises(AnswerFault, match=r"RoundsManager.* names no contract"):
+        QUESTION.parse_introduction(introduction(CONTRACTS.ticket_broker, bytes(20), CONTRACTS.bonding_manager))
+
+
+async def test_a_chain_without_bonding_manager_has_an_empty_pool() -> None:
+    chain = FakeChain(contracts=CONTRACTS._replace(bonding_manager=bytes(20)))
+    known = Known(chain.contracts, True, 7)
+    reading = QUESTION.parse(known, await answers_of(chain, known))
+    assert isinstance(reading, Reading)
+    assert reading.view.transcoder_pool_size == 0
 
 
 @pytest.mark.parametrize("value", [True, -1, 1.0, "1", "0x", "0xg", "0x" + "1" * 65, None, [], 1 << 256])

@@ -81,10 +81,10 @@ def read_bool(data: bytes | None, what: str) -> bool:
     return value == 1
 
 
-def read_address(data: bytes | None, what: str) -> bytes:
-    """20 bytes, not all zero. Raises AnswerFault."""
+def read_address(data: bytes | None, what: str, *, may_be_zero: bool = False) -> bytes:
+    """20 bytes, not all zero unless that is allowed. Raises AnswerFault."""
     value = read_word(data, what)
-    if value == 0 or value >> 160:
+    if (value == 0 and not may_be_zero) or value >> 160:
         raise AnswerFault(f"{what} names no contract")
     return value.to_bytes(20, "big")
 

@@ -40,7 +40,7 @@ _NAMES = ("TicketBroker", "RoundsManager", "BondingManager")
 
 
 class Contracts(NamedTuple):
-    """Where Livepeer's contracts stand, as the Controller says."""
+    """Where Livepeer's contracts stand, as the Controller says. BondingManager may be all zero where the chain has none."""
 
     ticket_broker: bytes
     rounds_manager: bytes
@@ -119,7 +119,7 @@ class ChainQuestion:
         round_ = read_word(results[5], "RoundsManager.lastInitializedRound")
         if round_ not in (known.round, known.round + 1):
             return known._replace(round=round_)
-        return Reading(_view(header, results, round_, known.round), head, extra)
+        return Reading(_view(header, results, known, round_), head, extra)
 
     def _resolving(self) -> list[Call]:
         assert self.controller is not None  # noqa: S101 - every caller has asked
@@ -148,7 +148,8 @@ class ChainQuestion:
 
     def _contracts(self, results: Sequence[bytes | None]) -> Contracts:
         """The contracts' addresses; AnswerFault when section 10's Controller names others than section 10 does."""
-        found = {name: read_address(data, f"Controller.getContract({name})") for name, data in zip(_NAMES, results, strict=True)}
+        asked = [(name, data, f"Controller.getContract({name})") for name, data in zip(_NAMES, results, strict=True)]
+        found = {name: read_address(data, what, may_be_zero=name == "BondingManager") for name, data, what in asked}
         if self.controller == ARBITRUM_ONE_CONTROLLER:
             for name, address in found.items():
                 if address != ARBITRUM_ONE_CONTRACTS[name]:
@@ -168,9 +169,10 @@ def parse_reads(answers: Sequence[Any], count: int, has_multicall: bool) -> list
     return [None if isinstance(a, RpcError) else parse_data(a, "eth_call") for a in answers]
 
 
-def _view(header: Mapping[str, Any], results: Sequence[bytes | None], round_: int, known_round: int) -> ChainView:
+def _view(header: Mapping[str, Any], results: Sequence[bytes | None], known: Known, round_: int) -> ChainView:
     deposit, withdraw_round, reserve, _claimed = read_words(results[4], 4, "TicketBroker.getSenderInfo")
-    round_hash = read_word(results[6 + round_ - known_round], "RoundsManager.blockHashForRound")
+    round_hash = read_word(results[6 + round_ - known.round], "RoundsManager.blockHashForRound")
+    has_bonding = known.contracts is not None and any(known.contracts.bonding_manager)
     return ChainView(
         l1_block=_l1_block(header.get("l1BlockNumber"), results[8]),
         last_initialized_round=round_,
@@ -179,7 +181,7 @@ def _view(header: Mapping[str, Any], results: Sequence[bytes | None], round_: in
         reserve_wei=reserve,
         withdraw_round=withdraw_round,
         paused=read_bool(results[3], "Controller.paused"),
-        transcoder_pool_size=read_word(results[9], "BondingManager.getTranscoderPoolSize"),
+        transcoder_pool_size=read_word(results[9], "BondingManager.getTranscoderPoolSize") if has_bonding else 0,
     )
 
 

@@ -1,0 +1,82 @@
+"""Configuration becomes chain source, feed and ceilings."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import yaml
+
+from livepeer_remote_signer.app_chain import ChainParts, open_chain
+from livepeer_remote_signer.config import Config, ConfigError, parse_config
+from livepeer_remote_signer.core.ceilings import Amount
+from livepeer_remote_signer.core.pricing import StaleRate
+
+RPC = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1/k3y"]}}
+FEED = {"address": "0x" + "fe" * 20}
+
+
+def config(chain: dict[str, Any] | None = None, **prices: Any) -> Config:
+    document = {"key": {"private_key": "0x" + "01" * 32}, "chain": chain or {"source": "static"}, "prices": prices}
+    return parse_config(yaml.safe_dump(document), {})
+
+
+def opened(chain: dict[str, Any] | None = None, **prices: Any) -> ChainParts:
+    return open_chain(config(chain, **prices), bytes(20))
+
+
+def test_a_static_chain_has_nothing_to_poll() -> None:
+    parts = opened({"source": "static", "static": {"l1_block": 7, "deposit_wei": "1eth", "reserve_wei": 5}})
+    assert (parts.rpc, parts.feed) == (None, None)
+    assert (parts.source.view().l1_block, parts.source.view().deposit_wei) == (7, 10**18)
+    assert [c.ok for c in parts.ready_checks()] == [True]
+
+
+async def test_before_the_first_poll_a_live_chain_is_not_ready_and_says_why() -> None:
+    parts = opened(RPC)
+    (check,) = parts.ready_checks()
+    assert (check.ok, check.reason) == (False, "no reading yet")
+    await parts.stop()
+
+
+def test_amounts_take_their_currency_from_either_place() -> None:
+    entry = {"pipeline": "llm", "price_per_unit": "0.5usd", "pixels_per_unit": 4}
+    beside = {"pipeline": "byoc", "model_id": "m", "price_per_unit": 3, "currency": "USD"}
+    parts = opened(RPC, max_price_per_unit="0.002eth", pixels_per_unit=2, currency_feed=FEED, max_price_per_capability=[entry, beside])
+    assert parts.ceilings.amounts.global_amount == Amount(Fraction(1, 500), "eth", Fraction(2))
+    assert parts.ceilings.amounts.per_capability == {
+        (33, "default"): Amount(Fraction(1, 2), "usd", Fraction(4)),
+        (37, "m"): Amount(Fraction(3), "usd", Fraction(2)),
+    }
+    assert parts.ceilings.current().global_ceiling == 10**15
+    assert parts.ceilings.current().for_pairs([(33, "x")]) == StaleRate("usd")
+
+
+def test_one_amount_in_two_currencies_is_refused() -> None:
+    with pytest.raises(ConfigError, match="price_per_unit is in USD, currency says EUR"):
+        opened(RPC, max_price_per_capability=[{"pipeline": "llm", "price_per_unit": "1usd", "currency": "EUR"}])
+
+
+def test_dollars_have_livepeers_feed_on_arbitrum_one_and_need_one_named_elsewhere() -> None:
+    assert opened(RPC, max_price_per_unit="0.50USD").feed is not None
+    elsewhere = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1"], "chain_id": 31337}}
+    for chain, price in ((elsewhere, "1usd"), (RPC, "1eur"), (None, "1usd")):
+        with pytest.raises(ConfigError, match=r"prices.currency_feed.address must name"):
+            opened(chain, max_price_per_unit=price)
+
+
+def test_a_feed_beside_a_static_chain_is_read_over_rpc_urls() -> None:
+    with pytest.raises(ConfigError, match=r"chain.rpc.urls"):
+        opened(max_price_per_unit="1usd", currency_feed=FEED)
+    parts = opened({"source": "static", "rpc": RPC["rpc"]}, max_price_per_unit="1usd", currency_feed=FEED)
+    assert parts.rpc is not None
+    assert parts.source is not parts.rpc
+
+
+@pytest.mark.parametrize(("price", "is_ready"), [("1usd", False), ("1000", True)])
+def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, is_ready: bool) -> None:
+    parts = opened(RPC, max_price_per_unit=price, currency_feed=FEED)
+    check = parts.ready_checks()[1]
+    assert (check.name, check.ok) == ("price_feed", is_ready)
+    assert "ceilings in the feed's currency refuse: not read yet" in check.reason
