@@ -1,0 +1,166 @@
+"""What a payment moves in the metrics, under our names and under those that dashboards of go-livepeer know."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from livepeer_remote_signer.adapters.metrics import Metrics
+from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
+from livepeer_remote_signer.api.errors import status_of
+from livepeer_remote_signer.core import errors
+from livepeer_remote_signer.core.chain import ChainView, StaleReading
+from livepeer_remote_signer.core.request_id import RequestId
+from tests.plans import CHAIN, orchestrator_info, plan_payment
+from tests.prometheus_text import Metric, parse_metrics
+
+PAY = "/generate-live-payment"
+NAMES_OF_GO_LIVEPEER = {
+    "livepeer_ticket_value_sent",
+    "livepeer_tickets_sent",
+    "livepeer_payment_create_errors",
+    "livepeer_gateway_deposit",
+    "livepeer_gateway_reserve",
+    "livepeer_gateway_max_float",
+    "livepeer_gateway_ticket_face_value",
+    "livepeer_broadcaster_deposit",
+    "livepeer_broadcaster_reserve",
+    "livepeer_kafka_event_send_errors",
+}
+
+
+def request_id() -> RequestId:
+    """A request that began just now."""
+    return RequestId.begin("0" * 32, "", time.perf_counter())
+
+
+class Counted:
+    """Metrics of payments, and what a scrape reads."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.payments = PaymentMetrics(self.metrics, status_of)
+
+    def read(self) -> dict[str, Metric]:
+        """A scrape."""
+        return parse_metrics(self.metrics.render())
+
+
+def test_a_payment_moves_the_counters_by_what_it_is_worth() -> None:
+    counted = Counted()
+    plan = plan_payment()
+    for _ in range(3):
+        counted.payments.paid(SimpleNamespace(plan=plan), PAY, request_id())
+    read = counted.read()
+    assert read["livepeer_signer_requests_total"].value(route=PAY, status="200", code="ok", type="live") == 3
+    assert read["livepeer_signer_payments_total"].value(type="live") == 3
+    assert read["livepeer_signer_tickets_total"].value(type="live") == 3 * plan.num_tickets
+    assert read["livepeer_signer_ev_gwei_total"].value(type="live") == pytest.approx(3 * plan.num_tickets * 1000)
+    assert read["livepeer_signer_fee_gwei_total"].value(type="live") == pytest.approx(3 * 1000)
+    assert read["livepeer_signer_face_value_gwei_total"].value(type="live") == pytest.approx(3 * plan.num_tickets * 1_200_000)
+    assert read["livepeer_tickets_sent"].value() == 3 * plan.num_tickets
+    assert read["livepeer_ticket_value_sent"].value() == pytest.approx(3 * plan.num_tickets * 1000)
+    assert read["livepeer_gateway_ticket_face_value"].value() == 1_200_000
+    assert read["livepeer_signer_request_seconds"].value("_count", route=PAY) == 3
+    assert counted.payments.spent_gwei() == pytest.approx(3 * plan.num_tickets * 1000)
+
+
+def test_credit_is_what_the_balance_buys_at_the_sessions_price() -> None:
+    counted = Counted()
+    plan = plan_payment()
+    counted.payments.paid(SimpleNamespace(plan=plan), PAY, request_id())
+    seconds = float(plan.state.balance / plan.price)
+    assert counted.read()["livepeer_signer_credit_seconds"].value("_sum", type="live") == pytest.approx(seconds)
+    fixed = plan_payment(orchestrator_info(price_per_unit=10**12), job_type="fixed")
+    counted.payments.paid(SimpleNamespace(plan=fixed), PAY, request_id())
+    assert {dict(labels)["type"] for _, labels in counted.read()["livepeer_signer_credit_seconds"].samples} == {"live"}
+
+
+def test_refusals_are_counted_by_status_code_and_type() -> None:
+    counted = Counted()
+    known = request_id()
+    known.session = plan_payment(orchestrator_info(price_per_unit=1200), job_type="lv2v").session
+    counted.payments.refused(errors.NoTickets("no tickets"), PAY, known)
+    counted.payments.refused(errors.RefreshSession("token", "https://orch"), PAY, known)
+    counted.payments.refused(errors.BadJson("not JSON"), PAY, request_id())
+    counted.payments.refused(errors.Denied("no", status=402, webhook_code="anything a webhook says"), PAY, "0" * 32)
+    counted.payments.replied("/healthz", 200)
+    counted.payments.replied("other", 404)
+    read = counted.read()
+    requests = read["livepeer_signer_requests_total"]
+    assert requests.value(route=PAY, status="482", code="no_tickets", type="lv2v") == 1
+    assert requests.value(route=PAY, status="480", code="refresh_session", type="lv2v") == 1
+    assert requests.value(route=PAY, status="400", code="bad_json", type="unknown") == 1
+    assert requests.value(route=PAY, status="402", code="denied", type="unknown") == 1, "a webhook's words are no label"
+    assert requests.value(route="other", status="404", code="error", type="") == 1
+    assert read["livepeer_payment_create_errors"].value() == 2, "480 and 482 are how sessions run"
+    assert counted.payments.outcomes() == {"482": 1, "480": 1, "400": 1, "402": 1}
+
+
+def test_every_known_name_is_there_with_a_value() -> None:
+    counted = Counted()
+    EventMetrics(counted.metrics)
+    view = ChainView(1, 1, bytes(32), 2 * 10**18, 10**18, transcoder_pool_size=100)
+    add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0, SpendRate(counted.payments.spent_gwei))
+    counted.payments.paid(SimpleNamespace(plan=plan_payment()), PAY, request_id())
+    read = counted.read()
+    assert read.keys() >= NAMES_OF_GO_LIVEPEER
+    assert read["livepeer_gateway_deposit"].value() == read["livepeer_broadcaster_deposit"].value() == 2 * 10**9
+    assert read["livepeer_gateway_reserve"].value() == read["livepeer_broadcaster_reserve"].value() == 10**9
+    assert read["livepeer_gateway_max_float"].value() == 10**7
+    assert read["livepeer_kafka_event_send_errors"].value(event_type="create_signed_ticket") == 0
+
+
+def test_the_chains_gauges_follow_the_view() -> None:
+    metrics = Metrics()
+    views = [CHAIN]
+    age: list[float | None] = [3.5]
+    add_chain_gauges(metrics, lambda: views[-1], lambda: age[-1], SpendRate(lambda: 0.0))
+
+    def read(name: str) -> float:
+        return parse_metrics(metrics.render())[name].value()
+
+    assert read("livepeer_signer_chain_usable") == 1
+    assert read("livepeer_signer_chain_age_seconds") == 3.5
+    assert read("livepeer_signer_chain_l1_block") == CHAIN.l1_block
+    views.append(ChainView(1, 10, bytes(32), 5, 5, withdraw_round=11))
+    assert read("livepeer_signer_chain_usable") == 0
+    assert read("livepeer_signer_withdraw_round") == 11
+    views.append(ChainView(1, 10, bytes(32), 5, 5, stale=StaleReading("old", 90.0, 60.0)))
+    assert read("livepeer_signer_chain_usable") == 0
+    age.append(None)
+    assert "livepeer_signer_chain_age_seconds" not in parse_metrics(metrics.render())
+
+
+def test_runway_is_the_deposit_over_what_was_spent_in_the_last_hour() -> None:
+    now, spent = [0.0], [0.0]
+    rate = SpendRate(lambda: spent[-1], clock=lambda: now[-1])
+    assert rate.runway_seconds(10**18) == float("inf")
+    for minute in range(1, 181):
+        now.append(minute * 60.0)
+        spent.append(spent[-1] + (600.0 if minute > 60 else 6000.0))
+        rate.sample()
+    assert rate.wei_per_second() == pytest.approx(600 * 10**9 / 60)
+    assert rate.runway_seconds(10**18) == pytest.approx(10**18 / 10**10)
+    for minute in range(181, 300):
+        now.append(minute * 60.0)
+        rate.sample()
+    assert rate.runway_seconds(10**18) == float("inf")
+
+
+def test_events_are_counted_by_sink() -> None:
+    metrics = Metrics()
+    events = EventMetrics(metrics)
+    events.expect("file")
+    events.sent("kafka", 5)
+    events.send_failed("kafka")
+    events.send_failed("http")
+    events.lost(3)
+    read = parse_metrics(metrics.render())
+    assert read["livepeer_signer_events_sent_total"].value(sink="kafka") == 5
+    assert read["livepeer_signer_events_sent_total"].value(sink="file") == 0
+    assert read["livepeer_signer_event_send_failures_total"].value(sink="http") == 1
+    assert read["livepeer_kafka_event_send_errors"].value(event_type="create_signed_ticket") == 1
+    assert read["livepeer_signer_events_lost_total"].value() == 3
