@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import InvalidSig, InvalidState
@@ -229,6 +229,7 @@ def test_extra_keys_come_last_and_only_when_they_hold_a_value() -> None:
     assert encode_state(longer) == encode_state(state)[:-1] + b',"ManifestID":"m","AuthMaxPrice":"5","AuthBinding":"b"}'
 
 
+@settings(max_examples=30)
 @given(states, states)
 def test_advancing_a_state_changes_what_a_payment_changes_and_nothing_else(state: SignerState, other: SignerState) -> None:
     changes = {"type": other.type, "sequence_number": other.sequence_number, "manifest_id": other.manifest_id}
@@ -279,7 +280,8 @@ def test_a_state_of_a_megabyte_is_refused_before_its_seal_is_looked_at() -> None
         sender.open(new_request(state=b"x" * (MAX_STATE_BYTES + 1), state_sig=b"y" * 65), NOW_NS)
 
 
-@given(st.lists(states, min_size=1, max_size=8), st.integers(1, 3))
+@settings(max_examples=20)
+@given(st.lists(states, min_size=1, max_size=5), st.integers(1, 3))
 def test_known_states_are_what_parsing_gives_and_are_bounded(made: list[SignerState], size: int) -> None:
     known = RecentStates(size)
     for state in made:
