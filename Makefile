@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-policy check coverage bench proto run lock
+.PHONY: help setup demo demo-chain test test-chain test-policy test-discovery check coverage bench proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -38,6 +38,9 @@ coverage: setup ## branch coverage of the pure core by its own tests, which must
 	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core
 	@$(BIN)/python -m coverage report --fail-under=100
 
+test-discovery: setup ## a hundred orchestrators, many of them bad; a session with curl and jq alone
+	@$(BIN)/python -m pytest -m discovery
+
 check: setup ## ruff, mypy and the tests' layout: what CI runs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -45,6 +48,9 @@ check: setup ## ruff, mypy and the tests' layout: what CI runs
 
 bench: setup ## requests per second, latency and CPU per request over real HTTP
 	@$(BIN)/python -m benchmarks
+
+openapi: setup ## docs/openapi.json from the routes as they are
+	@$(BIN)/livepeer-remote-signer openapi > docs/openapi.json
 
 proto: setup ## the generated protobuf module from our .proto
 	@cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. livepeer_remote_signer/proto/net.proto

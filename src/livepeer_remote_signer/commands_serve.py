@@ -144,11 +144,11 @@ def _files(config: Config) -> list[tuple[str, Path]]:
 
 
 def run_openapi(_: argparse.Namespace) -> int:
-    """Prints the OpenAPI description; it does not depend on a configuration."""
+    """Prints the OpenAPI description of all routes, also of those that are off by default."""
     from livepeer_remote_signer.app import create_app
     from livepeer_remote_signer.config import parse_config
 
-    text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\n"
+    text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nbyoc_jobs: true\n"
     app = create_app(parse_config(text, {}))
     print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
     return 0

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.errors import json_reply
+from livepeer_remote_signer.api.openapi import body_of
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.byoc import byoc_job_message, parse_byoc_job
@@ -25,7 +26,12 @@ def add_byoc_route(
     """Adds the route to `app`."""
     sender = checksum_address(signer.address)
 
-    @app.post("/sign-byoc-job", response_model=schemas.ByocJobReply, responses={status: errors[status] for status in (400, 401)})
+    @app.post(
+        "/sign-byoc-job",
+        response_model=schemas.ByocJobReply,
+        responses={status: errors[status] for status in (400, 401)},
+        openapi_extra=body_of(schemas.ByocJobRequest),
+    )
     async def sign_byoc_job(request: Request) -> Response:
         """The sender's address and its signature over the job's fields."""
         await identified(request)

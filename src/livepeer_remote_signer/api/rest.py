@@ -14,12 +14,14 @@ from inspect import isawaitable
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.byoc import add_byoc_route
 from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.openapi import body_of, describe_requests
 from livepeer_remote_signer.api.orchestrators import (
     Discover,
     FetchInfo,
@@ -27,7 +29,7 @@ from livepeer_remote_signer.api.orchestrators import (
     orchestrator_half,
     parse_orchestrator_query,
 )
-from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes, new_request_id
+from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
@@ -35,13 +37,20 @@ from livepeer_remote_signer.core.policy import Caller, Identity
 from livepeer_remote_signer.service import MessageSigner
 
 _log = logging.getLogger(__name__)
+_LATER = {"headers": {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    429: _LATER,
+    480: {"headers": {"Livepeer-Orchestrator-URL": {"description": "the orchestrator's transcoder", "schema": {"type": "string"}}}},
+    503: _LATER,
+}
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.ErrorReply, "description": text}
+    status: {"model": schemas.ErrorReply, "description": text, **_HEADERS.get(status, {})}
     for status, text in {
         400: "malformed or contradictory request",
         401: "no valid credential",
         403: "refused by policy",
         404: "not there, or not enabled",
+        408: "the body did not arrive in time",
         409: "the state was used by another request",
         413: "body too large",
         429: "a rolling budget is used up",
@@ -93,6 +102,7 @@ def create_rest(parts: RestParts) -> FastAPI:
     _add_error_handlers(app)
     _add_signing_routes(app, parts)
     _add_health_routes(app, parts)
+    describe_requests(app)
     return app
 
 
@@ -124,13 +134,6 @@ def _add_error_handlers(app: FastAPI) -> None:
         return to_response(internal_reply(request_id))
 
 
-def _body_of(model: type[Any]) -> dict[str, Any]:
-    """The request body of a route that reads it raw, for the OpenAPI description."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
-
-
 def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     address = checksum_address(parts.signer.address)
     signature = "0x" + parts.signer.sign_personal(orchestrator_info_message(parts.signer.address)).hex()
@@ -149,7 +152,7 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         "/getOrchestratorInfo",
         response_model=schemas.OrchestratorInfoReply,
         responses={status: _ERRORS[status] for status in (400, 401, 403, 502)},
-        openapi_extra=_body_of(schemas.GetOrchestratorInfoRequest),
+        openapi_extra=body_of(schemas.GetOrchestratorInfoRequest, required=False),
     )
     async def get_orchestrator_info(request: Request) -> Response:
         """The signer's address and signature; with an orchestrator's URL also that orchestrator's info."""
@@ -158,18 +161,27 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         half = orchestrator_half(await parts.fetch_orchestrator_info(*query)) if query.url else {}
         return to_response(json_reply(200, {"address": address, "signature": signature, **half}, new_request_id()))
 
-    @app.post(
-        SIGN_TICKET,
-        response_model=schemas.SignTicketReply,
-        responses=_ERRORS,
-        openapi_extra=_body_of(schemas.SignTicketRequest),
-    )
-    async def sign_ticket(request: Request) -> Response:
-        """One payment: checks, signs and returns the tickets, segment credentials and the session's new state."""
-        caller = caller_of(request)
-        answer = parts.paying.respond(SIGN_TICKET, list(caller.headers), await request.body(), caller.peer)
-        return to_response(await answer if isawaitable(answer) else answer)
+    def add_paying_route(path: str, reply: type[BaseModel], request_model: type[BaseModel], text: str) -> None:
+        async def pay(request: Request) -> Response:
+            caller = caller_of(request)
+            answer = parts.paying.respond(path, list(caller.headers), await request.body(), caller.peer)
+            return to_response(await answer if isawaitable(answer) else answer)
 
+        name = path.strip("/").replace("-", "_")
+        app.post(path, response_model=reply, responses=_ERRORS, openapi_extra=body_of(request_model), name=name, description=text)(pay)
+
+    add_paying_route(
+        GENERATE_LIVE_PAYMENT,
+        schemas.LivePaymentReply,
+        schemas.LivePaymentRequest,
+        "go-livepeer's route: one payment, ready to be two headers, and the session's new state.",
+    )
+    add_paying_route(
+        SIGN_TICKET,
+        schemas.SignTicketReply,
+        schemas.SignTicketRequest,
+        "One payment: checks, signs and returns the tickets, segment credentials and the session's new state.",
+    )
     add_discovery_route(app, identified, parts.discover, _ERRORS)
     if parts.byoc_jobs:
         add_byoc_route(app, identified, parts.signer, _ERRORS)

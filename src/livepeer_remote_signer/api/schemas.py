@@ -91,6 +91,36 @@ class MaxPrice(Form):
     unit: Literal["seconds", "720p-pixel-seconds", "fixed"]
 
 
+class SealedState(BaseModel):
+    """A session's state as go-livepeer carries it."""
+
+    State: str = Field(description="base64 of the state")
+    Sig: str = Field(description="base64 of its seal")
+
+
+class LivePaymentRequest(BaseModel):
+    """One payment as go-livepeer asks for it. Keys match in any case, unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    orchestrator: str = Field(description="base64 of the serialized net.OrchestratorInfo")
+    state: SealedState | None = Field(None, description="as the last reply had it; absent or null starts a session")
+    ManifestID: str | None = Field(None, description="the session's name at the orchestrator")
+    app: str | None = None
+    type: Literal["lv2v", "live", "fixed", ""] | None = Field(None, description="how units are counted")
+    inPixels: int | None = Field(None, description="units to pay for when type is empty")
+    maxPrice: MaxPrice | None = None
+    capabilities: str | None = Field(None, description="base64 of the serialized net.Capabilities")
+
+
+class LivePaymentReply(BaseModel):
+    """The payment, ready to be the two headers, and the new state."""
+
+    payment: str = Field(description="header Livepeer-Payment")
+    segCreds: str = Field(description="header Livepeer-Segment")
+    state: SealedState
+
+
 class SignTicketRequest(Form):
     """One payment of a session."""
 
@@ -205,6 +235,16 @@ class Readiness(BaseModel):
 
     ready: bool
     checks: list[ReadinessCheck]
+
+
+class ByocJobRequest(Form):
+    """One BYOC job, whose fields the signature covers."""
+
+    id: str
+    capability: str
+    request: str = ""
+    parameters: str = ""
+    timeout_seconds: int = Field(ge=1, le=2**32 - 1)
 
 
 class ByocJobReply(BaseModel):
