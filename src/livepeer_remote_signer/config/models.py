@@ -193,6 +193,9 @@ class ChainConfig(Section):
     def _urls(self) -> ChainConfig:
         if self.source == "rpc" and not self.rpc.urls:
             raise ValueError("chain.source rpc needs chain.rpc.urls (or ETH_RPC_URL)")
+        for index, url in enumerate(self.rpc.urls):
+            if not url.get_secret_value().startswith(("http://", "https://")):
+                raise ValueError(f"chain.rpc.urls, entry {index}: only http:// and https:// endpoints can be polled")
         return self
 
 
@@ -399,7 +402,7 @@ class DiscoveryConfig(Section):
     refresh_seconds: Seconds = 1500
     keep_seconds: Seconds = 1500
     timeout_seconds: Seconds = 3
-    max_concurrency: int = Field(32, ge=1)
+    max_concurrency: int = Field(64, ge=1)
     allow_private_addresses: bool = False
 
 

@@ -212,7 +212,10 @@ class Discovery:
         self._has_news = False
         entries: list[Entry] = []
         keep_ns = round(self._pace.keep_seconds * NS_PER_SECOND)
-        for _ in build_steps(list(self._sightings.values()), ceilings, self._clock_ns(), keep_ns, entries.append):
+        named = [self._sightings[url] for url in self._urls if url in self._sightings]
+        asked = set(self._urls)
+        others = [sighting for url, sighting in self._sightings.items() if url not in asked]
+        for _ in build_steps([*named, *others], ceilings, self._clock_ns(), keep_ns, entries.append):
             await asyncio.sleep(0)
         self._built_with = ceilings
         self._entries = entries
