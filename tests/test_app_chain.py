@@ -80,3 +80,9 @@ def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, i
     check = parts.ready_checks()[1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert "ceilings in the feed's currency refuse: not read yet" in check.reason
+
+
+def test_an_endpoint_that_is_not_http_is_refused_without_being_printed() -> None:
+    with pytest.raises(ConfigError, match="entry 0: only http:// and https://") as caught:
+        config({"source": "rpc", "rpc": {"urls": ["wss://node.example/k3y"]}})
+    assert "k3y" not in str(caught.value)
