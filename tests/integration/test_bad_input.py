@@ -261,7 +261,7 @@ def test_tickets_without_number_are_refused_by_their_number(prompt: Served, path
     [
         net_pb2.Capabilities(bitstring=[1] * 500_000).SerializeToString(),
         net_pb2.Capabilities(mandatories=[2**64 - 1] * 33).SerializeToString(),
-        net_pb2.Capabilities(capacities={n: 1 for n in range(50_000)}).SerializeToString(),
+        net_pb2.Capabilities(capacities=dict.fromkeys(range(50_000), 1)).SerializeToString(),
         net_pb2.Capabilities(
             constraints=net_pb2.Capabilities.Constraints(
                 PerCapability={35: net_pb2.Capabilities.CapabilityConstraints(models={str(n): {} for n in range(2000)})}
