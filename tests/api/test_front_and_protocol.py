@@ -1,0 +1,361 @@
+"""The ASGI front and the server's protocol class give the same reply to the same request; browsers; faults of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from livepeer_remote_signer import app as composition
+from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.server_protocol import IDLE_SECONDS, PaymentProtocol, payment_protocol
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.core.json_forms import info_to_json
+from tests.asgi import Answer, call
+from tests.plans import NOW_NS, orchestrator_info
+from tests.served import live_body
+from tests.signer import PAY, configuration
+
+INFO = orchestrator_info(now_ns=NOW_NS)
+EXPIRED = orchestrator_info(now_ns=NOW_NS - 3600 * 10**9)
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.ended = False
+        self.aborted = False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return ("127.0.0.1", 50_000) if name == "peername" else default
+
+    def is_closing(self) -> bool:
+        return self.ended
+
+    def write(self, data: bytes) -> None:
+        assert not self.ended, "written after the end"
+        self.written += data
+
+    def write_eof(self) -> None: ...
+
+    def close(self) -> None:
+        self.ended = True
+
+    def abort(self) -> None:
+        self.ended = self.aborted = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def connection(front: Front, wire: Wire) -> PaymentProtocol:
+    """One connection of the server's protocol class; needs a running loop."""
+    config = uvicorn.Config(front, ws="none", lifespan="off", access_log=False, log_config=None)
+    protocol = payment_protocol(front)(config=config, server_state=ServerState(), app_state={})
+    protocol.connection_made(wire)  # type: ignore[arg-type]
+    return protocol
+
+
+async def over_protocol(front: Front, method: str, path: str, headers: dict[str, str], body: bytes, pieces: int = 1) -> Answer:
+    """One request through the protocol class, in so many pieces."""
+    wire = Wire()
+    protocol = connection(front, wire)
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+    raw = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    step = -(-len(raw) // pieces)
+    for start in range(0, len(raw), step):
+        protocol.data_received(raw[start : start + step])
+        await asyncio.sleep(0)
+    while not protocol.cycle.response_complete:
+        await asyncio.sleep(0)
+    head, _, rest = bytes(wire.written).partition(b"\r\n\r\n")
+    status, *fields = head.decode("latin-1").split("\r\n")
+    return Answer(int(status.split(" ")[1]), dict(field.split(": ", 1) for field in fields), rest)
+
+
+def comparable(answer: Answer, *, has_body: bool) -> tuple[int, dict[str, str], Any]:
+    """Without what differs from call to call."""
+    headers = {k: v for k, v in answer.headers.items() if k not in ("x-request-id", "date", "connection")}
+    body: Any = answer.body if has_body else b""
+    if body.startswith(b"{"):
+        body = json.loads(body)
+        if "error" in body:
+            body["error"].pop("request_id")
+    return answer.status, headers, body
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def front() -> Iterator[Front]:
+    """A signer whose every random name is the same, at a time that stands still."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composition, "_random_name", lambda: "ab" * 16)
+        yield create_app(parse_config(yaml.safe_dump(configuration()), {}), clock_ns=lambda: NOW_NS)
+
+
+def go_body(**fields: Any) -> bytes:
+    return json.dumps({"orchestrator": b64encode(INFO).decode(), "ManifestID": "m", "type": "live", **fields}).encode()
+
+
+def json_body(**fields: Any) -> bytes:
+    return json.dumps({"orchestratorInfo": info_to_json(INFO), "manifestId": "m", "type": "live", **fields}).encode()
+
+
+CEILING = {"price": 1, "currency": "wei", "unit": "seconds"}
+BODIES = st.one_of(
+    st.sampled_from(
+        [
+            b"",
+            b"{}",
+            b"null",
+            go_body(),
+            json_body(),
+            go_body(type="lv2v"),
+            go_body(maxPrice=CEILING),
+            json_body(maxPrice=CEILING),
+            go_body(orchestrator=b64encode(EXPIRED).decode()),
+            json_body(orchestratorInfo=b64encode(EXPIRED).decode()),
+            b" " * 2000,
+        ]
+    ),
+    st.binary(max_size=60),
+    st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4) | st.none(), max_size=3).map(lambda v: json.dumps(v).encode()),
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Content-Type", "Accept", "Authorization", "X-A", "Signer-Auth-Id", "Origin"]),
+    st.text("abc123 /", max_size=8).map(str.strip),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    method=st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "HEAD", "OPTIONS"]),
+    path=st.sampled_from([PAY, "/signTicket", "/sign-orchestrator-info", "/getOrchestratorInfo", "/healthz", "/readyz", "/nothing"]),
+    headers=HEADERS,
+    body=BODIES,
+    pieces=st.integers(1, 4),
+)
+def test_both_ways_give_the_same_reply(
+    front: Front, runner: asyncio.Runner, method: str, path: str, headers: dict[str, str], body: bytes, pieces: int
+) -> None:
+    over_asgi = runner.run(call(front, method, path, headers, body))
+    on_the_wire = runner.run(over_protocol(front, method, path, headers, body, pieces))
+    has_body = method != "HEAD"
+    assert comparable(on_the_wire, has_body=has_body) == comparable(over_asgi, has_body=has_body)
+
+
+@pytest.mark.parametrize(("path", "body"), [(PAY, go_body()), ("/signTicket", json_body())])
+def test_both_ways_pay_with_the_same_bytes(front: Front, runner: asyncio.Runner, path: str, body: bytes) -> None:
+    over_asgi = runner.run(call(front, "POST", path, {}, body))
+    on_the_wire = runner.run(over_protocol(front, "POST", path, {}, body))
+    assert on_the_wire.status == 200
+    assert on_the_wire.body == over_asgi.body
+
+
+def test_both_ways_refuse_what_is_too_large(front: Front, runner: asyncio.Runner) -> None:
+    body = b" " * (front.limits.max_bytes + 1)
+    for path in (PAY, "/sign-orchestrator-info", "/nothing"):
+        over_asgi = runner.run(call(front, "POST", path, {}, body))
+        on_the_wire = runner.run(over_protocol(front, "POST", path, {}, body, pieces=3))
+        assert over_asgi.status == on_the_wire.status == 413
+        assert comparable(on_the_wire, has_body=True) == comparable(over_asgi, has_body=True)
+
+
+def test_the_body_has_a_time_limit_under_any_server(runner: asyncio.Runner) -> None:
+    limits = {"limits": {"body_timeout_seconds": 0.05}}
+    patient = create_app(parse_config(yaml.safe_dump(configuration(**limits)), {}))
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(5)
+        raise AssertionError("waited too long")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": PAY, "headers": [(b"content-length", b"5")], "client": None}
+    runner.run(patient(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "body_timeout"
+
+
+def test_a_client_that_leaves_before_its_body_is_there_gets_no_reply(front: Front, runner: asyncio.Runner) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    runner.run(front({"type": "http", "method": "POST", "path": PAY, "headers": [], "client": None}, receive, send))
+
+
+# --- time on a connection ---
+
+
+def test_an_idle_connection_is_closed_in_time_and_one_that_takes_nothing_is_cut(front: Front, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        now = asyncio.get_running_loop().time()
+        idle, stuck = Wire(), Wire()
+        protocol = connection(front, idle)
+        protocol.sweep(now + IDLE_SECONDS - 1)
+        assert not idle.ended
+        protocol.sweep(now + IDLE_SECONDS + 1)
+        assert idle.ended
+        assert not idle.aborted
+
+        protocol = connection(front, stuck)
+        protocol.pause_writing()
+        protocol.sweep(now + front.limits.timeout_seconds - 1)
+        assert not stuck.ended
+        protocol.sweep(now + front.limits.timeout_seconds + 1)
+        assert stuck.aborted
+
+    runner.run(scenario())
+
+
+def test_a_connection_that_takes_its_replies_late_is_kept(front: Front, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        wire = Wire()
+        protocol = connection(front, wire)
+        protocol.pause_writing()
+        protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]")
+        await asyncio.sleep(0)
+        assert not wire.written
+        protocol.resume_writing()
+        while not protocol.cycle.response_complete:
+            await asyncio.sleep(0)
+        assert wire.written.startswith(b"HTTP/1.1 400 ")
+        protocol.sweep(asyncio.get_running_loop().time() + front.limits.timeout_seconds + 1)
+        assert not wire.ended
+
+    runner.run(scenario())
+
+
+# --- browsers ---
+
+
+def browser_app(*origins: str) -> Front:
+    return create_app(parse_config(yaml.safe_dump(configuration(cors={"allow_origins": list(origins)})), {}))
+
+
+PREFLIGHT = {
+    "Origin": "https://page.example",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type,authorization",
+}
+
+
+@pytest.mark.parametrize("way", ["asgi", "protocol"])
+@pytest.mark.parametrize("path", [PAY, "/signTicket", "/getOrchestratorInfo"])
+def test_a_page_of_an_allowed_origin_may_ask_and_read_the_headers(runner: asyncio.Runner, way: str, path: str) -> None:
+    ask = call if way == "asgi" else over_protocol
+    front = browser_app("https://page.example")
+    allowed = runner.run(ask(front, "OPTIONS", path, PREFLIGHT, b""))
+    assert allowed.status == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://page.example"
+    assert "POST" in allowed.headers["access-control-allow-methods"]
+    assert {"content-type", "authorization"} <= set(allowed.headers["access-control-allow-headers"].replace(" ", "").split(","))
+    assert "x-request-id" in allowed.headers
+
+    answer = runner.run(ask(front, "POST", path, {"Origin": "https://page.example"}, b"[]"))
+    assert answer.status == 400
+    assert answer.headers["access-control-allow-origin"] == "https://page.example"
+    assert "Livepeer-Orchestrator-URL" in answer.headers["access-control-expose-headers"]
+    assert "Origin" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("way", ["asgi", "protocol"])
+def test_a_page_of_another_origin_may_not(runner: asyncio.Runner, way: str) -> None:
+    ask = call if way == "asgi" else over_protocol
+    front = browser_app("https://page.example")
+    refused = runner.run(ask(front, "OPTIONS", PAY, {**PREFLIGHT, "Origin": "https://evil.example"}, b""))
+    assert refused.status == 400
+    assert "access-control-allow-origin" not in refused.headers
+    answer = runner.run(ask(front, "POST", PAY, {"Origin": "https://evil.example"}, b"[]"))
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("way", ["asgi", "protocol"])
+def test_all_origins_may_be_allowed_and_refusals_carry_the_header_too(runner: asyncio.Runner, way: str) -> None:
+    ask = call if way == "asgi" else over_protocol
+    front = browser_app("*")
+    body = live_body(info=orchestrator_info(now_ns=time.time_ns() - 3600 * 10**9))
+    answer = runner.run(ask(front, "POST", PAY, {"Origin": "https://any.example"}, body))
+    assert answer.status == 480
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["livepeer-orchestrator-url"] == "https://orch.example:8935"
+
+
+@pytest.mark.parametrize("way", ["asgi", "protocol"])
+def test_without_origins_nothing_is_said_to_browsers(front: Front, runner: asyncio.Runner, way: str) -> None:
+    ask = call if way == "asgi" else over_protocol
+    assert runner.run(ask(front, "OPTIONS", PAY, PREFLIGHT, b"")).status == 405
+    answer = runner.run(ask(front, "POST", PAY, {"Origin": "https://page.example"}, b"[]"))
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+# --- faults of ours ---
+
+
+@pytest.mark.parametrize("path", [PAY, "/signTicket", "/getOrchestratorInfo"])
+def test_a_fault_of_ours_is_logged_and_tells_the_caller_nothing(
+    runner: asyncio.Runner, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the secret detail")
+
+    front = create_app(parse_config(yaml.safe_dump(configuration()), {}))
+    monkeypatch.setattr("livepeer_remote_signer.service.RemoteSigner.pay_inline", fail)
+    monkeypatch.setattr("livepeer_remote_signer.api.rest.parse_orchestrator_query", fail)
+    body = json_body() if path == "/signTicket" else go_body() if path == PAY else b"{}"
+    for ask in (call, over_protocol):
+        caplog.clear()
+        with caplog.at_level(logging.ERROR):
+            answer = runner.run(ask(front, "POST", path, {}, body))
+        assert answer.status == 500
+        error = json.loads(answer.body)["error"]
+        assert error == {"message": "Internal Server Error", "code": "internal", "request_id": answer.headers["x-request-id"]}
+        logged = [record for record in caplog.records if record.exc_info]
+        assert len(logged) == 1
+        assert error["request_id"] in logged[0].getMessage()
+
+
+async def test_a_start_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    front = create_app(parse_config(yaml.safe_dump(configuration()), {}))
+
+    def broken(_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(front._rest.router, "lifespan_context", broken)
+    told: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    with pytest.raises(OSError, match="disk is full"):
+        await front({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+    assert told == [{"type": "lifespan.startup.failed", "message": "OSError: the disk is full"}]
+    assert front.startup_failure == "OSError: the disk is full"
