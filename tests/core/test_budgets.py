@@ -217,3 +217,24 @@ def test_a_fee_of_fractions_is_not_what_budgets_count() -> None:
     plan = planned(3)
     assert isinstance(plan.total_ev, Fraction)
     assert spend_of(plan, "ev") == -(-plan.total_ev.numerator // plan.total_ev.denominator)
+
+
+def test_buckets_that_left_the_window_are_forgotten() -> None:
+    usage = Usage()
+    for minute in range(200):
+        usage.add("hour", NOW_NS + minute * 60 * NS_PER_SECOND, 1)
+    assert len(usage.amounts) <= 62
+
+
+def test_a_long_name_is_cut_and_told_apart_by_a_digest() -> None:
+    long, other = "x" * 500, "x" * 499 + "y"
+    assert bounded_name("x" * MAX_NAME_BYTES) == "x" * MAX_NAME_BYTES
+    assert bounded_name(long).startswith("x" * 64 + "#")
+    assert len(bounded_name(long)) <= MAX_NAME_BYTES
+    assert bounded_name(long) != bounded_name(other)
+
+
+def test_a_budget_that_still_covers_the_payment_is_not_the_one_that_is_told() -> None:
+    claims = claims_of([Budget("auth_id", "*", "day", "ev", 10**30), Budget("auth_id", "*", "total", "ev", 1)], ALICE)
+    with pytest.raises(BudgetExceeded):
+        fit_budgets(planned(1), claims, {claim.key: Usage() for claim in claims})

@@ -76,3 +76,14 @@ def test_spend_that_is_older_than_the_window_is_forgotten() -> None:
     guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=2 * each)
     for step in range(10):
         pay(guard, first(NOW_NS + step * 31 * SECOND))
+
+
+def test_what_is_remembered_of_orchestrators_is_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.core.guard.MAX_ORCHESTRATORS", 2)
+    guard = abandoning(1)
+    for address in (5, 5, 6, 6, 7):
+        pay(guard, first(NOW_NS, address=bytes([address]) * 20))
+    later = NOW_NS + ABANDONED_AFTER_NS
+    guard.check(first(later))
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(later, address=bytes([6]) * 20))

@@ -162,3 +162,25 @@ def test_statistics_add_up_by_minute_auth_id_and_orchestrator() -> None:
     add_spend(spend, plan, {line: SpendSum(7, 7, 7, 7, 7)})
     ev = -(-plan.total_ev.numerator // plan.total_ev.denominator)
     assert spend == {line: SpendSum(9, 7 + 2 * plan.num_tickets, 7 + 2 * ev, 7 + 2 * plan.total_face_value, 7 + 2 * int(plan.fee))}
+
+
+def test_a_new_session_never_takes_a_known_name_nor_an_idempotency_key_twice() -> None:
+    plan = plan_payment()
+    books = Books(tips={"s": Tip(0, NOW_MS)})
+    assert admit(key(0, is_new=True, last_update_ns=None), plan, (), books, RULES) is None
+    named = key(0, state_id="t", is_new=True, idempotency_key=b"k" * 32, last_update_ns=None)
+    assert admit(named, plan, (), books, RULES) is not None
+    post(named, plan, (), books)
+    assert admit(named._replace(state_id="u"), plan, (), books, RULES) is None
+
+
+def test_without_budgets_nothing_is_counted_and_one_name_is_counted_once() -> None:
+    plan = plan_payment()
+    assert claims_of_plan(plan, RULES) == ()
+    budget = Budget("global", "*", "day", "ev", 10**30)
+    rules = LedgerRules((budget, budget._replace(limit_wei=10**31)), 86_400)
+    claims = claims_of_plan(plan, rules)
+    books = Books(usage={name: Usage() for _, name in claims})
+    post(key(), plan, claims, books)
+    assert len(claims) == 2
+    assert {name: usage.spent("day", NOW_NS) for name, usage in books.usage.items()} == {claims[0].key: -(-plan.total_ev // 1)}

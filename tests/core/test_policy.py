@@ -6,6 +6,7 @@ import pytest
 
 from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, AuthIdChanged, Denied, PriceExceeded
 from livepeer_remote_signer.core.policy import (
+    Caller,
     Identity,
     Verdict,
     apply_auth_id,
@@ -118,3 +119,8 @@ def test_a_verdict_without_binding_takes_old_bindings_away() -> None:
     bound = plan._replace(state=plan.state._replace(auth_binding="old", auth_max_price="1"))
     state = apply_verdict(bound, Verdict(200)).state
     assert (state.auth_binding, state.auth_max_price) == ("", "")
+
+
+def test_of_a_doubled_header_the_first_value_counts_and_an_absent_one_is_empty() -> None:
+    caller = Caller(headers=((b"x-api-key", b"one"), (b"accept", b"*/*"), (b"x-api-key", b"two")))
+    assert (caller.header(b"x-api-key"), caller.header(b"accept"), caller.header(b"cookie")) == ("one", "*/*", "")

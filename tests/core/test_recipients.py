@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livepeer_remote_signer.core.errors import RecipientRefused
-from livepeer_remote_signer.core.recipients import RecipientRules, check_lists
+from livepeer_remote_signer.core.recipients import RecipientRules, check_lists, not_a_transcoder
 from tests.plans import ORCHESTRATOR, orchestrator_info, plan_payment
 
 OTHER = bytes([5]) * 20
@@ -35,3 +35,10 @@ def test_the_deny_list_wins_and_an_allow_list_admits_nobody_else(rules: Recipien
     else:
         with pytest.raises(RecipientRefused):
             check_lists(ORCHESTRATOR, rules)
+
+
+@pytest.mark.parametrize(("require", "said"), [("registered", "not a registered transcoder"), ("active", "not an active transcoder")])
+def test_a_stranger_to_the_chain_is_told_what_was_required(require: str, said: str) -> None:
+    refusal = not_a_transcoder(OTHER, require)
+    assert said in refusal.message
+    assert refusal.values == {"recipient": "0x" + OTHER.hex(), "require": require}

@@ -174,8 +174,6 @@ def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Bo
     tip = books.tips.get(key.state_id)
     if is_taken(key, tip) or (key.idempotency_key and key.idempotency_key in books.idempotency_keys):
         return None
-    if key.is_new and tip is not None:
-        return None
     check_known(key, tip, rules, plan.now_ns)
     if claims:
         plan = fit_budgets(plan, claims, books.usage)
