@@ -50,14 +50,17 @@ def load_private_key_file(path: Path) -> bytes:
 
 def load_keystore(path: Path, password: str, address: bytes | None) -> bytes:
     """The key of a geth V3 keystore file, or of a folder that holds exactly one key of `address`. Raises SigningKeyError."""
-    if path.is_dir():
-        path = _only_key_in(path, address)
+    try:
+        if path.is_dir():
+            path = _only_key_in(path, address)
+    except OSError as error:
+        raise SigningKeyError(f"key.keystore_file {path} cannot be read: {error.strerror}") from None
     text = read_secret_file(path, "key.keystore_file")
     from eth_account import Account  # only where a keystore is used: scrypt and its imports are slow
 
     try:
         return bytes(Account.decrypt(json.loads(text), password))
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError) as error:
         if isinstance(error, ValueError) and "MAC" in str(error):
             raise SigningKeyError(f"key.keystore_file {path}: the password is wrong") from None
         raise SigningKeyError(f"key.keystore_file {path} is not a geth V3 keystore") from None
@@ -78,7 +81,7 @@ def _keystore_address(path: Path) -> str | None:
         return None
     try:
         document: Any = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     named = document.get("address") if isinstance(document, dict) else None
     return named.lower().removeprefix("0x") if isinstance(named, str) else None

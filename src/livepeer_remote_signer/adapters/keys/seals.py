@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import NamedTuple
-
 from livepeer_remote_signer.adapters.keys.signing import SigningKey
 from livepeer_remote_signer.core.eip191 import SIGNATURE_BYTES
 
 MAC_BYTES = 32
 
 
-class PreviousKey(NamedTuple):
+class PreviousKey:
     """What sealed states before a rotation; accepted until `accept_until_ns` (unix nanoseconds)."""
 
-    mac_key: bytes
-    signer: SigningKey | None
-    accept_until_ns: int
+    def __init__(self, mac_key: bytes, signer: SigningKey | None, accept_until_ns: int) -> None:
+        self.mac_key = mac_key
+        self.signer = signer
+        self.accept_until_ns = accept_until_ns
+
+    def __repr__(self) -> str:
+        return f"PreviousKey(accept_until_ns={self.accept_until_ns})"
 
 
 class StateSeal:
