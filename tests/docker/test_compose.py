@@ -205,9 +205,10 @@ def test_make_secrets_makes_each_file_once_and_never_a_key(tmp_path: Path) -> No
     first = subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, text=True, check=False)
     assert "still missing" in first.stdout
     made = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert set(made) == {"admin-token", "postgres-password", "pgpass", "grafana-password"}
+    assert set(made) == {"admin-token", "prometheus-token", "postgres-password", "pgpass", "grafana-password"}
     assert set(made.values()) == {0o400}
     before = (folder / "admin-token").read_text()
+    assert (folder / "prometheus-token").read_text() == before
     subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, check=False)
     assert (folder / "admin-token").read_text() == before
     assert len(before.strip()) == 64
