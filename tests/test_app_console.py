@@ -1,0 +1,106 @@
+"""The console's figures from a live chain, a price feed and a ledger that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+from livepeer_remote_signer.adapters.ceilings import LiveCeilings
+from livepeer_remote_signer.adapters.chain.rpc import ChainStatus, EndpointStatus, RpcChain
+from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
+from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
+from livepeer_remote_signer.api.rest import ReadyCheck
+from livepeer_remote_signer.app_admin import ConsoleSources
+from livepeer_remote_signer.app_chain import ChainParts, ceiling_amounts
+from livepeer_remote_signer.app_console import Overview, describe_outcomes
+from livepeer_remote_signer.app_ledger import LedgerParts, open_ledger
+from livepeer_remote_signer.config import Config, parse_config
+from livepeer_remote_signer.core.ceilings import Rate
+from livepeer_remote_signer.core.chain import ChainView
+from tests.plans import CHAIN
+
+NOW_NS = 1_775_592_000 * 10**9
+ADDRESS = bytes(range(20))
+
+
+class LiveChain:
+    """A chain as the poller would tell of it."""
+
+    def view(self) -> ChainView:
+        return replace(CHAIN, withdraw_round=5000)
+
+    def status(self) -> ChainStatus:
+        endpoints = (
+            EndpointStatus("rpc 1 (a.example)", False, 3, "no answer within 4 s", 0),
+            EndpointStatus("rpc 2 (b.example)", True, 0, "", 7),
+        )
+        return ChainStatus(2.5, 60.0, 11.0, 300.0, 9, 1, endpoints, self.view())
+
+
+class Feed:
+    def __init__(self, rate: Rate | None, fault: str) -> None:
+        self._status = FeedStatus(rate, 30.0, 5400.0, fault)
+
+    def rate(self) -> Rate | None:
+        return self._status.rate
+
+    def status(self) -> FeedStatus:
+        return self._status
+
+
+def config(tmp_path: Path) -> Config:
+    return parse_config(
+        f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nledger: {{backend: sqlite, path: {tmp_path}/ledger.sqlite}}\n",
+        {},
+    )
+
+
+def overview(tmp_path: Path, feed: Feed, ledger: LedgerParts | None, checks: Sequence[ReadyCheck] = ()) -> Overview:
+    chain = LiveChain()
+    amounts = ceiling_amounts(config(tmp_path).prices)
+    ceilings = LiveCeilings(amounts)
+    parts = ChainParts(cast(RpcChain, chain), ceilings, cast(RpcChain, chain), cast(PriceFeed, feed))
+    sources = ConsoleSources(ADDRESS, lambda: checks, lambda: {"200": 5, "480": 2, "503": 1}, lambda: {"entries": 3}, lambda: NOW_NS)
+    return Overview(sources=sources, chain=parts, ledger=ledger, deposit_multiplier=4, prices=RuntimePrices(amounts, ceilings))
+
+
+async def test_a_live_chain_shows_its_age_and_each_endpoint_by_host(tmp_path: Path) -> None:
+    data = await overview(tmp_path, Feed(Rate("usd", Fraction(7001, 2)), ""), None, [ReadyCheck("chain", False, "why")]).read(1)
+    assert data["chain"]["source"] == "rpc"
+    assert (data["chain"]["age_seconds"], data["chain"]["max_age_seconds"]) == (2.5, 60.0)
+    assert [(e["name"], e["is_healthy"], e["in_use"]) for e in data["chain"]["endpoints"]] == [
+        ("rpc 1 (a.example)", False, False),
+        ("rpc 2 (b.example)", True, True),
+    ]
+    assert data["feed"] == {"currency": "usd", "per_eth": "3500.50", "age_seconds": 30.0, "max_age_seconds": 5400.0, "fault": ""}
+    assert data["funding"]["withdraw_round"] == 5000
+    assert data["funding"]["max_face_value_wei"] == str(10**18 // 4)
+    assert data["ready"] == {"ready": False, "checks": [{"name": "chain", "ok": False, "reason": "why"}]}
+    assert data["discovery"] == {"entries": 3}
+
+
+async def test_a_feed_without_a_rate_says_why(tmp_path: Path) -> None:
+    data = await overview(tmp_path, Feed(None, "its answer is 9000 s old"), None).read(24)
+    assert (data["feed"]["per_eth"], data["feed"]["fault"]) == ("", "its answer is 9000 s old")
+
+
+async def test_a_ledger_that_fails_leaves_its_parts_empty_and_says_so(tmp_path: Path) -> None:
+    ledger = open_ledger(config(tmp_path), lambda: NOW_NS)
+    assert ledger is not None
+
+    async def fail(*_: Any) -> Any:
+        raise StoreFailed("the disk is full")
+
+    ledger.controls.spend = fail  # type: ignore[method-assign]
+    data = await overview(tmp_path, Feed(None, ""), ledger).read(1)
+    assert data["faults"] == ["ledger: the disk is full"]
+    assert [data[name] for name in ("spend", "sessions", "budgets", "switches")] == [None] * 4
+    assert data["funding"]["burn_wei_per_hour"] is None
+
+
+def test_answers_are_sorted_by_what_they_mean_to_a_session() -> None:
+    assert describe_outcomes({"200": 5, "480": 2, "503": 1, "400": 3}) == {"paid": 5, "refresh": 2, "price": 0, "skip": 0, "other": 4}
