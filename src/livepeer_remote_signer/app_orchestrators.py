@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from livepeer_remote_signer.api.rest import ReadyCheck
 from livepeer_remote_signer.app_chain import ChainParts
 from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.core.addresses import AddressPolicy, parse_orchestrator_url
+from livepeer_remote_signer.core.addresses import AddressPolicy
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
-from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.service import MessageSigner
 
 if TYPE_CHECKING:
@@ -59,25 +58,18 @@ class OrchestratorParts:
         )
 
     def _open_discovery(self, chain: ChainParts, clock_ns: Callable[[], int]) -> Discovery:
-        """The first source that is configured wins. Raises ConfigError when there is none, or it cannot be used."""
+        """The first source that is configured wins: webhook, static list, on-chain pool. Raises ConfigError for a pool without a chain."""
         from livepeer_remote_signer.adapters.discovery import AskingCrew, Discovery, DiscoveryPace, Job
 
         config, orchestrators = self._config.discovery, self._config.orchestrators
         fetch_urls: FetchUrls | None = None
-        urls: tuple[str, ...] = ()
-        if config.webhook_url is None:
-            if config.static:
-                urls = config.static
-                _check_static(urls)
-            elif config.on_chain != "none":
-                fetch_urls = self._open_pool(chain)
-            else:
-                raise ConfigError("discovery.enabled needs a source: discovery.webhook_url, discovery.static or discovery.on_chain")
+        if not config.webhook_url and not config.static and (chain.rpc is not None or config.on_chain != "none"):
+            fetch_urls = self._open_pool(chain)
         job = Job(
             sender=self._sender,
             signature=self._signature,
-            urls=urls,
-            webhook_url=config.webhook_url,
+            urls=config.static,
+            webhook_url=config.webhook_url or None,
             timeout_seconds=config.timeout_seconds,
             max_concurrency=config.max_concurrency,
             allow_private=config.allow_private_addresses,
@@ -94,7 +86,7 @@ class OrchestratorParts:
         )
 
     def _open_pool(self, chain: ChainParts) -> FetchUrls:
-        if chain.rpc is None or self._config.chain.source != "rpc":
+        if chain.rpc is None:
             raise ConfigError("discovery.on_chain needs chain.source: rpc")
         from livepeer_remote_signer.adapters.discovery.pool import OnChainPool
 
@@ -127,11 +119,3 @@ class OrchestratorParts:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
-
-
-def _check_static(urls: Sequence[str]) -> None:
-    for url in urls:
-        try:
-            parse_orchestrator_url(url)
-        except BadField as error:
-            raise ConfigError(f"discovery.static: {url[:200]!r}: {error.message}") from None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from livepeer_remote_signer.adapters.discovery import worker
-from tests.discovery.population import REBINDING_NAME
+from tests.discovery.names import REBINDING_NAME
 
 LOOK_UPS: Counter[str] = Counter()
 

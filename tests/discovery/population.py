@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from livepeer_remote_signer.proto import net_pb2
+from tests.discovery.names import REBINDING_NAME
 from tests.simulators import Answers, Chain, Clock, HttpRequest, Network, Offer, Orchestrator, answers_of, url_of
 
 GOOD, SLOW, BROKEN = 75, 10, 10
@@ -22,7 +23,6 @@ SLOW_SECONDS = 20
 PRICE = 1000
 CEILING = 1200
 LV2V = 35
-REBINDING_NAME = "rebinding.example"
 
 
 def honest(number: int) -> Orchestrator:

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 
+from livepeer_remote_signer.core.addresses import parse_orchestrator_url
 from livepeer_remote_signer.core.amounts import parse_currency_amount, parse_wei
+from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL
 
 ARBITRUM_ONE_CONTROLLER = "0xD8E8328501E9645d16Cf49539efC04f734606ee4"
@@ -393,7 +395,8 @@ class EventsConfig(Section):
 
 
 class DiscoveryConfig(Section):
-    """The list of orchestrators behind GET /discover-orchestrators. The first configured source wins."""
+    """The list of orchestrators behind GET /discover-orchestrators. The first configured source wins: webhook, static list,
+    pool. With none of them, on a live chain, it is the pool with ServiceRegistry's URLs."""
 
     enabled: bool = False
     webhook_url: str | None = None
@@ -404,6 +407,15 @@ class DiscoveryConfig(Section):
     timeout_seconds: Seconds = 3
     max_concurrency: int = Field(64, ge=1)
     allow_private_addresses: bool = False
+
+    @model_validator(mode="after")
+    def _urls(self) -> DiscoveryConfig:
+        for url in self.static:
+            try:
+                parse_orchestrator_url(url)
+            except BadField as error:
+                raise ValueError(f"static: {url[:200]!r}: {error.message}") from None
+        return self
 
 
 class OrchestratorsConfig(Section):

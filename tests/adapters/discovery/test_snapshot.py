@@ -47,7 +47,8 @@ class ScriptedCrew:
 
 
 def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), **more: Any) -> Discovery:
-    job = Job(bytes(20), bytes(65), tuple(urls), None, 3.0, 32, True, (), "tofu")
+    webhook_url = "https://pool.example" if crew.pool is not None else None
+    job = Job(bytes(20), bytes(65), tuple(urls), webhook_url, 3.0, 32, True, (), "tofu")
     options: dict[str, Any] = {"ceilings": Ceilings, "clock_ns": clock}
     return Discovery(crew, job, PACE, **options | more)
 
@@ -73,6 +74,24 @@ async def test_there_is_no_list_before_somebody_answered() -> None:
     await found.refresh()
     assert addresses(found) == [A]
     assert found.status().entries == 1
+
+
+async def test_without_a_source_nobody_is_asked_and_the_reason_is_told() -> None:
+    crew = ScriptedCrew()
+    found = discovery(crew, Clock(), ())
+    await found.refresh()
+    assert crew.asked == []
+    with pytest.raises(NotReady, match=r"discovery\.webhook_url"):
+        found.render((), "")
+
+
+async def test_those_that_failed_are_asked_first() -> None:
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, Clock())
+    await found.refresh()
+    await found.refresh()
+    assert crew.asked == [(A, B), (B, A)]
+    assert addresses(found) == [A]
 
 
 async def test_filters_answer_an_empty_list_once_there_is_a_snapshot() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +160,50 @@ async def test_the_system_policy_refuses_self_signed_certificates(network: Netwo
         await asking.fetch_discovery(node.url)
     assert network.calls == 0
     await asking.aclose()
+
+
+async def test_the_system_policy_takes_a_certificate_it_can_verify_by_name(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await network.host(answers_of(orchestrator()), name="orch.example")
+    port = server.sockets[0].getsockname()[1]
+    authority = tmp_path / "ca.pem"
+    authority.write_text(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    asking = client(tls="system", resolve=Names([["127.0.0.1"]]))
+    assert await asking.fetch_orchestrator_info(f"https://orch.example:{port}")
+    assert b"runners" in await asking.fetch_discovery(f"https://orch.example:{port}")
+    with pytest.raises(OrchestratorUnreachable, match="TLS failed"):
+        await asking.fetch_orchestrator_info(f"https://other.example:{port}")
+    await asking.aclose()
+
+
+async def test_a_discovery_without_a_length_ends_with_its_connection() -> None:
+    for answer, outcome in (
+        (b"HTTP/1.1 200 OK\r\n\r\n[1]", b"[1]"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[1]", "hung up"),
+        (b"", "hung up"),
+        (b"SMTP ready\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 500_000, "more than"),
+    ):
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            writer.close()
+
+        async with Network() as network:
+            server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=network.certificate("127.0.0.1"))
+            asking = client()
+            if isinstance(outcome, bytes):
+                assert await asking.fetch_discovery(url_of(server)) == outcome
+            else:
+                with pytest.raises(OrchestratorUnreachable, match=outcome):
+                    await asking.fetch_discovery(url_of(server))
+            await asking.aclose()
+            server.close()
 
 
 async def test_loopback_is_refused_by_default_by_number_and_by_name(network: Network) -> None:

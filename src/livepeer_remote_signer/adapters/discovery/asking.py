@@ -15,7 +15,7 @@ from livepeer_remote_signer.core.errors import SignerError
 
 WEBHOOK_TIMEOUT_SECONDS = 10.0
 MAX_WEBHOOK_BYTES = 4 << 20
-MAX_JITTER_SECONDS = 0.25
+MAX_JITTER_SECONDS = 0.1
 
 T = TypeVar("T")
 

@@ -76,6 +76,7 @@ class Discovery:
         self._sightings: dict[str, Sighting] = {}
         self._entries: list[Entry] = []
         self._everything = b""
+        self._answered: set[str] = set()
         self._built_with: Ceilings | None = None
         self._has_news = False
         self._refreshes = 0
@@ -147,25 +148,35 @@ class Discovery:
         """Asks everybody once. What fails is logged and kept in `status`; the list only ever gains by it."""
         faults: list[str] = []
         await self._find_urls(faults)
-        answered = 0
-        try:
-            async for said in self._crew.ask(self._job._replace(urls=tuple(self._urls))):
-                if isinstance(said, Pool):
-                    self._adopt_pool(said, faults)
-                else:
-                    answered += self._adopt_answer(said)
-        except (WorkerFailed, OSError) as error:
-            faults.append(str(error))
-        if self._urls and not answered:
-            faults.append(f"none of {len(self._urls)} orchestrators answered")
+        answered: set[str] = set()
+        if not self._urls and self._job.webhook_url is None:
+            faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
+        else:
+            answered = await self._ask_everybody(faults)
+        self._answered = answered
         self._forget_old()
         await self._build()
         self._refreshes += 1
         self._fault = "; ".join(faults)
         level = logging.WARNING if faults else logging.INFO
-        _log.log(
-            level, "discovery: %d of %d orchestrators answered, %d listed%s", answered, len(self._urls), len(self._entries), self._why()
-        )
+        counts = len(answered), len(self._urls), len(self._entries)
+        _log.log(level, "discovery: %d of %d orchestrators answered, %d listed%s", *counts, self._why())
+
+    async def _ask_everybody(self, faults: list[str]) -> set[str]:
+        """Adopts what comes back; who answered. Those that failed last time are asked first: they take longest."""
+        answered: set[str] = set()
+        slowest_first = tuple(sorted(self._urls, key=self._answered.__contains__))
+        try:
+            async for said in self._crew.ask(self._job._replace(urls=slowest_first)):
+                if isinstance(said, Pool):
+                    self._adopt_pool(said, faults)
+                elif self._adopt_answer(said):
+                    answered.add(said.url)
+        except (WorkerFailed, OSError) as error:
+            faults.append(str(error))
+        if self._urls and not answered:
+            faults.append(f"none of {len(self._urls)} orchestrators answered")
+        return answered
 
     async def _find_urls(self, faults: list[str]) -> None:
         if self._fetch_urls is None:
