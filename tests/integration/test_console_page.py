@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.operate, pytest.mark.timeout(180)]
 TOKEN = secrets.token_hex(32)
 PICTURES = Path(__file__).parents[2] / "build" / "console"
 MARKUP = "<img src=x onerror=alert(1)>"
-AUTH_IDS = ("acme:stream", "globex", "initech", "umbrella", "hooli", "soylent", "stark", MARKUP)
+AUTH_IDS = ("studio:stream", "gateway-eu", "gateway-us", "gateway-ap", "browser:7", "batch", "trial", MARKUP)
 WIDTHS = ((1280, 1400, False), (390, 844, True))
 
 
