@@ -20,7 +20,7 @@ from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
 
 BATCH_EVENTS = 500
 IDLE_SECONDS = 0.2
-LEASE_SECONDS = 6.0
+LEASE_SECONDS = 4.0
 LEVEL_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0

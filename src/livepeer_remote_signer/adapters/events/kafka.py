@@ -21,6 +21,10 @@ from livepeer_remote_signer.adapters.events.sink import SinkError
 from livepeer_remote_signer.core.events import event_id, event_session, event_time_ms
 
 REQUEST_TIMEOUT_MS = 10_000
+DELIVERY_SECONDS = 20.0
+"""An idempotent producer tries for ever by itself; after this long the batch is begun anew, and counted as failed."""
+
+STOP_SECONDS = 2.0
 METADATA_MAX_AGE_MS = 60_000
 
 
@@ -49,24 +53,28 @@ class KafkaSink:
     async def publish(self, events: Sequence[bytes]) -> None:
         """Sends a batch and waits until all in-sync replicas have it."""
         try:
-            producer = await self._started()
-            partitions = sorted(await producer.partitions_for(self._topic))
-            deliveries = [
-                await producer.send(
-                    self._topic,
-                    value=event,
-                    key=event_id(event).encode(),
-                    partition=partitions[partition_of(event_session(event), len(partitions))],
-                    timestamp_ms=event_time_ms(event),
-                )
-                for event in events
-            ]
-            for outcome in await asyncio.gather(*deliveries, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                await self._send(events)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._discard()
             raise SinkError(f"Kafka topic {self._topic} did not take a batch: {type(error).__name__}") from None
+
+    async def _send(self, events: Sequence[bytes]) -> None:
+        producer = await self._started()
+        partitions = sorted(await producer.partitions_for(self._topic))
+        deliveries = [
+            await producer.send(
+                self._topic,
+                value=event,
+                key=event_id(event).encode(),
+                partition=partitions[partition_of(event_session(event), len(partitions))],
+                timestamp_ms=event_time_ms(event),
+            )
+            for event in events
+        ]
+        for outcome in await asyncio.gather(*deliveries, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def aclose(self) -> None:
         """Ends the connections; nothing is buffered between two calls of `publish`."""
@@ -96,10 +104,11 @@ class KafkaSink:
         if producer is None:
             return
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
+            async with asyncio.timeout(STOP_SECONDS):
                 await producer.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise SinkError(f"the connection to Kafka could not be closed: {type(error).__name__}") from None
+        except (KafkaError, OSError, TimeoutError):
+            await producer._sender.close()  # stop() waits for what could not be sent: it is sent by another producer
+            await producer.client.close()
 
 
 def partition_of(session: bytes, partitions: int) -> int:

@@ -1,0 +1,124 @@
+"""Billing events on a real Kafka 4 broker: all of them, once or more, in order for each session, also through outages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from livepeer_remote_signer.adapters.events.forwarder import Forwarder
+from livepeer_remote_signer.adapters.events.kafka import KafkaSink, partition_of
+from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
+from livepeer_remote_signer.adapters.events.sink import SinkError
+from tests.adapters.events.making import CountingMeter, make_event
+from tests.operate.kafka.broker import KafkaNode
+from tests.served import served
+
+pytestmark = [
+    pytest.mark.operate,
+    pytest.mark.timeout(300),
+    # aiokafka forgets a connection that it was opening when it was told to stop; the collector closes it, and says so
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+async def consume(kafka: KafkaNode, topic: str, count: int, seconds: float = 60) -> list[Any]:
+    """At least `count` records of a topic from its beginning, and what else comes within a moment."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka.address, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    records: list[Any] = []
+    give_up = time.monotonic() + seconds
+    try:
+        while True:
+            batch = await consumer.getmany(timeout_ms=1000)
+            records += [record for part in batch.values() for record in part]
+            if not batch and len(records) >= count:
+                return records
+            assert time.monotonic() < give_up, f"{len(records)} of {count} records"
+    finally:
+        await consumer.stop()
+
+
+def in_order(records: list[Any]) -> dict[str, list[int]]:
+    """Sequence numbers by session, in the order of their first appearance."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        data = json.loads(record.value)["data"]
+        if data["sequence_number"] not in seen[data["session_id"]]:
+            seen[data["session_id"]].append(data["sequence_number"])
+    return seen
+
+
+async def test_the_key_is_the_events_id_and_a_session_keeps_to_one_partition(kafka: KafkaNode) -> None:
+    sink = KafkaSink([kafka.address], "keys")
+    events = [make_event(f"session-{n % 10}", n // 10) for n in range(200)]
+    await sink.publish(events)
+    await sink.aclose()
+    records = await consume(kafka, "keys", 200)
+    assert sorted(record.value for record in records) == sorted(events)
+    partitions = defaultdict(set)
+    for record in records:
+        value = json.loads(record.value)
+        assert record.key.decode() == value["id"]
+        assert record.timestamp == int(value["timestamp"])
+        partitions[value["data"]["session_id"]].add(record.partition)
+    assert all(len(used) == 1 for used in partitions.values())
+    assert len(set().union(*partitions.values())) > 1, "sessions are spread"
+    assert all(numbers == list(range(20)) for numbers in in_order(records).values())
+
+
+async def test_a_broker_that_is_killed_and_comes_back_gets_every_event_in_order(kafka: KafkaNode) -> None:
+    outbox, meter = MemoryOutbox(["kafka:outage"], limit=100_000), CountingMeter()
+    sink = KafkaSink([kafka.address], "outage")
+    forwarder = Forwarder(outbox, [sink], meter)
+    forwarder.start()
+    made = 0
+
+    async def make(count: int) -> None:
+        nonlocal made
+        for _ in range(count):
+            outbox.publish(make_event(f"session-{made % 7}", made // 7))
+            made += 1
+            await asyncio.sleep(0.001)
+
+    await make(500)
+    await asyncio.to_thread(kafka.stop, kill=True)
+    await make(500)
+    await asyncio.to_thread(kafka.start)
+    await make(500)
+    await forwarder.stop(60)
+    assert (await outbox.outbox_level()).pending == 0
+    assert meter.failures["kafka"] >= 1
+    records = await consume(kafka, "outage", made)
+    seen = in_order(records)
+    assert sum(len(numbers) for numbers in seen.values()) == made, "none is missing"
+    for session, numbers in seen.items():
+        assert numbers == sorted(numbers), f"{session} is out of order"
+
+
+async def test_nobody_there_is_an_error_without_secrets() -> None:
+    sink = KafkaSink(["127.0.0.1:1"], "t", username="user", password="planted-password")
+    with pytest.raises(SinkError) as failed:
+        await sink.publish([make_event()])
+    await sink.aclose()
+    assert "planted" not in str(failed.value) + repr(sink) + sink.name
+
+
+def test_a_running_signer_sends_its_payments_to_kafka(kafka: KafkaNode, tmp_path: Path) -> None:
+    sinks = {"events": {"sinks": [{"type": "kafka", "brokers": [kafka.address], "topic": "payments"}]}}
+    with served(tmp_path, ledger={"backend": "sqlite", "path": str(tmp_path / "ledger")}, **sinks) as signer:
+        paid = [signer.pay() for _ in range(5)]
+        records = asyncio.run(consume(kafka, "payments", 5))
+        signer.end()
+    ids = {json.loads(record.value)["data"]["request_id"] for record in records}
+    assert ids == {answer.headers["x-request-id"] for answer in paid}
+
+
+def test_a_session_has_the_same_partition_in_every_process() -> None:
+    assert [partition_of(b"session-%d" % n, 4) for n in range(8)] == [3, 0, 1, 0, 0, 3, 0, 2]
