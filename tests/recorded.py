@@ -18,7 +18,7 @@ from typing import Any
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.eip191 import personal_digest, recover_address
 from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL, Ceiling, Ceilings, CapabilityModel
+from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL, CapabilityModel, Ceiling, Ceilings
 from livepeer_remote_signer.proto import net_pb2
 
 VECTORS = Path(__file__).parent / "vectors"
