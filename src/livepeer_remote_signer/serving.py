@@ -106,6 +106,7 @@ class SignerServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        gc.enable()
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
             _log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)

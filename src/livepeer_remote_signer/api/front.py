@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
@@ -27,6 +28,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 EXPOSED_HEADERS = ("Livepeer-Orchestrator-URL", "X-Request-Id", "Retry-After")
 """Reply headers that a browser's page may read (section 13 of the protocol)."""
+
+_OWN_ERROR = re.compile(r"^livepeer_remote_signer[\w.]*: ")
+"""An error of ours says all in its message; where its class stands helps nobody who configures the service."""
 
 _log = logging.getLogger(__name__)
 
@@ -185,7 +189,7 @@ class Front:
         async def noting(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
                 lines = str(message.get("message", "")).strip().splitlines()
-                self.startup_failure = lines[-1] if lines else "the application failed to start"
+                self.startup_failure = _OWN_ERROR.sub("", lines[-1]) if lines else "the application failed to start"
                 message = {**message, "message": self.startup_failure}
             await send(message)
 
