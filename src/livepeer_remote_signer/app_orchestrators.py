@@ -16,6 +16,7 @@ from livepeer_remote_signer.app_chain import ChainParts
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.core.addresses import AddressPolicy
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.errors import Overloaded
 from livepeer_remote_signer.service import MessageSigner
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
 
 AI_SERVICE_REGISTRY = bytes.fromhex("04C0b249740175999E5BF5c9ac1dA92431EF34C5")
+MAX_ASKING = 64
+"""How many orchestrators `/getOrchestratorInfo` asks at one time: a slow one holds its place for seconds."""
+
 _ADAPTER = "livepeer_remote_signer.adapters.orchestrators"
 
 
@@ -35,15 +39,22 @@ class OrchestratorParts:
         self._sender = signer.address
         self._signature = signer.sign_personal(orchestrator_info_message(signer.address))
         self._client: OrchestratorClient | None = None
+        self._asking = 0
         self.discovery = self._open_discovery(chain, clock_ns) if config.discovery.enabled else None
 
     async def fetch_info(self, url: str, capabilities: bytes) -> bytes:
-        """The serialized OrchestratorInfo. Raises BadField, BadCapabilities, AddressRefused, OrchestratorUnreachable."""
+        """The serialized OrchestratorInfo. Raises BadField, BadCapabilities, AddressRefused, OrchestratorUnreachable, Overloaded."""
         if self._client is None:
             await asyncio.get_running_loop().run_in_executor(None, import_module, _ADAPTER)
             if self._client is None:
                 self._client = self._open_client()
-        return await self._client.fetch_orchestrator_info(url, capabilities)
+        if self._asking >= MAX_ASKING:
+            raise Overloaded(f"{self._asking} orchestrators are being asked, the most at one time", retry_after_seconds=1, limit=MAX_ASKING)
+        self._asking += 1
+        try:
+            return await self._client.fetch_orchestrator_info(url, capabilities)
+        finally:
+            self._asking -= 1
 
     def _open_client(self) -> OrchestratorClient:
         from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient

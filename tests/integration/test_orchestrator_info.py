@@ -106,6 +106,15 @@ async def test_an_orchestrator_that_does_not_answer_is_502() -> None:
     assert reply.json()["error"]["code"] == "orchestrator_unreachable"
 
 
+async def test_only_so_many_orchestrators_are_asked_at_one_time(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.app_orchestrators.MAX_ASKING", 2)
+    async with running_signer(orchestrators=GRANTED) as signer:
+        replies = await asyncio.gather(*(signer.client.post(INFO, json={"orchestrator": orchestrator.url}) for _ in range(8)))
+        statuses = [reply.status_code for reply in replies]
+        assert set(statuses) == {200, 503}
+        assert (await signer.client.post(INFO, json={"orchestrator": orchestrator.url})).status_code == 200
+
+
 async def test_discovery_says_when_it_is_off() -> None:
     async with running_signer() as signer:
         reply = await signer.client.get(DISCOVER)

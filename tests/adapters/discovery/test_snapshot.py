@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -35,7 +35,7 @@ class ScriptedCrew:
     failure: Exception | None = None
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
-    async def ask(self, job: Job) -> AsyncIterator[Answer | Pool]:
+    async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
         self.asked.append(job.urls)
         if self.pool is not None:
             yield self.pool

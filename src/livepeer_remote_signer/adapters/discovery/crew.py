@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from livepeer_remote_signer.adapters.discovery.messages import MAX_LINE_BYTES, Answer, Job, Pool, encode_job, parse_line
 
 WORKER = (sys.executable, "-m", "livepeer_remote_signer.adapters.discovery.worker")
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 START_SECONDS = 15.0
-MAX_FAULT_CHARACTERS = 400
+LAST_WORDS_BYTES = 400
 
 
 class WorkerFailed(Exception):
@@ -26,7 +26,7 @@ class AskingCrew:
     def __init__(self, command: Sequence[str] = WORKER) -> None:
         self._command = tuple(command)
 
-    async def ask(self, job: Job) -> AsyncIterator[Answer | Pool]:
+    async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
         """What comes back, as it comes. Raises WorkerFailed at the end when the process did not end well."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
@@ -38,7 +38,7 @@ class AskingCrew:
         )
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise WorkerFailed("the asking process has no pipes")
-        complaints = asyncio.ensure_future(process.stderr.read(MAX_LINE_BYTES))
+        complaints = asyncio.ensure_future(_last_words(process.stderr))
         try:
             process.stdin.write(encode_job(job))
             process.stdin.close()
@@ -50,7 +50,7 @@ class AskingCrew:
                 yield said
             if await process.wait() != 0:
                 words = (await complaints).decode("utf-8", "replace").strip()
-                raise WorkerFailed(f"the asking process exited with {process.returncode}: {words[-MAX_FAULT_CHARACTERS:]}")
+                raise WorkerFailed(f"the asking process exited with {process.returncode}: {words}")
         finally:
             if process.returncode is None:
                 process.kill()
@@ -73,3 +73,11 @@ async def _read_line(reader: asyncio.StreamReader, deadline: float) -> bytes:
         raise WorkerFailed("the asking process took too long") from None
     except ValueError:
         raise WorkerFailed("the asking process wrote a line that is too long") from None
+
+
+async def _last_words(reader: asyncio.StreamReader) -> bytes:
+    """The end of what was complained about: where the reason stands."""
+    kept = b""
+    while chunk := await reader.read(65536):
+        kept = (kept + chunk)[-LAST_WORDS_BYTES:]
+    return kept

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Crew(Protocol):
     """Asks orchestrators on our behalf."""
 
-    def ask(self, job: Job) -> AsyncIterator[Answer | Pool]: ...
+    def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]: ...
 
 
 class DiscoveryPace(NamedTuple):
@@ -167,11 +168,12 @@ class Discovery:
         answered: set[str] = set()
         slowest_first = tuple(sorted(self._urls, key=self._answered.__contains__))
         try:
-            async for said in self._crew.ask(self._job._replace(urls=slowest_first)):
-                if isinstance(said, Pool):
-                    self._adopt_pool(said, faults)
-                elif self._adopt_answer(said):
-                    answered.add(said.url)
+            async with aclosing(self._crew.ask(self._job._replace(urls=slowest_first))) as answers:
+                async for said in answers:
+                    if isinstance(said, Pool):
+                        self._adopt_pool(said, faults)
+                    elif self._adopt_answer(said):
+                        answered.add(said.url)
         except (WorkerFailed, OSError) as error:
             faults.append(str(error))
         if self._urls and not answered:
