@@ -187,12 +187,13 @@ class LivePaymentSender:
         check_nonce(info, last_nonce)
         if info.auth_token is None:
             raise MissingAuthToken("remote signer could not check whether to refresh session: missing auth token")
-        if now_ns > (info.auth_token.expiration - REFRESH_BEFORE_EXPIRY_SECONDS) * NS_PER_SECOND:
+        expiration, now = info.auth_token.expiration, now_ns // NS_PER_SECOND
+        if now_ns > (expiration - REFRESH_BEFORE_EXPIRY_SECONDS) * NS_PER_SECOND:
             raise RefreshSession(
-                f"auth token expires at {info.auth_token.expiration}, within {REFRESH_BEFORE_EXPIRY_SECONDS} s of {now_ns // NS_PER_SECOND}",
+                f"auth token expires at {expiration}, within {REFRESH_BEFORE_EXPIRY_SECONDS} s of {now}",
                 info.transcoder,
-                expiration=info.auth_token.expiration,
-                now=now_ns // NS_PER_SECOND,
+                expiration=expiration,
+                now=now,
             )
         sequence_number = 0 if is_new else state.sequence_number + 1
         opened = advance_state(
