@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import conninfo
@@ -43,6 +44,8 @@ def postgres_databases() -> Iterator[Callable[[], str]]:
     try:
         yield create
     finally:
-        os.kill(server.get_pid(), signal.SIGQUIT)  # at once: nothing of it is wanted any more
+        process = psutil.Process(server.get_pid())
+        process.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
+        process.wait(30)
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

@@ -128,6 +128,8 @@ class Books:
     nonces: dict[bytes, int] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
     idempotency_keys: set[bytes] = field(default_factory=set)
+    healed: set[tuple[str, bytes]] = field(default_factory=set)
+    """Session and digest of late requests that were answered already."""
     switches: Switches = field(default_factory=Switches)
 
 
@@ -174,6 +176,8 @@ def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Bo
     tip = books.tips.get(key.state_id)
     if is_taken(key, tip) or (key.idempotency_key and key.idempotency_key in books.idempotency_keys):
         return None
+    if key.is_healed and (key.state_id, key.digest) in books.healed:
+        return None
     check_known(key, tip, rules, plan.now_ns)
     if claims:
         plan = fit_budgets(plan, claims, books.usage)
@@ -187,6 +191,8 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
     books.nonces[plan.session.info.ticket_params.recipient_rand_hash] = plan.first_nonce + plan.num_tickets - 1
     if key.idempotency_key:
         books.idempotency_keys.add(key.idempotency_key)
+    if key.is_healed:
+        books.healed.add((key.state_id, key.digest))
     counted = set()
     for budget, name in claims:
         if name not in counted:

@@ -70,6 +70,21 @@ async def test_a_healed_request_is_answered_again_with_its_own_bytes(place: Plac
         assert await one.pay(late) == Stored(healed.reply, "")
 
 
+async def test_a_late_request_is_healed_once_however_often_it_is_sent_at_the_same_time(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        for _ in range(5):
+            session = Session()
+            for _ in range(3):
+                assert await ledgers[0].pay(session.next()) is None
+            late = session.request(1)
+            # each was told the newest state, and another call went ahead of some of them
+            changes = {"digest": late.key.digest, "is_healed": True, "last_update_ns": session.now_ns}
+            copies = [session.request(number, **changes) for number in (3, 4, 3, 4)]
+            results = await asyncio.gather(*(ledgers[n % 2].engine.pay(c.key, c.plan, c.sign) for n, c in enumerate(copies)))
+            assert results.count(None) == 1
+            assert set(results) == {None, Stored(late.reply, "")}
+
+
 async def test_a_young_state_that_is_not_known_is_adopted_and_an_old_one_is_not(place: Place) -> None:
     async with opened(place, retention_seconds=3600) as (ledger,):
         foreign = Session()

@@ -185,12 +185,14 @@ class GroupCommitLedger:
             if known is not None:
                 return Stored(known.reply, known.auth_id)
         tip = await store.tip(key.state_id)
-        if tip is None or not (key.is_new or is_taken(key, tip)):
+        if tip is None or not (key.is_healed or is_taken(key, tip)):
             check_known(key, tip, self._rules, now_ns)
             return None
         known = await store.payment(key.state_id, key.sequence_number, key.digest)
         if known is not None:
             return Stored(known.reply, known.auth_id)
+        if not is_taken(key, tip):
+            return None
         raw = await store.newest_state(key.state_id)
         if raw is None:
             raise StoreFailed("the newest state of this session was forgotten while it was looked up")
@@ -346,6 +348,7 @@ def _wanted(batch: Sequence[_Entry], is_repeated: bool) -> Wanted:
         sorted({e.plan.session.info.ticket_params.recipient_rand_hash for e in batch}),
         sorted({claim.key for e in batch for claim in e.claims}),
         sorted({e.key.idempotency_key for e in batch if e.key.idempotency_key}),
+        sorted({(e.key.state_id, e.key.digest) for e in batch if e.key.is_healed}),
     )
 
 

@@ -94,7 +94,7 @@ class PostgresStore:
             async with connection.pipeline():
                 await connection.execute("BEGIN")
                 switches = await connection.execute(statements.LOAD_SWITCHES)
-                usage = tips = nonces = keys = None
+                usage = tips = nonces = keys = healed = None
                 if wanted.usage_keys:
                     await connection.execute(statements.MAKE_USAGE, (list(wanted.usage_keys),))
                     usage = await connection.execute(statements.LOAD_USAGE, (list(wanted.usage_keys),))
@@ -104,12 +104,16 @@ class PostgresStore:
                     nonces = await connection.execute(statements.LOAD_NONCES, (list(wanted.rand_hashes),))
                 if wanted.idempotency_keys:
                     keys = await connection.execute(statements.LOAD_KEYS, (list(wanted.idempotency_keys),))
+                if wanted.healed:  # after the sessions are locked: nobody can heal them any more
+                    columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
+                    healed = await connection.execute(statements.LOAD_HEALED, columns)
             for name, auth_id in await switches.fetchall():
                 books.switches = add_switch(books.switches, name, auth_id)
             books.usage = {key: parse_usage(amounts) for key, amounts in await _rows(usage)}
             books.tips = {bytes_text(state_id): Tip(seq, made) for state_id, seq, made in await _rows(tips)}
             books.nonces = dict(await _rows(nonces))
             books.idempotency_keys = {key for (key,) in await _rows(keys)}
+            books.healed = {(bytes_text(state_id), digest) for state_id, digest in await _rows(healed)}
         except (psycopg.Error, OSError) as error:
             raise await self._failed(error) from None
         if len(books.usage) < len(wanted.usage_keys):

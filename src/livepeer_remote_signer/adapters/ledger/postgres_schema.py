@@ -47,6 +47,8 @@ LOAD_USAGE = "SELECT key, amounts FROM lrs_usage WHERE key = ANY(%s::text[]) ORD
 LOAD_TIPS = "SELECT state_id, seq, made_ms FROM lrs_sessions WHERE state_id = ANY(%s::bytea[]) ORDER BY state_id FOR UPDATE"
 LOAD_NONCES = "SELECT rand_hash, last_nonce FROM lrs_nonces WHERE rand_hash = ANY(%s::bytea[]) ORDER BY rand_hash FOR UPDATE"
 LOAD_KEYS = "SELECT idempotency_key FROM lrs_payments WHERE idempotency_key = ANY(%s::bytea[])"
+LOAD_HEALED = """SELECT p.state_id, p.digest FROM unnest(%s::bytea[], %s::bytea[]) AS u (state_id, digest)
+JOIN lrs_payments p ON p.state_id = u.state_id AND p.digest = u.digest AND p.is_healed = 1"""
 
 READ_TIPS = "SELECT state_id, seq, made_ms FROM lrs_sessions WHERE state_id = ANY(%s::bytea[])"
 

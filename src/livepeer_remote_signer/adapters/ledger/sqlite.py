@@ -64,6 +64,7 @@ _SCHEMA = (
 
 _TIP = "SELECT seq, made_ms FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1"
 _ANSWER = "SELECT digest, auth_id, reply FROM lrs_payments WHERE "
+_HEALED = "state_id = ? AND digest = ? AND is_healed = 1"
 
 
 class SqliteStore:
@@ -170,6 +171,9 @@ class SqliteStore:
         for idempotency_key in wanted.idempotency_keys:
             if execute("SELECT 1 FROM lrs_payments WHERE idempotency_key = ?", (idempotency_key,)).fetchone() is not None:
                 books.idempotency_keys.add(idempotency_key)
+        for state_id, digest in wanted.healed:
+            if execute(_ANSWER + _HEALED, (text_bytes(state_id), digest)).fetchone() is not None:
+                books.healed.add((state_id, digest))
         return books
 
     async def commit(self, writes: Writes) -> None:
@@ -227,7 +231,7 @@ class SqliteStore:
         name = text_bytes(state_id)
         row = self._one(_ANSWER + "state_id = ? AND seq = ? AND digest = ?", name, sequence_number, digest)
         if row is None:
-            row = self._one(_ANSWER + "state_id = ? AND digest = ? AND is_healed = 1", name, digest)
+            row = self._one(_ANSWER + _HEALED, name, digest)
         return _answer(row)
 
     async def payment_of(self, idempotency_key: bytes) -> StoredPayment | None:

@@ -36,6 +36,7 @@ class Wanted(NamedTuple):
     rand_hashes: Sequence[bytes]
     usage_keys: Sequence[str]
     idempotency_keys: Sequence[bytes]
+    healed: Sequence[tuple[str, bytes]]
 
 
 class PaymentRow(NamedTuple):
