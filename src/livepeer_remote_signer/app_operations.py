@@ -35,7 +35,7 @@ from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import FileSink, HttpSink, KafkaSink
 from livepeer_remote_signer.core.events import EventSource, encode_event
 from livepeer_remote_signer.core.request_id import trail_of
-from livepeer_remote_signer.observing import Observers, Watch, watched_event
+from livepeer_remote_signer.observing import Observers, RareTicketWarning, Watch, watched_event
 from livepeer_remote_signer.service import Observer, SignedPayment
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Operations:
 
     def observer(self) -> Observer:
         """Tells metrics, logs and traces."""
-        observers: list[Observer] = [self.payments]
+        observers: list[Observer] = [self.payments, RareTicketWarning(self._config.live_payment_interval_seconds)]
         if self._logs is not None:
             observers.append(PaymentLog(self._logs, status_of))
         if self._traces is not None:

@@ -7,12 +7,15 @@ recipients, webhook, lookup, ledger (which includes sign and event: the ledger s
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from livepeer_remote_signer.core.amounts import float_string
+from livepeer_remote_signer.core.billing import seconds_between_tickets
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.ledger import Found, Record, RequestKey
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
@@ -29,6 +32,7 @@ from livepeer_remote_signer.service import (
     SignedPayment,
 )
 
+_log = logging.getLogger(__name__)
 _current: ContextVar[RequestId | None] = ContextVar("current_request", default=None)
 _CLIENT_ID_HEADER = b"x-request-id"
 
@@ -198,6 +202,34 @@ def watched_event(encode: Callable[[SignedPayment, str, str], bytes], watch: Wat
         return event
 
     return timed
+
+
+class RareTicketWarning:
+    """Warns, once a session, when one ticket lasts longer than the network's payment interval."""
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._interval_seconds = interval_seconds
+
+    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None:
+        """Looks at the first payment of a session."""
+        session = payment.plan.session
+        if not session.is_new:
+            return
+        lasts = seconds_between_tickets(session.info.ev, payment.plan.price, session.request.type)
+        if lasts is not None and lasts > self._interval_seconds:
+            _log.warning(
+                "session %s: one ticket of %s wei EV lasts %s s at this price, longer than the payment interval of %g s: "
+                "the orchestrator may end the session between two tickets; buy ahead with headroom_seconds, or choose an "
+                "orchestrator with a smaller ticket EV (request %s)",
+                session.state.state_id,
+                float_string(session.info.ev, 0),
+                float_string(lasts, 1),
+                self._interval_seconds,
+                request_id,
+            )
+
+    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+        """Nothing to warn of: no session began."""
 
 
 class Observers:

@@ -74,6 +74,16 @@ def units_per_second(job_type: str) -> int:
     return {"live": 1, "lv2v": PIXELS_PER_SECOND}.get(job_type, 0)
 
 
+def seconds_between_tickets(ev: Fraction, price: Fraction, job_type: str) -> Fraction | None:
+    """How long one ticket's expected value pays for at this price; None where time does not count.
+
+    Section 13 of the protocol: an EV that is large against price and interval gives a ticket every few minutes, while
+    the orchestrator tolerates about 10 s without one.
+    """
+    per_second = price * units_per_second(job_type)
+    return ev / per_second if per_second else None
+
+
 class Due(NamedTuple):
     """`tickets` cover what is due now; `tickets_ahead` (never fewer) also buy the headroom. `denominator` is common."""
 

@@ -1,0 +1,45 @@
+"""What is said once a session when its tickets would come too rarely."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+
+from livepeer_remote_signer.core.billing import seconds_between_tickets
+from livepeer_remote_signer.observing import RareTicketWarning
+
+
+def first_payment(ev: int, price: int, job_type: str = "live", *, is_new: bool = True) -> SimpleNamespace:
+    session = SimpleNamespace(
+        is_new=is_new,
+        info=SimpleNamespace(ev=Fraction(ev)),
+        request=SimpleNamespace(type=job_type),
+        state=SimpleNamespace(state_id="s1"),
+    )
+    return SimpleNamespace(plan=SimpleNamespace(session=session, price=Fraction(price)))
+
+
+@pytest.mark.parametrize(
+    ("payment", "warns"),
+    [
+        (first_payment(6_000, 1_000), True),
+        (first_payment(5_000, 1_000), False),
+        (first_payment(6_000, 1_000, is_new=False), False),
+        (first_payment(6_000, 1_000, "fixed"), False),
+        (first_payment(27_648_000 * 6, 1, "lv2v"), True),
+    ],
+)
+def test_a_session_whose_tickets_last_longer_than_the_interval_is_warned_of_once(
+    payment: SimpleNamespace, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        RareTicketWarning(5).paid(payment, "/signTicket", "r1")  # type: ignore[arg-type]
+    assert ("longer than the payment interval of 5 s" in caplog.text) is warns
+
+
+def test_the_time_between_tickets_is_ev_over_price_a_second() -> None:
+    assert seconds_between_tickets(Fraction(7), Fraction(2), "live") == Fraction(7, 2)
+    assert seconds_between_tickets(Fraction(7), Fraction(2), "") is None
