@@ -1,0 +1,184 @@
+"""Retries, late requests and idempotency keys through the whole service with a ledger, on both paying routes."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.core.state import SignerState, parse_state
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.wire import parse_orchestrator_info
+from tests.asgi import Answer, call, running
+from tests.plans import NOW_NS, orchestrator_info
+from tests.signer import configuration
+
+GO, OURS = "/generate-live-payment", "/signTicket"
+
+
+class Signer:
+    """A signer with a ledger and a clock of its own."""
+
+    def __init__(self, app: Any, clock: list[int]) -> None:
+        self.app = app
+        self.clock = clock
+        self.info = fresh_info()
+
+    def body(self, route: str, state: Any = None, **fields: Any) -> bytes:
+        if route == GO:
+            asked = {"orchestrator": self.info, "state": state, "ManifestID": "m", "type": "live", **fields}
+        else:
+            asked = {"orchestratorInfo": self.info, "signerState": state, "manifestId": "m", "type": "live", **fields}
+        return json.dumps(asked).encode()
+
+    async def send(self, route: str, body: bytes, **headers: str) -> Answer:
+        self.clock[0] += 20 * NS_PER_SECOND
+        return await call(self.app, "POST", route, {"Content-Type": "application/json", **headers}, body)
+
+
+def fresh_info() -> str:
+    return b64encode(orchestrator_info(rand_hash=os.urandom(32))).decode()
+
+
+@asynccontextmanager
+async def signing(folder: Path, on_stale: str = "heal", **sections: Any) -> AsyncIterator[Signer]:
+    clock = [NOW_NS]
+    ledger = {"backend": "sqlite", "path": str(folder / "ledger.sqlite"), "on_stale": on_stale}
+    config = parse_config(json.dumps(configuration(ledger=ledger, **sections)), {})
+    async with running(create_app(config, clock_ns=lambda: clock[0])) as app:
+        yield Signer(app, clock)
+
+
+def state_of(answer: Answer, route: str) -> Any:
+    """The state as the route's callers send it back."""
+    assert answer.status == 200, answer.body
+    reply = json.loads(answer.body)
+    return reply["state"] if route == GO else reply["signerState"]
+
+
+def parsed(state: Any) -> SignerState:
+    return parse_state(b64decode(state["State"] if isinstance(state, dict) else state.split(".")[0]))
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+async def test_a_lost_reply_is_given_again_and_the_session_goes_on(route: str, tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        first = state_of(await signer.send(route, signer.body(route)), route)
+        body = signer.body(route, first)
+        answers = [await signer.send(route, body) for _ in range(3)]
+        assert len({answer.body for answer in answers}) == 1
+        assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+        assert parsed(state_of(await signer.send(route, signer.body(route, state_of(answers[0], route))), route)).sequence_number == 2
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+async def test_a_client_that_lost_a_reply_and_went_on_pays_no_time_twice(route: str, tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        first = state_of(await signer.send(route, signer.body(route)), route)
+        lost = parsed(state_of(await signer.send(route, signer.body(route, first)), route))
+        signer.info = fresh_info()
+        late = signer.body(route, first)
+        healed_answer = await signer.send(route, late)
+        healed = parsed(state_of(healed_answer, route))
+        assert (lost.sequence_number, healed.sequence_number) == (1, 2)
+        assert (await signer.send(route, late)).body == healed_answer.body
+        assert healed.last_update_ns is not None
+        assert lost.last_update_ns is not None
+        assert healed.last_update_ns - lost.last_update_ns == 20 * NS_PER_SECOND
+        ev = parse_orchestrator_info(b64decode(signer.info)).ev
+        assert healed.balance == lost.balance + 2 * ev - 20 * 10**11
+
+
+@pytest.mark.parametrize(("route", "other"), [(GO, OURS), (OURS, GO)])
+async def test_where_late_requests_are_refused_the_newest_state_comes_with_the_refusal(route: str, other: str, tmp_path: Path) -> None:
+    async with signing(tmp_path, on_stale="refuse") as signer:
+        first = state_of(await signer.send(route, signer.body(route)), route)
+        newest = state_of(await signer.send(route, signer.body(route, first)), route)
+        signer.info = fresh_info()
+        refused = await signer.send(route, signer.body(route, first))
+        error = json.loads(refused.body)["error"]
+        assert (refused.status, error["code"]) == (409, "stale_state")
+        assert error["state"] == newest
+        assert (error["sequence_number"], error["newest_sequence_number"]) == (1, 1)
+        assert parsed(state_of(await signer.send(route, signer.body(route, error["state"])), route)).sequence_number == 2
+        moved = newest if isinstance(newest, str) else f"{newest['State']}.{newest['Sig']}"
+        if other == GO:
+            state, sig = moved.split(".")
+            refused = await signer.send(GO, signer.body(GO, {"State": state, "Sig": sig}))
+        else:
+            refused = await signer.send(OURS, signer.body(OURS, moved))
+        assert isinstance(json.loads(refused.body)["error"]["state"], dict if other == GO else str)
+
+
+async def test_a_session_may_move_between_the_routes(tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        first = state_of(await signer.send(GO, signer.body(GO)), GO)
+        second = state_of(await signer.send(OURS, signer.body(OURS, f"{first['State']}.{first['Sig']}")), OURS)
+        state, sig = second.split(".")
+        third = state_of(await signer.send(GO, signer.body(GO, {"State": state, "Sig": sig})), GO)
+        assert parsed(third).sequence_number == 2
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+async def test_an_idempotency_key_belongs_to_its_caller_and_its_request(route: str, tmp_path: Path) -> None:
+    async with signing(tmp_path, auth={"trusted_proxies": ["127.0.0.0/8"]}) as signer:
+        body = signer.body(route)
+        key = {"Idempotency-Key": "k" * 300}
+        answers = [await signer.send(route, body, **key, **{"Signer-Auth-Id": "alice"}) for _ in range(2)]
+        assert answers[0].body == answers[1].body
+        bobs = await signer.send(route, body, **key, **{"Signer-Auth-Id": "bob"})
+        assert parsed(state_of(bobs, route)).state_id != parsed(state_of(answers[0], route)).state_id
+        assert parsed(state_of(bobs, route)).auth_id == "bob"
+        signer.info = fresh_info()
+        refused = await signer.send(route, signer.body(route), **key, **{"Signer-Auth-Id": "alice"})
+        assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, "bad_field")
+
+
+@pytest.mark.parametrize("on_stale", ["heal", "refuse"])
+async def test_a_session_answers_to_nobody_but_its_own_auth_id(on_stale: str, tmp_path: Path) -> None:
+    async with signing(tmp_path, on_stale, auth={"trusted_proxies": ["127.0.0.0/8"]}) as signer:
+        alice, bob = {"Signer-Auth-Id": "alice"}, {"Signer-Auth-Id": "bob"}
+        first = state_of(await signer.send(GO, signer.body(GO), **alice), GO)
+        body = signer.body(GO, first)
+        assert (await signer.send(GO, body, **alice)).status == 200
+        signer.info = fresh_info()
+        for stolen in (body, signer.body(GO, first)):
+            refused = await signer.send(GO, stolen, **bob)
+            error = json.loads(refused.body)["error"]
+            assert (refused.status, error["code"]) == (403, "auth_id_changed")
+            assert "state" not in error
+
+
+async def test_a_retry_after_its_params_died_is_sent_for_fresh_ones(tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        first = state_of(await signer.send(GO, signer.body(GO)), GO)
+        body = signer.body(GO, first)
+        assert (await signer.send(GO, body)).status == 200
+        signer.clock[0] += 3600 * NS_PER_SECOND
+        assert (await signer.send(GO, body)).status == 480
+
+
+async def test_refusals_are_never_remembered(tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        first = state_of(await signer.send(GO, signer.body(GO)), GO)
+        signer.clock[0] -= 18 * NS_PER_SECOND
+        signer.info = fresh_info()
+        body = signer.body(GO, first)
+        signer.clock[0] -= 20 * NS_PER_SECOND
+        assert (await signer.send(GO, body)).status == 482
+        assert (await signer.send(GO, body)).status == 200
+
+
+async def test_readiness_tells_of_the_ledger(tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        ready = await call(signer.app, "GET", "/readyz", {}, b"")
+        assert ready.status == 200
+        assert "records payments" in ready.body.decode()
