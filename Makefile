@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-policy test-discovery check coverage bench proto run lock openapi
+.PHONY: help setup demo demo-chain test test-chain test-policy test-operate test-discovery check coverage bench proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -33,6 +33,9 @@ test-chain: setup ## tickets, funding and faults on a real EVM (anvil and solc c
 
 test-policy: setup ## who may spend, and how much, over real HTTP and under load
 	@$(BIN)/python -m pytest -n 2 -m policy
+
+test-operate: setup ## Kafka, kills under load, alert rules, image and console (Java, promtool, Chromium)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m operate
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
 	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core

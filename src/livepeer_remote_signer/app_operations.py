@@ -160,7 +160,7 @@ class Operations:
         if ledger is not None and ledger.outbox is not None:
             from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 
-            return Forwarder(StoredOutbox(ledger.outbox, names, StoreFailed), self._sinks, self.events)
+            return Forwarder(StoredOutbox(ledger.outbox, names, StoreFailed, self.events.lost), self._sinks, self.events)
         self._memory = MemoryOutbox(names, on_lost=self.events.lost)
         return Forwarder(self._memory, self._sinks, self.events)
 

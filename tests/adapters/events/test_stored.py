@@ -123,6 +123,19 @@ async def test_a_forwarder_empties_the_table(tmp_path: Path) -> None:
         assert await table.pending(10) == []
 
 
+async def test_what_a_full_outbox_drops_is_counted_as_lost(tmp_path: Path) -> None:
+    lost: list[int] = []
+    async with opened(tmp_path / "ledger") as (store, _):
+        table = Outbox(store, holder="me", max_pending=3, refuse_when_full=False, set_full=lambda full: None)
+        outbox = StoredOutbox(table, ["one"], StoreFailed, lost.append)
+        for n in range(5):
+            await record(store, make_event(sequence_number=n))
+        for _ in range(2):
+            await table.refresh()
+            assert (await outbox.outbox_level()).pending == 3
+    assert lost == [2]
+
+
 async def test_a_database_that_fails_is_an_unavailable_ledger() -> None:
     async def fails(*_: object) -> list[object]:
         raise StoreFailed("the disk is full")

@@ -6,7 +6,7 @@ down therefore sends what waits for it to the others once more, under the same i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
 from livepeer_remote_signer.core.errors import LedgerUnavailable
@@ -37,6 +37,10 @@ class Backlog(Protocol):
     @property
     def oldest_ms(self) -> int | None: ...
 
+    @property
+    def dropped(self) -> int:
+        """How many were dropped unsent by this process, as configured for a full outbox."""
+
 
 class EventTable(Protocol):
     """The ledger's outbox."""
@@ -60,8 +64,16 @@ class EventTable(Protocol):
 class StoredOutbox:
     """The `Outbox` of a process that has a ledger. `failure` is what the table raises when the database cannot do it."""
 
-    def __init__(self, table: EventTable, sinks: Sequence[str], failure: type[Exception]) -> None:
+    def __init__(
+        self,
+        table: EventTable,
+        sinks: Sequence[str],
+        failure: type[Exception],
+        on_lost: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self._table = table
+        self._on_lost = on_lost
+        self._lost = 0
         self._failure = failure
         self._has: dict[str, set[int]] = {sink: set() for sink in sinks}
         self._last: dict[str, int] = dict.fromkeys(sinks, 0)
@@ -118,6 +130,9 @@ class StoredOutbox:
     async def outbox_level(self) -> OutboxLevel:
         """As the ledger last counted."""
         backlog = self._table.backlog
+        if backlog.dropped > self._lost:
+            self._on_lost(backlog.dropped - self._lost)
+            self._lost = backlog.dropped
         return OutboxLevel(backlog.pending, None if backlog.oldest_ms is None else backlog.oldest_ms * _NS_PER_MS)
 
 
