@@ -304,6 +304,22 @@ def test_what_is_no_request_gets_the_envelope_and_the_end(either: Served, sent: 
         assert stream.read() == b""
 
 
+def test_refusals_of_half_requests_are_counted(prompt: Served) -> None:
+    too_large = f"POST {PAY} HTTP/1.1\r\nHost: s\r\nContent-Length: {2 * MIB}\r\n\r\n".encode()
+    refusals = {"413": too_large, "400": b"nonsense\r\n\r\n"}
+
+    def counted(status: str) -> float:
+        lines = [
+            line for line in prompt.get("/metrics").body.decode().splitlines() if f'status="{status}"' in line and "requests_total" in line
+        ]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    for status, request in refusals.items():
+        before = counted(status)
+        assert prompt.exchange(request).status == int(status)
+        assert counted(status) == before + 1
+
+
 def test_any_bytes_leave_the_server_as_it_was(prompt: Served) -> None:
     random_bytes = random.Random(11)
     whole = post(live_body())
