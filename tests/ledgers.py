@@ -17,7 +17,7 @@ from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.budgets import Budget
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.ledger import Found, LedgerRules, Record, RequestKey
+from livepeer_remote_signer.core.ledger import Found, LedgerRules, Record, RequestKey, Stored
 from livepeer_remote_signer.core.payment import PaymentPlan
 from livepeer_remote_signer.core.state import encode_state
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
@@ -98,12 +98,12 @@ class Payment:
     def sign(self, plan: PaymentPlan) -> Record:
         """A record that tells which call made it."""
         self.made.append(plan)
-        return Record(encode_state(plan.state), self.reply, self.event)
+        return Record(encode_state(plan.state), b"reply to " + self.key.digest, self.event)
 
     @property
-    def reply(self) -> bytes:
-        """The reply's body."""
-        return b"reply to " + self.key.digest
+    def stored(self) -> Stored:
+        """What must be found of it."""
+        return Stored(b"reply to " + self.key.digest, self.key.auth_id, encode_state(self.made[-1].state))
 
     @property
     def nonces(self) -> list[tuple[bytes, int]]:

@@ -6,7 +6,8 @@ implemented in `adapters`; a stage that is not configured is None and costs noth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
@@ -139,6 +140,12 @@ class Route(NamedTuple):
     encode_state: Callable[[bytes, bytes], object]
     """A state and its seal in the form that this route's callers send back."""
 
+    keep: Callable[[SignedPayment, bytes], bytes]
+    """What a ledger keeps of a reply beside the state: as little as the reply can be made from."""
+
+    restore: Callable[[bytes, bytes], bytes]
+    """The reply, to the byte, from what was kept of it and the state."""
+
 
 class PaymentSigner:
     """Makes the signatures of a plan: tickets, segment credentials, state seal, in this order."""
@@ -267,13 +274,16 @@ class RemoteSigner:
             signed = self._signer.sign(plan)
             reply = route.encode(signed)
             made.append((signed, reply))
-            return Record(signed.state, reply, self._encode_event(signed, route.name, request_id) if self._encode_event else None)
+            return Record(
+                signed.state, route.keep(signed, reply), self._encode_event(signed, route.name, request_id) if self._encode_event else None
+            )
 
         async with ledger.turn(key):
             found = await ledger.find(key, now_ns)
             for _ in range(MAX_RACES):
                 if isinstance(found, Stored):
-                    return self._answer_again(found, session, identity)
+                    self._check_answer(found, session, identity)
+                    return route.restore(found.kept, found.state)
                 if isinstance(found, Newest):
                     session = self._healed(session, found, identity, route, now_ns)
                     state = session.state
@@ -300,13 +310,12 @@ class RemoteSigner:
             return apply_cached_verdict(plan, identity)
         return apply_verdict(plan, await self._authorizer.authorize(caller, identity, plan, request_id), identity)
 
-    def _answer_again(self, found: Stored, session: OpenedSession, identity: Identity) -> bytes:
-        """The stored reply, for as long as its params live and for whom it was made."""
+    def _check_answer(self, found: Stored, session: OpenedSession, identity: Identity) -> None:
+        """A reply is given again for as long as its params live, and to whom it was made for."""
         chain = self._chain.view()
         check_chain(chain)
         check_params_alive(session.info, chain)
         self._check_owner(found.auth_id, identity)
-        return found.reply
 
     def _check_owner(self, auth_id: str, identity: Identity) -> None:
         """A session answers to nobody but its own auth id."""
@@ -338,8 +347,7 @@ class RemoteSigner:
 def request_key(session: OpenedSession, caller: Caller, identity: Identity, route: Route) -> RequestKey:
     """What the ledger knows a request by."""
     request = session.request
-    digest = blake2b(digest_size=32)
-    for part in (
+    parts = (
         route.name.encode(),
         request.orchestrator,
         request.state,
@@ -350,13 +358,11 @@ def request_key(session: OpenedSession, caller: Caller, identity: Identity, rout
         str(request.in_pixels).encode(),
         repr(request.max_price).encode(),
         request.capabilities,
-    ):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
+    )
     return RequestKey(
         state_id=session.state.state_id,
         sequence_number=session.state.sequence_number,
-        digest=digest.digest(),
+        digest=_digest(parts),
         auth_id=identity.auth_id or identity.claimed_auth_id or session.state.auth_id,
         idempotency_key=_idempotency_key(caller, identity) if session.is_new else b"",
         last_update_ns=session.state.last_update_ns,
@@ -374,9 +380,10 @@ def _idempotency_key(caller: Caller, identity: Identity) -> bytes:
         return b""
     owner = identity.auth_id or identity.claimed_auth_id
     names = ("auth id", owner) if owner else ("credential", caller.header(b"authorization"), caller.header(b"x-api-key"))
-    digest = blake2b(digest_size=32)
-    for part in (*names, key):
-        raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big"))
-        digest.update(raw)
-    return digest.digest()
+    return _digest([part.encode("utf-8", "surrogatepass") for part in (*names, key)])
+
+
+def _digest(parts: Sequence[bytes]) -> bytes:
+    """32 bytes over parts that cannot run into each other."""
+    lengths = struct.pack(f">{len(parts)}Q", *map(len, parts))
+    return blake2b(lengths + b"".join(parts), digest_size=32).digest()

@@ -14,7 +14,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
-from livepeer_remote_signer.api.live_payment import encode_live_payment, encode_sealed_state, parse_live_payment
+from livepeer_remote_signer.api.live_payment import (
+    encode_live_payment,
+    encode_sealed_state,
+    keep_live_payment,
+    parse_live_payment,
+    restore_live_payment,
+)
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import Overloaded, SignerError
@@ -58,11 +64,26 @@ class PayingRoutes:
         self.in_work = 0
         self._routes = {
             GENERATE_LIVE_PAYMENT: PayingRoute(
-                parse_live_payment, Route(GENERATE_LIVE_PAYMENT, encode_live_payment, headroom_live_payment, encode_sealed_state)
+                parse_live_payment,
+                Route(
+                    GENERATE_LIVE_PAYMENT,
+                    encode=encode_live_payment,
+                    headroom_seconds=headroom_live_payment,
+                    encode_state=encode_sealed_state,
+                    keep=keep_live_payment,
+                    restore=restore_live_payment,
+                ),
             ),
             SIGN_TICKET: PayingRoute(
                 parse_sign_ticket,
-                Route(SIGN_TICKET, lambda signed: encode_sign_ticket(signed, interval_seconds), headroom_sign_ticket, encode_signer_state),
+                Route(
+                    SIGN_TICKET,
+                    encode=lambda signed: encode_sign_ticket(signed, interval_seconds),
+                    headroom_seconds=headroom_sign_ticket,
+                    encode_state=encode_signer_state,
+                    keep=lambda _, reply: reply,
+                    restore=lambda kept, _: kept,
+                ),
             ),
         }
         self.paths = frozenset(self._routes)

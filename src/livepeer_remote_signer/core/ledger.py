@@ -44,10 +44,11 @@ class RequestKey(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """This very request was answered: `reply` are the bytes that were sent, `auth_id` who they were made for."""
+    """This very request was answered, for `auth_id`: the reply as its route keeps it, and the state's bytes in it."""
 
-    reply: bytes
+    kept: bytes
     auth_id: str
+    state: bytes
 
 
 class Newest(NamedTuple):
@@ -62,10 +63,10 @@ Found = Stored | Newest | None
 
 
 class Record(NamedTuple):
-    """What is kept of a payment: the state's bytes, the reply's body, and the billing event, if there is one."""
+    """What is kept of a payment: the state's bytes, the rest of the reply as its route keeps it, and the billing event."""
 
     state: bytes
-    reply: bytes
+    kept: bytes
     event: bytes | None
 
 

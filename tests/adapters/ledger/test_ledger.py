@@ -20,7 +20,7 @@ from livepeer_remote_signer.core.errors import (
     StaleState,
     Suspended,
 )
-from livepeer_remote_signer.core.ledger import Newest, Record, Stored
+from livepeer_remote_signer.core.ledger import Newest, Record
 from livepeer_remote_signer.core.payment import PaymentPlan
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from tests.ledgers import Payment, Session, opened, outcome_of
@@ -39,7 +39,7 @@ async def test_the_identical_request_gets_the_identical_bytes_at_any_step_and_fr
             assert await one.pay(payment) is None
         for ledger in (one, other):
             for payment in payments[1:]:
-                assert await ledger.pay(payment) == Stored(payment.reply, "alice")
+                assert await ledger.pay(payment) == payment.stored
         assert all(len(payment.made) == 1 for payment in payments)
 
 
@@ -66,8 +66,8 @@ async def test_a_healed_request_is_answered_again_with_its_own_bytes(place: Plac
         assert isinstance(await one.pay(late), Newest)
         healed = session.next(digest=late.key.digest, is_healed=True)
         assert await one.pay(healed) is None
-        assert await other.pay(late) == Stored(healed.reply, "")
-        assert await one.pay(late) == Stored(healed.reply, "")
+        assert await other.pay(late) == healed.stored
+        assert await one.pay(late) == healed.stored
 
 
 async def test_a_late_request_is_healed_once_however_often_it_is_sent_at_the_same_time(place: Place) -> None:
@@ -82,7 +82,7 @@ async def test_a_late_request_is_healed_once_however_often_it_is_sent_at_the_sam
             copies = [session.request(number, **changes) for number in (3, 4, 3, 4)]
             results = await asyncio.gather(*(ledgers[n % 2].engine.pay(c.key, c.plan, c.sign) for n, c in enumerate(copies)))
             assert results.count(None) == 1
-            assert set(results) == {None, Stored(late.reply, "")}
+            assert set(results) == {None, copies[results.index(None)].stored}
 
 
 async def test_a_young_state_that_is_not_known_is_adopted_and_an_old_one_is_not(place: Place) -> None:
@@ -119,7 +119,7 @@ async def test_one_place_is_paid_once_however_many_ask_at_the_same_time(place: P
             paid = copies[results.index(None)]
             for payment, result in zip(copies, results, strict=True):
                 if payment.key.digest == paid.key.digest and payment is not paid:
-                    assert result == Stored(paid.reply, "") or isinstance(result, SessionBusy)
+                    assert result == paid.stored or isinstance(result, SessionBusy)
                 elif payment is not paid:
                     assert isinstance(result, Newest | SessionBusy)
 
@@ -204,7 +204,7 @@ async def test_an_idempotency_key_starts_one_session_and_belongs_to_its_request(
         tries = [Session().next(idempotency_key=key, digest=digest) for _ in range(6)]
         results = await asyncio.gather(*(outcome_of(ledgers[n % 2], payment) for n, payment in enumerate(tries)))
         assert results.count(None) == 1
-        assert all(result in (None, Stored(tries[0].reply, "")) for result in results)
+        assert all(result in (None, tries[results.index(None)].stored) for result in results)
         with pytest.raises(BadField, match="Idempotency-Key"):
             await ledgers[0].pay(Session().next(idempotency_key=key))
         assert await ledgers[1].pay(Session().next(idempotency_key=os.urandom(32), digest=digest)) is None
@@ -283,7 +283,7 @@ async def test_what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not
         assert await ledger.count("lrs_nonces") == 1
         assert await ledger.count("lrs_usage") == 1
         assert {line.auth_id for line in await ledger.controls.spend(0)} == {"young"}
-        assert await ledger.pay(kept[1]) == Stored(kept[1].reply, "young")
+        assert await ledger.pay(kept[1]) == kept[1].stored
 
 
 async def test_settings_are_shared(place: Place) -> None:

@@ -14,7 +14,7 @@ from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.core.budgets import Budget
 from livepeer_remote_signer.core.errors import BudgetExceeded, LedgerUnavailable, RateExceeded, SessionBusy, SignerError
-from livepeer_remote_signer.core.ledger import Newest, Record, Stored
+from livepeer_remote_signer.core.ledger import Newest, Record
 from livepeer_remote_signer.core.payment import PaymentPlan
 from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
 
@@ -34,7 +34,7 @@ async def test_a_broken_connection_is_opened_again_without_anybody_noticing(post
             payments.append(session.next())
             assert await ledger.pay(payments[-1]) is None
             await asyncio.to_thread(kill_connections, url)
-        assert await ledger.pay(payments[1]) == Stored(payments[1].reply, "")
+        assert await ledger.pay(payments[1]) == payments[1].stored
         await asyncio.to_thread(kill_connections, url)
         assert await ledger.count("lrs_payments") == 4
 
@@ -69,7 +69,7 @@ async def test_a_commit_whose_outcome_was_lost_is_found_again(postgres_url: Call
 
         monkeypatch.setattr(PostgresStore, "commit", commit)
         first = Session().next()
-        assert await ledger.pay(first) == Stored(first.reply, "")
+        assert await ledger.pay(first) == first.stored
         assert await ledger.count("lrs_payments") == 1
 
 

@@ -183,14 +183,14 @@ class GroupCommitLedger:
                     hint="send a key of its own with every new session",
                 )
             if known is not None:
-                return Stored(known.reply, known.auth_id)
+                return Stored(known.kept, known.auth_id, known.state)
         tip = await store.tip(key.state_id)
         if tip is None or not (key.is_healed or is_taken(key, tip)):
             check_known(key, tip, self._rules, now_ns)
             return None
         known = await store.payment(key.state_id, key.sequence_number, key.digest)
         if known is not None:
-            return Stored(known.reply, known.auth_id)
+            return Stored(known.kept, known.auth_id, known.state)
         if not is_taken(key, tip):
             return None
         raw = await store.newest_state(key.state_id)
@@ -306,7 +306,7 @@ class GroupCommitLedger:
                 int(key.is_healed),
                 made_ms,
                 record.state,
-                record.reply,
+                record.kept,
             )
         )
         return True

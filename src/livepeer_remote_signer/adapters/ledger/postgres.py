@@ -215,7 +215,7 @@ class PostgresStore:
 
     async def _answer(self, condition: str, *parameters: object) -> StoredPayment | None:
         rows = await self._reads.use(lambda c: _fetch(c, statements.ANSWER + condition, parameters))
-        return StoredPayment(rows[0][0], bytes_text(rows[0][1]), rows[0][2]) if rows else None
+        return StoredPayment(rows[0][0], bytes_text(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
 
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state to go on from."""

@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS lrs_sessions (state_id bytea PRIMARY KEY, seq bigint 
 CREATE TABLE IF NOT EXISTS lrs_payments (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state_id bytea NOT NULL, seq bigint NOT NULL, digest bytea NOT NULL,
     auth_id bytea NOT NULL, idempotency_key bytea, is_healed smallint NOT NULL, made_ms bigint NOT NULL, state bytea NOT NULL,
-    reply bytea NOT NULL);
+    kept bytea NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_place ON lrs_payments (state_id, seq);
 CREATE INDEX IF NOT EXISTS lrs_payments_healed ON lrs_payments (state_id, digest) WHERE is_healed = 1;
 CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_key ON lrs_payments (idempotency_key) WHERE idempotency_key IS NOT NULL;
@@ -62,7 +62,7 @@ MOVE_NONCES = """UPDATE lrs_nonces SET last_nonce = u.last_nonce, used_ms = u.us
 FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) AS u (rand_hash, last_nonce, used_ms) WHERE lrs_nonces.rand_hash = u.rand_hash"""
 MOVE_USAGE = """UPDATE lrs_usage SET amounts = u.amounts, expires_ms = u.expires_ms
 FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS u (key, amounts, expires_ms) WHERE lrs_usage.key = u.key"""
-NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, reply)
+NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
 SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[],
     %s::smallint[], %s::bigint[], %s::bytea[], %s::bytea[])
 ON CONFLICT DO NOTHING"""
@@ -73,5 +73,5 @@ SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bytea[], %s::big
 ON CONFLICT (minute, writer, auth_id, orchestrator) DO UPDATE SET payments = excluded.payments, tickets = excluded.tickets,
 ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = excluded.fee_wei"""
 
-ANSWER = "SELECT digest, auth_id, reply FROM lrs_payments WHERE "
+ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 NEWEST_STATE = "SELECT state FROM lrs_payments WHERE state_id = %s ORDER BY seq DESC LIMIT 1"

@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS lrs_payments (
         id INTEGER PRIMARY KEY, state_id BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, auth_id BLOB NOT NULL,
-        idempotency_key BLOB, is_healed INTEGER NOT NULL, made_ms INTEGER NOT NULL, state BLOB NOT NULL, reply BLOB NOT NULL)""",
+        idempotency_key BLOB, is_healed INTEGER NOT NULL, made_ms INTEGER NOT NULL, state BLOB NOT NULL, kept BLOB NOT NULL)""",
     "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_place ON lrs_payments (state_id, seq)",
     "CREATE INDEX IF NOT EXISTS lrs_payments_healed ON lrs_payments (state_id, digest) WHERE is_healed = 1",
     "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_key ON lrs_payments (idempotency_key) WHERE idempotency_key IS NOT NULL",
@@ -63,7 +63,7 @@ _SCHEMA = (
 )
 
 _TIP = "SELECT seq, made_ms FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1"
-_ANSWER = "SELECT digest, auth_id, reply FROM lrs_payments WHERE "
+_ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 _HEALED = "state_id = ? AND digest = ? AND is_healed = 1"
 
 
@@ -191,7 +191,7 @@ class SqliteStore:
     def _put(self, writes: Writes) -> None:
         many = self._write.executemany
         many(
-            """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, reply)
+            """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             writes.payments,
         )
@@ -267,7 +267,7 @@ class SqliteStore:
 
 
 def _answer(row: Row | None) -> StoredPayment | None:
-    return None if row is None else StoredPayment(bytes(row[0]), bytes_text(bytes(row[1])), bytes(row[2]))
+    return None if row is None else StoredPayment(bytes(row[0]), bytes_text(bytes(row[1])), bytes(row[2]), bytes(row[3]))
 
 
 _REASONS = {

@@ -50,7 +50,7 @@ class PaymentRow(NamedTuple):
     is_healed: int
     made_ms: int
     state: bytes
-    reply: bytes
+    kept: bytes
 
 
 class StoredPayment(NamedTuple):
@@ -58,7 +58,8 @@ class StoredPayment(NamedTuple):
 
     digest: bytes
     auth_id: str
-    reply: bytes
+    kept: bytes
+    state: bytes
 
 
 class Writes(NamedTuple):
