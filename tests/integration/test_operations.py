@@ -20,6 +20,9 @@ from tests.served import Answer, Served, live_body, post, served
 from tests.signer import PAY
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "event.schema.json").read_text("utf-8"))
+SLOW = pytest.mark.operate
+"""A process is started for each: the default run has one of each kind, `make test-operate` all."""
+
 JSON_LOGS = {"log": {"format": "json", "level": "debug"}}
 
 
@@ -55,7 +58,7 @@ def lines_for(signer: Served, answer: Answer) -> list[dict[str, Any]]:
     return [line for line in lines_of(signer) if line.get("request_id") == answer.headers["x-request-id"]]
 
 
-@pytest.mark.parametrize("backend", ["none", "sqlite"])
+@pytest.mark.parametrize("backend", [pytest.param("none", marks=SLOW), "sqlite"])
 def test_a_payment_leaves_an_event_a_line_and_its_numbers(tmp_path: Path, backend: str) -> None:
     ledger = {"ledger": {"backend": "sqlite", "path": str(tmp_path / "ledger")}} if backend == "sqlite" else {}
     sinks = {"events": {"sinks": [{"type": "file", "path": str(tmp_path / "events.jsonl")}]}}
@@ -105,6 +108,7 @@ def test_a_payment_leaves_an_event_a_line_and_its_numbers(tmp_path: Path, backen
         assert read["livepeer_signer_phase_seconds"].value("_count", phase=phase) >= 1
 
 
+@SLOW
 def test_480_and_482_are_not_errors(tmp_path: Path) -> None:
     with served(tmp_path, **JSON_LOGS) as signer:
         expired = signer.pay(info=orchestrator_info(now_ns=time.time_ns() - 3600 * 10**9))
@@ -116,6 +120,7 @@ def test_480_and_482_are_not_errors(tmp_path: Path) -> None:
     assert lines_for(signer, worthless)[0]["level"] == "warning"
 
 
+@SLOW
 def test_every_worker_answers_for_all(tmp_path: Path) -> None:
     with served(tmp_path, workers=2) as signer:
         for _ in range(30):
@@ -134,6 +139,7 @@ def test_no_line_of_the_log_is_lost_at_the_end(tmp_path: Path) -> None:
     assert logged == [answer.headers["x-request-id"] for answer in answers]
 
 
+@SLOW
 def test_kept_events_can_be_sent_again(tmp_path: Path) -> None:
     from livepeer_remote_signer.cli import main
 
@@ -152,6 +158,7 @@ def test_kept_events_can_be_sent_again(tmp_path: Path) -> None:
         assert main(["events", "replay", "--config", str(signer.config), "--since", "yesterday"]) == 2
 
 
+@SLOW
 def test_an_events_file_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
     sinks = {"events": {"sinks": [{"type": "file", "path": str(tmp_path / "no" / "events.jsonl")}]}}
     with served(tmp_path, wait=False, **sinks) as signer:
@@ -213,7 +220,7 @@ def assert_clean(text: str, where: str) -> None:
         assert secret.lower() not in text.lower(), f"the {name} stands in {where}"
 
 
-@pytest.mark.parametrize("is_asked", [True, False], ids=["webhook fails", "sinks fail"])
+@pytest.mark.parametrize("is_asked", [True, pytest.param(False, marks=SLOW)], ids=["webhook fails", "sinks fail"])
 def test_no_planted_secret_comes_out_anywhere(tmp_path: Path, is_asked: bool) -> None:
     sections = planted_sections(tmp_path)
     if not is_asked:
@@ -244,6 +251,7 @@ def test_no_planted_secret_comes_out_anywhere(tmp_path: Path, is_asked: bool) ->
     assert_clean(events, "the events")
 
 
+@SLOW
 def test_a_live_chain_that_cannot_be_reached_does_not_tell_its_url(tmp_path: Path) -> None:
     urls = [f"http://127.0.0.1:1/v2/{PLANTED['rpc url key']}", f"http://user:{PLANTED['ledger password']}@127.0.0.1:1/"]
     chain = {"source": "rpc", "rpc": {"urls": urls, "poll_seconds": 0.2, "timeout_seconds": 0.5}}
@@ -257,6 +265,7 @@ def test_a_live_chain_that_cannot_be_reached_does_not_tell_its_url(tmp_path: Pat
     assert_clean(signer.log, "the log")
 
 
+@SLOW
 def test_a_start_that_fails_does_not_tell_a_secret(tmp_path: Path) -> None:
     broken = {"key": {"private_key": "0x" + PLANTED["mac key"][:-1] + "z"}}
     with served(tmp_path, wait=False, **broken) as signer:

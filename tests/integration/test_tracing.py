@@ -67,6 +67,7 @@ def attributes(span: Any) -> dict[str, Any]:
     return {a.key: a.value.int_value if a.value.WhichOneof("value") == "int_value" else a.value.string_value for a in span.attributes}
 
 
+@pytest.mark.operate
 def test_each_payment_is_a_trace_with_a_span_for_each_phase(tmp_path: Path) -> None:
     with collecting() as collector:
         tracing = {"tracing": {"otlp_endpoint": f"http://127.0.0.1:{collector.port}"}}
