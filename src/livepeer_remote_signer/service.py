@@ -289,7 +289,9 @@ class RemoteSigner:
                     state = session.state
                     key = key._replace(sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
                 plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
-                found = await ledger.pay(key._replace(auth_id=plan.state.auth_id), plan, sign)
+                if plan.state.auth_id != key.auth_id:
+                    key = key._replace(auth_id=plan.state.auth_id)
+                found = await ledger.pay(key, plan, sign)
                 if found is None:
                     signed, reply = made[-1]
                     self._observer.paid(signed, route.name, request_id)

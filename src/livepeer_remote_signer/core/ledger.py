@@ -22,6 +22,7 @@ from livepeer_remote_signer.core.state import SignerState
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 
 NS_PER_MS = 1_000_000
+_NS_PER_MINUTE = 60 * NS_PER_SECOND
 
 
 class RequestKey(NamedTuple):
@@ -121,6 +122,9 @@ class SpendSum(NamedTuple):
     fee_wei: int = 0
 
 
+_NOTHING_SPENT = SpendSum()
+
+
 @dataclass(slots=True)
 class Books:
     """The rows that a batch needs, kept up to date while the batch goes on. A missing entry is a missing row."""
@@ -203,13 +207,13 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
 
 def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: Mapping[SpendKey, SpendSum]) -> None:
     """Adds a payment to the statistics in `spend`, whose lines go on from those in `before`."""
-    key = SpendKey(plan.now_ns // (60 * NS_PER_SECOND), plan.state.auth_id, plan.session.info.address)
-    line = spend.get(key) or before.get(key) or SpendSum()
+    key = SpendKey(plan.now_ns // _NS_PER_MINUTE, plan.state.auth_id, plan.session.info.address)
+    line = spend.get(key) or before.get(key) or _NOTHING_SPENT
     fee = plan.fee
     spend[key] = SpendSum(
-        line.payments + 1,
-        line.tickets + plan.num_tickets,
-        line.ev_wei + spend_of(plan, "ev"),
-        line.face_value_wei + plan.total_face_value,
-        line.fee_wei - (-fee.numerator // fee.denominator),
+        line[0] + 1,
+        line[1] + plan.num_tickets,
+        line[2] + spend_of(plan, "ev"),
+        line[3] + plan.total_face_value,
+        line[4] - (-fee.numerator // fee.denominator),
     )

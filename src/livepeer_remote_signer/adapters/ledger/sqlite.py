@@ -37,6 +37,9 @@ from livepeer_remote_signer.core.ledger import Books, Tip
 LOCK_WAIT_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0005
 _SIDE_WAIT_SECONDS = 5.0
+MAX_REMEMBERED = 32_768
+"""Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
+
 _T = TypeVar("_T")
 
 _SCHEMA = (
@@ -68,7 +71,11 @@ _HEALED = "state_id = ? AND digest = ? AND is_healed = 1"
 
 
 class SqliteStore:
-    """Three connections: one writes batches, one reads, one (with a thread of its own) does everything else."""
+    """Three connections: one writes, one reads on the event loop's thread, one reads in a thread of its own.
+
+    What the writing connection has committed is remembered for as long as no other process commits: rows that a session's
+    next payment needs are then not read again, which saves a seventh of what a payment costs here.
+    """
 
     now_ms_sql = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
@@ -78,6 +85,12 @@ class SqliteStore:
         self._lock_wait_seconds = lock_wait_seconds
         self._commits = ThreadPoolExecutor(1, "ledger-commit")
         self._side_thread = ThreadPoolExecutor(1, "ledger-side")
+        self._turn = asyncio.Lock()
+        """Held by who writes, from the beginning of a transaction to its end."""
+        self._is_batch = False
+        self._tips: dict[str, Tip] = {}
+        self._nonces: dict[bytes, int] = {}
+        self._data_version = -1
 
     async def open(self) -> None:
         """Makes the file, for its owner only, and its tables."""
@@ -119,18 +132,24 @@ class SqliteStore:
 
     async def begin(self, wanted: Wanted, size: int) -> Books:
         """The write lock, and the rows."""
+        self._check_space(size)
+        await self._turn.acquire()
+        self._is_batch = True
         try:
-            self._check_space(size)
-            try:
-                self._write.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                await asyncio.get_running_loop().run_in_executor(self._commits, self._wait_for_lock)
+            await self._begin()
             return self._load(wanted)
         except sqlite3.Error as error:
             await self.rollback()
             raise StoreFailed(_reason(error)) from None
+
+    async def _begin(self) -> None:
+        """Without a pause where nobody else writes."""
+        try:
+            self._write.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            await asyncio.get_running_loop().run_in_executor(self._commits, self._wait_for_lock)
 
     def _check_space(self, size: int) -> None:
         """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
@@ -155,15 +174,21 @@ class SqliteStore:
     def _load(self, wanted: Wanted) -> Books:
         execute = self._write.execute
         books = Books()
+        version = execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version or max(len(self._tips), len(self._nonces)) > MAX_REMEMBERED:
+            self._forget()
+            self._data_version = version
         for name, auth_id in execute("SELECT name, auth_id FROM lrs_switches"):
             books.switches = add_switch(books.switches, name, auth_id)
         for state_id in wanted.state_ids:
-            row = execute(_TIP, (text_bytes(state_id),)).fetchone()
-            if row is not None:
+            if (tip := self._tips.get(state_id)) is not None:
+                books.tips[state_id] = tip
+            elif (row := execute(_TIP, (text_bytes(state_id),)).fetchone()) is not None:
                 books.tips[state_id] = Tip(*row)
         for rand_hash in wanted.rand_hashes:
-            row = execute("SELECT last_nonce FROM lrs_nonces WHERE rand_hash = ?", (rand_hash,)).fetchone()
-            if row is not None:
+            if (nonce := self._nonces.get(rand_hash)) is not None:
+                books.nonces[rand_hash] = nonce
+            elif (row := execute("SELECT last_nonce FROM lrs_nonces WHERE rand_hash = ?", (rand_hash,)).fetchone()) is not None:
                 books.nonces[rand_hash] = row[0]
         for key in wanted.usage_keys:
             row = execute("SELECT amounts FROM lrs_usage WHERE key = ?", (key,)).fetchone()
@@ -187,6 +212,10 @@ class SqliteStore:
         except sqlite3.Error as error:
             await self.rollback()
             raise StoreFailed(_reason(error)) from None
+        self._tips.update(writes.tips)
+        self._nonces.update(writes.nonces)
+        self._is_batch = False
+        self._turn.release()
 
     def _put(self, writes: Writes) -> None:
         many = self._write.executemany
@@ -217,9 +246,20 @@ class SqliteStore:
             many("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", writes.events)
 
     async def rollback(self) -> None:
-        """A transaction that the database has ended already needs none."""
-        if self._write.in_transaction:
-            await asyncio.get_running_loop().run_in_executor(self._commits, self._write.rollback)
+        """A transaction that the database has ended already needs none. What a failed one would have left is not known."""
+        if not self._is_batch:
+            return
+        try:
+            if self._write.in_transaction:
+                await asyncio.get_running_loop().run_in_executor(self._commits, self._write.rollback)
+        finally:
+            self._forget()
+            self._is_batch = False
+            self._turn.release()
+
+    def _forget(self) -> None:
+        self._tips.clear()
+        self._nonces.clear()
 
     async def tip(self, state_id: str) -> Tip | None:
         """Read at once: readers of a write-ahead log wait for nobody."""
@@ -251,12 +291,36 @@ class SqliteStore:
         return row
 
     async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """In the side thread."""
+        """Reads in the side thread; a statement that changes rows and returns them runs as `execute` does."""
+        if not sql.startswith("SELECT"):
+            return (await self._change(sql, parameters))[0]
         return await self._in(self._side_thread, lambda: self._side.execute(sql, parameters).fetchall())
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """In the side thread."""
-        return await self._in(self._side_thread, lambda: self._side.execute(sql, parameters).rowcount)
+        """Between two batches, on the writing connection: what it commits is not taken for another process's."""
+        return (await self._change(sql, parameters))[1]
+
+    async def _change(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
+        """Goes on to its end when the caller leaves: until then nobody else may write."""
+        return await asyncio.shield(self._change_in_turn(sql, parameters))
+
+    async def _change_in_turn(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
+        async with self._turn:
+            if sql.startswith("DELETE"):
+                self._forget()
+            return await self._in(self._commits, lambda: self._commit_one(sql, parameters))
+
+    def _commit_one(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
+        self._wait_for_lock()
+        try:
+            cursor = self._write.execute(sql, parameters)
+            rows = cursor.fetchall()
+            self._write.execute("COMMIT")
+        except sqlite3.Error:
+            if self._write.in_transaction:
+                self._write.rollback()
+            raise
+        return rows, cursor.rowcount
 
     @staticmethod
     async def _in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
