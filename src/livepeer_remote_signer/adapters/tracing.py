@@ -53,7 +53,10 @@ class PaymentTraces:
         """A trace of a payment that was made."""
         trail = trail_of(request_id)
         if trail is not None:
-            attributes: dict[str, str | int] = {"tickets": payment.plan.num_tickets, "auth_id": payment.plan.state.auth_id[:MAX_TEXT_CHARACTERS]}
+            attributes: dict[str, str | int] = {
+                "tickets": payment.plan.num_tickets,
+                "auth_id": payment.plan.state.auth_id[:MAX_TEXT_CHARACTERS],
+            }
             self._trace(trail, route, 200, attributes, None)
 
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
