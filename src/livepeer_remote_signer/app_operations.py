@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.tracing import PaymentTraces
 
 SAMPLE_SECONDS = 60.0
+SETTLE_SECONDS = 0.25
 DRAIN_SECONDS = 5.0
 WORKER_FOLDER_VARIABLE = "LRS_WORKER_DIR"
 
@@ -63,7 +64,7 @@ class Operations:
         self._rate = SpendRate(self.payments.spent_gwei)
         self._config = config
         self._traces = _open_traces(config, self.instance)
-        self.watch = Watch(self.payments.phase, keeps_marks=self._traces is not None)
+        self.watch = Watch(self.payments.phase)
         self._sinks = tuple(open_sinks(config))
         for sink in self._sinks:
             self.events.expect(sink.kind)
@@ -149,9 +150,14 @@ class Operations:
             self._logs.drain()
 
     async def _sample(self) -> None:
+        """Counts what waits for it, so that whichever worker is scraped sees all; once a minute the spend is noted."""
+        sampled = time.monotonic()
         while True:
-            await asyncio.sleep(SAMPLE_SECONDS)
-            self._rate.sample()
+            await asyncio.sleep(SETTLE_SECONDS)
+            self.metrics.settle()
+            if time.monotonic() - sampled >= SAMPLE_SECONDS:
+                sampled = time.monotonic()
+                self._rate.sample()
 
     def _open_forwarder(self, ledger: LedgerParts | None) -> Forwarder | None:
         if not self._sinks:

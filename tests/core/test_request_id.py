@@ -19,9 +19,7 @@ def test_it_is_its_name() -> None:
 def test_it_carries_what_was_known_when_it_began() -> None:
     request_id = RequestId.begin(NAME, "theirs", 1.5)
     assert trail_of(request_id) is request_id
-    assert (request_id.client_id, request_id.started, request_id.session, request_id.is_parsed) == ("theirs", 1.5, None, False)
-    assert request_id.marks is None
-    assert RequestId.begin(NAME, "", 0.0, keeps_marks=True).marks == []
+    assert (request_id.client_id, request_id.started, request_id.session, request_id.marks) == ("theirs", 1.5, None, [])
 
 
 def test_a_plain_string_has_no_trail() -> None:

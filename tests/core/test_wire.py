@@ -22,6 +22,7 @@ from livepeer_remote_signer.core.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.wire import (
     Capabilities,
     OrchestratorInfo,
+    _encode_ticket_sender_params,
     encode_payment,
     encode_seg_data,
     parse_capabilities,
@@ -343,3 +344,11 @@ def test_at_most_256_pairs_pass(count: int, passes: bool) -> None:
 def test_capacities_are_bounded_too() -> None:
     with pytest.raises(BadCapabilities):
         parse_capabilities(net_pb2.Capabilities(capacities=dict.fromkeys(range(2049), 1)).SerializeToString())
+
+
+@pytest.mark.parametrize("nonce", [0, 1, 2, 127, 128, 129, 500, 600, 2**32 - 1])
+@pytest.mark.parametrize("length", [0, 64, 65, 66])
+def test_ticket_sender_params_are_the_runtimes_bytes(nonce: int, length: int) -> None:
+    sig = bytes(range(256))[:length]
+    runtime = net_pb2.Payment(ticket_sender_params=[net_pb2.TicketSenderParams(sender_nonce=nonce, sig=sig)])
+    assert _encode_ticket_sender_params(nonce, sig) == runtime.SerializeToString()

@@ -89,7 +89,7 @@ class PaymentTraces:
         if status >= 500:
             span.set_status(Status(StatusCode.ERROR, error.code if error is not None else None))
         context = set_span_in_context(span)
-        for phase, began, done in trail.marks or ():
+        for phase, began, done in trail.marks:
             child = self._tracer.start_span(phase, context=context, start_time=wall_ns + int(began * 1e9))
             child.end(wall_ns + int(done * 1e9))
         span.end(wall_ns + int(ended * 1e9))

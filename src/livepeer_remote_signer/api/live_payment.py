@@ -43,9 +43,9 @@ def parse_live_payment(body: bytes) -> PaymentRequest:
         manifest_id=text_field(fields, "manifestid", "ManifestID"),
         app=text_field(fields, "app", "app"),
         type=text_field(fields, "type", "type"),
-        in_pixels=int64_field(fields, "inpixels", "inPixels"),
-        max_price=parse_max_price_field(fields.get("maxprice")),
-        capabilities=base64_field(fields, "capabilities", "capabilities"),
+        in_pixels=int64_field(fields, "inpixels", "inPixels") if "inpixels" in fields else 0,
+        max_price=parse_max_price_field(fields["maxprice"]) if "maxprice" in fields else None,
+        capabilities=base64_field(fields, "capabilities", "capabilities") if "capabilities" in fields else b"",
     )
 
 

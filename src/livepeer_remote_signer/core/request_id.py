@@ -12,24 +12,22 @@ from livepeer_remote_signer.core.payment import OpenedSession
 class RequestId(str):
     """The name, and the trail. `client_id` is the caller's own name for the request; `started` is a monotonic time in seconds."""
 
-    __slots__ = ("client_id", "is_parsed", "marks", "session", "started")
+    __slots__ = ("client_id", "marks", "session", "started")
 
     client_id: str
     started: float
-    is_parsed: bool
     session: OpenedSession | None
-    marks: list[tuple[str, float, float]] | None
-    """Where time was spent, (phase, start, end), when somebody wants to know."""
+    marks: list[tuple[str, float, float]]
+    """Where time was spent: (phase, start, end)."""
 
     @classmethod
-    def begin(cls, name: str, client_id: str, started: float, *, keeps_marks: bool = False) -> RequestId:
+    def begin(cls, name: str, client_id: str, started: float) -> RequestId:
         """A request of which nothing is known yet."""
         self = cls(name)
         self.client_id = client_id
         self.started = started
         self.session = None
-        self.is_parsed = False
-        self.marks = [] if keeps_marks else None
+        self.marks = []
         return self
 
 

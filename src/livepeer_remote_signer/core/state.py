@@ -130,7 +130,7 @@ def advance_state(
 
 def encode_text(text: str) -> str:
     """A JSON string as Go's encoder writes it."""
-    if text.isalnum() and text.isascii() or _NEEDS_GO_ESCAPE.search(text) is None:
+    if (text.isalnum() and text.isascii()) or _NEEDS_GO_ESCAPE.search(text) is None:
         return f'"{text}"'
     return _GO_ONLY.sub(lambda match: _GO_ESCAPES[match[0]], json.dumps(text, ensure_ascii=False))
 
@@ -145,12 +145,15 @@ def encode_state(state: SignerState) -> bytes:
         extra += f',"AuthMaxPrice":{encode_text(state.auth_max_price)}'
     if state.auth_binding:
         extra += f',"AuthBinding":{encode_text(state.auth_binding)}'
+    state_id, pm_session_id, app, type_, auth_id = state.state_id, state.pm_session_id, state.app, state.type, state.auth_id
+    if _NEEDS_GO_ESCAPE.search(f"{state_id}{pm_session_id}{app}{type_}{auth_id}") is not None:
+        state_id, pm_session_id, app, type_, auth_id = (encode_text(t)[1:-1] for t in (state_id, pm_session_id, app, type_, auth_id))
     return (
-        f'{{"StateID":{encode_text(state.state_id)},"PMSessionID":{encode_text(state.pm_session_id)},"LastUpdate":"{last_update}",'
-        f'"OrchestratorAddress":"0x{state.orchestrator_address.hex()}","App":{encode_text(state.app)},"AuthExpiry":{state.auth_expiry},'
+        f'{{"StateID":"{state_id}","PMSessionID":"{pm_session_id}","LastUpdate":"{last_update}",'
+        f'"OrchestratorAddress":"0x{state.orchestrator_address.hex()}","App":"{app}","AuthExpiry":{state.auth_expiry},'
         f'"SenderNonce":{state.sender_nonce},"Balance":"{rat_string(state.balance)}",'
         f'"InitialPricePerUnit":{state.initial_price_per_unit},"InitialPixelsPerUnit":{state.initial_pixels_per_unit},'
-        f'"Type":{encode_text(state.type)},"SequenceNumber":{state.sequence_number},"AuthID":{encode_text(state.auth_id)}{extra}}}'
+        f'"Type":"{type_}","SequenceNumber":{state.sequence_number},"AuthID":"{auth_id}"{extra}}}'
     ).encode()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
+
 from livepeer_remote_signer.adapters.keys.signing import SigningKey
 from livepeer_remote_signer.core.eip191 import SIGNATURE_BYTES
 

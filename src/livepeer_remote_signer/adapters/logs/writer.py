@@ -23,7 +23,9 @@ from livepeer_remote_signer.adapters.logs.redaction import Redaction
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 FLUSH_SECONDS = 0.05
-BATCH_LINES = 256
+BATCH_LINES = 32
+"""Few enough that the payments which wait for their line stay in the processor's cache."""
+
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 CLOSE_SECONDS = 5.0
 _QUIET_LIBRARIES = ("httpx", "httpcore", "urllib3", "web3", "asyncio", "grpc", "aiokafka", "uvicorn.access", "hpack", "opentelemetry")

@@ -187,6 +187,7 @@ class Metrics:
         self._families: list[Family] = []
         self._gauges: list[tuple[Description, Callable[[], GaugeValue]]] = []
         self._derived: list[tuple[Description, Family, Callable[[Merged], float]]] = []
+        self._before_reading: list[Callable[[], None]] = []
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         """A new counter. One without labels shows 0 from the start."""
@@ -218,12 +219,23 @@ class Metrics:
         """A new counter that follows from a family's series: costs nothing where they are counted."""
         self._derived.append((Description(name, "counter", text), family, compute))
 
+    def before_reading(self, fold: Callable[[], None]) -> None:
+        """`fold` counts what still waits to be counted; called whenever somebody reads, and by `settle`."""
+        self._before_reading.append(fold)
+
+    def settle(self) -> None:
+        """Counts what waits, so that other workers see it."""
+        for fold in self._before_reading:
+            fold()
+
     def merged(self, family: Family) -> Merged:
         """A family's series over all workers."""
+        self.settle()
         return family.merge(_by_name(self.slots.readings()).get(family.name, []))
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
+        self.settle()
         by_name = _by_name(self.slots.readings())
         merged = {family.name: family.merge(_of_size(by_name.get(family.name, []), family.size)) for family in self._families}
         lines: list[str] = []
