@@ -17,7 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from livepeer_remote_signer.core.state import SignerState, parse_state
@@ -25,6 +24,7 @@ from livepeer_remote_signer.core.ticket import ticket_ev
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.proto import net_pb2
 from tests.plans import NOW_NS, PRICE_PER_UNIT, orchestrator_info
+from tests.policy.connections import Connections
 from tests.postgres import postgres_databases
 from tests.signer import PAY, running_signer
 
@@ -40,7 +40,7 @@ RETRY_SECONDS = 300
 class World:
     """One clock for signers and clients, and everything that was ever answered."""
 
-    def __init__(self, signers: list[httpx.AsyncClient], seed: int) -> None:
+    def __init__(self, signers: list[Connections], seed: int) -> None:
         self.signers = signers
         self.random = random.Random(seed)
         self.statuses: Counter[int] = Counter()
@@ -52,15 +52,15 @@ class World:
     async def send(self, body: bytes, key: str) -> dict[str, Any] | None:
         """One request, at either signer. The reply of a payment, None when nothing was paid."""
         headers = {"Idempotency-Key": key} if key else {}
-        response = await self.random.choice(self.signers).post(PAY, content=body, headers=headers)
-        self.statuses[response.status_code] += 1
-        if response.status_code != 200:
-            assert response.status_code in (409, 480, 482), response.text
+        response = await self.random.choice(self.signers).post(PAY, body, headers)
+        self.statuses[response.status] += 1
+        if response.status != 200:
+            assert response.status in (409, 480, 482), response.body
             return None
-        known = self.replies.setdefault(body + key.encode(), response.content)
-        self.retries += known is not response.content
-        assert response.content == known, "the identical request got other bytes"
-        reply: dict[str, Any] = response.json()
+        known = self.replies.setdefault(body + key.encode(), response.body)
+        self.retries += known is not response.body
+        assert response.body == known, "the identical request got other bytes"
+        reply: dict[str, Any] = json.loads(response.body)
         state = parse_state(b64decode(reply["state"]["State"]))
         payment = net_pb2.Payment.FromString(b64decode(reply["payment"]))
         first = self.payments.setdefault((state.state_id, state.sequence_number), (state, payment))
@@ -172,7 +172,8 @@ async def test_ten_thousand_interleavings_pay_once_and_kill_no_session(
         return clock[0]
 
     async with running_signer(clock_ns=now_ns, **sections) as one, running_signer(clock_ns=now_ns, **sections) as other:
-        world = World([one.client, other.client], seed=4242)
+        connections = [Connections(signer.client.base_url.port or 0) for signer in (one, other)]
+        world = World(connections, seed=4242)
         shared = [encoded_info(clock[0]) for _ in range(3)]
         clients = [Client(world, shared, clock) for _ in range(SESSIONS)]
         places = asyncio.Semaphore(IN_FLIGHT)
@@ -203,3 +204,5 @@ async def test_ten_thousand_interleavings_pay_once_and_kill_no_session(
         assert min(world.kinds.values()) > 1000
         assert world.retries > 500
         assert len(world.payments) > 1000
+        for each in connections:
+            await each.close()
