@@ -30,10 +30,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": {"core"},
     "api": {"service", "core"},
     "adapters": {"core", "proto"},
-    "app": {"service", "api", "adapters", "config", "core"},
+    "wiring": {"service", "api", "adapters", "config", "core"},
+    "app": {"wiring", "service", "api", "adapters", "config", "core"},
     "process": {"api", "core"},
     "simulate": {"app", "process", "config", "adapters", "core", "proto"},
-    "commands": {"app", "process", "config", "adapters", "simulate", "core"},
+    "commands": {"app", "wiring", "process", "config", "adapters", "simulate", "core"},
 }
 """By layer. Every layer may import itself and the package's version."""
 
@@ -92,12 +93,8 @@ class Module(NamedTuple):
 def layer_of(name: str) -> str:
     """The layer of a module of ours, by its dotted name below the package; "" for the package itself."""
     top = name.split(".")[0]
-    if top in ("cli", "__main__") or top.startswith("commands"):
+    if top in ("cli", "__main__"):
         return "commands"
-    if top.startswith("app") or top == "observing":
-        return "app"
-    if top in ("serving", "listening", "workers", "fleet"):
-        return "process"
     return top
 
 

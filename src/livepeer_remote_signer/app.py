@@ -5,39 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 
 from fastapi import FastAPI
 
-from livepeer_remote_signer.adapters.keys import (
-    PreviousKey,
-    SigningKey,
-    StateSeal,
-    load_keystore,
-    load_private_key_file,
-    parse_private_key,
-    read_secret_file,
-)
-from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
-from livepeer_remote_signer.app_admin import ConsoleSources, open_administration
-from livepeer_remote_signer.app_auth import open_auth, open_recipients
-from livepeer_remote_signer.app_chain import open_chain
-from livepeer_remote_signer.app_ledger import open_ledger
-from livepeer_remote_signer.app_operations import Operations
-from livepeer_remote_signer.app_orchestrators import OrchestratorParts
 from livepeer_remote_signer.config import Config
-from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import SessionIds
 from livepeer_remote_signer.core.state import RecentStates
-from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
-from livepeer_remote_signer.observing import (
+from livepeer_remote_signer.service import RemoteSigner
+from livepeer_remote_signer.wiring.admin import ConsoleSources, open_administration
+from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
+from livepeer_remote_signer.wiring.chain import open_chain
+from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
+from livepeer_remote_signer.wiring.ledger import open_ledger
+from livepeer_remote_signer.wiring.observing import (
     WatchedAuthorizer,
     WatchedIdentifier,
     WatchedLedger,
@@ -45,7 +33,8 @@ from livepeer_remote_signer.observing import (
     WatchedSender,
     WatchedSigner,
 )
-from livepeer_remote_signer.service import RemoteSigner
+from livepeer_remote_signer.wiring.operations import Operations
+from livepeer_remote_signer.wiring.orchestrators import OrchestratorParts
 
 INFO_CACHE_ENTRIES = 4096
 RECENT_STATES = 2048
@@ -64,7 +53,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         parse_state=recent_states.parse,
     )
     chain = open_chain(config, key.address)
-    auth = open_auth(config.auth, _mac_key(config.state, key))
+    auth = open_auth(config.auth, open_mac_key(config.state, key))
     recipients = open_recipients(config, chain)
     ledger = open_ledger(config, clock_ns)
     operations = Operations(config, key.address, chain, ledger, logs)
@@ -109,24 +98,16 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await chain.start()
-        await orchestrators.start()
-        if ledger is not None:
-            await ledger.start()
-        await admin.start()
-        await operations.start()
-        try:
+        async with AsyncExitStack() as stack:
+            for stop in (operations.stop, auth.stop, recipients.stop):
+                stack.push_async_callback(stop)
+            for part in (chain, orchestrators, ledger, admin):
+                if part is not None:
+                    await part.start()
+                    stack.push_async_callback(part.stop)
+            await operations.start()
+            stack.push_async_callback(operations.stop_forwarding)
             yield
-        finally:
-            await operations.stop_forwarding()
-            await admin.stop()
-            if ledger is not None:
-                await ledger.stop()
-            await orchestrators.stop()
-            await chain.stop()
-            await recipients.stop()
-            await auth.stop()
-            await operations.stop()
 
     def ready_checks() -> Sequence[ReadyCheck]:
         return (*chain.ready_checks(), *orchestrators.ready_checks(), *(ledger.ready_checks() if ledger else ()))
@@ -147,59 +128,6 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
     )
     limits = BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds)
     return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app, on_reply=operations.payments.replied)
-
-
-def load_secret(config: KeyConfig) -> bytes:
-    """The configured key's 32 bytes. Raises SigningKeyError."""
-    if config.private_key is not None:
-        return parse_private_key(config.private_key.get_secret_value(), "key.private_key")
-    if config.private_key_file is not None:
-        return load_private_key_file(config.private_key_file)
-    assert config.keystore_file is not None
-    password = (
-        config.password.get_secret_value() if config.password is not None else read_secret_file(config.password_file, "key.password_file")  # type: ignore[arg-type]
-    )
-    return load_keystore(config.keystore_file, password, config.address)
-
-
-def open_signing_key(config: KeyConfig) -> SigningKey:
-    """The key of the configuration. Raises SigningKeyError, also when its address is not the configured one."""
-    key = SigningKey(load_secret(config), config.signer)
-    if config.address is not None and key.address != config.address:
-        raise SigningKeyError(f"the key's address is 0x{key.address.hex()}, but key.address says 0x{config.address.hex()}")
-    return key
-
-
-def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:
-    """The seal over states, with the previous keys that are still accepted."""
-    return StateSeal(
-        key,
-        emit_mac=config.seal == "mac",
-        mac_key=_mac_key(config, key),
-        previous=tuple(_previous_key(previous) for previous in config.previous),
-        clock_ns=clock_ns,
-    )
-
-
-def _mac_key(config: StateConfig, key: SigningKey) -> bytes:
-    if config.mac_key is not None:
-        return parse_private_key(config.mac_key.get_secret_value(), "state.mac_key")
-    if config.mac_key_file is not None:
-        return parse_private_key(read_secret_file(config.mac_key_file, "state.mac_key_file"), f"state.mac_key_file {config.mac_key_file}")
-    return key.derive_mac_key()
-
-
-def _previous_key(previous: PreviousSeal) -> PreviousKey:
-    try:
-        until_ns = parse_rfc3339_ns(previous.accept_until) or 0
-    except ValueError:
-        raise SigningKeyError("state.previous: accept_until is not a time such as 2026-04-07T20:00:00Z") from None
-    if previous.private_key_file is not None:
-        old = SigningKey(load_private_key_file(previous.private_key_file))
-        return PreviousKey(old.derive_mac_key(), old, until_ns)
-    assert previous.mac_key_file is not None
-    text = read_secret_file(previous.mac_key_file, "state.previous mac_key_file")
-    return PreviousKey(parse_private_key(text, f"state.previous mac_key_file {previous.mac_key_file}"), None, until_ns)
 
 
 def _random_name() -> str:

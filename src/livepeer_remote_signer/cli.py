@@ -12,7 +12,7 @@ from importlib import import_module
 
 from livepeer_remote_signer import __version__
 
-COMMAND_MODULES = ("commands_serve", "commands_funding", "commands_keys", "commands_ledger", "commands_events", "simulate.command")
+COMMAND_MODULES = ("commands.serve", "commands.funding", "commands.keys", "commands.ledger", "commands.events", "simulate.command")
 """Modules that add their commands with `add_parsers(subparsers)`; each sets `run` as its parser's default."""
 
 

@@ -15,8 +15,8 @@ import httpx
 
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import load_config
-from livepeer_remote_signer.listening import bind
-from livepeer_remote_signer.serving import make_server
+from livepeer_remote_signer.process.listening import bind
+from livepeer_remote_signer.process.server import make_server
 from livepeer_remote_signer.simulate.clock import Clock
 from livepeer_remote_signer.simulate.gateway import Gateway
 from livepeer_remote_signer.simulate.orchestrator import PIXELS_A_SECOND, Offer, Orchestrator

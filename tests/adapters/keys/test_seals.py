@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.adapters.keys import PreviousKey, SigningKey, SigningKeyError, StateSeal
-from livepeer_remote_signer.app import open_seal
 from livepeer_remote_signer.config import ConfigError, parse_config
+from livepeer_remote_signer.wiring.keys import open_seal
 
 NOW_NS = 1_775_592_000_000_000_000
 KEY, OLD, FOREIGN = (SigningKey(bytes([number]) * 32) for number in (1, 2, 3))

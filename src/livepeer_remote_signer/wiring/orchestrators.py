@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.app_chain import ChainParts
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.core.addresses import AddressPolicy
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.errors import Overloaded
 from livepeer_remote_signer.service import MessageSigner
+from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.discovery import Discovery

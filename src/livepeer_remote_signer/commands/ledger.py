@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from livepeer_remote_signer.commands_serve import read_config
+from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config import Config, ConfigError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Conf
     if config is None:
         return 2
     from livepeer_remote_signer.adapters.ledger.store import StoreFailed  # the service's imports take half a second
-    from livepeer_remote_signer.app_ledger import open_ledger
+    from livepeer_remote_signer.wiring.ledger import open_ledger
 
     async def run() -> int:
         parts = open_ledger(config, time.time_ns)

@@ -29,14 +29,14 @@ from livepeer_remote_signer.adapters.metrics import Metrics, Slots
 from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
 from livepeer_remote_signer.adapters.metrics.process import add_process_gauges
 from livepeer_remote_signer.api.errors import status_of
-from livepeer_remote_signer.app_chain import ChainParts
-from livepeer_remote_signer.app_ledger import LedgerParts
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import FileSink, HttpSink, KafkaSink
 from livepeer_remote_signer.core.events import EventSource, encode_event
 from livepeer_remote_signer.core.request_id import trail_of
-from livepeer_remote_signer.observing import Observers, RareTicketWarning, Watch, watched_event
 from livepeer_remote_signer.service import Observer, SignedPayment
+from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.ledger import LedgerParts
+from livepeer_remote_signer.wiring.observing import Observers, RareTicketWarning, Watch, watched_event
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.discovery import Discovery

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livepeer_remote_signer.commands_serve import read_config
+from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config import Config
 from livepeer_remote_signer.core.amounts import float_string, parse_wei
 from livepeer_remote_signer.core.eip191 import checksum_address
@@ -93,7 +93,7 @@ def _sender(config: Config) -> bytes:
     """The address to look at: the configured one, or else the key's."""
     if config.key.address is not None:
         return config.key.address
-    from livepeer_remote_signer.app import open_signing_key
+    from livepeer_remote_signer.wiring.keys import open_signing_key
 
     return open_signing_key(config.key).address
 
@@ -188,7 +188,7 @@ def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None
 
 def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:
     """One transaction: checked, shown, confirmed, sent, waited for. Raises FundingError, FundingRefused or SigningKeyError."""
-    from livepeer_remote_signer.app import load_secret, open_signing_key
+    from livepeer_remote_signer.wiring.keys import load_secret, open_signing_key
 
     sender = open_signing_key(config.key).address
     funds = chain.read_funds(sender)

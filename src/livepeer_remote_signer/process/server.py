@@ -21,8 +21,8 @@ from fastapi import FastAPI
 
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
-from livepeer_remote_signer.listening import BACKLOG, StartupError
-from livepeer_remote_signer.workers import RETIRE_SIGNAL, Worker
+from livepeer_remote_signer.process.listening import BACKLOG, StartupError
+from livepeer_remote_signer.process.workers import RETIRE_SIGNAL, Worker
 
 IDLE_GRACE_SECONDS = 2.0
 """How long a process that ends still takes a request on a connection that looks idle."""

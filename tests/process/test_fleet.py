@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.fleet import (
+from livepeer_remote_signer.process.fleet import (
     CALM_SECONDS,
     MARGIN_SECONDS,
     MAX_DELAY_SECONDS,

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from livepeer_remote_signer.commands_serve import read_config
+from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 
@@ -69,8 +69,8 @@ async def _replay(config: Config, since_ms: int, only: int | None) -> int:
     from livepeer_remote_signer.adapters.events.sink import SinkError
     from livepeer_remote_signer.adapters.keys import SigningKeyError
     from livepeer_remote_signer.adapters.ledger.store import StoreFailed
-    from livepeer_remote_signer.app_ledger import open_ledger
-    from livepeer_remote_signer.app_operations import open_sinks
+    from livepeer_remote_signer.wiring.ledger import open_ledger
+    from livepeer_remote_signer.wiring.operations import open_sinks
 
     ledger = open_ledger(config, time.time_ns)
     if ledger is None or ledger.outbox is None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from livepeer_remote_signer.config import Config, ConfigError, load_config
-from livepeer_remote_signer.listening import StartupError, bind
-from livepeer_remote_signer.workers import Worker, inherited_worker, supervise
+from livepeer_remote_signer.process.listening import StartupError, bind
+from livepeer_remote_signer.process.workers import Worker, inherited_worker, supervise
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.logs import LogWriter
@@ -67,7 +67,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
     if config is None:
         return 2
-    from livepeer_remote_signer.app_logs import open_logs  # other commands need none of it
+    from livepeer_remote_signer.wiring.logs import open_logs  # other commands need none of it
 
     worker = inherited_worker(os.environ)
     logs = open_logs(config)
@@ -99,7 +99,7 @@ def _run_server(config: Config, worker: Worker | None, logs: LogWriter) -> int:
     _allow_connections()
     from livepeer_remote_signer.adapters.keys import SigningKeyError  # the service's imports take half a second
     from livepeer_remote_signer.app import create_app
-    from livepeer_remote_signer.serving import make_server
+    from livepeer_remote_signer.process.server import make_server
 
     try:
         app = create_app(config, logs=logs)

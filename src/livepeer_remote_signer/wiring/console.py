@@ -8,9 +8,6 @@ from typing import Any
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
-from livepeer_remote_signer.app_admin import ConsoleSources
-from livepeer_remote_signer.app_chain import ChainParts
-from livepeer_remote_signer.app_ledger import LedgerParts
 from livepeer_remote_signer.core.amounts import float_string
 from livepeer_remote_signer.core.eip191 import checksum_address
 from livepeer_remote_signer.core.overview import (
@@ -22,6 +19,9 @@ from livepeer_remote_signer.core.overview import (
     span_until,
     spending,
 )
+from livepeer_remote_signer.wiring.admin import ConsoleSources
+from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.ledger import LedgerParts
 
 MOST_NAMES = 6
 MOST_BUDGETS = 50

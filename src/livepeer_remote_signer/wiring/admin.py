@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.app_chain import ChainParts, ceiling_amounts
-from livepeer_remote_signer.app_ledger import LedgerParts
 from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.wiring.chain import ChainParts, ceiling_amounts
+from livepeer_remote_signer.wiring.ledger import LedgerParts
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
-    from livepeer_remote_signer.app_console import Overview
     from livepeer_remote_signer.config.models import AdminConfig
+    from livepeer_remote_signer.wiring.console import Overview
 
 MIN_TOKEN_CHARACTERS = 16
 
@@ -71,7 +71,7 @@ def open_administration(
         ledger.housekeeping.on_settings = prices.take_settings
     if config.admin is None:
         return Administration(prices, None)
-    from livepeer_remote_signer.app_console import Overview
+    from livepeer_remote_signer.wiring.console import Overview
 
     overview = Overview(sources=console, chain=chain, ledger=ledger, deposit_multiplier=config.limits.deposit_multiplier, prices=prices)
     return Administration(prices, _open_app(config.admin, prices, chain, controls, render_metrics, overview))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from livepeer_remote_signer.core.billing import seconds_between_tickets
-from livepeer_remote_signer.observing import RareTicketWarning
+from livepeer_remote_signer.wiring.observing import RareTicketWarning
 
 
 def first_payment(ev: int, price: int, job_type: str = "live", *, is_new: bool = True) -> SimpleNamespace:

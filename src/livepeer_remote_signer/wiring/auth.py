@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
-from livepeer_remote_signer.app_chain import ChainParts
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
 from livepeer_remote_signer.core.api_keys import KeysFileError
@@ -18,6 +17,7 @@ from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.guard import OrchestratorGuard
 from livepeer_remote_signer.core.recipients import RecipientRules
 from livepeer_remote_signer.service import Authorizer, Identifier, Observer, RecipientPolicy, SignedPayment
+from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier

@@ -26,8 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from livepeer_remote_signer.fleet import Ending, Fleet, Spawn, Tell
-from livepeer_remote_signer.listening import StartupError
+from livepeer_remote_signer.process.fleet import Ending, Fleet, Spawn, Tell
+from livepeer_remote_signer.process.listening import StartupError
 
 LISTENERS_VARIABLE = "LRS_LISTENERS"
 READY_VARIABLE = "LRS_READY"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from livepeer_remote_signer.app_chain import ChainParts, open_chain
 from livepeer_remote_signer.config import Config, ConfigError, parse_config
 from livepeer_remote_signer.core.ceilings import Amount
 from livepeer_remote_signer.core.pricing import StaleRate
+from livepeer_remote_signer.wiring.chain import ChainParts, open_chain
 
 RPC = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1/k3y"]}}
 FEED = {"address": "0x" + "fe" * 20}

@@ -1,0 +1,75 @@
+"""The signing key and the seals over states, as the configuration names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from livepeer_remote_signer.adapters.keys import (
+    PreviousKey,
+    SigningKey,
+    SigningKeyError,
+    StateSeal,
+    load_keystore,
+    load_private_key_file,
+    parse_private_key,
+    read_secret_file,
+)
+from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
+from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
+
+
+def load_secret(config: KeyConfig) -> bytes:
+    """The configured key's 32 bytes. Raises SigningKeyError."""
+    if config.private_key is not None:
+        return parse_private_key(config.private_key.get_secret_value(), "key.private_key")
+    if config.private_key_file is not None:
+        return load_private_key_file(config.private_key_file)
+    if config.keystore_file is None:
+        raise SigningKeyError("no key is configured: give key.private_key_file, or key.keystore_file with key.password_file")
+    if config.password is not None:
+        return load_keystore(config.keystore_file, config.password.get_secret_value(), config.address)
+    if config.password_file is None:
+        raise SigningKeyError("key.keystore_file needs key.password_file")
+    return load_keystore(config.keystore_file, read_secret_file(config.password_file, "key.password_file"), config.address)
+
+
+def open_signing_key(config: KeyConfig) -> SigningKey:
+    """The key of the configuration. Raises SigningKeyError, also when its address is not the configured one."""
+    key = SigningKey(load_secret(config), config.signer)
+    if config.address is not None and key.address != config.address:
+        raise SigningKeyError(f"the key's address is 0x{key.address.hex()}, but key.address says 0x{config.address.hex()}")
+    return key
+
+
+def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:
+    """The seal over states, with the previous keys that are still accepted."""
+    return StateSeal(
+        key,
+        emit_mac=config.seal == "mac",
+        mac_key=open_mac_key(config, key),
+        previous=tuple(_previous_key(previous) for previous in config.previous),
+        clock_ns=clock_ns,
+    )
+
+
+def open_mac_key(config: StateConfig, key: SigningKey) -> bytes:
+    """The key that seals states by MAC, and that other keys are derived from. Raises SigningKeyError."""
+    if config.mac_key is not None:
+        return parse_private_key(config.mac_key.get_secret_value(), "state.mac_key")
+    if config.mac_key_file is not None:
+        return parse_private_key(read_secret_file(config.mac_key_file, "state.mac_key_file"), f"state.mac_key_file {config.mac_key_file}")
+    return key.derive_mac_key()
+
+
+def _previous_key(previous: PreviousSeal) -> PreviousKey:
+    try:
+        until_ns = parse_rfc3339_ns(previous.accept_until) or 0
+    except ValueError:
+        raise SigningKeyError("state.previous: accept_until is not a time such as 2026-04-07T20:00:00Z") from None
+    if previous.private_key_file is not None:
+        old = SigningKey(load_private_key_file(previous.private_key_file))
+        return PreviousKey(old.derive_mac_key(), old, until_ns)
+    if previous.mac_key_file is None:
+        raise SigningKeyError("state.previous: give exactly one of private_key_file and mac_key_file")
+    text = read_secret_file(previous.mac_key_file, "state.previous mac_key_file")
+    return PreviousKey(parse_private_key(text, f"state.previous mac_key_file {previous.mac_key_file}"), None, until_ns)
