@@ -153,6 +153,11 @@ class Figures(NamedTuple):
         return self.cpu_per_request / self.signature
 
     @property
+    def p50_signatures(self) -> float:
+        """p50 in signatures."""
+        return self.p50 / self.signature
+
+    @property
     def p99_signatures(self) -> float:
         """p99 in signatures."""
         return self.p99 / self.signature
