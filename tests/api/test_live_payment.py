@@ -1,0 +1,86 @@
+"""The faster way to read an ordinary body never reads anything else than the strict way does."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from livepeer_remote_signer.api import live_payment
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.payment import PaymentRequest
+
+KEYS = [
+    "orchestrator",
+    "ManifestID",
+    "manifestId",
+    "manifestID",
+    "app",
+    "type",
+    "Type",
+    "capabilities",
+    "inPixels",
+    "maxPrice",
+    "state",
+    "x",
+]
+TEXTS = st.one_of(st.sampled_from(["", "live", "YWJj", "YWI=", "YWJ=", 'q"q', "\\", "é", "\ud800", "state", "null"]), st.text(max_size=6))
+VALUES: st.SearchStrategy[Any] = st.one_of(TEXTS, st.none(), st.booleans(), st.integers(), st.floats(), st.lists(TEXTS, max_size=2))
+STATES = st.one_of(VALUES, st.dictionaries(st.sampled_from(["State", "Sig", "state", "SIG", "x"]), VALUES, max_size=3))
+
+
+def as_json(pairs: list[tuple[str, Any]]) -> bytes:
+    """An object whose keys may stand twice."""
+    inner = ",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in pairs)
+    return f"{{{inner}}}".encode()
+
+
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    st.lists(st.tuples(st.sampled_from(KEYS), st.one_of(VALUES, STATES)), max_size=6).map(as_json),
+    st.lists(st.tuples(st.sampled_from(KEYS), TEXTS), max_size=6).map(as_json),
+)
+
+
+def read(body: bytes) -> PaymentRequest | tuple[type, str]:
+    try:
+        return live_payment.parse_live_payment(body)
+    except SignerError as error:
+        return type(error), error.message
+
+
+@given(BODIES)
+@example(b'{"type":"live","type":"fixed"}')
+@example(b'{"state":{"State":"YQ==","Sig":"YQ=="},"state":{"State":"YQ==","Sig":"YQ=="}}')
+@example(b'{"state.State":"YQ=="}')
+@example(b'{"type":"a\x01b"}')
+@example(b'{"type":"\xff"}')
+@example(b'{"type":NaN}')
+@example(b'\xef\xbb\xbf{"type":"live"}')
+@example(b'{"type":"live"}{"type":"live"}')
+@example(b'{"type":"live",}')
+@example(b'{"ManifestID":"a","manifestId":"b"}')
+@example(b'{"inPixels":5}')
+@example(b'{"state":{"x":"","State":""},"type":"live"}')
+@example(b' {"type" : "live"} ')
+def test_both_ways_read_the_same(body: bytes) -> None:
+    found = read(body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_payment, "_plain_fields", lambda _: None)
+        assert read(body) == found
+
+
+def test_an_ordinary_body_is_read_the_faster_way() -> None:
+    text = base64.b64encode(b"x" * 40).decode()
+    body = json.dumps({"orchestrator": text, "ManifestID": "m", "type": "live", "state": {"State": text, "Sig": text}}).encode()
+    assert live_payment._plain_fields(body) == {
+        "orchestrator": text,
+        "manifestid": "m",
+        "type": "live",
+        "state.state": text,
+        "state.sig": text,
+    }
