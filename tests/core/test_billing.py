@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.core.billing import Billed, bill_units, go_seconds, lv2v_pixels, tickets_due, units_per_second
+from livepeer_remote_signer.core.billing import (
+    PIXELS_PER_SECOND,
+    Billed,
+    bill_units,
+    go_seconds,
+    lv2v_pixels,
+    seconds_between_tickets,
+    tickets_due,
+    units_per_second,
+)
 from livepeer_remote_signer.core.errors import BadJobType, NoBillableUnits, NoTickets
 
 SECOND = 10**9
@@ -131,3 +140,10 @@ def test_a_ticket_worth_nothing_buys_nothing(balance: Fraction, fee: Fraction) -
 )
 def test_edges_of_what_is_due(balance: Fraction, fee: Fraction, ev: Fraction, tickets: int) -> None:
     assert tickets_due(balance, fee, ev).tickets == tickets
+
+
+def test_the_time_between_tickets_is_ev_over_price_a_second() -> None:
+    assert seconds_between_tickets(Fraction(7), Fraction(2), "live") == Fraction(7, 2)
+    assert seconds_between_tickets(Fraction(PIXELS_PER_SECOND * 3), Fraction(1), "lv2v") == 3
+    assert seconds_between_tickets(Fraction(7), Fraction(2), "fixed") is None
+    assert seconds_between_tickets(Fraction(7), Fraction(2), "") is None

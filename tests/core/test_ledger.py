@@ -184,3 +184,14 @@ def test_without_budgets_nothing_is_counted_and_one_name_is_counted_once() -> No
     post(key(), plan, claims, books)
     assert len(claims) == 2
     assert {name: usage.spent("day", NOW_NS) for name, usage in books.usage.items()} == {claims[0].key: -(-plan.total_ev // 1)}
+
+
+def test_a_late_request_is_healed_once() -> None:
+    plan, books = plan_payment(), Books()
+    healed = key(6, is_healed=True, digest=b"\x01" * 32)
+    assert admit(healed, plan, (), books, RULES) is plan
+    post(healed, plan, (), books)
+    again = key(7, is_healed=True, digest=b"\x01" * 32, last_update_ns=NOW_NS + 10**6)
+    assert admit(again, plan, (), books, RULES) is None
+    other = again._replace(digest=b"\x02" * 32)
+    assert admit(other, plan, (), books, RULES) is not None

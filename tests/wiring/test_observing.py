@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from livepeer_remote_signer.core.billing import seconds_between_tickets
 from livepeer_remote_signer.wiring.observing import RareTicketWarning
 
 
@@ -38,8 +37,3 @@ def test_a_session_whose_tickets_last_longer_than_the_interval_is_warned_of_once
     with caplog.at_level(logging.WARNING):
         RareTicketWarning(5).paid(payment, "/signTicket", "r1")  # type: ignore[arg-type]
     assert ("longer than the payment interval of 5 s" in caplog.text) is warns
-
-
-def test_the_time_between_tickets_is_ev_over_price_a_second() -> None:
-    assert seconds_between_tickets(Fraction(7), Fraction(2), "live") == Fraction(7, 2)
-    assert seconds_between_tickets(Fraction(7), Fraction(2), "") is None
