@@ -26,6 +26,7 @@ class LedgerParts:
         self.store = store
         self.engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds))
         self.controls = Controls(store, budgets, clock_ns)
+        self.controls.on_switches = self.engine.use_switches
         self.outbox: Outbox | None = None
         if config.events.sinks:
             self.outbox = Outbox(

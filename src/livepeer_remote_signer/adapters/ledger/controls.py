@@ -37,6 +37,8 @@ class Controls:
         self._store = store
         self._budgets = budgets
         self._clock_ns = clock_ns
+        self.on_switches: Callable[[Switches], None] | None = None
+        """Told at once what this process changed; others learn it within a second."""
 
     async def suspend(self, auth_id: str | None) -> None:
         """Refuses every payment of an auth id, or with None every payment there is."""
@@ -44,10 +46,17 @@ class Controls:
         await self._store.execute(
             "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", (name, raw, self._now_ms())
         )
+        await self._tell()
 
     async def resume(self, auth_id: str | None) -> bool:
         """Takes a switch back. False when it was not set."""
-        return await self._store.execute("DELETE FROM lrs_switches WHERE name = ?", (_switch_name(auth_id)[0],)) > 0
+        was_set = await self._store.execute("DELETE FROM lrs_switches WHERE name = ?", (_switch_name(auth_id)[0],)) > 0
+        await self._tell()
+        return was_set
+
+    async def _tell(self) -> None:
+        if self.on_switches is not None:
+            self.on_switches(await self.read_switches())
 
     async def switches(self) -> list[Switch]:
         """The switches that are set, the global one first."""

@@ -115,6 +115,10 @@ class GroupCommitLedger:
         self._spend: dict[SpendKey, SpendSum] = {}
         self._recent: dict[str, int] = {}
 
+    def use_switches(self, switches: Switches) -> None:
+        """The kill switches as they stand now."""
+        self.switches = switches
+
     def set_outbox_full(self, full: OutboxFull | None) -> None:
         """What payments that need an event are refused with; None while there is room."""
         self.outbox_full = full
