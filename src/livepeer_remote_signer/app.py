@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
-
-from fastapi import FastAPI
+from typing import Protocol
 
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.api.front import BodyLimits, Front
@@ -96,19 +95,6 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
     )
     operations.add_gauges(in_work=lambda: paying.in_work, signatures=lambda: signer.signatures, discovery=orchestrators.discovery)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for stop in (operations.stop, auth.stop, recipients.stop):
-                stack.push_async_callback(stop)
-            for part in (chain, orchestrators, ledger, admin):
-                if part is not None:
-                    await part.start()
-                    stack.push_async_callback(part.stop)
-            await operations.start()
-            stack.push_async_callback(operations.stop_forwarding)
-            yield
-
     def ready_checks() -> Sequence[ReadyCheck]:
         return (*chain.ready_checks(), *orchestrators.ready_checks(), *(ledger.ready_checks() if ledger else ()))
 
@@ -121,13 +107,38 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
             discover=orchestrators.discovery.render if orchestrators.discovery else None,
             ready_checks=ready_checks,
             render_metrics=render_metrics if admin.app is None else None,
-            lifespan=lifespan,
+            lifespan=lambda _: _running((chain, orchestrators, ledger, admin), (operations.stop, auth.stop, recipients.stop), operations),
             docs_enabled=config.docs.enabled,
             byoc_jobs=config.byoc_jobs,
         )
     )
     limits = BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds)
     return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app, on_reply=operations.payments.replied)
+
+
+class _Part(Protocol):
+    """What the application starts and stops."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@asynccontextmanager
+async def _running(
+    parts: Sequence[_Part | None], closings: Sequence[Callable[[], Awaitable[None]]], operations: Operations
+) -> AsyncIterator[None]:
+    """The application's life: parts start in their order and stop in the reverse one; events are forwarded while they run."""
+    async with AsyncExitStack() as stack:
+        for close in closings:
+            stack.push_async_callback(close)
+        for part in parts:
+            if part is not None:
+                await part.start()
+                stack.push_async_callback(part.stop)
+        await operations.start()
+        stack.push_async_callback(operations.stop_forwarding)
+        yield
 
 
 def _random_name() -> str:

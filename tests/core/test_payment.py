@@ -584,11 +584,11 @@ def test_a_plan_with_other_tickets_is_the_same_payment(fewer: int, first_nonce: 
 
 def test_a_plan_never_has_fewer_tickets_than_are_due_nor_nonces_that_a_recipient_refuses() -> None:
     plan = decide(new_request())
+    assert plan.with_first_nonce(REFRESH_AT_NONCE).first_nonce == REFRESH_AT_NONCE
     with pytest.raises(ValueError, match="do not cover what is due"):
         plan.with_tickets(plan.min_tickets - 1)
     with pytest.raises(RefreshSession):
         plan.with_first_nonce(REFRESH_AT_NONCE + 1)
-    assert plan.with_first_nonce(REFRESH_AT_NONCE).first_nonce == REFRESH_AT_NONCE
 
 
 @given(st.binary(max_size=120), st.binary(max_size=120), st.binary(max_size=40), st.text(max_size=6), st.integers(-(2**63), 2**63 - 1))
