@@ -251,10 +251,14 @@ class PaymentProtocol(HttpToolsProtocol):
         Between them no system call is made: the processor's caches and predictions stay those of a payment, which takes
         half the time that it takes right after the kernel has read from a socket.
         """
-        arrived = self.waiting[:]
-        self.waiting.clear()
-        for connection, request, body in arrived:
-            connection.answer(request, body)
+        waiting = self.waiting
+        try:
+            while waiting:
+                connection, request, body = waiting.pop(0)
+                connection.answer(request, body)
+        finally:
+            if waiting:  # one of them failed, which the loop reports: the others are not its business
+                self.loop.call_soon(self._answer_waiting)
 
     def answer(self, request: _Request, body: bytes) -> None:
         """Answers a paying request that has arrived whole: now, or in a task where somebody must be asked."""
