@@ -12,21 +12,17 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
-from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.errors import error_reply, json_reply
 from livepeer_remote_signer.api.paying import new_request_id
-from livepeer_remote_signer.api.responses import to_response
+from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.errors import (
     BadField,
     BodyTooLarge,
     LedgerUnavailable,
-    MethodNotAllowed,
-    NotFound,
-    SignerError,
     Unauthenticated,
 )
 from livepeer_remote_signer.core.runtime_prices import PriceChange, ceiling_name, parse_price_change
@@ -74,7 +70,7 @@ class AdminParts(NamedTuple):
 def create_admin(parts: AdminParts) -> FastAPI:
     """The admin application. Every route, also an unknown one, wants the token first; the console asks for it on its page."""
     app = FastAPI(title="Livepeer remote signer: administration", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    _add_error_handlers(app)
+    add_error_handlers(app, "admin route")
     _add_gate(app, parts.token)
     _add_price_routes(app, parts)
     _add_switch_routes(app, parts)
@@ -89,33 +85,13 @@ def create_admin(parts: AdminParts) -> FastAPI:
     return app
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(SignerError)
-    async def refused(_: Request, error: SignerError) -> Response:
-        return to_response(error_reply(error, new_request_id()))
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        refusal: SignerError = NotFound(f"no such admin route: {request.url.path[:200]}")
-        if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "")
-            refusal = MethodNotAllowed(f"{request.url.path} takes {allow}, not {request.method}", allow=allow)
-        return to_response(error_reply(refusal, new_request_id()))
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        request_id = new_request_id()
-        _log.error("admin request %s to %s failed", request_id, request.url.path, exc_info=error)
-        return to_response(internal_reply(request_id))
-
-
 def _add_gate(app: FastAPI, token: str) -> None:
     expected = token.encode()
 
     @app.middleware("http")
     async def gate(request: Request, call_next: RequestResponseEndpoint) -> Response:
         """The token, in constant time, before anything is looked at."""
-        if is_console_path(request.url.path):
+        if is_console_path(request.scope["path"]):
             return await call_next(request)
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), expected):

@@ -1,10 +1,18 @@
-"""Replies as Starlette's responses, for the routes that FastAPI serves."""
+"""Replies as Starlette's responses, and errors as replies, for the routes that FastAPI serves."""
 
 from __future__ import annotations
 
-from fastapi import Response
+import logging
 
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
+
+_log = logging.getLogger(__name__)
 
 
 def to_response(reply: Reply) -> Response:
@@ -13,3 +21,29 @@ def to_response(reply: Reply) -> Response:
     del response.headers["content-length"]
     response.raw_headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
     return response
+
+
+def add_error_handlers(app: FastAPI, kind: str = "route") -> None:
+    """Our envelope for every error of `app`. Paths come from the scope: `request.url` raises for a malformed Host header."""
+
+    @app.exception_handler(SignerError)
+    async def refused(_: Request, error: SignerError) -> Response:
+        return to_response(error_reply(error, new_request_id()))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        path = request.scope["path"]
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow", "")
+            refusal: SignerError = MethodNotAllowed(f"{path} takes {allow}, not {request.method}", allow=allow)
+        elif error.status_code == 404:
+            refusal = NotFound(f"no such {kind}: {path[:200]}")
+        else:
+            return to_response(json_reply(error.status_code, {"error": {"message": str(error.detail)}}, new_request_id()))
+        return to_response(error_reply(refusal, new_request_id()))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        request_id = new_request_id()
+        _log.error("request %s to %s failed", request_id, request.scope["path"][:200], exc_info=error)
+        return to_response(internal_reply(request_id))

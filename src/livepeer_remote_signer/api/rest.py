@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.byoc import add_byoc_route
-from livepeer_remote_signer.api.errors import error_reply, internal_reply, json_reply
+from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of, describe_requests
 from livepeer_remote_signer.api.orchestrators import (
     Discover,
@@ -30,9 +29,8 @@ from livepeer_remote_signer.api.orchestrators import (
     parse_orchestrator_query,
 )
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
-from livepeer_remote_signer.api.responses import to_response
+from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
-from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
 from livepeer_remote_signer.core.policy import Caller, Identity
 from livepeer_remote_signer.service import MessageSigner
 
@@ -99,7 +97,7 @@ def create_rest(parts: RestParts) -> FastAPI:
         openapi_url="/openapi.json" if parts.docs_enabled else None,
         redirect_slashes=False,
     )
-    _add_error_handlers(app)
+    add_error_handlers(app)
     _add_signing_routes(app, parts)
     _add_health_routes(app, parts)
     describe_requests(app)
@@ -109,29 +107,6 @@ def create_rest(parts: RestParts) -> FastAPI:
 def caller_of(request: Request) -> Caller:
     """Who sent a request."""
     return Caller(tuple(request.headers.raw), request.client.host if request.client else "", request.scope["path"])
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(SignerError)
-    async def refused(_: Request, error: SignerError) -> Response:
-        return to_response(error_reply(error, new_request_id()))
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "")
-            refusal: SignerError = MethodNotAllowed(f"{request.scope['path']} takes {allow}, not {request.method}", allow=allow)
-        elif error.status_code == 404:
-            refusal = NotFound(f"no such route: {request.scope['path'][:200]}")
-        else:
-            return to_response(json_reply(error.status_code, {"error": {"message": str(error.detail)}}, new_request_id()))
-        return to_response(error_reply(refusal, new_request_id()))
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        request_id = new_request_id()
-        _log.error("request %s to %s failed", request_id, request.scope["path"][:200], exc_info=error)
-        return to_response(internal_reply(request_id))
 
 
 def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
