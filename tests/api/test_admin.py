@@ -177,3 +177,9 @@ async def test_metrics_and_errors_have_their_usual_form(client: httpx.AsyncClien
     wrong = await client.get("/setBroadcastConfig")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert (await client.post("/admin/prices", content=b" " * (MAX_BODY_BYTES + 1))).status_code == 413
+
+
+async def test_a_malformed_host_header_is_answered_like_any_other(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/nowhere", headers={"Host": "["})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+    assert (await client.get("/nowhere", headers={"Host": "[", "Authorization": "Bearer wrong"})).status_code == 401
