@@ -1,8 +1,7 @@
-"""Writes log lines without ever making a payment wait: a thread of its own hands whole batches to the operating system.
+"""Writes log lines without ever making a payment wait: many in one go, to an output that takes what it can at once.
 
-The thread does nothing but `write`, during which it does not hold the interpreter. Where nobody reads the other end, up to
-MAX_WAITING_BYTES wait; beyond that lines are dropped and counted, and a line says so when there is room again. `close`
-writes what waits: SIGTERM loses nothing.
+Where nobody reads the other end, up to MAX_WAITING_BYTES wait and are offered again; beyond that lines are dropped and
+counted, and a line says so when there is room again. `close` writes what waits: SIGTERM loses nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import os
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from select import PIPE_BUF
 from typing import Literal
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, Render, renderer
+from livepeer_remote_signer.adapters.logs.output import Output
 from livepeer_remote_signer.adapters.logs.redaction import Redaction
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -46,17 +46,14 @@ class LogWriter:
         self.is_json = form == "json"
         self.threshold = LEVELS[level]
         self._redaction = redaction or Redaction()
-        self._descriptor = descriptor
+        self._output = Output(descriptor)
         self._deferred: list[Callable[[], str]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._dropped = 0
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._is_closed = False
-        self._is_writing = False
-        self._thread = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
-        self._thread.start()
         atexit.register(self.close)
 
     def is_enabled(self, level: str) -> bool:
@@ -75,38 +72,43 @@ class LogWriter:
         if len(deferred) >= BATCH_LINES:
             self.flush()
         elif self._timer is None:
-            try:
-                self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-            except RuntimeError:
+            self._timer = _later(self.flush)
+            if self._timer is None:
                 self.flush()
 
     def flush(self) -> None:
-        """Renders what was deferred."""
+        """Renders what was deferred, and writes what waits."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._deferred:
             deferred, self._deferred = self._deferred, []
             self._put([line() for line in deferred])
+        elif self._waiting and not self._write_waiting():
+            self._timer = _later(self.flush)
 
     def close(self) -> None:
         """Writes everything that waits, then stops. Waits at most CLOSE_SECONDS for a reader that does not read."""
-        self.flush()
-        with self._condition:
-            self._is_closed = True
-            self._condition.notify_all()
-        self._thread.join(CLOSE_SECONDS)
+        self.drain(CLOSE_SECONDS)
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._output.close()
         atexit.unregister(self.close)
 
     def drain(self, seconds: float = CLOSE_SECONDS) -> bool:
         """Waits until all that was put so far is written; False when it took too long."""
         self.flush()
-        with self._condition:
-            return self._condition.wait_for(lambda: not self._waiting and not self._is_writing, seconds)
+        deadline = time.monotonic() + seconds
+        while not self._write_waiting():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
 
     def _put(self, lines: list[str]) -> None:
         data = (self._redaction.clean("\n".join(lines)) + "\n").encode("utf-8", "backslashreplace")
-        with self._condition:
+        with self._lock:
             if self._is_closed:
                 return
             if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
@@ -119,32 +121,41 @@ class LogWriter:
                 ).encode() + data
             self._waiting.append(data)
             self._waiting_bytes += len(data)
-            self._condition.notify_all()
+        if not self._write_waiting() and self._timer is None:
+            self._timer = _later(self.flush)
 
-    def _write_all(self) -> None:
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._waiting or self._is_closed)
-                if not self._waiting:
-                    return
-                data = b"".join(self._waiting)
-                self._waiting.clear()
-                self._is_writing = True
-            self._write(data)
-            with self._condition:
-                self._is_writing = False
-                self._waiting_bytes -= len(data)
-                self._condition.notify_all()
+    def _write_waiting(self) -> bool:
+        """Hands over whole lines for as long as they are taken; False when some have to wait.
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._descriptor, view) :]
-            except BlockingIOError:
-                time.sleep(0.01)
-            except OSError:
-                return  # the reader is gone for good: there is nobody left to tell
+        Not more than PIPE_BUF at once: such a piece is taken whole, and no other worker's line gets into it.
+        """
+        with self._lock:
+            waiting = self._waiting
+            while waiting:
+                data = waiting[0]
+                end = len(data) if len(data) <= PIPE_BUF else (data.rfind(b"\n", 0, PIPE_BUF) + 1 or data.index(b"\n") + 1)
+                try:
+                    written = self._output.write(data[:end])
+                except BlockingIOError:
+                    return False
+                except OSError:
+                    waiting.clear()  # the reader is gone for good: there is nobody left to tell
+                    self._waiting_bytes = 0
+                    break
+                self._waiting_bytes -= written
+                if written < len(data):
+                    waiting[0] = data[written:]
+                else:
+                    waiting.popleft()
+            return True
+
+
+def _later(call: Callable[[], None]) -> asyncio.TimerHandle | None:
+    """In FLUSH_SECONDS, where an event loop runs."""
+    try:
+        return asyncio.get_running_loop().call_later(FLUSH_SECONDS, call)
+    except RuntimeError:
+        return None
 
 
 class _Handler(logging.Handler):
