@@ -67,20 +67,37 @@ def read(body: bytes) -> PaymentRequest | tuple[type, str]:
 @example(b'{"inPixels":5}')
 @example(b'{"state":{"x":"","State":""},"type":"live"}')
 @example(b' {"type" : "live"} ')
+@example(b'{"type":null,"app":"a\\""}')
+@example(b'{"state":null}')
+@example(b'{"state":{"State":null,"Sig":""}}')
+@example(b'{"\\u0074ype":"live"}')
+@example(b'{"type":"\\u0022"}')
+@example(b'{"type":"\\ud800"}')
+@example(b'{"app":"="}')
+@example(b'{"orchestrator":"="}')
+@example(b'{"orchestrator":"QR=="}')
+@example(b'{"orchestrator":"QUJ="}')
+@example(b'{"orchestrator":"QQ=="}')
+@example(b'{"orchestrator":"QUI="}')
+@example(b'{"orchestrator":"====","app":"="}')
+@example(b'{"orchestrator":"QQ==QQ=="}')
+@example(b'{"orchestrator":"Q-_="}')
+@example(b'{"orchestrator":"QUI=\\n"}')
 def test_both_ways_read_the_same(body: bytes) -> None:
     found = read(body)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(live_payment, "_plain_fields", lambda _: None)
+        patch.setattr(live_payment, "_parse_ordinary", lambda _: None)
         assert read(body) == found
 
 
 def test_an_ordinary_body_is_read_the_faster_way() -> None:
     text = base64.b64encode(b"x" * 40).decode()
     body = json.dumps({"orchestrator": text, "ManifestID": "m", "type": "live", "state": {"State": text, "Sig": text}}).encode()
-    assert live_payment._plain_fields(body) == {
-        "orchestrator": text,
-        "manifestid": "m",
-        "type": "live",
-        "state.state": text,
-        "state.sig": text,
-    }
+    assert live_payment._parse_ordinary(body) == PaymentRequest(b"x" * 40, b"x" * 40, b"x" * 40, "m", type="live")
+
+
+def test_deep_nesting_does_not_reach_the_faster_way() -> None:
+    with pytest.raises(SignerError):
+        live_payment.parse_live_payment(b'{"x":' + b"[" * 500_000)
+    with pytest.raises(SignerError):
+        live_payment.parse_live_payment(b'{"state":' * 100_000)

@@ -5,11 +5,12 @@ Source: section 5.1 of the protocol. Keys match in any case, unknown ones are ig
 
 from __future__ import annotations
 
+import struct
 from binascii import b2a_base64
-from struct import Struct
 from typing import Any
 
-from pydantic_core import from_json
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder
 
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.payment import PaymentRequest
@@ -28,28 +29,22 @@ from livepeer_remote_signer.service import SignedPayment
 
 _KEYS = frozenset({"orchestrator", "state", "manifestid", "app", "type", "inpixels", "maxprice", "capabilities"})
 _STATE_KEYS = frozenset({"state", "sig"})
-_USUAL_KEYS = {
-    "orchestrator": "orchestrator",
-    "ManifestID": "manifestid",
-    "manifestId": "manifestid",
-    "app": "app",
-    "type": "type",
-    "capabilities": "capabilities",
-}
-_USUAL_STATE_KEYS = {"State": "state.state", "Sig": "state.sig"}
-_LENGTHS = Struct(">II")
+_LENGTHS = struct.Struct(">II")
 _MAX_PRICE_KEYS = frozenset({"price", "currency", "unit"})
+_EQUALS = ord("=")
 
 
 def parse_live_payment(body: bytes) -> PaymentRequest:
     """Step 1 of a payment. Raises BadJson or BadField."""
-    fields = _plain_fields(body)
-    if fields is None:
-        value = parse_json(body)
-        fields = {} if value is None else fold_object(value, "the body", _KEYS)
-        state = fields.pop("state", None)
-        if state is not None:
-            fields.update({f"state.{key}": item for key, item in fold_object(state, "state", _STATE_KEYS).items()})
+    return _parse_ordinary(body) or _parse_strictly(body)
+
+
+def _parse_strictly(body: bytes) -> PaymentRequest:
+    value = parse_json(body)
+    fields = {} if value is None else fold_object(value, "the body", _KEYS)
+    state = fields.pop("state", None)
+    if state is not None:
+        fields.update({f"state.{key}": item for key, item in fold_object(state, "state", _STATE_KEYS).items()})
     return PaymentRequest(
         orchestrator=base64_field(fields, "orchestrator", "orchestrator"),
         state=base64_field(fields, "state.state", "state.State"),
@@ -63,39 +58,85 @@ def parse_live_payment(body: bytes) -> PaymentRequest:
     )
 
 
-def _plain_fields(body: bytes) -> dict[str, Any] | None:
-    """The fields of an ordinary body, read by a faster parser; None: read it the strict way.
+def _parse_ordinary(body: bytes) -> PaymentRequest | None:
+    """An ordinary body, in half the time; None: read it the strict way.
 
-    Ordinary: the usual spelling of the keys, texts alone, no escapes. The faster parser would let a doubled key pass, but
-    then the body has more quotation marks than the keys and texts that were found.
+    Ordinary: the usual spelling of the keys, plain texts, base64 alone. What the faster parser would let pass shows in the
+    bytes: a key that stands twice and an escaped quotation mark in more quotation marks than the keys and texts that were
+    found have, trailing bits of base64 before its padding.
     """
-    if b"\\" in body:
-        return None
     try:
-        value = from_json(body)
+        found = _decode_ordinary(body)
     except ValueError:
         return None
-    if type(value) is not dict:
-        return None
-    fields: dict[str, Any] = {}
+    orchestrator, state, manifest_id, app, type_, capabilities = (
+        found.orchestrator,
+        found.state,
+        found.ManifestID,
+        found.app,
+        found.type,
+        found.capabilities,
+    )
     quotes = 0
-    state = value.pop("state", None)
+    if manifest_id is None:
+        manifest_id = found.manifestId
+    elif found.manifestId is not None:
+        return None
+    for text in (orchestrator, manifest_id, app, type_, capabilities):
+        if text is not None:
+            quotes += 4
+    state_bytes = sig = b""
     if state is not None:
-        if type(state) is not dict:
-            return None
-        quotes = 2 + _take(state, _USUAL_STATE_KEYS, fields)
-    quotes += _take(value, _USUAL_KEYS, fields)
-    return fields if body.count(b'"') == quotes else None
+        state_bytes, sig = state.State, state.Sig
+        quotes += 10
+    if body.count(b'"') != quotes or not _has_clean_padding(body):
+        return None
+    return PaymentRequest(orchestrator or b"", state_bytes, sig, manifest_id or "", app or "", type_ or "", 0, None, capabilities or b"")
 
 
-def _take(value: dict[str, Any], usual: dict[str, str], fields: dict[str, Any]) -> int:
-    """Puts an object's texts under their names into `fields`; how many quotation marks they were written with, 0 if not ordinary."""
-    for key, item in value.items():
-        name = usual.get(key)
-        if name is None or name in fields or type(item) is not str:
-            return 0
-        fields[name] = item
-    return 4 * len(value)
+class _OrdinaryState(Struct, forbid_unknown_fields=True, gc=False):
+    """`state` of an ordinary body."""
+
+    State: bytes
+    Sig: bytes
+
+
+class _Ordinary(Struct, forbid_unknown_fields=True, gc=False):
+    """An ordinary body. A null would be taken for what is absent, but it has fewer quotation marks."""
+
+    orchestrator: bytes | None = None
+    state: _OrdinaryState | None = None
+    ManifestID: str | None = None
+    manifestId: str | None = None
+    app: str | None = None
+    type: str | None = None
+    capabilities: bytes | None = None
+
+
+class _Reply(Struct, gc=False):
+    """The reply, in the order of its keys."""
+
+    payment: bytes
+    segCreds: bytes
+    state: _OrdinaryState
+
+
+_decode_ordinary = Decoder(_Ordinary).decode
+_encode_reply = Encoder().encode
+
+
+def _has_clean_padding(body: bytes) -> bool:
+    """Whether what stands before each `=` leaves no bit of its own behind the last whole byte."""
+    at = body.find(b"=")
+    while at >= 0:
+        if body[at + 1] == _EQUALS:
+            if body[at - 1] not in b"AQgw":
+                return False
+            at += 1
+        elif body[at - 1] not in b"AEIMQUYcgkosw048":
+            return False
+        at = body.find(b"=", at + 1)
+    return True
 
 
 def parse_max_price_field(value: Any) -> MaxPrice | None:
@@ -117,17 +158,7 @@ def encode_live_payment(signed: SignedPayment) -> bytes:
 
 
 def _encode(payment: bytes, seg_creds: bytes, state: bytes, sig: bytes) -> bytes:
-    return (
-        b'{"payment":"'
-        + b2a_base64(payment, newline=False)
-        + b'","segCreds":"'
-        + b2a_base64(seg_creds, newline=False)
-        + b'","state":{"State":"'
-        + b2a_base64(state, newline=False)
-        + b'","Sig":"'
-        + b2a_base64(sig, newline=False)
-        + b'"}}'
-    )
+    return _encode_reply(_Reply(payment, seg_creds, _OrdinaryState(state, sig)))
 
 
 def keep_live_payment(signed: SignedPayment, _: bytes) -> bytes:
