@@ -167,18 +167,14 @@ class PaymentSigner:
         """Signs; every check must have passed."""
         session, sender, sign = plan.session, self._signer.address, self._signer.sign_personal
         head, tail = ticket_hash_parts(session.info.ticket_params, sender, plan.aux_data)
-        tickets = []
+        tickets, signed = [], []
         for nonce in range(plan.first_nonce, plan.first_nonce + plan.num_tickets):
             digest = keccak256(head + nonce.to_bytes(32, "big") + tail)
-            tickets.append(Ticket(nonce, digest, sign(digest)))
+            sig = sign(digest)
+            signed.append((nonce, sig))
+            tickets.append(Ticket(nonce, digest, sig))
         self.signatures += len(tickets)
-        payment = encode_payment(
-            session.info,
-            sender,
-            plan.creation_round,
-            plan.creation_round_block_hash,
-            [(t.sender_nonce, t.sig) for t in tickets],
-        )
+        payment = encode_payment(session.info, sender, plan.creation_round, plan.creation_round_block_hash, signed)
         state = encode_state(plan.state)
         if self._remember_state is not None:
             self._remember_state(state, plan.state)

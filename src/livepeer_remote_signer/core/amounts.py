@@ -59,7 +59,8 @@ def parse_wei(text: str) -> int:
 
 def rat_string(value: Fraction) -> str:
     """Go's Rat.RatString: `n`, or `n/d` in lowest terms."""
-    return str(value.numerator) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
+    numerator, denominator = value.as_integer_ratio()
+    return str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
 
 
 def float_string(value: Fraction, decimals: int) -> str:

@@ -105,16 +105,19 @@ def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction 
     `tickets` is 0 when the credit suffices or a ticket is worth nothing. Whole-number arithmetic on one common
     denominator: Fraction would normalise with a gcd at every step.
     """
-    denominator = balance.denominator
-    for other in (ev.denominator, fee.denominator):
+    balance_n, balance_d = balance.as_integer_ratio()
+    ev_n, ev_d = ev.as_integer_ratio()
+    fee_n, fee_d = fee.as_integer_ratio()
+    denominator = balance_d
+    for other in (ev_d, fee_d):
         if denominator % other:
             denominator = denominator // gcd(denominator, other) * other
-    balance_n = balance.numerator * (denominator // balance.denominator)
-    ev_n = ev.numerator * (denominator // ev.denominator)
-    fee_n = fee.numerator * (denominator // fee.denominator)
+    balance_n *= denominator // balance_d
+    ev_n *= denominator // ev_d
+    fee_n *= denominator // fee_d
     if ev_n == 0:
         return Due(0, 0, balance_n, ev_n, fee_n, denominator)
-    missing = max(fee_n, ev_n) - balance_n
+    missing = (fee_n if fee_n > ev_n else ev_n) - balance_n
     tickets = -(-missing // ev_n) if missing > 0 else 0
     tickets_ahead = tickets
     if ahead:

@@ -70,16 +70,17 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
     check_params_alive(info, chain)
     face_value = info.ticket_params.face_value
     ev = info.ev
-    if ev.numerator == 0:
+    ev_n, ev_d = ev.as_integer_ratio()
+    if ev_n == 0:
         return
-    if ev.numerator >= face_value * ev.denominator:
+    if ev_n >= face_value * ev_d:
         raise FaceValueTooLow(
             f"ticket face value {face_value} wei is too low: not above its EV {float_string(ev, 3)} wei, so the ticket always wins",
             hint="the orchestrator must offer params whose win probability is below 1",
             ticket_ev=rat_string(ev),
             face_value=face_value,
         )
-    if ev.numerator > limits.max_ticket_ev_wei * ev.denominator:
+    if ev_n > limits.max_ticket_ev_wei * ev_d:
         raise TicketEvExceeded(
             f"ticket EV {float_string(ev, 3)} wei exceeds the maximum ticket EV {limits.max_ticket_ev_wei} wei",
             hint="the orchestrator's -ticketEV is above the signer's limits.max_ticket_ev_wei",
@@ -87,7 +88,7 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
             max_ticket_ev=limits.max_ticket_ev_wei,
         )
     _check_funds(chain)
-    if ev.numerator > limits.max_total_ev_wei * ev.denominator:
+    if ev_n > limits.max_total_ev_wei * ev_d:
         raise total_ev_exceeded(info, 1, limits)
     coverable = chain.deposit_wei // limits.deposit_multiplier
     if face_value > coverable:

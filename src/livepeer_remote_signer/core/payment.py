@@ -37,6 +37,7 @@ from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState
 from livepeer_remote_signer.core.ticket import REFRESH_AT_NONCE, encode_aux_data
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.wire import (
+    ZERO_HASH,
     AuthToken,
     Capabilities,
     OrchestratorInfo,
@@ -182,7 +183,7 @@ class LivePaymentSender:
             if not is_new:
                 raise MissingManifestId("missing manifestID", hint="send the ManifestID of the session's first call")
             manifest_id = kept_manifest_id = (info.auth_token.session_id if info.auth_token else "") or self._ids.manifest_id()
-        capabilities = parse_capabilities(request.capabilities)
+        capabilities = parse_capabilities(request.capabilities) if request.capabilities else None
         last_nonce = state.sender_nonce if state.pm_session_id == info.pm_session_id else 0
         check_nonce(info, last_nonce)
         if info.auth_token is None:
@@ -235,7 +236,8 @@ class LivePaymentSender:
         billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns)
         _check_ceilings(session, ceilings)
         price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
-        fee = Fraction(billed.units * price.numerator, price.denominator)
+        price_n, price_d = price.as_integer_ratio()
+        fee = Fraction(billed.units * price_n, price_d)
         ahead = price * (units_per_second(job_type) * headroom_seconds) if headroom_seconds else None
         due = tickets_due(state.balance, fee, info.ev, ahead)
         if due.tickets > MAX_TICKETS:
@@ -251,7 +253,8 @@ class LivePaymentSender:
         if due.tickets_ahead > num_tickets:
             affordable = int(self._limits.max_total_ev_wei / info.ev)
             num_tickets = max(num_tickets, min(due.tickets_ahead, MAX_TICKETS, affordable))
-        if num_tickets * info.ev.numerator > self._limits.max_total_ev_wei * info.ev.denominator:
+        ev_n, ev_d = info.ev.as_integer_ratio()
+        if num_tickets * ev_n > self._limits.max_total_ev_wei * ev_d:
             raise total_ev_exceeded(info, num_tickets, self._limits)
         creation_round, block_hash = _creation_round(info, chain)
         check_recipient_is_orchestrator(info)
@@ -266,20 +269,20 @@ class LivePaymentSender:
             manifest_id=state.manifest_id,
         )
         return PaymentPlan(
-            session=session,
-            state=after,
-            now_ns=now_ns,
-            previous_update_ns=state.last_update_ns,
-            creation_round=creation_round,
-            creation_round_block_hash=block_hash,
-            aux_data=encode_aux_data(creation_round, block_hash),
-            first_nonce=state.sender_nonce + 1,
-            num_tickets=num_tickets,
-            min_tickets=due.tickets,
-            price=price,
-            fee=fee,
-            billed=billed,
-            balance_before=state.balance,
+            session,
+            after,
+            now_ns,
+            state.last_update_ns,
+            creation_round,
+            block_hash,
+            encode_aux_data(creation_round, block_hash),
+            state.sender_nonce + 1,
+            num_tickets,
+            due.tickets,
+            price,
+            fee,
+            billed,
+            state.balance,
         )
 
 
@@ -316,7 +319,7 @@ def _too_many_tickets(session: OpenedSession, num_tickets: int) -> TooManyTicket
 def _creation_round(info: OrchestratorInfo, chain: ChainView) -> tuple[int, bytes]:
     """The orchestrator's round and hash; when either is missing both are the signer's own."""
     params = info.ticket_params
-    if params.creation_round and any(params.creation_round_block_hash):
+    if params.creation_round and params.creation_round_block_hash != ZERO_HASH:
         return params.creation_round, params.creation_round_block_hash
     if chain.last_initialized_round <= 0 or not any(chain.last_initialized_round_block_hash):
         raise RoundUnknown(

@@ -107,8 +107,8 @@ def advance_state(
     sequence_number: int,
     manifest_id: str,
 ) -> SignerState:
-    """The state with what a payment changes. Spelled out: `_replace` takes four times as long, twice a payment."""
-    return SignerState(
+    """The state with what a payment changes. Spelled out, past the constructor: `_replace` takes eight times as long, twice a payment."""
+    values = (
         state.state_id,
         pm_session_id,
         last_update_ns,
@@ -126,6 +126,7 @@ def advance_state(
         state.auth_max_price,
         state.auth_binding,
     )
+    return tuple.__new__(SignerState, values)
 
 
 def encode_text(text: str) -> str:

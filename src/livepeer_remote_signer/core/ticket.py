@@ -8,6 +8,7 @@ aux_data = creation_round(32) creation_round_block_hash(32).
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from livepeer_remote_signer.core.eip191 import keccak256
@@ -38,6 +39,7 @@ def ticket_ev(face_value: int, win_prob: int) -> Fraction:
     return Fraction(face_value * win_prob, MAX_WIN_PROB)
 
 
+@lru_cache(64)
 def encode_aux_data(creation_round: int, creation_round_block_hash: bytes) -> bytes:
     """64 bytes; empty when neither round nor hash is known (such a ticket can never be redeemed)."""
     if creation_round == 0 and not any(creation_round_block_hash):

@@ -37,7 +37,7 @@ MAX_CAPABILITY_MODELS = 256
 SEG_PROFILES = b"invalid"
 """go-livepeer marshals the empty list of profiles to these seven bytes; orchestrators ignore them."""
 
-_ZERO_HASH = bytes(HASH_BYTES)
+ZERO_HASH = bytes(HASH_BYTES)
 _M = TypeVar("_M", bound=Message)
 
 
@@ -186,7 +186,7 @@ def parse_ticket_params(params: net_pb2.TicketParams) -> TicketParams:
         seed=params.seed.lstrip(b"\0"),
         expiration_block=int.from_bytes(params.expiration_block, "big"),
         creation_round=params.expiration_params.creation_round,
-        creation_round_block_hash=block_hash or _ZERO_HASH,
+        creation_round_block_hash=block_hash or ZERO_HASH,
     )
 
 
@@ -240,9 +240,11 @@ def encode_payment(
     tickets: Sequence[tuple[int, bytes]],
 ) -> bytes:
     """net.Payment: `tickets` are (sender nonce, signature). The concatenation of a message's fields is the message."""
-    params = [_encode_ticket_sender_params(nonce, sig) for nonce, sig in tickets]
-    middle = _encode_sender_and_round(sender, creation_round, creation_round_block_hash)
-    return b"".join((info.encoded_params, middle, *params, info.encoded_price))
+    fields = [info.encoded_params, _encode_sender_and_round(sender, creation_round, creation_round_block_hash)]
+    for nonce, sig in tickets:
+        fields.append(_encode_ticket_sender_params(nonce, sig))
+    fields.append(info.encoded_price)
+    return b"".join(fields)
 
 
 @lru_cache(64)

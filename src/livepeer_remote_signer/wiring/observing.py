@@ -12,14 +12,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
 
 from livepeer_remote_signer.core.amounts import float_string
 from livepeer_remote_signer.core.billing import seconds_between_tickets
+from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.ledger import Found, Record, RequestKey
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
 from livepeer_remote_signer.core.policy import Caller, Identity, Verdict
+from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.request_id import RequestId, trail_of
 from livepeer_remote_signer.core.state import SignerState
 from livepeer_remote_signer.service import (
@@ -69,12 +70,6 @@ class Watch:
             request.marks.append(("parse", request.started, now))
         return now
 
-    def opened(self, session: OpenedSession) -> None:
-        """Remembers whose request it is, for whoever is told of its end."""
-        request = _current.get()
-        if request is not None:
-            request.session = session
-
     def done(self, phase: str, started: float, request: RequestId | None = None) -> None:
         """A phase has ended now. `request` where the phase ran in another task than the request."""
         request = request or _current.get()
@@ -92,19 +87,19 @@ class WatchedSender(LivePaymentSender):
     def open(self, request: PaymentRequest, now_ns: int, newest: SignerState | None = None) -> OpenedSession:
         """Steps 2 to 9."""
         started = self.watch.parsed()
-        session = None
         try:
-            session = super().open(request, now_ns, newest)
+            session = LivePaymentSender.open(self, request, now_ns, newest)
+            if (trail := _current.get()) is not None:
+                trail.session = session
+            return session
         finally:
             self.watch.done("open", started)
-        self.watch.opened(session)
-        return session
 
-    def plan(self, session: OpenedSession, *arguments: Any, **options: Any) -> PaymentPlan:
+    def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:
         """Steps 10 to 15."""
         started = time.perf_counter()
         try:
-            return super().plan(session, *arguments, **options)
+            return LivePaymentSender.plan(self, session, chain, ceilings, now_ns, headroom_seconds)
         finally:
             self.watch.done("policy", started)
 
@@ -117,7 +112,7 @@ class WatchedSigner(PaymentSigner):
     def sign(self, plan: PaymentPlan) -> SignedPayment:
         """Signs; every check must have passed."""
         started = time.perf_counter()
-        signed = super().sign(plan)
+        signed = PaymentSigner.sign(self, plan)
         self.watch.done("sign", started)
         return signed
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from livepeer_remote_signer.core.eip191 import personal_digest, personal_digest_32, public_key_address
 
 MAC_KEY_BYTES = 32
+_V = (b"\x1b", b"\x1c")
 _MAC_KEY_PURPOSE = b"livepeer-remote-signer signer state MAC v1"
 
 
@@ -48,7 +49,7 @@ class CoincurveSigner:
         if not lib.secp256k1_ecdsa_sign_recoverable(self._context, self._signature, digest, self._secret, ffi.NULL, ffi.NULL):
             raise RuntimeError("libsecp256k1 could not sign")
         lib.secp256k1_ecdsa_recoverable_signature_serialize_compact(self._context, self._compact, self._recovery_id, self._signature)
-        return bytes(self._compact_bytes) + bytes((27 + self._recovery_id[0],))
+        return self._compact_bytes[:] + _V[self._recovery_id[0]]  # type: ignore[no-any-return]
 
 
 class EthAccountSigner:
@@ -72,6 +73,7 @@ class SigningKey:
 
     def __init__(self, secret: bytes, signer: Literal["coincurve", "eth-account"] = "coincurve") -> None:
         self._digests: DigestSigner = CoincurveSigner(secret) if signer == "coincurve" else EthAccountSigner(secret)
+        self._sign_digest = self._digests.sign_digest
         self._address = public_key_address(coincurve.PublicKey.from_secret(secret))
         self._mac_key = HKDF(SHA256(), MAC_KEY_BYTES, salt=None, info=_MAC_KEY_PURPOSE).derive(secret)
 
@@ -85,8 +87,7 @@ class SigningKey:
 
     def sign_personal(self, message: bytes) -> bytes:
         """65 bytes over the EIP-191 personal message `message`."""
-        digest = personal_digest_32(message) if len(message) == 32 else personal_digest(message)
-        return self._digests.sign_digest(digest)
+        return self._sign_digest(personal_digest_32(message) if len(message) == 32 else personal_digest(message))
 
     def derive_mac_key(self) -> bytes:
         """The key that seals states: HKDF-SHA256 of the signing key, so that replicas accept each other's states."""

@@ -74,12 +74,12 @@ def paid_line(seconds: float, plan: PaymentPlan, route: str, request_id: str, en
 
 
 def _paid_text(plan: PaymentPlan, route: str, request_id: str, ended: float) -> str:
-    ev = plan.session.info.ev
+    ev_n, ev_d = plan.session.info.ev.as_integer_ratio()
     return (
         f'"status":200,{_ids_text(plan.session, plan.state, route, request_id, ended)},"num_tickets":{plan.num_tickets},'
-        f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev.numerator * plan.num_tickets, ev.denominator)}",'
-        f'"fee":"{_rounded(plan.fee.numerator, plan.fee.denominator)}","units":{plan.billed.units},'
-        f'"balance":"{_rounded(plan.state.balance.numerator, plan.state.balance.denominator)}"'
+        f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev_n * plan.num_tickets, ev_d)}",'
+        f'"fee":"{_rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
+        f'"balance":"{_rounded(*plan.state.balance.as_integer_ratio())}"'
     )
 
 

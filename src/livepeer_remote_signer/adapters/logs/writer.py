@@ -23,8 +23,8 @@ from livepeer_remote_signer.adapters.logs.redaction import Redaction
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 FLUSH_SECONDS = 0.05
-BATCH_LINES = 32
-"""Few enough that the payments which wait for their line stay in the processor's cache."""
+BATCH_LINES = 64
+"""What it takes to make a line is then in the processor's cache for all but the first."""
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 CLOSE_SECONDS = 5.0
