@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
@@ -134,8 +136,8 @@ class Session:
         plan = plan_payment(self.info, now_ns=self.now_ns)
         credit = plan.state.balance + 100 * plan.session.info.ev
         names = {"state_id": self.state_id, "auth_id": self.auth_id, "app": self.app, "sequence_number": sequence_number}
-        plan = plan._replace(state=plan.state._replace(balance=credit, **names), min_tickets=0)
-        plan = plan.with_tickets(tickets)._replace(min_tickets=tickets)
+        plan = replace(plan, state=replace(plan.state, balance=credit, **names), min_tickets=0)
+        plan = replace(plan.with_tickets(tickets), min_tickets=tickets)
         key = RequestKey(
             state_id=self.state_id,
             sequence_number=sequence_number,

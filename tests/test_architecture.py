@@ -59,6 +59,8 @@ CORE_MAY_IMPORT = frozenset(
         "urllib.parse",
         "coincurve",
         "sha3",
+        "msgspec",
+        "msgspec.structs",
         "google.protobuf.descriptor",
         "google.protobuf.message",
     )

@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.eip191 import keccak256
 from livepeer_remote_signer.core.errors import AuthIdChanged, SessionBusy, SignerError, StaleState
@@ -111,7 +113,7 @@ class Observer(Protocol):
     def refused(self, error: SignerError, route: str, request_id: str) -> None: ...
 
 
-class Ticket(NamedTuple):
+class Ticket(Struct, frozen=True, gc=False):
     """One signed ticket."""
 
     sender_nonce: int
@@ -119,7 +121,7 @@ class Ticket(NamedTuple):
     sig: bytes
 
 
-class SignedPayment(NamedTuple):
+class SignedPayment(Struct, frozen=True, gc=False):
     """What a payment consists of: the two headers' bytes, the sealed state, and the plan that they were made from."""
 
     plan: PaymentPlan

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.budgets import (
     MAX_NAME_BYTES,
@@ -35,8 +36,8 @@ windows = st.sampled_from(list(WINDOW_SECONDS))
 
 def planned(tickets: int, least: int | None = None, now_ns: int = NOW_NS) -> PaymentPlan:
     """A payment of so many tickets of 1e12 wei (a hair less: the probability is rounded down), `least` of them due."""
-    plan = plan_payment(now_ns=now_ns)._replace(min_tickets=0).with_tickets(tickets)
-    return plan._replace(min_tickets=tickets if least is None else least)
+    plan = replace(plan_payment(now_ns=now_ns), min_tickets=0).with_tickets(tickets)
+    return replace(plan, min_tickets=tickets if least is None else least)
 
 
 def claim(window: str = "total", measure: str = "ev", limit: int = 0) -> Claim:
@@ -142,14 +143,14 @@ def test_tickets_ahead_are_given_up_before_a_payment_is_refused(tickets: int, le
     held = claim(measure=measure, limit=limit)
     fitted = outcome(fit_budgets, plan, [held], {held.key: Usage()})
     if isinstance(fitted, SignerError):
-        smallest = plan._replace(min_tickets=0).with_tickets(max(1, plan.min_tickets))
+        smallest = replace(plan, min_tickets=0).with_tickets(max(1, plan.min_tickets))
         assert spend_of(smallest, measure) > limit  # type: ignore[arg-type]
         assert type(fitted) is (BudgetExceeded if plan.min_tickets else NoTickets)
         return
     assert max(1, plan.min_tickets) <= fitted.num_tickets <= tickets
     assert spend_of(fitted, measure) <= limit  # type: ignore[arg-type]
     if fitted.num_tickets < tickets:
-        assert spend_of(fitted._replace(num_tickets=fitted.num_tickets + 1), measure) > limit  # type: ignore[arg-type]
+        assert spend_of(replace(fitted, num_tickets=fitted.num_tickets + 1), measure) > limit  # type: ignore[arg-type]
     assert fitted.state.balance == plan.state.balance - (tickets - fitted.num_tickets) * plan.session.info.ev
 
 

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from livepeer_remote_signer.core.events import (
     EventSource,
@@ -65,7 +66,7 @@ def record(plan: PaymentPlan, **others: Any) -> dict[str, Any]:
 
 def with_texts(plan: PaymentPlan, **texts: str) -> PaymentPlan:
     """The plan with other texts in its state."""
-    return plan._replace(state=plan.state._replace(**texts))
+    return structs.replace(plan, state=structs.replace(plan.state, **texts))
 
 
 def test_the_record_has_the_keys_that_consumers_know_in_their_order() -> None:
@@ -128,7 +129,7 @@ def test_figures_in_usd_stand_only_where_the_price_is_known() -> None:
 
 def test_amounts_are_rounded_half_away_from_zero() -> None:
     plan = plan_payment()
-    half = plan._replace(fee=Fraction(5, 2), state=plan.state._replace(balance=Fraction(1, 2)))
+    half = structs.replace(plan, fee=Fraction(5, 2), state=structs.replace(plan.state, balance=Fraction(1, 2)))
     data = record(half)["data"]
     assert (data["computed_fee"], data["session_balance"]) == ("3", "1")
 
@@ -136,8 +137,8 @@ def test_amounts_are_rounded_half_away_from_zero() -> None:
 def test_capabilities_give_the_names_of_pipeline_and_model() -> None:
     plan = plan_payment()
     pairs = ((35, "streamdiffusion"), (35, "comfyui"), (99, "x"))
-    session = plan.session._replace(capabilities=Capabilities(pairs, net_pb2.Capabilities()))
-    data = record(plan._replace(session=session))["data"]
+    session = structs.replace(plan.session, capabilities=Capabilities(pairs, net_pb2.Capabilities()))
+    data = record(structs.replace(plan, session=session))["data"]
     assert (data["capability"], data["model_id"]) == ("live-video-to-video,99", "streamdiffusion,comfyui,x")
     assert (record(plan)["data"]["capability"], record(plan)["data"]["model_id"]) == ("", "")
 
@@ -151,7 +152,7 @@ def test_a_callers_request_id_stands_beside_ours() -> None:
 
 def test_long_texts_of_a_client_cannot_make_an_event_that_no_sink_takes() -> None:
     plan = with_texts(plan_payment(), app="\x01" * 300_000, auth_id="é" * 300_000)
-    plan = plan._replace(session=plan.session._replace(manifest_id="<" * 900_000))
+    plan = structs.replace(plan, session=structs.replace(plan.session, manifest_id="<" * 900_000))
     assert len(encode_event(plan, SOURCE, REQUEST_ID)) < 64 * 1024
     record(plan)
 
@@ -200,7 +201,7 @@ def test_parts_are_not_confused_by_a_client_that_writes_them_into_its_texts() ->
 def test_a_price_is_the_orchestrators_present_one_not_the_sessions_first() -> None:
     plan = plan_payment()
     cheaper = replace(plan.session.info, price_per_unit=7, pixels_per_unit=3)
-    data = record(plan._replace(session=plan.session._replace(info=cheaper)))["data"]
+    data = record(structs.replace(plan, session=structs.replace(plan.session, info=cheaper)))["data"]
     assert data["cost"] == "2.3333333333"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.budgets import Budget, Usage
 from livepeer_remote_signer.core.errors import BudgetExceeded, RefreshSession, StaleState, Suspended
@@ -108,7 +109,7 @@ def test_a_taken_place_is_told_before_budgets_and_nonces_are_looked_at() -> None
 
 def test_kill_switches_stop_one_auth_id_or_all() -> None:
     plan = plan_payment()
-    alices = plan._replace(state=plan.state._replace(auth_id="alice"))
+    alices = replace(plan, state=replace(plan.state, auth_id="alice"))
     one, everybody = Books(switches=Switches(frozenset({"alice"}))), Books(switches=Switches(all=True))
     with pytest.raises(Suspended, match="this auth id"):
         admit(key(), alices, (), one, RULES)
@@ -136,7 +137,7 @@ def test_no_nonce_twice_no_place_twice_and_no_wei_beyond_the_budget(steps: list[
     places: list[tuple[str, int]] = []
     for who, which, tickets in steps:
         session = sessions[who]
-        plan = plans[which]._replace(min_tickets=0).with_tickets(tickets)._replace(min_tickets=1)
+        plan = replace(replace(plans[which], min_tickets=0).with_tickets(tickets), min_tickets=1)
         claims = claims_of_plan(plan, rules)
         asked = key(session.next_number, state_id=session.state_id, is_new=session.next_number == 0)
         try:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from livepeer_remote_signer.core.billing import MAX_TICKETS
 from livepeer_remote_signer.core.chain import ChainView, StaleReading
@@ -111,11 +112,11 @@ class Scene(NamedTuple):
         """What the core says to it."""
         request = self.request
         if request.orchestrator != b"":
-            request = request._replace(orchestrator=request.orchestrator or self.message.SerializeToString())
+            request = structs.replace(request, orchestrator=request.orchestrator or self.message.SerializeToString())
         raw = self.raw_state if self.raw_state is not None else encode_state(self.state) if self.state else b""
         if raw:
             sig = SEAL.seal(raw)
-            request = request._replace(state=raw, state_sig=bytes(65) if self.broken_seal else sig)
+            request = structs.replace(request, state=raw, state_sig=bytes(65) if self.broken_seal else sig)
         return decide(request, self.now_ns, chain=self.chain, ceilings=self.ceilings, limits=self.limits)
 
 
@@ -131,13 +132,13 @@ def scene() -> Scene:
 def good(case: Scene) -> PaymentPlan:
     """The decision, once the message is as the faults left it."""
     if case.request.orchestrator == FROM_MESSAGE:
-        case = case._replace(request=case.request._replace(orchestrator=case.message.SerializeToString()))
+        case = case._replace(request=structs.replace(case.request, orchestrator=case.message.SerializeToString()))
     return case.decide()
 
 
 def of_request(**changes: Any) -> Callable[[Scene], Scene]:
     """A fault in the request."""
-    return lambda case: case._replace(request=case.request._replace(**changes))
+    return lambda case: case._replace(request=structs.replace(case.request, **changes))
 
 
 def of_message(change: Callable[[net_pb2.OrchestratorInfo], None]) -> Callable[[Scene], Scene]:
@@ -152,7 +153,7 @@ def of_message(change: Callable[[net_pb2.OrchestratorInfo], None]) -> Callable[[
 
 def of_state(**changes: Any) -> Callable[[Scene], Scene]:
     """A fault in the sealed state."""
-    return lambda case: case._replace(state=case.state and case.state._replace(**changes))
+    return lambda case: case._replace(state=case.state and structs.replace(case.state, **changes))
 
 
 def of_chain(**changes: Any) -> Callable[[Scene], Scene]:
@@ -340,10 +341,10 @@ def test_the_last_moment_of_a_token_is_measured_in_nanoseconds() -> None:
 
 @pytest.mark.parametrize(("nonce", "refreshes"), [(0, False), (499, False), (500, True), (2**32 - 1, True)])
 def test_fresh_params_are_asked_for_at_nonce_500(nonce: int, refreshes: bool) -> None:
-    request = new_request(**sealed(STATE._replace(sender_nonce=nonce)))
+    request = new_request(**sealed(structs.replace(STATE, sender_nonce=nonce)))
     session = outcome(new_sender().open, request, NOW_NS)
     assert isinstance(session, RefreshSession) == refreshes
-    fresh = new_sender().open(request._replace(orchestrator=info_bytes(rand_hash=b"\xdd" * 32)), NOW_NS)
+    fresh = new_sender().open(structs.replace(request, orchestrator=info_bytes(rand_hash=b"\xdd" * 32)), NOW_NS)
     assert (fresh.state.sender_nonce, fresh.state.pm_session_id) == (0, "0x" + "dd" * 32)
 
 
@@ -351,7 +352,7 @@ def test_fresh_params_are_asked_for_at_nonce_500(nonce: int, refreshes: bool) ->
     ("kept", "asked", "matches"), [("live", "live", True), ("live", "", False), ("", "live", True), ("", "", True), ("live", "lv2v", False)]
 )
 def test_a_session_keeps_its_type_once_it_has_one(kept: str, asked: str, matches: bool) -> None:
-    session = outcome(new_sender().open, new_request(type=asked, **sealed(STATE._replace(type=kept))), NOW_NS)
+    session = outcome(new_sender().open, new_request(type=asked, **sealed(structs.replace(STATE, type=kept))), NOW_NS)
     if matches:
         assert not isinstance(session, SignerError)
         assert session.state.type == asked
@@ -361,7 +362,7 @@ def test_a_session_keeps_its_type_once_it_has_one(kept: str, asked: str, matches
 
 
 def test_the_newest_state_stands_in_for_the_one_sent_whose_seal_is_still_checked() -> None:
-    newest = STATE._replace(sequence_number=9, sender_nonce=42)
+    newest = structs.replace(STATE, sequence_number=9, sender_nonce=42)
     session = new_sender().open(new_request(**sealed(STATE)), NOW_NS, newest=newest)
     assert (session.state.sequence_number, session.state.sender_nonce) == (10, 42)
     with pytest.raises(InvalidSig):
@@ -513,7 +514,11 @@ def test_headroom_is_never_the_cause_of_a_refusal_and_never_passes_a_limit(
 ) -> None:
     request = new_request(
         orchestrator=info_bytes(price=price, ev=ev),
-        **sealed(STATE._replace(balance=Fraction(balance), initial_price_per_unit=price, last_update_ns=NOW_NS - elapsed_seconds * SECOND)),
+        **sealed(
+            structs.replace(
+                STATE, balance=Fraction(balance), initial_price_per_unit=price, last_update_ns=NOW_NS - elapsed_seconds * SECOND
+            )
+        ),
     )
     without = outcome(lambda: decide(request))
     ahead = outcome(lambda: decide(request, headroom_seconds=headroom))
@@ -565,10 +570,10 @@ def test_the_batch_is_held_against_the_total_limit_exactly() -> None:
 
 def test_a_balance_of_a_fraction_less_than_required_buys_one_ticket() -> None:
     offer = info_bytes(face_value=3 * 10**12, win_prob=MAX_WIN_PROB // 3, price=1)
-    exact = STATE._replace(balance=Fraction(10**12), initial_price_per_unit=1)
+    exact = structs.replace(STATE, balance=Fraction(10**12), initial_price_per_unit=1)
     with pytest.raises(NoTickets):
         decide(new_request(orchestrator=offer, **sealed(exact)), NOW_NS + SECOND)
-    short = exact._replace(balance=Fraction(10**12) - Fraction(1, 10**60))
+    short = structs.replace(exact, balance=Fraction(10**12) - Fraction(1, 10**60))
     assert decide(new_request(orchestrator=offer, **sealed(short)), NOW_NS + SECOND).num_tickets == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, AuthIdChanged, Denied, PriceExceeded
 from livepeer_remote_signer.core.policy import (
@@ -72,7 +73,7 @@ def test_an_empty_auth_id_keeps_the_old_one() -> None:
 
 
 def test_a_cached_verdict_holds_through_the_second_of_its_expiry_and_no_longer() -> None:
-    state = plan_payment().state._replace(auth_expiry=NOW)
+    state = replace(plan_payment().state, auth_expiry=NOW)
     assert is_verdict_cached(state, NOW_NS)
     assert is_verdict_cached(state, NOW * 10**9 + 999_999_999)
     assert not is_verdict_cached(state, (NOW + 1) * 10**9)
@@ -84,7 +85,7 @@ def test_a_bound_verdict_holds_for_its_credential_only() -> None:
     assert is_verdict_cached(state, NOW_NS, "b1")
     assert not is_verdict_cached(state, NOW_NS, "b2")
     assert not is_verdict_cached(state, NOW_NS, "")
-    assert not is_verdict_cached(state._replace(auth_binding=""), NOW_NS, "b1")
+    assert not is_verdict_cached(replace(state, auth_binding=""), NOW_NS, "b1")
 
 
 def test_a_bound_verdict_reaches_no_further_than_the_configured_limit() -> None:
@@ -97,14 +98,14 @@ def test_a_kept_max_price_holds_while_the_verdict_is_cached() -> None:
     plan = apply_verdict(plan_payment(), verdict)
     assert plan.state.auth_max_price == str(PRICE_PER_UNIT)
     assert apply_cached_verdict(plan, Identity()) == plan
-    lower = plan._replace(state=plan.state._replace(auth_max_price=f"{2 * PRICE_PER_UNIT - 1}/2"))
+    lower = replace(plan, state=replace(plan.state, auth_max_price=f"{2 * PRICE_PER_UNIT - 1}/2"))
     with pytest.raises(PriceExceeded):
         apply_cached_verdict(lower, Identity())
 
 
 @pytest.mark.parametrize("spelled", ["x", "1/0", "-1", "1e999999999", "1.5", " 1", "9" * 201])
 def test_a_kept_max_price_that_cannot_be_read_asks_again(spelled: str) -> None:
-    state = plan_payment().state._replace(auth_expiry=NOW + 60, auth_max_price=spelled)
+    state = replace(plan_payment().state, auth_expiry=NOW + 60, auth_max_price=spelled)
     assert not is_verdict_cached(state, NOW_NS)
 
 
@@ -116,7 +117,7 @@ def test_a_proxys_name_may_not_change_while_the_verdict_is_cached() -> None:
 
 def test_a_verdict_without_binding_takes_old_bindings_away() -> None:
     plan = plan_payment()
-    bound = plan._replace(state=plan.state._replace(auth_binding="old", auth_max_price="1"))
+    bound = replace(plan, state=replace(plan.state, auth_binding="old", auth_max_price="1"))
     state = apply_verdict(bound, Verdict(200)).state
     assert (state.auth_binding, state.auth_max_price) == ("", "")
 

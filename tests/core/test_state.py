@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import InvalidSig, InvalidState
 from livepeer_remote_signer.core.limits import TicketLimits
@@ -225,7 +226,7 @@ def test_escaped_text_is_json_without_html(text: str) -> None:
 
 def test_extra_keys_come_last_and_only_when_they_hold_a_value() -> None:
     state = parse_state(state_bytes())
-    longer = state._replace(manifest_id="m", auth_max_price="5", auth_binding="b")
+    longer = replace(state, manifest_id="m", auth_max_price="5", auth_binding="b")
     assert encode_state(longer) == encode_state(state)[:-1] + b',"ManifestID":"m","AuthMaxPrice":"5","AuthBinding":"b"}'
 
 
@@ -244,7 +245,7 @@ def test_advancing_a_state_changes_what_a_payment_changes_and_nothing_else(state
         manifest_id=other.manifest_id,
     )
     changed = {"last_update_ns", "pm_session_id", "sender_nonce", "balance", *changes}
-    for name in SignerState._fields:
+    for name in SignerState.__struct_fields__:
         assert getattr(advanced, name) == getattr(other if name in changed else state, name)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
-class Reply(NamedTuple):
+class Reply(Struct, frozen=True, gc=False):
     """What is sent back."""
 
     status: int

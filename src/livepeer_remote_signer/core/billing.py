@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil, gcd
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from livepeer_remote_signer.core.errors import BadJobType, NoBillableUnits, NoTickets
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
@@ -23,7 +24,7 @@ MAX_TICKETS = 100
 """What the recipient and the consumers of events accept in one payment."""
 
 
-class Billed(NamedTuple):
+class Billed(Struct, frozen=True, gc=False):
     """Units that are due, and the time they stand for (0 where time does not count)."""
 
     units: int
@@ -84,7 +85,7 @@ def seconds_between_tickets(ev: Fraction, price: Fraction, job_type: str) -> Fra
     return ev / per_second if per_second else None
 
 
-class Due(NamedTuple):
+class Due(Struct, frozen=True, gc=False):
     """`tickets` cover what is due now; `tickets_ahead` (never fewer) also buy the headroom. `denominator` is common."""
 
     tickets: int

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from livepeer_remote_signer.core.billing import MAX_TICKETS, Billed, bill_units, tickets_due, units_per_second
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import (
@@ -49,7 +52,7 @@ REFRESH_BEFORE_EXPIRY_SECONDS = 180
 """An auth token is refreshed in the last 10 % of its 30 minutes."""
 
 
-class PaymentRequest(NamedTuple):
+class PaymentRequest(Struct, frozen=True, gc=False):
     """What a gateway asks, with the JSON already read and base64 decoded (step 1)."""
 
     orchestrator: bytes
@@ -70,7 +73,7 @@ class SessionIds(NamedTuple):
     manifest_id: Callable[[], str]
 
 
-class OpenedSession(NamedTuple):
+class OpenedSession(Struct, frozen=True, gc=False):
     """A request that is well formed and belongs to its session; nothing of the chain or the price is known yet.
 
     `state` already has this call's type and sequence number; its nonce is the first one's predecessor.
@@ -85,7 +88,7 @@ class OpenedSession(NamedTuple):
     is_new: bool
 
 
-class PaymentPlan(NamedTuple):
+class PaymentPlan(Struct, frozen=True, gc=False):
     """Everything a payment consists of but its signatures. Amounts in wei; `state` is the session's state afterwards."""
 
     session: OpenedSession
@@ -118,13 +121,13 @@ class PaymentPlan(NamedTuple):
         if num_tickets < self.min_tickets:
             raise ValueError(f"{num_tickets} tickets do not cover what is due: {self.min_tickets} do")
         more = num_tickets - self.num_tickets
-        state = self.state._replace(sender_nonce=self.state.sender_nonce + more, balance=self.state.balance + more * self.session.info.ev)
-        return self._replace(num_tickets=num_tickets, state=state)
+        state = replace(self.state, sender_nonce=self.state.sender_nonce + more, balance=self.state.balance + more * self.session.info.ev)
+        return replace(self, num_tickets=num_tickets, state=state)
 
     def with_first_nonce(self, first_nonce: int) -> PaymentPlan:
         """The same payment with higher nonces; RefreshSession when the recipient's nonces run out."""
         check_nonce(self.session.info, first_nonce - 1)
-        return self._replace(first_nonce=first_nonce, state=self.state._replace(sender_nonce=first_nonce - 1 + self.num_tickets))
+        return replace(self, first_nonce=first_nonce, state=replace(self.state, sender_nonce=first_nonce - 1 + self.num_tickets))
 
 
 def check_nonce(info: OrchestratorInfo, last_nonce: int) -> None:

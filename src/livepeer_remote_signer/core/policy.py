@@ -10,6 +10,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from livepeer_remote_signer.core.amounts import rat_string
 from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, AuthIdChanged, BadMaxPrice, Denied
 from livepeer_remote_signer.core.payment import PaymentPlan
@@ -105,8 +107,8 @@ def apply_verdict(plan: PaymentPlan, verdict: Verdict, identity: Identity = ANON
             raise AuthBadMaxPrice(f"signer auth invalid maxPrice: {error.message}") from None
         _check_price(plan, ceiling)
         kept_price = rat_string(ceiling) if verdict.binding else ""
-    state = plan.state._replace(auth_expiry=verdict.expiry, auth_max_price=kept_price, auth_binding=verdict.binding)
-    return apply_auth_id(plan._replace(state=state), verdict.auth_id or identity.auth_id or identity.claimed_auth_id)
+    state = replace(plan.state, auth_expiry=verdict.expiry, auth_max_price=kept_price, auth_binding=verdict.binding)
+    return apply_auth_id(replace(plan, state=state), verdict.auth_id or identity.auth_id or identity.claimed_auth_id)
 
 
 def apply_auth_id(plan: PaymentPlan, auth_id: str) -> PaymentPlan:
@@ -120,4 +122,4 @@ def apply_auth_id(plan: PaymentPlan, auth_id: str) -> PaymentPlan:
             state=plan.state.auth_id[:128],
             request=auth_id[:128],
         )
-    return plan._replace(state=plan.state._replace(auth_id=auth_id))
+    return replace(plan, state=replace(plan.state, auth_id=auth_id))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 from fractions import Fraction
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from livepeer_remote_signer.core.amounts import rat_string
 from livepeer_remote_signer.core.errors import BadJson, InvalidState
@@ -48,7 +50,7 @@ class Seal(Protocol):
         """Whether one of the accepted keys sealed exactly these bytes; the length of `sig` tells which kind it is."""
 
 
-class SignerState(NamedTuple):
+class SignerState(Struct, frozen=True, gc=False):
     """One session's state. Times in unix nanoseconds (None: never), the balance in wei, the address 20 bytes."""
 
     state_id: str
@@ -107,8 +109,8 @@ def advance_state(
     sequence_number: int,
     manifest_id: str,
 ) -> SignerState:
-    """The state with what a payment changes. Spelled out, past the constructor: `_replace` takes eight times as long, twice a payment."""
-    values = (
+    """The state with what a payment changes. Spelled out: `replace` takes four times as long, twice a payment."""
+    return SignerState(
         state.state_id,
         pm_session_id,
         last_update_ns,
@@ -126,7 +128,6 @@ def advance_state(
         state.auth_max_price,
         state.auth_binding,
     )
-    return tuple.__new__(SignerState, values)
 
 
 def encode_text(text: str) -> str:

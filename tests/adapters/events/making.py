@@ -7,6 +7,8 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from livepeer_remote_signer.adapters.events.sink import SinkError
 from livepeer_remote_signer.core.events import EventSource, encode_event
 from tests.plans import plan_payment
@@ -17,8 +19,8 @@ SOURCE = EventSource(bytes(20), "test")
 
 def make_event(session: str = "session-0", sequence_number: int = 0) -> bytes:
     """An event of this step of this session, with an id of its own."""
-    state = PLAN.state._replace(state_id=session, sequence_number=sequence_number)
-    return encode_event(PLAN._replace(state=state), SOURCE, os.urandom(16).hex())
+    state = replace(PLAN.state, state_id=session, sequence_number=sequence_number)
+    return encode_event(replace(PLAN, state=state), SOURCE, os.urandom(16).hex())
 
 
 class ListSink:

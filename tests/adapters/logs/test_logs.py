@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog, Redaction, parts_of_url, route_standard_logging
 from livepeer_remote_signer.adapters.logs import writer as writer_module
@@ -188,8 +189,8 @@ def test_a_callers_text_cannot_forge_a_line() -> None:
         line = render(0.0, "info", forged, {"app": forged})
         assert len(line.splitlines()) == 1
         assert "\x1b" not in line
-    state = PLAN.state._replace(app=forged)
-    line = paid_line(0.0, PLAN._replace(state=state), "/signTicket", REQUEST_ID, 0.0)
+    state = replace(PLAN.state, app=forged)
+    line = paid_line(0.0, replace(PLAN, state=state), "/signTicket", REQUEST_ID, 0.0)
     assert "\n" not in line
     assert json.loads(line)["app"] == forged
 
