@@ -46,6 +46,7 @@ _STATUS_LINES = {
     **{status: f"HTTP/1.1 {status} \r\n".encode() for status in range(400, 600)},
     **{s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus},
 }
+_HEADER_LINE = b"%b: %b\r\n"
 _VERSIONS = frozenset({"1.0", "1.1"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -393,15 +394,9 @@ class PaymentProtocol(HttpToolsProtocol):
         transport = self.transport
         if request.disconnected or transport.is_closing():
             return
-        parts = [_STATUS_LINES[reply.status]]
-        for name, value in reply.headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"content-length: %d\r\n" % len(reply.body))
-        parts.append(b"\r\n" if request.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(reply.body)
-        transport.write(b"".join(parts))
+        headers = map(_HEADER_LINE.__mod__, (*reply.headers, *self.server_state.default_headers))
+        end = b"content-length: %d\r\n\r\n" if request.keep_alive else b"content-length: %d\r\nconnection: close\r\n\r\n"
+        transport.write(b"".join((_STATUS_LINES[reply.status], *headers, end % len(reply.body), reply.body)))
         self.server_state.total_requests += 1
 
     def _close(self) -> None:

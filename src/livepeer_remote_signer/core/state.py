@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from livepeer_remote_signer.core.amounts import rat_string
 from livepeer_remote_signer.core.errors import BadJson, InvalidState
+from livepeer_remote_signer.core.recent import Recent
 from livepeer_remote_signer.core.strict_json import (
     INT64_MAX,
     INT64_MIN,
@@ -74,26 +75,19 @@ class SignerState(Struct, frozen=True, gc=False):
 class RecentStates:
     """The states that were just made, by their bytes: the next call of a session sends one back, and need not parse it.
 
-    Two generations of `size` entries, so that it is bounded and the oldest go first. It changes speed only: what it
-    returns is what `parse_state` would.
+    It changes speed only: what it returns is what `parse_state` would.
     """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._young: dict[bytes, SignerState] = {}
-        self._old: dict[bytes, SignerState] = {}
-
-    def remember(self, raw: bytes, state: SignerState) -> None:
-        """Keeps the state that `raw` was encoded from."""
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
-        self._young[raw] = state
+        self._recent: Recent[bytes, SignerState] = Recent(size)
+        self.remember = self._recent.put
+        """Keeps the state that its first argument was encoded from."""
 
     def parse(self, raw: bytes) -> SignerState:
         """The state of `raw`, whose seal was verified. Raises InvalidState."""
-        known = self._young.get(raw)
+        known = self._recent.get(raw)
         if known is None:
-            known = self._old.get(raw) or parse_state(raw)
+            known = parse_state(raw)
             self.remember(raw, known)
         return known
 

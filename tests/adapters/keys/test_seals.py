@@ -48,6 +48,17 @@ def test_one_flipped_bit_is_refused(state: bytes, bit: int, of_state: bool, emit
     assert not seal.verify(*changed)
 
 
+@pytest.mark.parametrize("emit_mac", [True, False])
+def test_a_seal_that_was_just_made_is_compared_and_an_older_one_made_again(emit_mac: bool) -> None:
+    fresh, other = seal_of(KEY, emit_mac=emit_mac), seal_of(KEY, emit_mac=emit_mac)
+    sig = fresh.seal(STATE)
+    for reader in (fresh, other):
+        assert reader.verify(STATE, sig)
+        assert not reader.verify(STATE, sig[:-1])
+        assert not reader.verify(STATE, sig[:-1] + bytes((sig[-1] ^ 1,)))
+        assert not reader.verify(STATE + b" ", sig)
+
+
 @given(state=st.binary(max_size=64), sig=st.binary(max_size=80))
 def test_no_bytes_pass_by_chance(state: bytes, sig: bytes) -> None:
     assert not MAC.verify(state, sig)

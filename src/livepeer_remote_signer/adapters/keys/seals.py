@@ -13,8 +13,11 @@ from hmac import compare_digest
 
 from livepeer_remote_signer.adapters.keys.signing import SigningKey
 from livepeer_remote_signer.core.eip191 import SIGNATURE_BYTES
+from livepeer_remote_signer.core.recent import Recent
 
 MAC_BYTES = 32
+RECENT_SEALS = 2048
+"""A session's next call sends back what was just sealed: comparing it takes a tenth of sealing it again."""
 
 
 class PreviousKey:
@@ -46,20 +49,23 @@ class StateSeal:
         self._mac_key = mac_key
         self._previous = previous
         self._clock_ns = clock_ns
+        self._made: Recent[bytes, bytes] = Recent(RECENT_SEALS)
 
     def __repr__(self) -> str:
         return f"StateSeal(emit={'mac' if self._emit_mac else 'signature'}, previous={len(self._previous)})"
 
     def seal(self, state: bytes) -> bytes:
         """32 bytes (MAC) or 65 bytes (signature)."""
-        return _mac(self._mac_key, state) if self._emit_mac else self._signer.sign_personal(state)
+        made = _mac(self._mac_key, state) if self._emit_mac else self._signer.sign_personal(state)
+        self._made.put(state, made)
+        return made
 
     def verify(self, state: bytes, sig: bytes) -> bool:
         """Whether an accepted key sealed exactly these bytes."""
-        length = len(sig)
-        if length == MAC_BYTES and compare_digest(blake2b(state, key=self._mac_key, digest_size=MAC_BYTES).digest(), sig):
+        made = self._made.get(state)
+        if made is not None and compare_digest(made, sig):
             return True
-        if length not in (MAC_BYTES, SIGNATURE_BYTES):
+        if len(sig) not in (MAC_BYTES, SIGNATURE_BYTES):
             return False
         if _matches(self._mac_key, self._signer, state, sig):
             return True
