@@ -16,6 +16,8 @@ from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.payment import PaymentRequest
 from livepeer_remote_signer.core.pricing import MaxPrice
 from livepeer_remote_signer.core.strict_json import (
+    INT64_MAX,
+    INT64_MIN,
     JsonNumber,
     base64_field,
     fold_object,
@@ -59,11 +61,11 @@ def _parse_strictly(body: bytes) -> PaymentRequest:
 
 
 def _parse_ordinary(body: bytes) -> PaymentRequest | None:
-    """An ordinary body, in half the time; None: read it the strict way.
+    """An ordinary body, in a third of the time; None: read it the strict way.
 
-    Ordinary: the usual spelling of the keys, plain texts, base64 alone. What the faster parser would let pass shows in the
-    bytes: a key that stands twice and an escaped quotation mark in more quotation marks than the keys and texts that were
-    found have, trailing bits of base64 before its padding.
+    Ordinary: the usual spelling of the keys, plain texts, base64 alone, and of numbers `inPixels`. What the faster parser
+    would let pass shows in the bytes: a key that stands twice and an escaped quotation mark in more quotation marks than
+    the keys and texts that were found have, trailing bits of base64 before its padding.
     """
     try:
         found = _decode_ordinary(body)
@@ -89,9 +91,16 @@ def _parse_ordinary(body: bytes) -> PaymentRequest | None:
     if state is not None:
         state_bytes, sig = state.State, state.Sig
         quotes += 10
+    in_pixels = found.inPixels
+    if in_pixels is not None:
+        if not _spells(body, in_pixels):
+            return None
+        quotes += 2
     if body.count(b'"') != quotes or not _has_clean_padding(body):
         return None
-    return PaymentRequest(orchestrator or b"", state_bytes, sig, manifest_id or "", app or "", type_ or "", 0, None, capabilities or b"")
+    return PaymentRequest(
+        orchestrator or b"", state_bytes, sig, manifest_id or "", app or "", type_ or "", in_pixels or 0, None, capabilities or b""
+    )
 
 
 class _OrdinaryState(Struct, forbid_unknown_fields=True, gc=False):
@@ -110,6 +119,7 @@ class _Ordinary(Struct, forbid_unknown_fields=True, gc=False):
     manifestId: str | None = None
     app: str | None = None
     type: str | None = None
+    inPixels: int | None = None
     capabilities: bytes | None = None
 
 
@@ -123,6 +133,16 @@ class _Reply(Struct, gc=False):
 
 _decode_ordinary = Decoder(_Ordinary).decode
 _encode_reply = Encoder().encode
+
+
+def _spells(body: bytes, in_pixels: int) -> bool:
+    """Whether the number stands there as an integer of 64 bits: the faster parser takes `5.0` and `5e0` for one."""
+    spelled = b'"inPixels":%d' % in_pixels
+    at = body.find(spelled)
+    if at < 0:
+        spelled = b'"inPixels": %d' % in_pixels
+        at = body.find(spelled)
+    return at >= 0 and body[at + len(spelled)] in b",}" and INT64_MIN <= in_pixels <= INT64_MAX
 
 
 def _has_clean_padding(body: bytes) -> bool:
