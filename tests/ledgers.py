@@ -147,7 +147,7 @@ class Session:
             last_update_ns=self.now_ns - 5 * NS_PER_SECOND if sequence_number else None,
             is_new=sequence_number == 0,
         )
-        return Payment(key._replace(**changes), plan, event)
+        return Payment(replace(key, **changes), plan, event)
 
 
 async def outcome_of(ledger: OpenLedger, payment: Payment) -> object:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from hashlib import blake2b
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.eip191 import keccak256
@@ -285,10 +286,10 @@ class RemoteSigner:
                 if isinstance(found, Newest):
                     session = self._healed(session, found, identity, route, now_ns)
                     state = session.state
-                    key = key._replace(sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
+                    key = replace(key, sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
                 plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
                 if plan.state.auth_id != key.auth_id:
-                    key = key._replace(auth_id=plan.state.auth_id)
+                    key = replace(key, auth_id=plan.state.auth_id)
                 found = await ledger.pay(key, plan, sign)
                 if found is None:
                     signed, reply = made[-1]
@@ -356,7 +357,7 @@ def request_key(session: OpenedSession, caller: Caller, identity: Identity, rout
         request.app.encode(),
         request.type.encode(),
         str(request.in_pixels).encode(),
-        repr(request.max_price).encode(),
+        b"" if request.max_price is None else repr(request.max_price).encode(),
         request.capabilities,
     )
     return RequestKey(
@@ -384,6 +385,6 @@ def _idempotency_key(caller: Caller, identity: Identity) -> bytes:
 
 
 def _digest(parts: Sequence[bytes]) -> bytes:
-    """32 bytes over parts that cannot run into each other."""
+    """32 bytes over parts that cannot run into each other. OpenSSL's SHA-256 uses the processor's, hashlib's BLAKE2 does not."""
     lengths = struct.pack(f">{len(parts)}Q", *map(len, parts))
-    return blake2b(lengths + b"".join(parts), digest_size=32).digest()
+    return sha256(lengths + b"".join(parts)).digest()

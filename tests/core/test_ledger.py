@@ -172,7 +172,7 @@ def test_a_new_session_never_takes_a_known_name_nor_an_idempotency_key_twice() -
     named = key(0, state_id="t", is_new=True, idempotency_key=b"k" * 32, last_update_ns=None)
     assert admit(named, plan, (), books, RULES) is not None
     post(named, plan, (), books)
-    assert admit(named._replace(state_id="u"), plan, (), books, RULES) is None
+    assert admit(replace(named, state_id="u"), plan, (), books, RULES) is None
 
 
 def test_without_budgets_nothing_is_counted_and_one_name_is_counted_once() -> None:
@@ -194,5 +194,5 @@ def test_a_late_request_is_healed_once() -> None:
     post(healed, plan, (), books)
     again = key(7, is_healed=True, digest=b"\x01" * 32, last_update_ns=NOW_NS + 10**6)
     assert admit(again, plan, (), books, RULES) is None
-    other = again._replace(digest=b"\x02" * 32)
+    other = replace(again, digest=b"\x02" * 32)
     assert admit(other, plan, (), books, RULES) is not None

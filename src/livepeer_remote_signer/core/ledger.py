@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from livepeer_remote_signer.core.budgets import Budget, Claim, Spender, Usage, claims_of, fit_budgets, spend_of
 from livepeer_remote_signer.core.errors import StaleState, Suspended
 from livepeer_remote_signer.core.payment import PaymentPlan
@@ -25,7 +27,7 @@ NS_PER_MS = 1_000_000
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
 
 
-class RequestKey(NamedTuple):
+class RequestKey(Struct, frozen=True, gc=False):
     """Names one request to the ledger.
 
     `state_id` and `sequence_number` say which step of which session it asks for; `digest` (32 bytes) is the same for the
@@ -63,7 +65,7 @@ Found = Stored | Newest | None
 """None: nobody used this place."""
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """What is kept of a payment: the state's bytes, the rest of the reply as its route keeps it, and the billing event."""
 
     state: bytes
@@ -208,12 +210,12 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
 def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: Mapping[SpendKey, SpendSum]) -> None:
     """Adds a payment to the statistics in `spend`, whose lines go on from those in `before`."""
     key = SpendKey(plan.now_ns // _NS_PER_MINUTE, plan.state.auth_id, plan.session.info.address)
-    line = spend.get(key) or before.get(key) or _NOTHING_SPENT
-    fee = plan.fee
+    payments, tickets, ev_wei, face_value_wei, fee_wei = spend.get(key) or before.get(key) or _NOTHING_SPENT
+    fee_n, fee_d = plan.fee.as_integer_ratio()
     spend[key] = SpendSum(
-        line[0] + 1,
-        line[1] + plan.num_tickets,
-        line[2] + spend_of(plan, "ev"),
-        line[3] + plan.total_face_value,
-        line[4] - (-fee.numerator // fee.denominator),
+        payments + 1,
+        tickets + plan.num_tickets,
+        ev_wei + spend_of(plan, "ev"),
+        face_value_wei + plan.total_face_value,
+        fee_wei - (-fee_n // fee_d),
     )

@@ -72,11 +72,12 @@ class Watch:
 
     def done(self, phase: str, started: float, request: RequestId | None = None) -> None:
         """A phase has ended now. `request` where the phase ran in another task than the request."""
+        now = time.perf_counter()
         request = request or _current.get()
         if request is None:
-            self._phase(phase, time.perf_counter() - started)
+            self._phase(phase, now - started)
         else:
-            request.marks.append((phase, started, time.perf_counter()))
+            request.marks.append((phase, started, now))
 
 
 class WatchedSender(LivePaymentSender):

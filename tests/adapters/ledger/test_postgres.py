@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
@@ -89,7 +90,7 @@ async def test_sixty_four_ways_of_contention_neither_deadlock_nor_overspend(post
 
         for _ in range(8):
             payments = [session.next(tickets=random.randint(1, 2)) for session in shared]
-            crowd = [Payment(p.key._replace(digest=os.urandom(32)), p.plan) for p in payments for _ in range(4)]
+            crowd = [Payment(replace(p.key, digest=os.urandom(32)), p.plan) for p in payments for _ in range(4)]
             random.shuffle(crowd)
             await asyncio.gather(*(attempt(ledgers[n % 2], payment) for n, payment in enumerate(crowd)))
         nonces = [nonce for payment in paid for nonce in payment.nonces]

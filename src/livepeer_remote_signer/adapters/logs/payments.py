@@ -105,26 +105,29 @@ def _request_text(route: str, request_id: str, ended: float) -> str:
 
 def _ids_text(session: OpenedSession, state: SignerState, route: str, request_id: str, ended: float) -> str:
     info = session.info
-    return (
-        f'{_request_text(route, request_id, ended)},"sequence_number":{state.sequence_number},'
-        f"{_session_text(state.state_id, state.auth_id, state.app, session.request.type, session.manifest_id)},"
-        f"{_orchestrator_text(info.address, info.transcoder, info.pm_session_id)}"
+    names = _names_text(
+        state.state_id,
+        state.auth_id,
+        state.app,
+        session.request.type,
+        session.manifest_id,
+        info.address,
+        info.transcoder,
+        info.pm_session_id,
     )
+    return f'{_request_text(route, request_id, ended)},"sequence_number":{state.sequence_number},{names}'
 
 
 @lru_cache(4096)
-def _session_text(state_id: str, auth_id: str, app: str, job_type: str, manifest_id: str) -> str:
-    """The same in every line of a session."""
+def _names_text(
+    state_id: str, auth_id: str, app: str, job_type: str, manifest_id: str, address: bytes, transcoder: str, pm_session_id: str
+) -> str:
+    """The same in every line of a session, as long as the ticket params live."""
     return (
         f'"session_id":{_text(state_id)},"auth_id":{_text(auth_id)},"app":{_text(app)},"type":{_text(job_type)},'
-        f'"manifest_id":{_text(manifest_id)}'
+        f'"manifest_id":{_text(manifest_id)},"orch_address":"{checksum_address(address)}","orch_url":{_text(transcoder)},'
+        f'"pm_session_id":"{pm_session_id}"'
     )
-
-
-@lru_cache(4096)
-def _orchestrator_text(address: bytes, transcoder: str, pm_session_id: str) -> str:
-    """The same as long as the ticket params live."""
-    return f'"orch_address":"{checksum_address(address)}","orch_url":{_text(transcoder)},"pm_session_id":"{pm_session_id}"'
 
 
 def _text(value: str) -> str:
