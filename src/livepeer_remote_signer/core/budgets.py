@@ -136,7 +136,7 @@ def spend_of(plan: PaymentPlan, measure: Measure) -> int:
     """What a payment counts for, wei: its expected value rounded up, or what is lost when every ticket wins."""
     if measure == "face_value":
         return plan.total_face_value
-    ev_n, ev_d = plan.session.info.ev.as_integer_ratio()
+    ev_n, ev_d = plan.session.info.ev_ratio
     return -(-ev_n * plan.num_tickets // ev_d)
 
 

@@ -70,7 +70,7 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
     check_params_alive(info, chain)
     face_value = info.ticket_params.face_value
     ev = info.ev
-    ev_n, ev_d = ev.as_integer_ratio()
+    ev_n, ev_d = info.ev_ratio
     if ev_n == 0:
         return
     if ev_n >= face_value * ev_d:

@@ -256,7 +256,7 @@ class LivePaymentSender:
         if due.tickets_ahead > num_tickets:
             affordable = int(self._limits.max_total_ev_wei / info.ev)
             num_tickets = max(num_tickets, min(due.tickets_ahead, MAX_TICKETS, affordable))
-        ev_n, ev_d = info.ev.as_integer_ratio()
+        ev_n, ev_d = info.ev_ratio
         if num_tickets * ev_n > self._limits.max_total_ev_wei * ev_d:
             raise total_ev_exceeded(info, num_tickets, self._limits)
         creation_round, block_hash = _creation_round(info, chain)

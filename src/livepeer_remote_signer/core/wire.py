@@ -73,6 +73,11 @@ class OrchestratorInfo:
         return ticket_ev(self.ticket_params.face_value, self.ticket_params.win_prob)
 
     @cached_property
+    def ev_ratio(self) -> tuple[int, int]:
+        """Numerator and denominator of `ev`, which every rule on it compares in whole numbers."""
+        return self.ev.as_integer_ratio()
+
+    @cached_property
     def pm_session_id(self) -> str:
         """The payment session's name: the recipient rand hash as 0x hex."""
         return "0x" + self.ticket_params.recipient_rand_hash.hex()

@@ -88,13 +88,14 @@ class WatchedSender(LivePaymentSender):
     def open(self, request: PaymentRequest, now_ns: int, newest: SignerState | None = None) -> OpenedSession:
         """Steps 2 to 9."""
         started = self.watch.parsed()
+        trail = _current.get()
         try:
             session = LivePaymentSender.open(self, request, now_ns, newest)
-            if (trail := _current.get()) is not None:
+            if trail is not None:
                 trail.session = session
             return session
         finally:
-            self.watch.done("open", started)
+            self.watch.done("open", started, trail)
 
     def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:
         """Steps 10 to 15."""

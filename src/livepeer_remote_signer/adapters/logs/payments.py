@@ -74,7 +74,7 @@ def paid_line(seconds: float, plan: PaymentPlan, route: str, request_id: str, en
 
 
 def _paid_text(plan: PaymentPlan, route: str, request_id: str, ended: float) -> str:
-    ev_n, ev_d = plan.session.info.ev.as_integer_ratio()
+    ev_n, ev_d = plan.session.info.ev_ratio
     return (
         f'"status":200,{_ids_text(plan.session, plan.state, route, request_id, ended)},"num_tickets":{plan.num_tickets},'
         f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev_n * plan.num_tickets, ev_d)}",'

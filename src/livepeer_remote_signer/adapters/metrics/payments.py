@@ -135,7 +135,7 @@ class PaymentMetrics:
         credits = []
         for plan in plans:
             info, count = plan.session.info, plan.num_tickets
-            ev_n, ev_d = info.ev.as_integer_ratio()
+            ev_n, ev_d = info.ev_ratio
             price_n, price_d = plan.price.as_integer_ratio()
             tickets += count
             face_value += info.ticket_params.face_value * count
