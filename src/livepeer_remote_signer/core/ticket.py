@@ -14,11 +14,8 @@ from typing import NamedTuple
 from livepeer_remote_signer.core.eip191 import keccak256
 
 MAX_WIN_PROB = 2**256 - 1
-MAX_SENDER_NONCES = 600
-"""How many nonces of one recipient rand hash a recipient accepts."""
-
 REFRESH_AT_NONCE = 500
-"""From this nonce on fresh params are asked for: with at most 100 tickets a call the 600 are never passed."""
+"""From this nonce on fresh params are asked for: with at most 100 tickets a call the 600 that a recipient accepts are never passed."""
 
 
 class TicketParams(NamedTuple):
