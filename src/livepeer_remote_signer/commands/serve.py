@@ -50,9 +50,13 @@ def read_config(path: str) -> Config | None:
     try:
         return load_config(path)
     except ConfigError as error:
-        for line in str(error).splitlines():
-            print(f"{path}: {line}", file=sys.stderr)
+        _print_faults(path, error)
         return None
+
+
+def _print_faults(path: str, error: ConfigError) -> None:
+    for line in str(error).splitlines():
+        print(f"{path}: {line}", file=sys.stderr)
 
 
 def _positive(text: str) -> int:
@@ -129,8 +133,15 @@ def _reread(path: str, running: Config) -> float | None:
 
 def run_check_config(arguments: argparse.Namespace) -> int:
     """Prints the effective configuration, secrets redacted."""
+    from livepeer_remote_signer.wiring.chain import open_chain
+
     config = read_config(arguments.config)
     if config is None:
+        return 2
+    try:
+        open_chain(config, bytes(20))  # some faults show only where parts meet, such as a ceiling in a currency without a feed
+    except ConfigError as error:
+        _print_faults(arguments.config, error)
         return 2
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
     for key, path in _files(config):
