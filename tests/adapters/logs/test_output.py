@@ -11,7 +11,7 @@ import socket
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -64,11 +64,9 @@ def read_all(writer: LogWriter, reading: int) -> list[int]:
     is_done = False
     while not is_done and time.monotonic() < deadline:
         is_done = writer.drain(0.0)
-        try:
+        with suppress(BlockingIOError):
             while piece := os.read(reading, 1 << 16):
                 read += piece
-        except BlockingIOError:
-            pass
     return [json.loads(line)["number"] for line in read.splitlines()]
 
 
