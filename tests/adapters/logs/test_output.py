@@ -117,6 +117,39 @@ def test_lines_of_several_writers_stay_whole(closing: ExitStack) -> None:
         writer.close()
 
 
+def test_another_writer_that_ends_does_not_make_this_one_wait(closing: ExitStack, foreign: None) -> None:
+    reading, writing = pipe()
+    closing.callback(os.close, reading)
+    closing.callback(os.close, writing)
+    staying, leaving = LogWriter(descriptor=writing), LogWriter(descriptor=writing)
+    leaving.close()
+    assert os.get_blocking(writing)
+    began = time.monotonic()
+    for number in range(LINES):
+        staying.log("info", "x" * 200, number=number)
+    assert time.monotonic() - began < 5
+    assert read_all(staying, reading) == list(range(LINES))
+    staying.close()
+
+
+def test_what_is_logged_while_a_line_is_written_goes_out_with_it(closing: ExitStack) -> None:
+    reading, writing = pipe()
+    closing.callback(os.close, reading)
+    closing.callback(os.close, writing)
+    writer = LogWriter(descriptor=writing)
+    write = writer._output.write
+
+    def write_and_log(data: bytes) -> int:
+        writer._output.write = write
+        writer.log("warning", "a task was destroyed", number=2)
+        return write(data)
+
+    writer._output.write = write_and_log
+    writer.log("info", "outer", number=1)
+    assert read_all(writer, reading) == [1, 2]
+    writer.close()
+
+
 def test_a_line_that_is_longer_than_a_piece_is_written(closing: ExitStack) -> None:
     reading, writing = pipe()
     closing.callback(os.close, reading)

@@ -41,19 +41,19 @@ class Output:
             return lambda data: taken.send(data, socket.MSG_DONTWAIT)
         if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
             return lambda data: os.write(descriptor, data)  # a file takes everything, into the system's memory
-        own = self._open_again(descriptor)
+        try:  # the same pipe or terminal for us alone: whether a write waits is a property that all who inherited it share
+            own = self._own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:  # another system, or another user's, as a container's pipe is
+            if os.get_blocking(descriptor):
+                self._shared = descriptor
+            return lambda data: _write_shared(descriptor, data)
         return lambda data: os.write(own, data)
 
-    def _open_again(self, descriptor: int) -> int:
-        """The same pipe or terminal for us alone, because whether a write waits is a property that all who inherited it share."""
-        try:
-            self._own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:  # another system, or another user's pipe, as in a container: nobody else writes there
-            if os.get_blocking(descriptor):
-                os.set_blocking(descriptor, False)
-                self._shared = descriptor
-            return descriptor
-        return self._own
+
+def _write_shared(descriptor: int, data: bytes) -> int:
+    """Says each time that it shall not wait: another worker that ends leaves the descriptor as it was found."""
+    os.set_blocking(descriptor, False)
+    return os.write(descriptor, data)
 
 
 def _is_open(descriptor: int) -> bool:

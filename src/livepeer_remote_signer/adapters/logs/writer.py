@@ -52,7 +52,8 @@ class LogWriter:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._dropped = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_writing = False
         self._is_closed = False
         atexit.register(self.close)
 
@@ -130,24 +131,33 @@ class LogWriter:
         Not more than PIPE_BUF at once: such a piece is taken whole, and no other worker's line gets into it.
         """
         with self._lock:
-            waiting = self._waiting
-            while waiting:
-                data = waiting[0]
-                end = len(data) if len(data) <= PIPE_BUF else (data.rfind(b"\n", 0, PIPE_BUF) + 1 or data.index(b"\n") + 1)
-                try:
-                    written = self._output.write(data[:end])
-                except BlockingIOError:
-                    return False
-                except OSError:
-                    waiting.clear()  # the reader is gone for good: there is nobody left to tell
-                    self._waiting_bytes = 0
-                    break
-                self._waiting_bytes -= written
-                if written < len(data):
-                    waiting[0] = data[written:]
-                else:
-                    waiting.popleft()
-            return True
+            if self._is_writing:
+                return True  # a finalizer has logged while we write: it goes out with the rest
+            self._is_writing = True
+            try:
+                return self._offer()
+            finally:
+                self._is_writing = False
+
+    def _offer(self) -> bool:
+        waiting = self._waiting
+        while waiting:
+            data = waiting[0]
+            end = len(data) if len(data) <= PIPE_BUF else (data.rfind(b"\n", 0, PIPE_BUF) + 1 or data.index(b"\n") + 1)
+            try:
+                written = self._output.write(data[:end])
+            except BlockingIOError:
+                return False
+            except OSError:
+                waiting.clear()  # the reader is gone for good: there is nobody left to tell
+                self._waiting_bytes = 0
+                break
+            self._waiting_bytes -= written
+            if written < len(data):
+                waiting[0] = data[written:]
+            else:
+                waiting.popleft()
+        return True
 
 
 def _later(call: Callable[[], None]) -> asyncio.TimerHandle | None:
