@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -110,6 +111,29 @@ def test_an_ordinary_body_is_read_the_faster_way() -> None:
     text = base64.b64encode(b"x" * 40).decode()
     body = json.dumps({"orchestrator": text, "ManifestID": "m", "type": "live", "state": {"State": text, "Sig": text}}).encode()
     assert live_payment._parse_ordinary(body) == PaymentRequest(b"x" * 40, b"x" * 40, b"x" * 40, "m", type="live")
+
+
+@pytest.mark.parametrize("text", ["=" * 5, "A=" * 5, "A==" * 5])
+def test_more_padding_than_fields_is_read_the_strict_way(text: str) -> None:
+    body = json.dumps({"app": text}).encode()
+    assert live_payment._parse_ordinary(body) is None
+    assert live_payment.parse_live_payment(body).app == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"app":"' + b"A=" * 500_000 + b'"}',
+        b'{"inPixels":' + b"9" * 1_000_000 + b"}",
+        b'{"inPixels":1e' + b"9" * 1_000_000 + b"}",
+        b'{"inPixels":0.' + b"9" * 1_000_000 + b"}",
+        b'{"app":"' + b'\\"' * 500_000 + b'"}',
+    ],
+)
+def test_a_large_body_takes_the_faster_way_no_time(body: bytes) -> None:
+    began = time.perf_counter()
+    assert live_payment._parse_ordinary(body) is None
+    assert time.perf_counter() - began < 0.1
 
 
 def test_deep_nesting_does_not_reach_the_faster_way() -> None:

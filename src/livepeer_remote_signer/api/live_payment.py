@@ -34,6 +34,8 @@ _STATE_KEYS = frozenset({"state", "sig"})
 _LENGTHS = struct.Struct(">II")
 _MAX_PRICE_KEYS = frozenset({"price", "currency", "unit"})
 _EQUALS = ord("=")
+_MAX_PADDED = 4
+"""How many fields of a body are base64."""
 
 
 def parse_live_payment(body: bytes) -> PaymentRequest:
@@ -146,9 +148,11 @@ def _spells(body: bytes, in_pixels: int) -> bool:
 
 
 def _has_clean_padding(body: bytes) -> bool:
-    """Whether what stands before each `=` leaves no bit of its own behind the last whole byte."""
+    """Whether what stands before each `=` leaves no bit of its own behind the last whole byte; False also for too many."""
     at = body.find(b"=")
-    while at >= 0:
+    for _ in range(_MAX_PADDED):
+        if at < 0:
+            return True
         if body[at + 1] == _EQUALS:
             if body[at - 1] not in b"AQgw":
                 return False
@@ -156,7 +160,7 @@ def _has_clean_padding(body: bytes) -> bool:
         elif body[at - 1] not in b"AEIMQUYcgkosw048":
             return False
         at = body.find(b"=", at + 1)
-    return True
+    return at < 0
 
 
 def parse_max_price_field(value: Any) -> MaxPrice | None:
