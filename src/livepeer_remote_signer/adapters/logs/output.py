@@ -1,7 +1,7 @@
 """An open descriptor to write to without ever waiting for whoever reads the other end.
 
 A thread that writes would do the same, at a price: while it waits for the interpreter, every call into libsecp256k1 wakes
-it in vain, which took a quarter of all CPU (1.5 signatures a payment).
+it in vain (2.7 context switches a payment, 1.4 signatures, where each line was flushed by itself; less in batches).
 """
 
 from __future__ import annotations
