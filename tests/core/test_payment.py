@@ -29,7 +29,7 @@ from livepeer_remote_signer.core.errors import (
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import PaymentPlan, PaymentRequest, SessionIds
 from livepeer_remote_signer.core.pricing import Ceilings, MaxPrice, StaleRate
-from livepeer_remote_signer.core.state import encode_state, parse_state
+from livepeer_remote_signer.core.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.ticket import MAX_WIN_PROB, REFRESH_AT_NONCE
 from livepeer_remote_signer.proto import net_pb2
 from tests.decisions import LATER_NS, LOOSE, RICH, SECOND, STATE, continued, decide, sealed
@@ -341,6 +341,14 @@ def test_a_plan_with_other_tickets_is_the_same_payment(fewer: int, first_nonce: 
     assert changed.state.balance == plan.balance_before + count * plan.session.info.ev - plan.fee
     assert (changed.first_nonce, changed.state.sender_nonce) == (first_nonce, first_nonce + count - 1)
     assert (changed.total_ev, changed.total_face_value) == (count * plan.session.info.ev, count * ETHER // 1000)
+
+
+def test_a_payment_changes_its_own_part_of_the_state_and_nothing_else() -> None:
+    before = structs.replace(STATE, app="a", auth_id="b", auth_max_price="5", auth_binding="c", manifest_id="d", auth_expiry=7)
+    offer = info_bytes(expiration=LATER_NS // SECOND + 1800)
+    after = decide(new_request(orchestrator=offer, app="a", **sealed(before)), LATER_NS).state
+    changed = {name for name in SignerState.__struct_fields__ if getattr(after, name) != getattr(before, name)}
+    assert changed == {"last_update_ns", "sender_nonce", "balance", "sequence_number"}
 
 
 def test_a_plan_never_has_fewer_tickets_than_are_due_nor_nonces_that_a_recipient_refuses() -> None:

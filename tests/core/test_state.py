@@ -20,7 +20,6 @@ from livepeer_remote_signer.core.state import (
     MAX_STATE_BYTES,
     RecentStates,
     SignerState,
-    advance_state,
     encode_state,
     encode_text,
     parse_state,
@@ -228,25 +227,6 @@ def test_extra_keys_come_last_and_only_when_they_hold_a_value() -> None:
     state = parse_state(state_bytes())
     longer = replace(state, manifest_id="m", auth_max_price="5", auth_binding="b")
     assert encode_state(longer) == encode_state(state)[:-1] + b',"ManifestID":"m","AuthMaxPrice":"5","AuthBinding":"b"}'
-
-
-@settings(max_examples=30)
-@given(states, states)
-def test_advancing_a_state_changes_what_a_payment_changes_and_nothing_else(state: SignerState, other: SignerState) -> None:
-    changes = {"type": other.type, "sequence_number": other.sequence_number, "manifest_id": other.manifest_id}
-    advanced = advance_state(
-        state,
-        other.last_update_ns,
-        other.pm_session_id,
-        other.sender_nonce,
-        other.balance,
-        type_=other.type,
-        sequence_number=other.sequence_number,
-        manifest_id=other.manifest_id,
-    )
-    changed = {"last_update_ns", "pm_session_id", "sender_nonce", "balance", *changes}
-    for name in SignerState.__struct_fields__:
-        assert getattr(advanced, name) == getattr(other if name in changed else state, name)
 
 
 SEALED = (state_bytes(), SEAL.seal(state_bytes()))

@@ -113,7 +113,7 @@ class _OrdinaryState(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Ordinary(Struct, forbid_unknown_fields=True, gc=False):
-    """An ordinary body. A null would be taken for what is absent, but it has fewer quotation marks."""
+    """An ordinary body. A null would be taken for what is absent, but its key's quotation marks are then not accounted for."""
 
     orchestrator: bytes | None = None
     state: _OrdinaryState | None = None

@@ -118,7 +118,7 @@ def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction 
     fee_n *= denominator // fee_d
     if ev_n == 0:
         return Due(0, 0, balance_n, ev_n, fee_n, denominator)
-    missing = (fee_n if fee_n > ev_n else ev_n) - balance_n
+    missing = max(fee_n, ev_n) - balance_n
     tickets = -(-missing // ev_n) if missing > 0 else 0
     tickets_ahead = tickets
     if ahead:

@@ -36,7 +36,7 @@ from livepeer_remote_signer.core.pricing import (
     price_exceeded,
 )
 from livepeer_remote_signer.core.recipients import check_recipient_is_orchestrator
-from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState, advance_state, parse_state
+from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState, parse_state
 from livepeer_remote_signer.core.ticket import REFRESH_AT_NONCE, encode_aux_data
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.wire import (
@@ -200,13 +200,11 @@ class LivePaymentSender:
                 now=now,
             )
         sequence_number = 0 if is_new else state.sequence_number + 1
-        opened = advance_state(
+        opened = replace(
             state,
-            state.last_update_ns,
-            info.pm_session_id,
-            last_nonce,
-            state.balance,
-            type_=request.type,
+            pm_session_id=info.pm_session_id,
+            sender_nonce=last_nonce,
+            type=request.type,
             sequence_number=sequence_number,
             manifest_id=kept_manifest_id,
         )
@@ -261,31 +259,26 @@ class LivePaymentSender:
             raise total_ev_exceeded(info, num_tickets, self._limits)
         creation_round, block_hash = _creation_round(info, chain)
         check_recipient_is_orchestrator(info)
-        after = advance_state(
-            state,
-            now_ns,
-            state.pm_session_id,
-            state.sender_nonce + num_tickets,
-            due.balance_after(num_tickets),
-            type_=state.type,
-            sequence_number=state.sequence_number,
-            manifest_id=state.manifest_id,
-        )
         return PaymentPlan(
-            session,
-            after,
-            now_ns,
-            state.last_update_ns,
-            creation_round,
-            block_hash,
-            encode_aux_data(creation_round, block_hash),
-            state.sender_nonce + 1,
-            num_tickets,
-            due.tickets,
-            price,
-            fee,
-            billed,
-            state.balance,
+            session=session,
+            state=replace(
+                state,
+                last_update_ns=now_ns,
+                sender_nonce=state.sender_nonce + num_tickets,
+                balance=due.balance_after(num_tickets),
+            ),
+            now_ns=now_ns,
+            previous_update_ns=state.last_update_ns,
+            creation_round=creation_round,
+            creation_round_block_hash=block_hash,
+            aux_data=encode_aux_data(creation_round, block_hash),
+            first_nonce=state.sender_nonce + 1,
+            num_tickets=num_tickets,
+            min_tickets=due.tickets,
+            price=price,
+            fee=fee,
+            billed=billed,
+            balance_before=state.balance,
         )
 
 

@@ -92,38 +92,6 @@ class RecentStates:
         return known
 
 
-def advance_state(
-    state: SignerState,
-    last_update_ns: int | None,
-    pm_session_id: str,
-    sender_nonce: int,
-    balance: Fraction,
-    *,
-    type_: str,
-    sequence_number: int,
-    manifest_id: str,
-) -> SignerState:
-    """The state with what a payment changes. Spelled out: `replace` takes four times as long, twice a payment."""
-    return SignerState(
-        state.state_id,
-        pm_session_id,
-        last_update_ns,
-        state.orchestrator_address,
-        state.app,
-        state.auth_expiry,
-        sender_nonce,
-        balance,
-        state.initial_price_per_unit,
-        state.initial_pixels_per_unit,
-        type_,
-        sequence_number,
-        state.auth_id,
-        manifest_id,
-        state.auth_max_price,
-        state.auth_binding,
-    )
-
-
 def encode_text(text: str) -> str:
     """A JSON string as Go's encoder writes it."""
     if (text.isalnum() and text.isascii()) or _NEEDS_GO_ESCAPE.search(text) is None:

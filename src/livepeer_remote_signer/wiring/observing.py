@@ -90,7 +90,7 @@ class WatchedSender(LivePaymentSender):
         started = self.watch.parsed()
         trail = _current.get()
         try:
-            session = LivePaymentSender.open(self, request, now_ns, newest)
+            session = super().open(request, now_ns, newest)
             if trail is not None:
                 trail.session = session
             return session
@@ -101,7 +101,7 @@ class WatchedSender(LivePaymentSender):
         """Steps 10 to 15."""
         started = time.perf_counter()
         try:
-            return LivePaymentSender.plan(self, session, chain, ceilings, now_ns, headroom_seconds)
+            return super().plan(session, chain, ceilings, now_ns, headroom_seconds)
         finally:
             self.watch.done("policy", started)
 
@@ -114,7 +114,7 @@ class WatchedSigner(PaymentSigner):
     def sign(self, plan: PaymentPlan) -> SignedPayment:
         """Signs; every check must have passed."""
         started = time.perf_counter()
-        signed = PaymentSigner.sign(self, plan)
+        signed = super().sign(plan)
         self.watch.done("sign", started)
         return signed
 

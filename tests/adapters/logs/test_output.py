@@ -47,6 +47,15 @@ def closing() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
+def ends(closing: ExitStack) -> tuple[int, int]:
+    """The two ends of a pipe."""
+    reading, writing = pipe()
+    closing.callback(os.close, reading)
+    closing.callback(os.close, writing)
+    return reading, writing
+
+
+@pytest.fixture
 def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
     """Descriptors that belong to another user: they cannot be opened again."""
     monkeypatch.setattr(os, "open", _refused)
@@ -100,10 +109,8 @@ def test_a_file_takes_everything(tmp_path: Path) -> None:
     assert len((tmp_path / "log").read_text().splitlines()) == LINES
 
 
-def test_lines_of_several_writers_stay_whole(closing: ExitStack) -> None:
-    reading, writing = pipe()
-    closing.callback(os.close, reading)
-    closing.callback(os.close, writing)
+def test_lines_of_several_writers_stay_whole(ends: tuple[int, int]) -> None:
+    reading, writing = ends
     writers = [LogWriter(descriptor=writing) for _ in range(3)]
     for number in range(600):
         writers[number % 3].log("info", "x" * 200, number=number)
@@ -117,10 +124,8 @@ def test_lines_of_several_writers_stay_whole(closing: ExitStack) -> None:
         writer.close()
 
 
-def test_another_writer_that_ends_does_not_make_this_one_wait(closing: ExitStack, foreign: None) -> None:
-    reading, writing = pipe()
-    closing.callback(os.close, reading)
-    closing.callback(os.close, writing)
+def test_another_writer_that_ends_does_not_make_this_one_wait(ends: tuple[int, int], foreign: None) -> None:
+    reading, writing = ends
     staying, leaving = LogWriter(descriptor=writing), LogWriter(descriptor=writing)
     leaving.close()
     assert os.get_blocking(writing)
@@ -132,10 +137,8 @@ def test_another_writer_that_ends_does_not_make_this_one_wait(closing: ExitStack
     staying.close()
 
 
-def test_what_is_logged_while_a_line_is_written_goes_out_with_it(closing: ExitStack) -> None:
-    reading, writing = pipe()
-    closing.callback(os.close, reading)
-    closing.callback(os.close, writing)
+def test_what_is_logged_while_a_line_is_written_goes_out_with_it(ends: tuple[int, int]) -> None:
+    reading, writing = ends
     writer = LogWriter(descriptor=writing)
     write = writer._output.write
 
@@ -150,10 +153,8 @@ def test_what_is_logged_while_a_line_is_written_goes_out_with_it(closing: ExitSt
     writer.close()
 
 
-def test_a_line_that_is_longer_than_a_piece_is_written(closing: ExitStack) -> None:
-    reading, writing = pipe()
-    closing.callback(os.close, reading)
-    closing.callback(os.close, writing)
+def test_a_line_that_is_longer_than_a_piece_is_written(ends: tuple[int, int]) -> None:
+    reading, writing = ends
     writer = LogWriter(descriptor=writing)
     writer.log("info", "x" * 3 * writer_module.PIPE_BUF, number=1)
     writer.log("info", "short", number=2)
@@ -181,10 +182,8 @@ def test_without_standard_error_nothing_is_written() -> None:
     writer.close()
 
 
-async def test_what_waits_is_offered_again(closing: ExitStack) -> None:
-    reading, writing = pipe()
-    closing.callback(os.close, reading)
-    closing.callback(os.close, writing)
+async def test_what_waits_is_offered_again(ends: tuple[int, int]) -> None:
+    reading, writing = ends
     writer = LogWriter(descriptor=writing)
     for number in range(LINES):
         writer.log("info", "x" * 200, number=number)

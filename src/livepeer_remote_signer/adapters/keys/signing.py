@@ -72,8 +72,8 @@ class SigningKey:
     """The sender's key. Signs EIP-191 personal messages composed by this package."""
 
     def __init__(self, secret: bytes, signer: Literal["coincurve", "eth-account"] = "coincurve") -> None:
-        self._digests: DigestSigner = CoincurveSigner(secret) if signer == "coincurve" else EthAccountSigner(secret)
-        self._sign_digest = self._digests.sign_digest
+        digests: DigestSigner = CoincurveSigner(secret) if signer == "coincurve" else EthAccountSigner(secret)
+        self._sign_digest = digests.sign_digest
         self._address = public_key_address(coincurve.PublicKey.from_secret(secret))
         self._mac_key = HKDF(SHA256(), MAC_KEY_BYTES, salt=None, info=_MAC_KEY_PURPOSE).derive(secret)
 

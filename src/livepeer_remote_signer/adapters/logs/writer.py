@@ -85,8 +85,8 @@ class LogWriter:
         if self._deferred:
             deferred, self._deferred = self._deferred, []
             self._put([line() for line in deferred])
-        elif self._waiting and not self._write_waiting():
-            self._timer = _later(self.flush)
+        else:
+            self._write_or_retry()
 
     def close(self) -> None:
         """Writes everything that waits, then stops. Waits at most CLOSE_SECONDS for a reader that does not read."""
@@ -122,6 +122,9 @@ class LogWriter:
                 ).encode() + data
             self._waiting.append(data)
             self._waiting_bytes += len(data)
+        self._write_or_retry()
+
+    def _write_or_retry(self) -> None:
         if not self._write_waiting() and self._timer is None:
             self._timer = _later(self.flush)
 

@@ -157,12 +157,7 @@ class Histogram(Family):
 
     def observe(self, value: float, *labels: str) -> None:
         """Counts one value."""
-        first = self._first.get(labels)
-        if first is None:
-            first = self.slot(labels)
-        values = self._values
-        values[first + bisect_left(self._bounds, value)] += 1.0
-        values[first + self._sum_at] += value
+        self.observe_all((value,), *labels)
 
     def observe_all(self, observed: Sequence[float], *labels: str) -> None:
         """Counts many values, in half the time."""
