@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -73,8 +74,8 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def running_hook() -> AsyncIterator[Hook]:
-    """A webhook on a free port of 127.0.0.1."""
+async def running_hook(tls: ssl.SSLContext | None = None) -> AsyncIterator[Hook]:
+    """A webhook on a free port of 127.0.0.1, over TLS where a context is given."""
     hook = Hook()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -98,8 +99,8 @@ async def running_hook() -> AsyncIterator[Hook]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    hook.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/authorize"
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    hook.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/authorize"
     try:
         yield hook
     finally:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import lru_cache
 from typing import Protocol
 
 from livepeer_remote_signer.adapters.logs import LogWriter
@@ -16,6 +15,7 @@ from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
 from livepeer_remote_signer.config import Config
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import SessionIds
+from livepeer_remote_signer.core.recent import remembering
 from livepeer_remote_signer.core.state import RecentStates
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
 from livepeer_remote_signer.service import RemoteSigner
@@ -48,7 +48,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
         seal,
         SessionIds(state_id=_random_name, manifest_id=_random_name),
-        parse_info=lru_cache(INFO_CACHE_ENTRIES)(parse_orchestrator_info),
+        parse_info=remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES),
         parse_state=recent_states.parse,
     )
     chain = open_chain(config, key.address)

@@ -32,12 +32,13 @@ from livepeer_remote_signer.core.policy import (
     is_verdict_cached,
 )
 from livepeer_remote_signer.core.pricing import Ceilings
+from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.state import Seal, SignerState, encode_state
 from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
 
 SEG_CREDS_CACHE_ENTRIES = 4096
-"""A signature less for every call of a session but its first."""
+"""A signature less for every call of a session but its first. Requests longer than MAX_KEY_BYTES are not kept."""
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
@@ -196,7 +197,8 @@ class PaymentSigner:
             known = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
             if len(self._known_seg_creds) >= SEG_CREDS_CACHE_ENTRIES:
                 self._known_seg_creds.clear()
-            self._known_seg_creds[key] = known
+            if sum(map(len, key)) <= MAX_KEY_BYTES:
+                self._known_seg_creds[key] = known
         return known
 
 

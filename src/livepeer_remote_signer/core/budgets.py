@@ -119,8 +119,9 @@ def usage_key(scope: Scope, window: Window, measure: Measure, auth_id: str, app:
 
 def claims_of(budgets: Sequence[Budget], spender: Spender) -> tuple[Claim, ...]:
     """The budgets that hold for this spender."""
+    names = Spender(bounded_name(spender.auth_id), bounded_name(spender.app), spender.orchestrator)
     return tuple(
-        Claim(budget, usage_key(budget.scope, budget.window, budget.measure, *spender)) for budget in budgets if _matches(budget, spender)
+        Claim(budget, usage_key(budget.scope, budget.window, budget.measure, *names)) for budget in budgets if _matches(budget, spender)
     )
 
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from livepeer_remote_signer.core.amounts import float_string
 from livepeer_remote_signer.core.eip191 import checksum_address
-from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.pricing import PIPELINE_NAMES, UNIT_OF_TYPE, CapabilityModel
+from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.state import encode_text
 from livepeer_remote_signer.core.ticket import TicketParams
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND, encode_rfc3339_ns
@@ -73,7 +74,7 @@ def encode_event(
     billed_ns = plan.billed.elapsed_ns or max(0, now_ns - previous_ns)
     now = encode_rfc3339_ns(now_ns)
     previous = now if previous_ns == now_ns else encode_rfc3339_ns(previous_ns)
-    capability, model = _names_of(session.capabilities.pairs) if session.capabilities else ("", "")
+    capability, model = _capability_names(session)
     pixels = plan.billed.units if job_type == "lv2v" else 0
     status = "continuing" if state.sequence_number else "new"
     usd = _usd_figures(plan.fee, eth_usd)
@@ -171,6 +172,13 @@ def _address_text(address: bytes) -> str:
 @lru_cache(4096)
 def _params_text(params: TicketParams) -> str:
     return f'"face_value":"{params.face_value}","win_prob":"{params.win_prob}","recipient":"{checksum_address(params.recipient)}"'
+
+
+def _capability_names(session: OpenedSession) -> tuple[str, str]:
+    if session.capabilities is None:
+        return "", ""
+    names_of = _names_of if len(session.request.capabilities) <= MAX_KEY_BYTES else _names_of.__wrapped__
+    return names_of(session.capabilities.pairs)
 
 
 @lru_cache(1024)

@@ -79,7 +79,7 @@ class RecentStates:
     """
 
     def __init__(self, size: int) -> None:
-        self._recent: Recent[bytes, SignerState] = Recent(size)
+        self._recent: Recent[SignerState] = Recent(size)
         self.remember = self._recent.put
         """Keeps the state that its first argument was encoded from."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.policy import ANONYMOUS, Caller, Identity, Verdict
+from livepeer_remote_signer.simulate.serving import make_certificate
 from tests.hooks import Answer, Hook, die, drip, flood, hang_up, reply, running_hook, says, silence
 from tests.plans import NOW_NS, plan_payment
 
@@ -177,9 +181,48 @@ def test_a_url_that_cannot_be_asked_is_refused_without_repeating_it(url: str) ->
     assert url not in str(caught.value)
 
 
-def test_two_claims_on_the_authorization_header_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("http://h/", {"secret": "s", "headers": {"Authorization": "x"}}),
+        ("http://user:word@h/", {"secret": "s"}),
+        ("http://user:word@h/", {"headers": {"authorization": "x"}}),
+    ],
+)
+def test_two_claims_on_the_authorization_header_are_refused(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Authorization"):
-        WebhookAuthorizer("http://h/", secret="s", headers={"Authorization": "x"})
+        WebhookAuthorizer(url, **options)
+
+
+async def test_a_user_in_the_url_is_sent_as_basic_authorization_and_shown_nowhere(hook: Hook) -> None:
+    hook.answer = says({"status": 200})
+    async with asking(hook.url.replace("://", "://user:word@")) as authorizer:
+        assert (await ask(authorizer)).status == 200
+        assert "word" not in repr(authorizer)
+    assert hook.headers[0]["authorization"] == "Basic dXNlcjp3b3Jk"
+
+
+async def test_what_a_webhook_wants_to_be_remembered_is_not_sent_back(hook: Hook) -> None:
+    hook.answer = reply(b'{"status":200}', headers="Set-Cookie: a=b\r\n")
+    async with asking(hook.url) as authorizer:
+        for _ in range(2):
+            assert (await ask(authorizer)).status == 200
+    assert "cookie" not in hook.headers[1]
+
+
+async def test_tls_is_spoken_and_a_certificate_of_its_own_making_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls, authority = tmp_path / "tls", ssl.create_default_context()
+    tls.mkdir()
+    async with running_hook(make_certificate("localhost", tls)) as hook:
+        url = hook.url.replace("127.0.0.1", "localhost")
+        async with asking(url, timeout_seconds=5) as authorizer:
+            with pytest.raises(AuthFailed, match="could not be reached: ClientConnectorCertificateError"):
+                await ask(authorizer)
+        assert hook.questions == []
+        authority.check_hostname, authority.verify_mode = False, ssl.CERT_NONE
+        monkeypatch.setattr(ssl, "create_default_context", lambda cafile: authority)
+        async with asking(url, timeout_seconds=5) as authorizer:
+            assert (await ask(authorizer)).status == 200
 
 
 async def test_secrets_stand_in_no_repr_and_no_error(hook: Hook) -> None:

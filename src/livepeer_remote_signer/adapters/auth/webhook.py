@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ssl
 import time
 from collections.abc import Mapping
 from hashlib import sha256
 
-import httpx
+import aiohttp
+import certifi
+from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.core.errors import AuthFailed
@@ -46,13 +49,10 @@ class WebhookAuthorizer:
         self._binding_key = binding_key
         self._max_expiry_seconds = max_expiry_seconds
         self._breaker = breaker or CircuitBreaker(time.monotonic)
-        self._client = httpx.AsyncClient(
-            headers=_request_headers(secret, headers or {}),
-            timeout=timeout_seconds,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._headers = _request_headers(secret, headers or {})
+        if self._url.user is not None and "authorization" in self._headers:
+            raise ValueError("auth.webhook: a user in the URL and another setting both claim the Authorization header; give one")
+        self._session: aiohttp.ClientSession | None = None
         self.asked = 0
         """How many questions were sent since start."""
 
@@ -61,7 +61,8 @@ class WebhookAuthorizer:
 
     async def aclose(self) -> None:
         """Closes the kept connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     def binding(self, caller: Caller, identity: Identity) -> str:
         """A short keyed digest of the caller's credential, to be kept in the state; "" when verdicts are not bound."""
@@ -93,37 +94,51 @@ class WebhookAuthorizer:
         except AuthFailed:
             settle = self._breaker.answered
             raise
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             settle = self._breaker.silent
             raise AuthFailed(f"the authorization webhook did not answer within {self._timeout_seconds:g} s") from None
-        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             settle = self._breaker.silent
             raise AuthFailed(f"the authorization webhook could not be reached: {type(error).__name__}") from None
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise AuthFailed(f"the authorization webhook could not be asked: {type(error).__name__}") from None
         finally:
             settle()
         return body
 
     async def _exchange(self, question: bytes) -> bytes:
-        async with self._client.stream("POST", self._url, content=question) as response:
-            if response.status_code != 200:
-                raise AuthFailed(f"the authorization webhook answered HTTP {response.status_code}, not 200")
+        session = self._session or self._open_session()
+        async with session.post(self._url, data=question, allow_redirects=False) as response:
+            if response.status != 200:
+                raise AuthFailed(f"the authorization webhook answered HTTP {response.status}, not 200")
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise AuthFailed("the authorization webhook sent a compressed answer, which was not asked for")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
+            body = b""
+            async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MAX_REPLY_BYTES:
                     raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
-            return bytes(body)
+            return body
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        """Made with the first question: it belongs to the event loop that is running then."""
+        tls = ssl.create_default_context(cafile=certifi.where()) if self._url.scheme == "https" else True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls),
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None),  # the whole exchange is timed, in `_ask`
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self._session
 
 
-def _parse_url(text: str) -> httpx.URL:
+def _parse_url(text: str) -> URL:
     """An http or https URL with a host; ValueError otherwise, which does not repeat the URL: it may carry a secret."""
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
+        url = URL(text)
+    except ValueError:
         raise ValueError("auth.webhook.url is not a URL") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("auth.webhook.url must be an http or https URL with a host")
@@ -132,7 +147,12 @@ def _parse_url(text: str) -> httpx.URL:
 
 def _request_headers(secret: str | None, static: Mapping[str, str]) -> dict[str, str]:
     """What every question carries. ValueError when two of them claim the same header."""
-    headers = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
+    headers = {
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "livepeer-remote-signer",
+    }
     own = {name.lower() for name in static}
     if secret is not None:
         if "authorization" in own:

@@ -17,7 +17,7 @@ from livepeer_remote_signer.core.recent import Recent
 
 MAC_BYTES = 32
 RECENT_SEALS = 2048
-"""A session's next call sends back what was just sealed: comparing it takes a tenth of sealing it again."""
+"""A session's next call, and a retry, send back what was just sealed or verified: comparing it takes a tenth of sealing again."""
 
 
 class PreviousKey:
@@ -49,7 +49,7 @@ class StateSeal:
         self._mac_key = mac_key
         self._previous = previous
         self._clock_ns = clock_ns
-        self._made: Recent[bytes, bytes] = Recent(RECENT_SEALS)
+        self._made: Recent[bytes] = Recent(RECENT_SEALS)
 
     def __repr__(self) -> str:
         return f"StateSeal(emit={'mac' if self._emit_mac else 'signature'}, previous={len(self._previous)})"
@@ -68,6 +68,7 @@ class StateSeal:
         if len(sig) not in (MAC_BYTES, SIGNATURE_BYTES):
             return False
         if _matches(self._mac_key, self._signer, state, sig):
+            self._made.put(state, sig)
             return True
         now_ns = self._clock_ns() if self._previous else 0
         return any(_matches(p.mac_key, p.signer, state, sig) for p in self._previous if now_ns < p.accept_until_ns)

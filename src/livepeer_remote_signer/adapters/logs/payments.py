@@ -99,7 +99,7 @@ def _request_text(route: str, request_id: str, ended: float) -> str:
     trail = trail_of(request_id)
     if trail is None:
         return f'"route":"{route}","request_id":"{request_id}"'
-    client = f'"client_request_id":{_text(trail.client_id)},' if trail.client_id else ""
+    client = f'"client_request_id":{encode_text(_short(trail.client_id))},' if trail.client_id else ""
     return f'"route":"{route}","request_id":"{request_id}",{client}"ms":{(ended - trail.started) * 1000:.3f}'
 
 
@@ -107,12 +107,12 @@ def _ids_text(session: OpenedSession, state: SignerState, route: str, request_id
     info = session.info
     names = _names_text(
         state.state_id,
-        state.auth_id,
-        state.app,
-        session.request.type,
-        session.manifest_id,
+        _short(state.auth_id),
+        _short(state.app),
+        _short(session.request.type),
+        _short(session.manifest_id),
         info.address,
-        info.transcoder,
+        _short(info.transcoder),
         info.pm_session_id,
     )
     return f'{_request_text(route, request_id, ended)},"sequence_number":{state.sequence_number},{names}'
@@ -124,14 +124,14 @@ def _names_text(
 ) -> str:
     """The same in every line of a session, as long as the ticket params live."""
     return (
-        f'"session_id":{_text(state_id)},"auth_id":{_text(auth_id)},"app":{_text(app)},"type":{_text(job_type)},'
-        f'"manifest_id":{_text(manifest_id)},"orch_address":"{checksum_address(address)}","orch_url":{_text(transcoder)},'
+        f'"session_id":{encode_text(state_id)},"auth_id":{encode_text(auth_id)},"app":{encode_text(app)},"type":{encode_text(job_type)},'
+        f'"manifest_id":{encode_text(manifest_id)},"orch_address":"{checksum_address(address)}","orch_url":{encode_text(transcoder)},'
         f'"pm_session_id":"{pm_session_id}"'
     )
 
 
-def _text(value: str) -> str:
-    return encode_text(value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS])
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS]
 
 
 def _rounded(numerator: int, denominator: int) -> int:

@@ -28,7 +28,19 @@ BATCH_LINES = 64
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 CLOSE_SECONDS = 5.0
-_QUIET_LIBRARIES = ("httpx", "httpcore", "urllib3", "web3", "asyncio", "grpc", "aiokafka", "uvicorn.access", "hpack", "opentelemetry")
+_QUIET_LIBRARIES = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "web3",
+    "asyncio",
+    "grpc",
+    "aiohttp",
+    "aiokafka",
+    "uvicorn.access",
+    "hpack",
+    "opentelemetry",
+)
 """They narrate at info and debug, some with whole URLs; their warnings are kept."""
 
 
