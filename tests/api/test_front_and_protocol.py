@@ -311,6 +311,37 @@ def test_all_origins_may_be_allowed_and_refusals_carry_the_header_too(runner: as
     assert answer.headers["livepeer-orchestrator-url"] == "https://orch.example:8935"
 
 
+@pytest.mark.parametrize("origins", [("*",), ("https://page.example",), ("https://other.example",)])
+def test_a_page_may_also_read_why_its_request_was_ended_in_the_middle(runner: asyncio.Runner, origins: tuple[str, ...]) -> None:
+    front = browser_app(*origins)
+    headers = {"Origin": "https://page.example"}
+    ways = [
+        runner.run(ask)
+        for ask in (
+            call(front, "POST", PAY, headers, bytes(1_100_000)),
+            over_protocol(front, "POST", PAY, headers, bytes(1_100_000), pieces=9),
+        )
+    ]
+    first, second = (comparable(answer, has_body=True) for answer in ways)
+    assert first[0] == second[0] == 413
+    assert first[1] == second[1]
+    assert ("access-control-allow-origin" in first[1]) == (origins != ("https://other.example",))
+
+
+def test_head_is_answered_like_get_without_a_body(front: Front, runner: asyncio.Runner) -> None:
+    for path, status in (("/healthz", 200), ("/readyz", 200), ("/metrics", 200), (PAY, 405), ("/nothing", 404)):
+        answer = runner.run(over_protocol(front, "HEAD", path, {}, b""))
+        assert (answer.status, answer.body) == (status, b"")
+    answer = runner.run(over_protocol(front, "HEAD", "/healthz", {}, bytes(1_100_000), pieces=9))
+    assert (answer.status, answer.body) == (413, b"")
+
+
+def test_a_target_without_a_path_is_refused_in_words(front: Front, runner: asyncio.Runner) -> None:
+    answer = runner.run(over_protocol(front, "POST", "http://signer", {}, b""))
+    assert answer.status == 400
+    assert json.loads(answer.body)["error"]["message"] == "not an HTTP/1.1 request: the request target is not a URL with a path"
+
+
 @pytest.mark.parametrize("way", ["asgi", "protocol"])
 def test_without_origins_nothing_is_said_to_browsers(front: Front, runner: asyncio.Runner, way: str) -> None:
     ask = call if way == "asgi" else over_protocol

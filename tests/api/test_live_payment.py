@@ -100,6 +100,9 @@ def read(body: bytes) -> PaymentRequest | tuple[type, str]:
 @example(b'{"orchestrator":"QQ==QQ=="}')
 @example(b'{"orchestrator":"Q-_="}')
 @example(b'{"orchestrator":"QUI=\\n"}')
+@example(b'{"orchestrator":"QR\\u003d\\u003d"}')
+@example(b'{"orchestrator":"Q\\u004A=="}')
+@example(b'{"state":{"State":"zu/\\u003d","Sig":""}}')
 def test_both_ways_read_the_same(body: bytes) -> None:
     found = read(body)
     with pytest.MonkeyPatch.context() as patch:

@@ -315,11 +315,11 @@ def test_a_half_that_failed_keeps_its_earlier_answer() -> None:
     assert third == Sighting(A, (DEAR,), 3, (), 2)
 
 
-def test_caps_are_alternatives_and_app_narrows() -> None:
+def test_caps_are_alternatives_and_so_are_apps_which_narrow() -> None:
     entries = build_entries([seen(A, CHEAP, nodes=nodes_of(runner())), seen(B, DEAR)], Ceilings(), NOW, KEEP)
 
-    def found(caps: list[str], app: str = "") -> list[str]:
-        return [json.loads(line)["address"] for line in filter_entries(entries, caps, app)]
+    def found(caps: list[str], *apps: str) -> list[str]:
+        return [json.loads(line)["address"] for line in filter_entries(entries, caps, apps)]
 
     assert found([]) == [A, B]
     assert found(["llm/big"]) == [B]
@@ -327,6 +327,7 @@ def test_caps_are_alternatives_and_app_narrows() -> None:
     assert found(["me/app"]) == [A]
     assert found(["llm"]) == []
     assert found([], "me/app") == [A]
+    assert found([], "other/app", "me/app") == [A]
     assert found([], "llm/big") == []
     assert found(["llm/big"], "me/app") == []
 

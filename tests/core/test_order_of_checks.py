@@ -174,6 +174,7 @@ FAULTS: list[tuple[str, Callable[[Scene], Scene], type[SignerError]]] = [
     ("another orchestrator", of_state(orchestrator_address=b"\x01" * 20), StateMismatch),
     ("another app", of_state(app="other"), StateMismatch),
     ("another type", of_state(type="lv2v"), StateMismatch),
+    ("no first price", of_state(initial_price_per_unit=0), InvalidState),
     ("no manifest id", of_request(manifest_id=""), MissingManifestId),
     ("bad capabilities", of_request(capabilities=b"\xff"), BadCapabilities),
     ("nonces used up", of_state(sender_nonce=REFRESH_AT_NONCE), RefreshSession),
@@ -209,6 +210,7 @@ EXCLUDES = {
     ("bad type", "no time passed"),
     ("no units", "no time passed"),
     ("total limit", "many tickets"),
+    ("no first price", "many tickets"),
     ("credit left", "many tickets"),
     ("dear", "many tickets"),
 }

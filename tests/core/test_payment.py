@@ -14,6 +14,7 @@ from msgspec import structs
 
 from livepeer_remote_signer.core.billing import MAX_TICKETS
 from livepeer_remote_signer.core.errors import (
+    BadField,
     InvalidSig,
     NoBillableUnits,
     NoTickets,
@@ -29,7 +30,7 @@ from livepeer_remote_signer.core.errors import (
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import PaymentPlan, PaymentRequest, SessionIds
 from livepeer_remote_signer.core.pricing import Ceilings, MaxPrice, StaleRate
-from livepeer_remote_signer.core.state import SignerState, encode_state, parse_state
+from livepeer_remote_signer.core.state import MAX_NAMES_CHARACTERS, MAX_STATE_BYTES, SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.ticket import MAX_WIN_PROB, REFRESH_AT_NONCE
 from livepeer_remote_signer.proto import net_pb2
 from tests.decisions import LATER_NS, LOOSE, RICH, SECOND, STATE, continued, decide, sealed
@@ -78,13 +79,43 @@ def test_names_are_made_only_where_needed() -> None:
     sender.open(continued(decide(new_request())), LATER_NS - 2000 * SECOND)
 
 
+GO_LAST_SECOND = 2**63 - 1 - 62_135_596_800
+"""Go counts seconds from the year 1 in 64 bits: a later time wraps around to long ago."""
+
+
 @pytest.mark.parametrize(
     ("expiration", "refreshes"),
-    [(NOW_NS // SECOND + 180, True), (NOW_NS // SECOND + 181, False), (0, True), (-(2**63), True), (2**63 - 1, False)],
+    [
+        (NOW_NS // SECOND + 180, True),
+        (NOW_NS // SECOND + 181, False),
+        (0, True),
+        (-(2**63), True),
+        (GO_LAST_SECOND + 180, False),
+        (GO_LAST_SECOND + 181, True),
+        (2**63 - 1, True),
+    ],
 )
 def test_a_token_is_refreshed_in_its_last_180_seconds(expiration: int, refreshes: bool) -> None:
     session = outcome(new_sender().open, new_request(orchestrator=info_bytes(expiration=expiration)), NOW_NS)
     assert isinstance(session, RefreshSession) == refreshes
+
+
+@pytest.mark.parametrize(
+    ("fields", "passes"),
+    [
+        ({"app": "a" * MAX_NAMES_CHARACTERS}, True),
+        ({"app": "\x00" * MAX_NAMES_CHARACTERS}, True),
+        ({"app": "a" * (MAX_NAMES_CHARACTERS + 1)}, False),
+        ({"app": "a" * MAX_NAMES_CHARACTERS, "manifest_id": ""}, False),
+        ({"manifest_id": "m" * 900_000}, True),
+    ],
+)
+def test_no_state_is_made_that_would_be_too_long_to_come_back(fields: dict[str, str], passes: bool) -> None:
+    request = new_request(**fields)
+    plan = outcome(decide, request)
+    assert isinstance(plan, PaymentPlan if passes else BadField)
+    if isinstance(plan, PaymentPlan):
+        assert len(encode_state(plan.state)) <= MAX_STATE_BYTES
 
 
 def test_the_last_moment_of_a_token_is_measured_in_nanoseconds() -> None:

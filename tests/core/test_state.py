@@ -17,9 +17,11 @@ from livepeer_remote_signer.core.errors import InvalidSig, InvalidState
 from livepeer_remote_signer.core.limits import TicketLimits
 from livepeer_remote_signer.core.payment import LivePaymentSender
 from livepeer_remote_signer.core.state import (
+    MAX_SEQUENCE_NUMBER,
     MAX_STATE_BYTES,
     RecentStates,
     SignerState,
+    check_first_price,
     encode_state,
     encode_text,
     parse_state,
@@ -85,7 +87,7 @@ def test_any_sealed_bytes_are_a_state_that_can_be_written_or_invalid_state(raw: 
     if isinstance(state, SignerState):
         assert parse_state(encode_state(state)) == state
     else:
-        assert state.message.startswith("invalid state")
+        assert state.message == "invalid state"
 
 
 @given(st.text(alphabet=string.printable, max_size=40).flatmap(lambda text: st.tuples(st.just(text), st.integers(0, 400))))
@@ -109,12 +111,13 @@ def test_a_state_changed_anywhere_is_a_state_or_invalid_state(change: tuple[str,
         ({"LastUpdate": "2026-04-07T20:00:00,5Z"}, "LastUpdate"),
         ({"OrchestratorAddress": "0x" + "aa" * 19}, "OrchestratorAddress"),
         ({"OrchestratorAddress": "aa" * 20}, "OrchestratorAddress"),
-        ({"OrchestratorAddress": None}, "OrchestratorAddress"),
+        ({"OrchestratorAddress": ""}, "OrchestratorAddress"),
         ({"App": 5}, "App"),
         ({"AuthExpiry": "5"}, "AuthExpiry"),
         ({"AuthExpiry": 2**63}, "AuthExpiry"),
         ({"AuthExpiry": 1.5}, "AuthExpiry"),
         ({"SenderNonce": -1}, "SenderNonce"),
+        ({"SenderNonce": -0.0}, "SenderNonce"),
         ({"SenderNonce": 2**32}, "SenderNonce"),
         ({"SenderNonce": True}, "SenderNonce"),
         ({"SenderNonce": int("9" * 40)}, "SenderNonce"),
@@ -131,29 +134,54 @@ def test_a_state_changed_anywhere_is_a_state_or_invalid_state(change: tuple[str,
         ({"Balance": 500}, "Balance"),
         ({"Balance": "9" * 401}, "Balance"),
         ({"Balance": "9" * 200 + "/" + "7" * 201}, "Balance"),
-        ({"InitialPricePerUnit": 0}, "InitialPricePerUnit"),
-        ({"InitialPricePerUnit": None}, "InitialPricePerUnit"),
-        ({"InitialPixelsPerUnit": 0}, "InitialPixelsPerUnit"),
-        ({"InitialPixelsPerUnit": -1}, "InitialPixelsPerUnit"),
+        ({"InitialPricePerUnit": "1"}, "InitialPricePerUnit"),
+        ({"InitialPricePerUnit": -(2**63) - 1}, "InitialPricePerUnit"),
         ({"InitialPixelsPerUnit": 2**63}, "InitialPixelsPerUnit"),
         ({"Type": {}}, "Type"),
         ({"SequenceNumber": -1}, "SequenceNumber"),
-        ({"SequenceNumber": 2**63 - 1}, "SequenceNumber"),
+        ({"SequenceNumber": 2**64 - 1}, "SequenceNumber"),
         ({"AuthID": False}, "AuthID"),
         ({"ManifestID": 1}, "ManifestID"),
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else value,
 )
 def test_a_value_out_of_its_type_or_range_is_named(changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(InvalidState, match=f"invalid state: {named}") as refusal:
+    with pytest.raises(InvalidState, match=r"^invalid state$") as refusal:
         parse_state(state_bytes(**changes))
-    assert len(refusal.value.message) < 200
+    fault = str(refusal.value.values["fault"])
+    assert fault.startswith(f"{named} ")
+    assert len(fault) < 200
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"[]", b'"x"', b"5", b"{}{}", b"\xff", b"{", b"[" * 100_000, b'{"SenderNonce":01}'])
 def test_what_is_not_the_states_object_is_invalid(raw: bytes) -> None:
-    with pytest.raises(InvalidState, match="invalid state"):
+    with pytest.raises(InvalidState, match=r"^invalid state$"):
         parse_state(raw)
+
+
+def test_go_livepeers_largest_sequence_number_but_one_is_read_and_a_minus_before_it_is_not() -> None:
+    assert parse_state(state_bytes(SequenceNumber=MAX_SEQUENCE_NUMBER)).sequence_number == 2**64 - 2
+    with pytest.raises(InvalidState):
+        parse_state(state_bytes(SequenceNumber=77).replace(b":77,", b":-0,"))
+
+
+@pytest.mark.parametrize("absent", [{"OrchestratorAddress": None}, {}])
+def test_an_absent_address_is_the_zero_address_which_no_orchestrator_has(absent: dict[str, Any]) -> None:
+    raw = state_bytes(**absent) if absent else b'{"StateID":"s"}'
+    assert parse_state(raw).orchestrator_address == bytes(20)
+
+
+def test_an_address_may_spell_its_prefix_as_go_lets_it() -> None:
+    upper = state_bytes().replace(b'"OrchestratorAddress":"0x', b'"OrchestratorAddress":"0X')
+    assert parse_state(upper) == parse_state(state_bytes())
+
+
+@pytest.mark.parametrize("changes", [{"InitialPricePerUnit": 0}, {"InitialPricePerUnit": None}, {"InitialPixelsPerUnit": -1}])
+def test_a_state_without_the_price_it_began_with_is_invalid(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidState, match=r"^invalid state$") as refusal:
+        check_first_price(parse_state(state_bytes(**changes)))
+    assert next(iter(changes)) in str(refusal.value.values["fault"])
+    check_first_price(parse_state(state_bytes()))
 
 
 def test_numbers_that_json_does_not_spell_are_invalid_in_the_fast_reading_too() -> None:
@@ -257,8 +285,9 @@ def test_a_state_of_a_megabyte_is_refused_before_its_seal_is_looked_at() -> None
             raise AssertionError((state, sig))
 
     sender = LivePaymentSender(TicketLimits(), Unasked(), IDS)
-    with pytest.raises(InvalidSig, match="longer than"):
+    with pytest.raises(InvalidSig, match=r"^invalid sig$") as refusal:
         sender.open(new_request(state=b"x" * (MAX_STATE_BYTES + 1), state_sig=b"y" * 65), NOW_NS)
+    assert "longer than" in str(refusal.value.hint)
 
 
 @settings(max_examples=20)
@@ -277,4 +306,4 @@ def test_an_unknown_state_that_is_invalid_is_not_remembered() -> None:
     known = RecentStates(2)
     for _ in range(2):
         with pytest.raises(InvalidState):
-            known.parse(b"{}")
+            known.parse(b"[]")

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -132,6 +133,7 @@ def test_what_gos_decoder_refuses_and_doubled_values_are_bad_json(body: bytes) -
 
 BOMBS = """
 import sys
+import time
 from livepeer_remote_signer.api.live_payment import parse_live_payment
 from livepeer_remote_signer.core.errors import BadJson
 
@@ -155,6 +157,19 @@ def test_nesting_is_bounded_exactly(depth: int, passes: bool) -> None:
     for body in (b"[" * depth + b"]" * depth, b'{"[{\\"":' * depth + b"1" + b"}" * depth, b"[" + b"[" * (depth - 1) + b"]" * depth):
         assert is_too_deep(body) == (not passes)
         assert isinstance(outcome(parse_json, body), BadJson) == (not passes)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b'\\"' * 500_000, b'\\"' * 500_000 + b"\\", b'"' + b"\\" * 999_999, b'"a' * 400_000, b"\\" * 1_000_000],
+    ids=["escaped marks", "a backslash last", "one mark", "marks", "backslashes"],
+)
+def test_no_text_makes_the_depth_take_long(tail: bytes) -> None:
+    """Quotation marks that open nothing, or open what never closes: each is looked at once."""
+    began = time.perf_counter()
+    for start in (b"[" * 129, b'["' * 129, b"[" * 129 + b'"'):
+        assert outcome(parse_json, start + tail).__class__ is BadJson
+    assert time.perf_counter() - began < 2
 
 
 def test_many_brackets_beside_each_other_or_in_strings_are_not_deep() -> None:

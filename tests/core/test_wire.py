@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,9 +342,27 @@ def test_at_most_256_pairs_pass(count: int, passes: bool) -> None:
         assert isinstance(parsed, Capabilities if passes else BadCapabilities)
 
 
-def test_capacities_are_bounded_too() -> None:
-    with pytest.raises(BadCapabilities):
-        parse_capabilities(net_pb2.Capabilities(capacities=dict.fromkeys(range(2049), 1)).SerializeToString())
+@pytest.mark.parametrize(("count", "passes"), [(4096, True), (4097, False)])
+def test_capacities_and_constraints_without_models_are_bounded_too(count: int, passes: bool) -> None:
+    constraints = net_pb2.Capabilities()
+    for number in range(count):
+        constraints.constraints.PerCapability[number].SetInParent()
+    for message in (net_pb2.Capabilities(capacities=dict.fromkeys(range(count), 1)), constraints):
+        parsed = outcome(parse_capabilities, message.SerializeToString())
+        assert isinstance(parsed, Capabilities if passes else BadCapabilities)
+
+
+def test_what_is_kept_of_an_info_does_not_keep_the_rest_of_it() -> None:
+    """A part of a protobuf message holds on to the memory of the whole."""
+
+    def resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    raw = info_bytes() + b"\x8a\x02\x00" * 5000  # so many empty capabilities_prices: 15 KB that become half a megabyte
+    before = resident_bytes()
+    kept = [parse_orchestrator_info(raw) for _ in range(300)]
+    assert resident_bytes() - before < 300 * 100_000
+    assert all(info.price_message.pricePerUnit == info.price_per_unit for info in kept)
 
 
 @pytest.mark.parametrize("nonce", [0, 1, 2, 127, 128, 129, 500, 600, 2**32 - 1])

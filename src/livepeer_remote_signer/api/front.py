@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
-from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.core.errors import BodyTimeout, BodyTooLarge, MethodNotAllowed, SignerError
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -84,6 +84,7 @@ class Front:
         """What the admin listener answers, where there is one."""
         self.limits = limits
         self.answers_browsers = bool(allow_origins)
+        self._allow_origins = frozenset(allow_origins)
         self.startup_failure: str | None = None
         """Why the application could not start, in one line."""
         self._rest = rest
@@ -97,6 +98,15 @@ class Front:
                 expose_headers=EXPOSED_HEADERS,
                 max_age=3600,
             )
+
+    def browser_headers(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """What lets a browser's page read a reply that does not pass the CORS middleware; empty for every other caller."""
+        origin = next((value for name, value in request_headers if name == b"origin"), None)
+        if origin is None or not self.answers_browsers:
+            return ()
+        allowed = b"*" if "*" in self._allow_origins else origin if origin.decode("latin-1") in self._allow_origins else None
+        granted = () if allowed is None else ((b"access-control-allow-origin", allowed),)
+        return (*granted, (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()), (b"vary", b"Origin"))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI description of the JSON API."""
@@ -134,7 +144,12 @@ class Front:
         return await answer if isawaitable(answer) else answer
 
     async def _ask_rest(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The other routes; what reads only memory, such as the health of the process, answers under any load."""
+        """The other routes; what reads only memory, such as the health of the process, answers under any load.
+
+        HEAD is asked as GET: the server leaves the body out.
+        """
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
         if scope["method"] != "POST":
             await self._guarded(scope, receive, send)
             return

@@ -20,8 +20,8 @@ from livepeer_remote_signer.core.strict_json import JsonObject, base64_field, ex
 FetchInfo = Callable[[str, bytes], Awaitable[bytes]]
 """(URL, serialized Capabilities) -> serialized OrchestratorInfo."""
 
-Discover = Callable[[Sequence[str], str], bytes]
-"""(capabilities, of which any will do; a runner's app or "") -> the JSON list. Raises NotReady."""
+Discover = Callable[[Sequence[str], Sequence[str]], bytes]
+"""(capabilities, of which any will do; runners' apps, likewise) -> the JSON list. Raises NotReady."""
 
 
 class OrchestratorQuery(NamedTuple):
@@ -63,10 +63,11 @@ def add_discovery_route(
     async def discover_orchestrators(
         request: Request,
         caps: Annotated[list[str] | None, Query(description="pipeline/model or a runner's app; repeated: any of them")] = None,
-        app: Annotated[str, Query(description="only orchestrators with a runner of this app")] = "",
+        app: Annotated[list[str] | None, Query(description="only orchestrators with a runner of this app; repeated: any of them")] = None,
     ) -> Response:
         """Orchestrators, their capabilities within the price ceilings, and their runners."""
         await identified(request)
         if discover is None:
             raise NotFound("discovery is not enabled", hint="set discovery.enabled: true and a source")
-        return Response(discover([cap for cap in caps or () if cap], app), media_type="application/json")
+        wanted_caps, wanted_apps = ([name for name in names or () if name] for names in (caps, app))
+        return Response(discover(wanted_caps, wanted_apps), media_type="application/json")

@@ -237,8 +237,8 @@ class Readiness(BaseModel):
     checks: list[ReadinessCheck]
 
 
-class ByocJobRequest(Form):
-    """One BYOC job, whose fields the signature covers."""
+class ByocJobRequest(BaseModel):
+    """One BYOC job, whose fields the signature covers; other keys are ignored."""
 
     id: str
     capability: str

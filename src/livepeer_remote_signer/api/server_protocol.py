@@ -370,6 +370,8 @@ class PaymentProtocol(HttpToolsProtocol):
         request.keep_alive = False
         self.cycle = cast(Any, request)
         reply = error_reply(error, new_request_id())
+        is_head = request.has_head and self.parser.get_method() == b"HEAD"
+        reply = Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)
         self.front.on_reply(self.paying_urls.get(self.url, OTHER_ROUTE), reply.status)
         self._send(request, reply)
         self._linger()
@@ -430,8 +432,8 @@ def _head_without_offer(method: bytes, url: bytes, version: str, headers: list[t
 def _reason(error: httptools.HttpParserError) -> str:
     """What the parser says, for people; nothing of what was sent."""
     cause = error.__context__
-    if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError):
-        return "the request target is not a URL"
+    if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError | AttributeError):
+        return "the request target is not a URL with a path"
     return str(error)[:120]
 
 

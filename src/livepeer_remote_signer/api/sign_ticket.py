@@ -46,7 +46,7 @@ def parse_sign_ticket(body: bytes) -> PaymentRequest:
         app=text_field(fields, "app", "app"),
         type=text_field(fields, "type", "type"),
         in_pixels=int64_field(fields, "inPixels", "inPixels"),
-        max_price=parse_max_price_field(fields.get("maxPrice")),
+        max_price=parse_max_price_field(fields.get("maxPrice"), exact_object),
         capabilities=_message_field(fields, "capabilities", capabilities_from_json),
     )
 

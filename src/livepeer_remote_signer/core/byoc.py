@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from livepeer_remote_signer.core.eip191 import keccak256
 from livepeer_remote_signer.core.errors import BadField
-from livepeer_remote_signer.core.strict_json import exact_object, int64_field, parse_json, text_field
+from livepeer_remote_signer.core.strict_json import fold_object, int64_field, parse_json, text_field
 
 _DOMAIN = b"LP_BYOC_JOB_V1\0\0"
 _KEYS = frozenset({"id", "capability", "request", "parameters", "timeout_seconds"})
@@ -28,8 +28,11 @@ class ByocJob(NamedTuple):
 
 
 def parse_byoc_job(body: bytes) -> ByocJob:
-    """The job of a request body. Raises BadJson or BadField, naming the field."""
-    fields = exact_object(parse_json(body), "the body", _KEYS)
+    """The job of a request body. Raises BadJson or BadField, naming the field.
+
+    Keys match in any case and unknown ones are ignored: some clients send more, which no signature covers.
+    """
+    fields = fold_object(parse_json(body), "the body", _KEYS)
     job = ByocJob(
         text_field(fields, "id", "id"),
         text_field(fields, "capability", "capability"),

@@ -361,11 +361,11 @@ def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceili
             entry.seen_ns = max(entry.seen_ns, sighting.nodes_seen_ns or 0)
 
 
-def filter_entries(entries: Sequence[Entry], caps: Sequence[str], app: str) -> Iterator[bytes]:
-    """Encoded entries that have any of `caps` (all, when none is asked for) and, when given, a runner of `app`."""
-    wanted = frozenset(caps)
+def filter_entries(entries: Sequence[Entry], caps: Sequence[str], apps: Sequence[str]) -> Iterator[bytes]:
+    """Encoded entries that have any of `caps` (all, when none is asked for) and, when given, a runner of any of `apps`."""
+    wanted_caps, wanted_apps = frozenset(caps), frozenset(apps)
     for entry in entries:
-        if (not wanted or wanted & entry.capabilities) and (not app or app in entry.apps):
+        if (not wanted_caps or wanted_caps & entry.capabilities) and (not wanted_apps or wanted_apps & entry.apps):
             yield entry.encoded
 
 

@@ -83,9 +83,12 @@ class InvalidSig(Refused):
 
 
 class InvalidState(Refused):
-    """The signer state is sealed but not of the state's form."""
+    """The signer state is sealed but not of the state's form. The message is go-livepeer's whole one; `fault` says what is wrong."""
 
     code = "invalid_state"
+
+    def __init__(self, fault: str) -> None:
+        super().__init__("invalid state", hint="start a new session without state", fault=fault)
 
 
 class StateMismatch(Refused):

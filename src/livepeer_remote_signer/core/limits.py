@@ -23,7 +23,10 @@ from livepeer_remote_signer.core.errors import (
     TicketEvExceeded,
     TotalEvExceeded,
 )
+from livepeer_remote_signer.core.strict_json import INT64_MAX
 from livepeer_remote_signer.core.wire import OrchestratorInfo
+
+_UINT64_MAX = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,27 @@ def check_chain(chain: ChainView) -> None:
 
 
 def check_params_alive(info: OrchestratorInfo, chain: ChainView) -> None:
-    """Raises RefreshSession when the params expire with the next L1 block, BadTicketParams when they never had a block."""
+    """Raises RefreshSession when the params expire with the next L1 block, BadTicketParams when they never had a block.
+
+    go-livepeer looks at the lowest 64 bits of both, with a sign: so do we at numbers that no block will ever have.
+    """
     expiration = info.ticket_params.expiration_block
-    if expiration == 0:
+    if not expiration & _UINT64_MAX:
         raise BadTicketParams("ticket params: expiration_block is missing or 0")
-    if expiration - chain.l1_block <= 1:
+    left = expiration - chain.l1_block
+    if left <= 1 or (left > INT64_MAX and _as_int64(left) <= 1):
         raise RefreshSession(
             f"ticket params expire at L1 block {expiration}, the chain is at {chain.l1_block}",
             info.transcoder,
             expiration_block=expiration,
             l1_block=chain.l1_block,
         )
+
+
+def _as_int64(number: int) -> int:
+    """Its lowest 64 bits as a signed number."""
+    low = number & _UINT64_MAX
+    return low if low <= INT64_MAX else low - _UINT64_MAX - 1
 
 
 def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: TicketLimits) -> None:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from livepeer_remote_signer.core.billing import MAX_TICKETS, Billed, bill_units, tickets_due, units_per_second
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import (
+    BadField,
     InvalidSig,
     MissingAuthToken,
     MissingManifestId,
@@ -36,9 +37,9 @@ from livepeer_remote_signer.core.pricing import (
     price_exceeded,
 )
 from livepeer_remote_signer.core.recipients import check_recipient_is_orchestrator
-from livepeer_remote_signer.core.state import MAX_STATE_BYTES, Seal, SignerState, parse_state
+from livepeer_remote_signer.core.state import MAX_NAMES_CHARACTERS, MAX_STATE_BYTES, Seal, SignerState, check_first_price, parse_state
 from livepeer_remote_signer.core.ticket import REFRESH_AT_NONCE, encode_aux_data
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.timestamps import MAX_GO_SECONDS, NS_PER_SECOND
 from livepeer_remote_signer.core.wire import (
     ZERO_HASH,
     AuthToken,
@@ -186,15 +187,22 @@ class LivePaymentSender:
             if not is_new:
                 raise MissingManifestId("missing manifestID", hint="send the ManifestID of the session's first call")
             manifest_id = kept_manifest_id = (info.auth_token.session_id if info.auth_token else "") or self._ids.manifest_id()
+        if is_new and len(request.app) + len(kept_manifest_id) > MAX_NAMES_CHARACTERS:
+            raise BadField(
+                f"app and the auth token's session id have {len(request.app) + len(kept_manifest_id)} characters together,"
+                f" more than {MAX_NAMES_CHARACTERS}",
+                hint="the state that carries them would be too long to be sent back",
+            )
         capabilities = parse_capabilities(request.capabilities) if request.capabilities else None
         last_nonce = state.sender_nonce if state.pm_session_id == info.pm_session_id else 0
         check_nonce(info, last_nonce)
         if info.auth_token is None:
             raise MissingAuthToken("remote signer could not check whether to refresh session: missing auth token")
         expiration, now = info.auth_token.expiration, now_ns // NS_PER_SECOND
-        if now_ns > (expiration - REFRESH_BEFORE_EXPIRY_SECONDS) * NS_PER_SECOND:
+        refresh_at = expiration - REFRESH_BEFORE_EXPIRY_SECONDS
+        if now_ns > refresh_at * NS_PER_SECOND or refresh_at > MAX_GO_SECONDS:
             raise RefreshSession(
-                f"auth token expires at {expiration}, within {REFRESH_BEFORE_EXPIRY_SECONDS} s of {now}",
+                f"auth token expires at {expiration}, within {REFRESH_BEFORE_EXPIRY_SECONDS} s of {now} or beyond what a time can be",
                 info.transcoder,
                 expiration=expiration,
                 now=now,
@@ -213,7 +221,7 @@ class LivePaymentSender:
     def _continued(self, request: PaymentRequest, info: OrchestratorInfo, newest: SignerState | None) -> SignerState:
         """Step 5 of a request with state: seal, form, and that the request continues this session."""
         if len(request.state) > MAX_STATE_BYTES:
-            raise InvalidSig(f"invalid sig: a state of {len(request.state)} bytes is longer than {MAX_STATE_BYTES}")
+            raise InvalidSig("invalid sig", hint=f"a state of {len(request.state)} bytes is longer than any of ours: {MAX_STATE_BYTES}")
         if not self._seal.verify(request.state, request.state_sig):
             raise InvalidSig("invalid sig", hint="send State and Sig back exactly as they were returned by this signer")
         state = newest or self._parse_state(request.state)
@@ -228,6 +236,7 @@ class LivePaymentSender:
             raise StateMismatch("app mismatch", state=state.app[:128], request=request.app[:128])
         if state.type and state.type != request.type:
             raise StateMismatch("job type mismatch", state=state.type[:32], request=request.type[:32])
+        check_first_price(state)
         return state
 
     def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:

@@ -32,6 +32,9 @@ PIPELINE_NAMES: Mapping[int, str] = {number: name for name, number in CAPABILITY
 DEFAULT_MODEL = "default"
 UNIT_OF_TYPE: Mapping[str, str] = {"live": "seconds", "lv2v": "720p-pixel-seconds", "fixed": "fixed"}
 
+_GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What Go's TrimSpace takes away: all that Python's strip does, but for U+001C to U+001F."""
+
 CapabilityModel = tuple[int, str]
 
 
@@ -114,9 +117,9 @@ def parse_max_price(max_price: MaxPrice, job_type: str) -> Fraction:
     unit = UNIT_OF_TYPE.get(job_type)
     if unit is None:
         raise BadMaxPrice("maxPrice requires payment type live, lv2v, or fixed")
-    if max_price.currency.strip().lower() != "wei":
+    if max_price.currency.strip(_GO_SPACE).lower() != "wei":
         raise BadMaxPrice("maxPrice.currency must be wei", currency=max_price.currency[:32])
-    if max_price.unit.strip().lower() != unit:
+    if max_price.unit.strip(_GO_SPACE).lower() != unit:
         raise BadMaxPrice(f"maxPrice.unit must be {unit} for payment type {job_type}", unit=max_price.unit[:32])
     try:
         value = parse_decimal(max_price.price)

@@ -29,13 +29,18 @@ from livepeer_remote_signer.core.strict_json import (
 from livepeer_remote_signer.core.timestamps import NEVER, encode_rfc3339_ns, parse_rfc3339_ns
 
 MAX_STATE_BYTES = 256 * 1024
-"""Larger than any state of ours can be within the body limit's default; checked before a state is verified or parsed."""
+"""Larger than any state of ours can be; checked before a state is verified or parsed."""
+
+MAX_NAMES_CHARACTERS = 32 * 1024
+"""What the caller's own names in a state may have together: a character takes up to six bytes, and the rest is bounded."""
+
+MAX_SEQUENCE_NUMBER = 2**64 - 2
 
 MAX_STATE_ID_CHARACTERS = 64
 MAX_BALANCE_DIGITS = 400
 
 _BALANCE = re.compile(r"([0-9]+)(?:/([0-9]+))?", re.ASCII)
-_HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_HEX_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
 _NEEDS_GO_ESCAPE = re.compile(r'[\x00-\x1f"\\<>&\u2028\u2029\ud800-\udfff]')
 _GO_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _GO_ONLY = re.compile("[<>&\u2028\u2029]")
@@ -122,8 +127,19 @@ def encode_state(state: SignerState) -> bytes:
 
 
 def parse_state(raw: bytes) -> SignerState:
-    """The state of `raw`, whose seal was verified. Raises InvalidState, naming the key, for anything out of its type or range."""
+    """The state of `raw`, whose seal was verified. Raises InvalidState, naming the key, for anything out of its type or range.
+
+    But for the session's first price, which `check_first_price` looks at: go-livepeer tells of it after what the session
+    and the request do not agree on.
+    """
     return _parse_canonical(raw) or _parse_any(raw)
+
+
+def check_first_price(state: SignerState) -> None:
+    """Raises InvalidState for a state without the price that its session began with."""
+    price, pixels = state.initial_price_per_unit, state.initial_pixels_per_unit
+    if price <= 0 or pixels <= 0:
+        raise InvalidState(f"InitialPricePerUnit is {price} and InitialPixelsPerUnit {pixels}: one is not positive")
 
 
 _CANONICAL = re.compile(
@@ -169,13 +185,13 @@ def _parse_any(raw: bytes) -> SignerState:
     try:
         value = parse_json(raw)
     except BadJson as error:
-        raise InvalidState(f"invalid state: {error.message}") from None
+        raise InvalidState(f"{error.message}") from None
     if not isinstance(value, JsonObject):
-        raise InvalidState(f"invalid state: {json_type(value)} where an object is expected")
+        raise InvalidState(f"{json_type(value)} where an object is expected")
     fields = _Fields({fold_key(key): item for key, item in value if item is not None})
     state_id = fields.text("StateID")
     if len(state_id) > MAX_STATE_ID_CHARACTERS:
-        raise InvalidState(f"invalid state: StateID has {len(state_id)} characters, more than {MAX_STATE_ID_CHARACTERS}")
+        raise InvalidState(f"StateID has {len(state_id)} characters, more than {MAX_STATE_ID_CHARACTERS}")
     return SignerState(
         state_id=state_id,
         pm_session_id=fields.text("PMSessionID"),
@@ -185,10 +201,10 @@ def _parse_any(raw: bytes) -> SignerState:
         auth_expiry=fields.integer("AuthExpiry", INT64_MIN, INT64_MAX),
         sender_nonce=fields.integer("SenderNonce", 0, 2**32 - 1),
         balance=fields.balance("Balance"),
-        initial_price_per_unit=fields.integer("InitialPricePerUnit", 1, INT64_MAX),
-        initial_pixels_per_unit=fields.integer("InitialPixelsPerUnit", 1, INT64_MAX),
+        initial_price_per_unit=fields.integer("InitialPricePerUnit", INT64_MIN, INT64_MAX),
+        initial_pixels_per_unit=fields.integer("InitialPixelsPerUnit", INT64_MIN, INT64_MAX),
         type=fields.text("Type"),
-        sequence_number=fields.integer("SequenceNumber", 0, INT64_MAX - 1),
+        sequence_number=fields.integer("SequenceNumber", 0, MAX_SEQUENCE_NUMBER),
         auth_id=fields.text("AuthID"),
         manifest_id=fields.text("ManifestID"),
         auth_max_price=fields.text("AuthMaxPrice"),
@@ -205,28 +221,31 @@ class _Fields:
     def text(self, key: str) -> str:
         value = self._values.get(key.lower(), "")
         if type(value) is not str:
-            raise InvalidState(f"invalid state: {key} is {json_type(value)}, not a string")
+            raise InvalidState(f"{key} is {json_type(value)}, not a string")
         return replace_surrogates(value)
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self._values.get(key.lower(), JsonNumber("0"))
         if not isinstance(value, JsonNumber) or len(value) > 20 or not value.removeprefix("-").isdecimal():
-            raise InvalidState(f"invalid state: {key} is not an integer")
+            raise InvalidState(f"{key} is not an integer")
         number = int(value)
-        if not low <= number <= high:
-            raise InvalidState(f"invalid state: {key} is {number}, outside {low} to {high}")
+        if not low <= number <= high or (low == 0 and value.startswith("-")):
+            raise InvalidState(f"{key} is {number}, outside {low} to {high}")
         return number
 
     def time(self, key: str) -> int | None:
         try:
             return parse_rfc3339_ns(self.text(key)) if key.lower() in self._values else None
         except ValueError as error:
-            raise InvalidState(f"invalid state: {key} is {error}") from None
+            raise InvalidState(f"{key} is {error}") from None
 
     def address(self, key: str) -> bytes:
+        """The zero address, which no orchestrator has, where none is given."""
+        if key.lower() not in self._values:
+            return bytes(20)
         text = self.text(key)
         if _HEX_ADDRESS.fullmatch(text) is None:
-            raise InvalidState(f"invalid state: {key} is not 0x and 40 hex digits")
+            raise InvalidState(f"{key} is not 0x and 40 hex digits")
         return bytes.fromhex(text[2:])
 
     def balance(self, key: str) -> Fraction:
@@ -235,8 +254,8 @@ class _Fields:
             return Fraction(0)
         match = _BALANCE.fullmatch(text)
         if match is None or len(text.replace("/", "")) > MAX_BALANCE_DIGITS:
-            raise InvalidState(f"invalid state: {key} is not n or n/d of at most {MAX_BALANCE_DIGITS} digits")
+            raise InvalidState(f"{key} is not n or n/d of at most {MAX_BALANCE_DIGITS} digits")
         denominator = int(match[2]) if match[2] else 1
         if denominator == 0:
-            raise InvalidState(f"invalid state: {key} has the denominator 0")
+            raise InvalidState(f"{key} has the denominator 0")
         return Fraction(int(match[1]), denominator)

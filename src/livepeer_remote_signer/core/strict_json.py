@@ -43,7 +43,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=JsonObject, parse_int=JsonNumber, 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""The closing quotation mark may be missing: a match that failed at the end of the text would begin anew at the next mark."""
+
 _NO_BRACKETS = bytes(c for c in range(256) if c not in b"[]{}")
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 

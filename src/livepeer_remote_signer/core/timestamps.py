@@ -16,6 +16,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER_SECONDS = -62_135_596_800
 """The first second of the year 1: the earliest that can be written, and Go's zero time, whatever offset spells it."""
 
+MAX_GO_SECONDS = 2**63 - 1 + _NEVER_SECONDS
+"""The last unix second that Go's 64 bits, which count from the year 1, can hold; a later one wraps around into the past."""
+
 _END_SECONDS = 253_402_300_800
 _RFC3339 = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII)
 

@@ -34,6 +34,7 @@ MAX_INTEGER_BYTES = 32
 MAX_TRANSCODER_CHARACTERS = 2048
 MAX_CAPABILITY_WORDS = 32
 MAX_CAPABILITY_MODELS = 256
+MAX_CAPABILITY_ENTRIES = 4096
 SEG_PROFILES = b"invalid"
 """go-livepeer marshals the empty list of profiles to these seven bytes; orchestrators ignore them."""
 
@@ -126,6 +127,13 @@ def parse_message(kind: Callable[[], _M], raw: bytes) -> _M:
     return message
 
 
+def _copy_of(message: _M) -> _M:
+    """A message by itself: a part of another one keeps all of that one in memory for as long as it is remembered."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
 def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
     """Steps 2 to 4 of a payment, in their order: presence and form, price, ticket params, then lengths."""
     if not raw:
@@ -157,8 +165,8 @@ def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
         price_per_unit=price.pricePerUnit,
         pixels_per_unit=price.pixelsPerUnit,
         ticket_params=parse_ticket_params(info.ticket_params),
-        auth_token=AuthToken(token.session_id, token.expiration, token) if info.HasField("auth_token") else None,
-        price_message=price,
+        auth_token=AuthToken(token.session_id, token.expiration, _copy_of(token)) if info.HasField("auth_token") else None,
+        price_message=_copy_of(price),
     )
 
 
@@ -212,7 +220,7 @@ def parse_capabilities(raw: bytes) -> Capabilities | None:
         raise BadCapabilities(f"capabilities: {words} words of bitstring or mandatories, more than {MAX_CAPABILITY_WORDS}")
     per_capability = {of.key: {model.key: model.value for model in of.value.models} for of in given.constraints.PerCapability}
     capacities = {capacity.key: capacity.value for capacity in given.capacities}
-    if len(per_capability) > MAX_CAPABILITY_MODELS or len(capacities) > 64 * MAX_CAPABILITY_WORDS:
+    if max(len(per_capability), len(capacities)) > MAX_CAPABILITY_ENTRIES:
         raise BadCapabilities(
             f"capabilities: {len(per_capability)} constraints and {len(capacities)} capacities are more than any real message holds"
         )

@@ -54,7 +54,7 @@ def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), **
 
 
 def lines(found: Discovery, caps: Sequence[str] = (), app: str = "") -> list[dict[str, Any]]:
-    value: list[dict[str, Any]] = json.loads(found.render(caps, app))
+    value: list[dict[str, Any]] = json.loads(found.render(caps, [app] if app else ()))
     return value
 
 
@@ -66,10 +66,10 @@ async def test_there_is_no_list_before_somebody_answered() -> None:
     crew = ScriptedCrew()
     found = discovery(crew, Clock())
     with pytest.raises(NotReady, match="no orchestrator is known yet"):
-        found.render((), "")
+        found.render((), ())
     await found.refresh()
     with pytest.raises(NotReady, match="none of 2 orchestrators answered"):
-        found.render((), "")
+        found.render((), ())
     crew.answers = {A: (OFFER,)}
     await found.refresh()
     assert addresses(found) == [A]
@@ -82,7 +82,7 @@ async def test_without_a_source_nobody_is_asked_and_the_reason_is_told() -> None
     await found.refresh()
     assert crew.asked == []
     with pytest.raises(NotReady, match=r"discovery\.webhook_url"):
-        found.render((), "")
+        found.render((), ())
 
 
 async def test_those_that_failed_are_asked_first() -> None:

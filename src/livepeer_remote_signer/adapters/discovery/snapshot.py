@@ -86,7 +86,7 @@ class Discovery:
 
     # --- answers, from memory ---
 
-    def render(self, caps: Sequence[str], app: str) -> bytes:
+    def render(self, caps: Sequence[str], apps: Sequence[str]) -> bytes:
         """The JSON list. Raises NotReady until there is something to list."""
         if not self._entries:
             raise NotReady(
@@ -94,9 +94,9 @@ class Discovery:
                 hint="discovery asks in the background; try again in a few seconds",
                 retry_after_seconds=max(1, round(FIRST_RETRY_SECONDS)),
             )
-        if not caps and not app:
+        if not caps and not apps:
             return self._everything
-        return b"[" + b",".join(filter_entries(self._entries, caps, app)) + b"]"
+        return b"[" + b",".join(filter_entries(self._entries, caps, apps)) + b"]"
 
     def status(self) -> DiscoveryStatus:
         """How discovery fares."""
