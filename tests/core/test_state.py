@@ -171,6 +171,11 @@ def test_an_absent_address_is_the_zero_address_which_no_orchestrator_has(absent:
     assert parse_state(raw).orchestrator_address == bytes(20)
 
 
+def test_an_address_that_is_null_is_none() -> None:
+    with pytest.raises(InvalidState):
+        parse_state(state_bytes().replace(b'"0x' + b"aa" * 20 + b'"', b"null"))
+
+
 def test_an_address_may_spell_its_prefix_as_go_lets_it() -> None:
     upper = state_bytes().replace(b'"OrchestratorAddress":"0x', b'"OrchestratorAddress":"0X')
     assert parse_state(upper) == parse_state(state_bytes())

@@ -188,6 +188,8 @@ def _parse_any(raw: bytes) -> SignerState:
         raise InvalidState(f"{error.message}") from None
     if not isinstance(value, JsonObject):
         raise InvalidState(f"{json_type(value)} where an object is expected")
+    if any(item is None and fold_key(key) == "orchestratoraddress" for key, item in value):
+        raise InvalidState("OrchestratorAddress is null, which go-livepeer does not take for an address")
     fields = _Fields({fold_key(key): item for key, item in value if item is not None})
     state_id = fields.text("StateID")
     if len(state_id) > MAX_STATE_ID_CHARACTERS:
