@@ -163,6 +163,14 @@ class Figures(NamedTuple):
         return self.p99 / self.signature
 
 
+class Measured(NamedTuple):
+    """One row: its figures, the largest process's resident memory under load, and the time from start to ready."""
+
+    figures: Figures
+    memory_mb: float
+    ready_seconds: float
+
+
 def drive(served: Served, rounds: int = 3, **plan: Any) -> Figures:
     """The median round by CPU. Raises RuntimeError when a request was not answered with 200."""
     found = []

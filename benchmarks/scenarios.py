@@ -1,4 +1,4 @@
-"""What is measured: each row's configuration, how it is driven, and its limit."""
+"""What is measured: each row's configuration, and how it is driven."""
 
 from __future__ import annotations
 
@@ -12,43 +12,56 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.limits import LIMITED_ROWS, ONE_TICKET, SQLITE, THREE_TICKETS
+
 Config = dict[str, Any]
 
 
 class Scenario(NamedTuple):
-    """One row. `limit` is the most CPU a request may take, in signatures; `parts` starts what the configuration needs."""
+    """One row. `parts` starts what its configuration needs, `plan` says how it is driven."""
 
     name: str
     parts: AbstractContextManager[Config]
     plan: dict[str, Any]
-    limit: float | None = None
     workers: int = 1
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limit looks at it."""
+        return self.name in LIMITED_ROWS
 
 
 def scenarios(folder: Path) -> list[Scenario]:
-    """Every measurement, the gated ones first."""
+    """Every measurement, those with a limit first."""
 
     def sqlite(name: str) -> AbstractContextManager[Config]:
         return nullcontext({"ledger": {"backend": "sqlite", "path": str(folder / name)}})
 
     return [
-        Scenario("stateless, 1 ticket, c=16", nullcontext({}), {}, limit=5.0),
-        Scenario("SQLite ledger, c=64", sqlite("a.sqlite"), {"connections": 64, "chained": True}, limit=8.3),
+        Scenario(ONE_TICKET, nullcontext({}), {}),
+        Scenario(THREE_TICKETS, nullcontext({}), {"tickets": 3}),
+        Scenario(SQLITE, sqlite("a.sqlite"), {"connections": 64, "chained": True}),
         Scenario("stateless, 1 ticket, c=1", nullcontext({}), {"connections": 1}),
         Scenario("stateless, 1 ticket, c=64", nullcontext({}), {"connections": 64}),
         Scenario("stateless, 2 tickets, c=16", nullcontext({}), {"tickets": 2}),
-        Scenario("stateless, 3 tickets, c=16", nullcontext({}), {"tickets": 3}),
         Scenario("stateless, 99 tickets, c=16", nullcontext({}), {"tickets": 99}),
         Scenario("stateless, chained states, c=16", nullcontext({}), {"chained": True}),
         Scenario("states sealed by signature, c=16", nullcontext({"state": {"seal": "signature"}}), {}),
         Scenario("open loop, 1000/s, c=64", nullcontext({}), {"connections": 64, "rate": 1000}),
         Scenario("webhook asked each time, c=16", _webhook(0), {}),
         Scenario("webhook's verdict cached, c=16", _webhook(3600), {"chained": True}),
+        Scenario("SQLite ledger, file sink, c=64", _file_sink(folder), {"connections": 64, "chained": True}),
         Scenario("SQLite ledger, c=1", sqlite("b.sqlite"), {"connections": 1, "chained": True}),
         Scenario("stateless, 2 workers, c=64", nullcontext({}), {"connections": 64}, workers=2),
         Scenario("SQLite ledger, 2 workers, c=64", sqlite("c.sqlite"), {"connections": 64, "chained": True}, workers=2),
         Scenario("PostgreSQL ledger, 2 workers, c=64", _postgres(), {"connections": 64, "chained": True}, workers=2),
     ]
+
+
+def _file_sink(folder: Path) -> AbstractContextManager[Config]:
+    """Every payment's billing event is recorded with it and exported beside the payments."""
+    sinks = [{"type": "file", "path": str(folder / "events.jsonl")}]
+    return nullcontext({"ledger": {"backend": "sqlite", "path": str(folder / "d.sqlite")}, "events": {"sinks": sinks}})
 
 
 @contextmanager

@@ -14,7 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from livepeer_remote_signer.api.console import COOKIE, MAX_FAILED_LOGINS_A_MINUTE, SESSION_SECONDS, Sessions, load_page
+from livepeer_remote_signer.api.console import (
+    COOKIE,
+    MAX_FAILED_LOGINS_A_MINUTE,
+    MAX_WATCHED_ADDRESSES,
+    SESSION_SECONDS,
+    Sessions,
+    load_page,
+)
 from livepeer_remote_signer.core.errors import RateExceeded
 from tests.signer import RunningSigner, running_signer
 
@@ -98,6 +105,8 @@ async def test_forms_of_another_site_are_refused(tmp_path: Path) -> None:
     async with console(tmp_path) as (_, admin):
         foreign = await admin.post("/console/login", data={"token": TOKEN}, headers={"origin": "https://elsewhere.example"})
         assert foreign.status_code == 403
+        broken = await admin.post("/console/login", data={"token": TOKEN}, headers={"origin": "http://["})
+        assert broken.status_code == 403
         own = await admin.post("/console/login", data={"token": TOKEN}, headers={"origin": str(admin.base_url).rstrip("/")})
         assert own.status_code == 303
 
@@ -138,7 +147,7 @@ async def test_without_a_ledger_the_console_says_what_it_cannot_know(tmp_path: P
 def test_a_session_ends_with_its_time_and_with_the_token() -> None:
     now = 1_000.0
     sessions = Sessions(TOKEN, lambda: now)
-    cookie = sessions.open(TOKEN)
+    cookie = sessions.open(TOKEN, "a")
     assert cookie is not None
     assert sessions.is_open(cookie)
     assert Sessions(TOKEN, lambda: now).is_open(cookie)  # another worker
@@ -151,15 +160,28 @@ def test_a_session_ends_with_its_time_and_with_the_token() -> None:
     assert not sessions.is_open(cookie)
 
 
-def test_guessing_may_go_on_after_a_minute() -> None:
+def test_guessing_may_go_on_after_a_minute_and_keeps_nobody_else_out() -> None:
     now = 0.0
     sessions = Sessions(TOKEN, lambda: now)
     for _ in range(MAX_FAILED_LOGINS_A_MINUTE):
-        assert sessions.open("guess") is None
+        assert sessions.open("guess", "a") is None
     with pytest.raises(RateExceeded):
-        sessions.open(TOKEN)
+        sessions.open(TOKEN, "a")
+    assert sessions.open(TOKEN, "b") is not None
     now = 60.0
-    assert sessions.open(TOKEN) is not None
+    assert sessions.open(TOKEN, "a") is not None
+
+
+def test_addresses_that_guess_are_watched_in_bounded_number() -> None:
+    sessions = Sessions(TOKEN, lambda: 0.0)
+    for _ in range(MAX_FAILED_LOGINS_A_MINUTE):
+        sessions.open("guess", "first")
+    for number in range(MAX_WATCHED_ADDRESSES - 1):
+        sessions.open("guess", str(number))
+    with pytest.raises(RateExceeded):
+        sessions.open(TOKEN, "first")
+    sessions.open("guess", "one more")
+    assert sessions.open(TOKEN, "first") is not None
 
 
 def test_the_cookies_name_is_fixed() -> None:

@@ -32,6 +32,7 @@ COOKIE = "lrs_console"
 SESSION_SECONDS = 12 * 3600
 MAX_LOGIN_BYTES = 4096
 MAX_FAILED_LOGINS_A_MINUTE = 10
+MAX_WATCHED_ADDRESSES = 256
 
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
@@ -49,18 +50,27 @@ class Sessions:
         self._token = token.encode()
         self._key = hmac.digest(self._token, b"console sessions", "sha256")
         self._clock = clock
-        self._failures: deque[float] = deque(maxlen=MAX_FAILED_LOGINS_A_MINUTE)
+        self._failures: dict[str, deque[float]] = {}
 
-    def open(self, token: str) -> str | None:
-        """A new session's cookie; None for a wrong token. Raises RateExceeded after too many wrong ones."""
+    def open(self, token: str, peer: str) -> str | None:
+        """A new session's cookie; None for a wrong token. Raises RateExceeded after too many wrong ones from this address.
+
+        By address, because whoever reaches the listener could otherwise keep everybody out.
+        """
         now = self._clock()
-        if len(self._failures) == MAX_FAILED_LOGINS_A_MINUTE and now - self._failures[0] < 60:
-            raise RateExceeded("too many wrong admin tokens", hint="wait a minute", retry_after_seconds=60)
+        failures = self._failures.get(peer)
+        if failures is not None and len(failures) == MAX_FAILED_LOGINS_A_MINUTE and now - failures[0] < 60:
+            raise RateExceeded("too many wrong admin tokens from this address", hint="wait a minute", retry_after_seconds=60)
         if not hmac.compare_digest(token.strip().encode(), self._token):
-            self._failures.append(now)
+            self._note_failure(peer, now)
             return None
         body = f"{int(now) + SESSION_SECONDS}.{os.urandom(16).hex()}"
         return f"{body}.{self._mac(body)}"
+
+    def _note_failure(self, peer: str, now: float) -> None:
+        if peer not in self._failures and len(self._failures) >= MAX_WATCHED_ADDRESSES:
+            del self._failures[next(iter(self._failures))]
+        self._failures.setdefault(peer, deque(maxlen=MAX_FAILED_LOGINS_A_MINUTE)).append(now)
 
     def is_open(self, cookie: str) -> bool:
         """Whether a cookie is one of ours and has not run out."""
@@ -123,7 +133,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
     async def login(request: Request) -> Response:
         """Takes the token from a form. Back to the page, with a cookie when it was right."""
         check_origin(request)
-        cookie = sessions.open(await _read_token(request))
+        cookie = sessions.open(await _read_token(request), request.client.host if request.client else "")
         if cookie is None:
             return _back(CONSOLE + "?refused")
         response = _back(CONSOLE)
@@ -142,7 +152,11 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
 def check_origin(request: Request) -> None:
     """Raises Denied for a form that another site sent. Browsers name the origin of every POST."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    try:
+        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # `http://[` is no origin of any browser
+        is_own = False
+    if not is_own:
         raise Denied("the console takes forms from its own page only")
 
 
