@@ -40,3 +40,58 @@ def test_a_ceiling_in_dollars_needs_a_feed_that_quotes_it(tmp_path: Path, capsys
 
 def test_on_arbitrum_one_dollars_have_a_feed(tmp_path: Path) -> None:
     assert check(tmp_path, "chain: {source: rpc, rpc: {urls: ['http://127.0.0.1:1']}}\nprices: {max_price_per_unit: 0.5USD}\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("auth: {webhook: {url: not a url}}", "auth.webhook.url: must be an http"),
+        ("events: {sinks: [{type: http, url: 'ftp://x'}]}", "url: must be an http"),
+        ("state: {previous: [{mac_key_file: f, accept_until: tomorrow}]}", "state.previous.0.accept_until: must be a time"),
+        ("discovery: {enabled: true, on_chain: service_registry}", "discovery.on_chain"),
+        ("recipients: {require: active}", "recipients.require active"),
+        ("ledger: {backend: postgres, url: nonsense}", "ledger.url: this is no libpq connection string"),
+        (
+            "auth: {webhook: {url: 'https://h', secret: abc, headers: {Authorization: x}}}",
+            "secret and headers.Authorization both claim the Authorization header",
+        ),
+        ("auth: {webhook: {url: 'https://u:p@h', secret: abc}}", "both claim the Authorization header"),
+        ("auth: {webhook: {url: 'https://h', secret: 'a b '}}", "auth.webhook"),
+    ],
+)
+def test_what_serve_refuses_is_refused_and_its_key_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+    assert check(tmp_path, f"chain: {{source: static}}\n{text}\n") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve", "funds", "unlock"])
+def test_an_endpoint_that_is_no_url_is_told_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(KEY + "chain: {source: rpc, rpc: {urls: ['http://[bad']}}\n")
+    assert main([command, "--config", str(file)]) == 2
+    assert "chain.rpc.urls.0: must be an http" in capsys.readouterr().err
+
+
+def test_secret_files_that_are_not_there_yet_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+chain: {source: static}
+state: {previous: [{mac_key_file: /none/mac, accept_until: 2030-01-31T00:00:00Z}]}
+auth: {api_keys_file: /none/keys, webhook: {url: "https://h", secret_file: /none/webhook}}
+events: {sinks: [{type: http, url: "https://h", secret_file: /none/sink}]}
+"""
+    assert check(tmp_path, text) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "note: auth.api_keys_file /none/keys is not there yet",
+        "note: auth.webhook.secret_file /none/webhook is not there yet",
+        "note: state.previous.0.mac_key_file /none/mac is not there yet",
+        "note: events.sinks.0.secret_file /none/sink is not there yet",
+    ]
+
+
+def test_a_secret_file_of_no_text_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff")
+    assert check(tmp_path, f"chain: {{source: static}}\nauth: {{webhook: {{url: 'https://h', secret_file: {tmp_path / 'secret'}}}}}\n") == 2
+    assert "secret is not text" in capsys.readouterr().err

@@ -147,11 +147,14 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
         ),
         ("recipients: {allow: [0x12]}", "recipients.allow.0: must be 0x and 40 hex digits"),
         ("admin: {listen: 127.0.0.1:1}", "the key 'admin.token_file' is missing"),
-        ("state: {previous: [{accept_until: x}]}", "give exactly one of private_key_file and mac_key_file"),
+        ("state: {previous: [{accept_until: 2030-01-31T00:00:00Z}]}", "give exactly one of private_key_file and mac_key_file"),
         ("ledger: {backend: sqlite}", "backend sqlite needs path"),
         ("ledger: {backend: postgres}", "backend postgres needs url"),
         ("budgets: [{scope: global, window: day, limit_wei: 5}]", "budgets need a ledger"),
         ("events: {sinks: [{type: pigeon}]}", "events.sinks.0: "),
+        ("state: {previous: [{accept_until: tomorrow, mac_key_file: f}]}", "state.previous.0.accept_until: must be a time such as"),
+        ("recipients: {require: active}", "recipients.require active needs a live chain"),
+        ("discovery: {enabled: true, on_chain: service_registry}", "discovery.on_chain service_registry needs a live chain"),
         ("listen: 0.0.0.0:8936", "nobody is asked before signing"),
         ("listen: ':8936'", "nobody is asked before signing"),
     ],
@@ -207,9 +210,12 @@ def test_variables_stand_anywhere_in_a_string_and_are_filled_once() -> None:
 
 @pytest.mark.parametrize("text", ["$HOST", "${}", "${1}", "${A-b}", "$${"])
 def test_other_dollar_signs_are_text(text: str) -> None:
-    config = read(f"auth: {{webhook: {{url: '{text}'}}}}")
-    assert config.auth.webhook is not None
-    assert config.auth.webhook.url == text
+    assert (
+        read(f"budgets: [{{scope: app, match: '{text}', window: day, limit_wei: 5}}]\nledger: {{backend: sqlite, path: p}}")
+        .budgets[0]
+        .match
+        == text
+    )
 
 
 def test_an_unset_variable_names_itself_and_its_key() -> None:
@@ -261,10 +267,10 @@ def test_the_webhook_and_its_secret() -> None:
     assert config.secret is not None
     assert (config.url, config.secret.get_secret_value(), config.secret_file) == ("https://hook", "s", None)
     replaced = read(
-        "auth: {webhook: {url: u, secret_file: f, timeout_seconds: 2}}", REMOTE_SIGNER_WEBHOOK_URL="v", WEBHOOK_SECRET="s"
+        "auth: {webhook: {url: 'http://u', secret_file: f, timeout_seconds: 2}}", REMOTE_SIGNER_WEBHOOK_URL="http://v", WEBHOOK_SECRET="s"
     ).auth.webhook
     assert replaced is not None
-    assert (replaced.url, replaced.secret_file, replaced.timeout_seconds) == ("v", None, 2)
+    assert (replaced.url, replaced.secret_file, replaced.timeout_seconds) == ("http://v", None, 2)
     assert "no webhook is" in fault(LEAST, WEBHOOK_SECRET="s")
     assert "webhook must be a mapping" in fault(LEAST + "auth: {webhook: text}", WEBHOOK_SECRET="s")
 
@@ -457,6 +463,60 @@ def test_any_values_of_known_keys_are_a_config_or_a_config_error(tree: dict[str,
 
 
 # --- secrets ---
+
+URLS_WITH_SECRETS = {
+    "auth.webhook.url": f"https://u:{SECRET}@h:1/a",
+    "discovery.webhook_url": f"https://h:1/{SECRET}",
+    "tracing.otlp_endpoint": f"http://h:1?token={SECRET}",
+    "events.sinks.0.url": f"https://h:1/#{SECRET}",
+    "auth.jwt.jwks_url": f"https://h:1/{SECRET}?x",
+}
+
+
+def test_of_a_url_only_scheme_host_and_port_are_shown() -> None:
+    url = URLS_WITH_SECRETS
+    config = read(
+        f"auth: {{webhook: {{url: '{url['auth.webhook.url']}'}}, "
+        f"jwt: {{issuer: i, audience: a, jwks_url: '{url['auth.jwt.jwks_url']}'}}}}\n"
+        f"discovery: {{webhook_url: '{url['discovery.webhook_url']}'}}\ntracing: {{otlp_endpoint: '{url['tracing.otlp_endpoint']}'}}\n"
+        f"events: {{sinks: [{{type: http, url: '{url['events.sinks.0.url']}'}}, {{type: http, url: 'https://h:1/'}}]}}"
+    )
+    for shown in (repr(config), config.model_dump_json(), repr(config.model_dump())):
+        assert SECRET not in shown
+        assert shown.count("://h:1/***") == 5
+    assert config.model_dump()["events"]["sinks"][1]["url"] == "https://h:1"
+    assert config.auth.webhook is not None
+    assert config.auth.webhook.url == url["auth.webhook.url"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "auth: {webhook: {url: %s}}",
+        "discovery: {webhook_url: %s}",
+        "tracing: {otlp_endpoint: %s}",
+        "events: {sinks: [{type: http, url: %s}]}",
+        "auth: {jwt: {issuer: i, audience: a, jwks_url: %s}}",
+    ],
+)
+@pytest.mark.parametrize(
+    "url", ["no url", "ftp://x", "http://[bad", "http://", "https:///path", "http://h:99999", "http://h:0", '"http://h\\n/"']
+)
+def test_what_cannot_be_asked_is_no_url_and_is_not_repeated(key: str, url: str) -> None:
+    said = fault(LEAST + key % json.dumps(json.loads(url) if url[0] == '"' else url))
+    assert "url: must be an http:// or https:// URL" in said.replace("otlp_endpoint", "url")
+    assert url.removeprefix("http://") == "" or url not in said
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "wss://h", "http://"])
+def test_an_rpc_endpoint_is_a_url_too(url: str) -> None:
+    said = fault(f"key: {{private_key: '{KEY}'}}\nchain: {{source: rpc, rpc: {{urls: ['http://h', '{url}']}}}}")
+    assert said.startswith("chain.rpc.urls.1: must be an http:// or https:// URL")
+
+
+def test_an_empty_discovery_webhook_is_none() -> None:
+    assert read("discovery: {webhook_url: ''}").discovery.webhook_url is None
+
 
 WITH_SECRETS = f"""
 key: {{private_key: "{SECRET}"}}

@@ -83,6 +83,6 @@ def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, i
 
 
 def test_an_endpoint_that_is_not_http_is_refused_without_being_printed() -> None:
-    with pytest.raises(ConfigError, match="entry 0: only http:// and https://") as caught:
+    with pytest.raises(ConfigError, match=r"urls\.0: must be an http:// or https:// URL") as caught:
         config({"source": "rpc", "rpc": {"urls": ["wss://node.example/k3y"]}})
     assert "k3y" not in str(caught.value)

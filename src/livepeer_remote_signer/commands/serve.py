@@ -9,6 +9,8 @@ import os
 import resource
 import socket
 import sys
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,7 @@ def read_config(path: str) -> Config | None:
         return None
 
 
-def _print_faults(path: str, error: ConfigError) -> None:
+def _print_faults(path: str, error: Exception) -> None:
     for line in str(error).splitlines():
         print(f"{path}: {line}", file=sys.stderr)
 
@@ -132,26 +134,44 @@ def _reread(path: str, running: Config) -> float | None:
 
 
 def run_check_config(arguments: argparse.Namespace) -> int:
-    """Prints the effective configuration, secrets redacted."""
-    from livepeer_remote_signer.wiring.chain import open_chain
-
+    """Prints the effective configuration, secrets redacted; what serve would refuse is refused here."""
     config = read_config(arguments.config)
     if config is None:
         return 2
+    from livepeer_remote_signer.adapters.keys import SigningKeyError
+
+    unread = {key: path for key, path in _files(config).items() if not os.access(path, os.R_OK)}
     try:
-        open_chain(config, bytes(20))  # some faults show only where parts meet, such as a ceiling in a currency without a feed
-    except ConfigError as error:
+        _build_parts(config, unread)
+    except (ConfigError, SigningKeyError) as error:
         _print_faults(arguments.config, error)
         return 2
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
-    for key, path in _files(config):
-        if not path.exists():
-            print(f"note: {key} {path} is not there yet", file=sys.stderr)
+    for key, path in unread.items():
+        print(f"note: {key} {path} {'cannot be read here' if path.exists() else 'is not there yet'}", file=sys.stderr)
     return 0
 
 
-def _files(config: Config) -> list[tuple[str, Path]]:
-    """The files that serve will read."""
+def _build_parts(config: Config, unread: Collection[str]) -> None:
+    """Makes the parts that connect to nothing, because some faults show only there: a ceiling in a currency without a feed,
+    two headers of one name. The signing key is left alone, and so are parts with a file that cannot be read here.
+    Raises ConfigError, or SigningKeyError for a file that holds no secret."""
+    from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
+    from livepeer_remote_signer.wiring.chain import open_chain
+    from livepeer_remote_signer.wiring.ledger import open_ledger
+    from livepeer_remote_signer.wiring.operations import open_sinks
+
+    chain = open_chain(config, bytes(20))
+    open_recipients(config, chain)
+    open_ledger(config, time.time_ns)
+    if not any(key.startswith("auth.") for key in unread):
+        open_auth(config.auth, bytes(32))
+    if not any(key.startswith("events.") for key in unread):
+        list(open_sinks(config))
+
+
+def _files(config: Config) -> dict[str, Path]:
+    """The files that serve will read, by key."""
     named = {
         "key.private_key_file": config.key.private_key_file,
         "key.keystore_file": config.key.keystore_file,
@@ -161,7 +181,13 @@ def _files(config: Config) -> list[tuple[str, Path]]:
         "auth.webhook.secret_file": config.auth.webhook.secret_file if config.auth.webhook else None,
         "admin.token_file": config.admin.token_file if config.admin else None,
     }
-    return [(key, path) for key, path in named.items() if path is not None]
+    for index, previous in enumerate(config.state.previous):
+        named[f"state.previous.{index}.private_key_file"] = previous.private_key_file
+        named[f"state.previous.{index}.mac_key_file"] = previous.mac_key_file
+    for index, sink in enumerate(config.events.sinks):
+        for name in ("secret_file", "password_file"):
+            named[f"events.sinks.{index}.{name}"] = getattr(sink, name, None)
+    return {key: path for key, path in named.items() if path is not None}
 
 
 def run_openapi(_: argparse.Namespace) -> int:

@@ -8,12 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 
+from livepeer_remote_signer.config.urls import HttpUrl, SecretHttpUrl
 from livepeer_remote_signer.core.addresses import parse_orchestrator_url
 from livepeer_remote_signer.core.amounts import parse_currency_amount, parse_wei
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL
+from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 
 ARBITRUM_ONE_CONTROLLER = "0xD8E8328501E9645d16Cf49539efC04f734606ee4"
 ARBITRUM_ONE_CHAIN_ID = 42161
@@ -62,6 +64,14 @@ def _hex_bytes(length: int) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
+def _time(text: str) -> str:
+    try:
+        parse_rfc3339_ns(text)
+    except ValueError:
+        raise ValueError("must be a time such as 2026-04-07T20:00:00Z") from None
+    return text
+
+
 def _hex_text(value: bytes) -> str:
     return "0x" + value.hex()
 
@@ -75,6 +85,7 @@ Amount = Annotated[
 Decimal = Annotated[Fraction, BeforeValidator(_decimal), PlainSerializer(str)]
 Address = Annotated[bytes, _hex_bytes(20), PlainSerializer(_hex_text)]
 Hash = Annotated[bytes, _hex_bytes(32), PlainSerializer(_hex_text)]
+Time = Annotated[str, AfterValidator(_time)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainSerializer(str)]
 
@@ -142,7 +153,7 @@ class PreviousSeal(Section):
 
     private_key_file: Path | None = None
     mac_key_file: Path | None = None
-    accept_until: str
+    accept_until: Time
 
     @model_validator(mode="after")
     def _one_source(self) -> PreviousSeal:
@@ -175,7 +186,7 @@ class RpcChain(Section):
     """Live reads: endpoints in order of preference, never printed with their keys. The head may stand still for at most
     max_head_age_seconds; where it is not set for 300 s on Arbitrum One, and without limit elsewhere."""
 
-    urls: tuple[SecretStr, ...] = Field((), description="JSON-RPC endpoints in order of preference")
+    urls: tuple[SecretHttpUrl, ...] = Field((), description="JSON-RPC endpoints in order of preference")
     controller: Address = bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
     chain_id: int = Field(ARBITRUM_ONE_CHAIN_ID, gt=0)
     poll_seconds: Seconds = 5
@@ -195,9 +206,6 @@ class ChainConfig(Section):
     def _urls(self) -> ChainConfig:
         if self.source == "rpc" and not self.rpc.urls:
             raise ValueError("chain.source rpc needs chain.rpc.urls (or ETH_RPC_URL)")
-        for index, url in enumerate(self.rpc.urls):
-            if not url.get_secret_value().startswith(("http://", "https://")):
-                raise ValueError(f"chain.rpc.urls, entry {index}: only http:// and https:// endpoints can be polled")
         return self
 
 
@@ -257,7 +265,7 @@ class PricesConfig(Section):
 class WebhookConfig(Section):
     """The authorization webhook, asked before a payment is signed."""
 
-    url: str
+    url: HttpUrl
     headers: dict[str, SecretStr] = {}
     secret: SecretStr | None = None
     secret_file: Path | None = None
@@ -271,7 +279,7 @@ class JwtConfig(Section):
 
     issuer: str
     audience: str
-    jwks_url: str | None = None
+    jwks_url: HttpUrl | None = None
     auth_id_claim: str = "sub"
     clock_skew_seconds: int = Field(30, ge=0, le=300)
 
@@ -364,7 +372,7 @@ class HttpSink(Section):
     """Events as CloudEvents batches."""
 
     type: Literal["http"]
-    url: str
+    url: HttpUrl
     secret: SecretStr | None = None
     secret_file: Path | None = None
     timeout_seconds: Seconds = 10
@@ -399,7 +407,7 @@ class DiscoveryConfig(Section):
     pool. With none of them, on a live chain, it is the pool with ServiceRegistry's URLs."""
 
     enabled: bool = False
-    webhook_url: str | None = None
+    webhook_url: Annotated[HttpUrl | None, BeforeValidator(lambda url: url or None)] = None
     static: tuple[str, ...] = ()
     on_chain: Literal["none", "service_registry", "ai_service_registry"] = "none"
     refresh_seconds: Seconds = 1500
@@ -443,7 +451,7 @@ class LogConfig(Section):
 class TracingConfig(Section):
     """OpenTelemetry traces over OTLP/HTTP (the extra `otel`)."""
 
-    otlp_endpoint: str | None = None
+    otlp_endpoint: HttpUrl | None = None
 
 
 class DocsConfig(Section):
@@ -486,6 +494,18 @@ class Config(Section):
             )
         if self.budgets and self.ledger.backend == "none":
             raise ValueError("budgets need a ledger: set ledger.backend to sqlite or postgres")
+        return self
+
+    @model_validator(mode="after")
+    def _live_chain(self) -> Config:
+        """What only a live chain can answer is not to be asked of a static one."""
+        if self.chain.source == "rpc":
+            return self
+        require, discovery = self.recipients.require, self.discovery
+        if require not in (None, "any"):
+            raise ValueError(f"recipients.require {require} needs a live chain: set chain.source to rpc, or require to any")
+        if discovery.enabled and discovery.on_chain != "none" and not discovery.webhook_url and not discovery.static:
+            raise ValueError(f"discovery.on_chain {discovery.on_chain} needs a live chain: set chain.source to rpc")
         return self
 
 

@@ -233,3 +233,30 @@ async def test_secrets_stand_in_no_repr_and_no_error(hook: Hook) -> None:
         for text in (repr(authorizer), str(caught.value), repr(caught.value.__cause__), repr(caught.value.values)):
             assert "geheim" not in text
             assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("secret", ["", " ", "s3cret ", "\ts3cret", "s3cret\n", "s3\ncret", "s3crét", "s3cret\x00"])
+def test_a_secret_that_cannot_be_sent_is_refused_at_start_and_not_repeated(secret: str) -> None:
+    with pytest.raises(ValueError, match=r"auth\.webhook\.secret cannot be sent") as caught:
+        WebhookAuthorizer("https://h", secret=secret)
+    assert "cr" not in str(caught.value).replace("secret", "")
+
+
+@pytest.mark.parametrize("name", ["", "X Y", "X:", "X\n", "É"])
+def test_a_header_name_that_cannot_be_sent_is_refused_at_start(name: str) -> None:
+    with pytest.raises(ValueError, match=r"auth\.webhook\.headers: a header's name"):
+        WebhookAuthorizer("https://h", headers={name: "v"})
+
+
+@pytest.mark.parametrize("value", [" pl4nted", "pl4nted ", "pl4\nnted", "pl4nted\r\n", "pl4nted€", "pl4nted\x00", "\x7f"])
+def test_a_header_value_that_cannot_be_sent_is_refused_at_start_and_not_repeated(value: str) -> None:
+    with pytest.raises(ValueError, match=r"auth\.webhook\.headers\.X-Key cannot be sent") as caught:
+        WebhookAuthorizer("https://h", headers={"X-Key": value})
+    assert "pl4" not in str(caught.value)
+
+
+async def test_ordinary_header_values_are_sent_as_they_are(hook: Hook) -> None:
+    hook.answer = says({"status": 200})
+    async with asking(hook.url, secret="a b", headers={"X-Empty": "", "X-Two": "a\t b", "X_Latin": "é"}) as authorizer:
+        await ask(authorizer)
+    assert (hook.headers[0]["authorization"], hook.headers[0]["x-empty"], hook.headers[0]["x-two"]) == ("Bearer a b", "", "a\t b")

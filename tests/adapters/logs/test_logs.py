@@ -254,6 +254,11 @@ def test_the_host_of_a_url_may_be_said() -> None:
     assert Redaction(parts_of_url("https://arb.example/rpc")).clean("arb.example does not answer") == "arb.example does not answer"
 
 
+def test_what_only_looks_like_a_url_is_secret_in_all_its_pieces() -> None:
+    known = Redaction(parts_of_url("postgresql://signer:planted-password@[::1],[bad/signer"))
+    assert "planted-password" not in known.clean("connecting with planted-password")
+
+
 # --- nothing is lost, nobody waits ---
 
 LOSSLESS = """

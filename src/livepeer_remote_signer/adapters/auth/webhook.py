@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ KEEP_ALIVE_SECONDS = 4.0
 """Below the five seconds after which common servers close an idle connection, so that none is used while it closes."""
 
 MAX_CONNECTIONS = 256
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa1-\xff])?)?")
+"""RFC 9110, section 5: a token, and text without control characters or blanks at its ends."""
+
 _CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"cookie", b"signer-auth-id")
 
 
@@ -146,7 +151,8 @@ def _parse_url(text: str) -> URL:
 
 
 def _request_headers(secret: str | None, static: Mapping[str, str]) -> dict[str, str]:
-    """What every question carries. ValueError when two of them claim the same header."""
+    """What every question carries. ValueError, which repeats no value, when two of them claim the same header or one cannot
+    be sent: otherwise every payment would fail."""
     headers = {
         "content-type": "application/json",
         "accept": "application/json",
@@ -155,9 +161,20 @@ def _request_headers(secret: str | None, static: Mapping[str, str]) -> dict[str,
     }
     own = {name.lower() for name in static}
     if secret is not None:
+        if not (secret.isascii() and secret.isprintable() and secret.strip(" ")) or secret != secret.strip(" "):
+            raise ValueError(
+                "auth.webhook.secret cannot be sent as a bearer token: it is empty, or has blanks around it, line breaks or "
+                f"characters beyond ASCII among its {len(secret)} characters"
+            )
         if "authorization" in own:
             raise ValueError("auth.webhook: secret and headers.Authorization both claim the Authorization header; give one")
         headers["authorization"] = f"Bearer {secret}"
     for name, value in static.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise ValueError("auth.webhook.headers: a header's name is letters, digits and hyphens, without blanks and colons")
+        if _HEADER_VALUE.fullmatch(value) is None:
+            raise ValueError(
+                f"auth.webhook.headers.{name} cannot be sent: its value has blanks around it, line breaks or characters beyond Latin-1"
+            )
         headers[name.lower()] = value
     return headers

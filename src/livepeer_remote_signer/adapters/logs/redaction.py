@@ -6,6 +6,7 @@ themselves are looked for, in every line, before it leaves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -35,8 +36,14 @@ class Redaction:
 
 
 def parts_of_url(url: str) -> list[str]:
-    """What of a URL must not be printed: all of it, its password, long pieces of its path, and its query's values."""
-    parts = urlsplit(url)
+    """What of a URL must not be printed: all of it, its password, long pieces of its path, and its query's values.
+
+    What only looks like a URL is a secret too: of it all of its pieces.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url, *re.split(r"[/?&=@:#]+", url)]
     found = [url]
     if parts.password:
         found.append(parts.password)
