@@ -214,6 +214,11 @@ def test_uses_show_every_spender_of_every_budget_fullest_first() -> None:
     ]
 
 
+def test_a_global_budget_is_shown_before_anything_was_spent() -> None:
+    budgets = [Budget("global", "*", "day", "ev", 50), Budget("auth_id", "*", "day", "ev", 100)]
+    assert [(use.budget, use.id, use.spent_wei, use.left_wei) for use in budget_uses(budgets, {}, NOW_NS)] == [(budgets[0], "", 0, 50)]
+
+
 def test_a_fee_of_fractions_is_not_what_budgets_count() -> None:
     plan = planned(3)
     assert isinstance(plan.total_ev, Fraction)

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from livepeer_remote_signer.commands.ledger import no_ledger_text
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
@@ -68,11 +69,11 @@ def run_replay(arguments: argparse.Namespace) -> int:
 async def _replay(config: Config, since_ms: int, only: int | None) -> int:
     from livepeer_remote_signer.adapters.events.sink import SinkError
     from livepeer_remote_signer.adapters.keys import SigningKeyError
-    from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+    from livepeer_remote_signer.adapters.ledger.store import NoLedger, StoreFailed
     from livepeer_remote_signer.wiring.ledger import open_ledger
     from livepeer_remote_signer.wiring.operations import open_sinks
 
-    ledger = open_ledger(config, time.time_ns)
+    ledger = open_ledger(config, time.time_ns, may_create=False)
     if ledger is None or ledger.outbox is None:
         raise ConfigError("a replay needs a ledger (ledger.backend sqlite or postgres) and at least one of events.sinks")
     try:
@@ -90,6 +91,9 @@ async def _replay(config: Config, since_ms: int, only: int | None) -> int:
                 print(f"{sink.name}: {await _send(ledger.outbox, sink, since_ms)} events")
         finally:
             await ledger.store.close()
+    except NoLedger:
+        print(f"error: {no_ledger_text(config)}", file=sys.stderr)
+        return 1
     except (StoreFailed, SinkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -93,6 +93,8 @@ def run_budgets(arguments: argparse.Namespace) -> int:
             print(f"suspended since {switch['since']}: {who}")
         if not config.budgets:
             print("no budgets are configured")
+        elif not uses:
+            print("nothing was counted for the configured budgets yet")
         for use in uses:
             name = f"{use['scope']} {use['id']!r}" if use["id"] else use["scope"]
             print(
@@ -107,11 +109,11 @@ def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Conf
     config = read_config(arguments.config)
     if config is None:
         return 2
-    from livepeer_remote_signer.adapters.ledger.store import StoreFailed  # the service's imports take half a second
+    from livepeer_remote_signer.adapters.ledger.store import NoLedger, StoreFailed  # the service's imports take half a second
     from livepeer_remote_signer.wiring.ledger import open_ledger
 
     async def run() -> int:
-        parts = open_ledger(config, time.time_ns)
+        parts = open_ledger(config, time.time_ns, may_create=False)
         if parts is None:
             raise ConfigError("there is no ledger: set ledger.backend to sqlite or postgres")
         await parts.store.open()
@@ -125,9 +127,17 @@ def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Conf
     except ConfigError as error:
         print(f"{arguments.config}: {error}", file=sys.stderr)
         return 2
+    except NoLedger:
+        print(no_ledger_text(config), file=sys.stderr)
+        return 1
     except StoreFailed as error:
         print(f"the ledger cannot be used: {error}", file=sys.stderr)
         return 1
+
+
+def no_ledger_text(config: Config) -> str:
+    """What to say where a command found nothing to work on."""
+    return f"there is no ledger at {config.ledger.path}: is ledger.path right, seen from this folder and this host?"
 
 
 def _who(arguments: argparse.Namespace) -> str:

@@ -226,9 +226,10 @@ class BudgetUse(NamedTuple):
 
 
 def budget_uses(budgets: Sequence[Budget], usage: Mapping[str, Usage], now_ns: int) -> list[BudgetUse]:
-    """Every budget with every spender that it was ever counted for, fullest first."""
+    """Every budget with every spender that it was ever counted for, fullest first; a global one also before that."""
+    everybodys = {usage_key("global", b.window, b.measure, "", "", b""): Usage() for b in budgets if b.scope == "global"}
     uses = []
-    for key, used in usage.items():
+    for key, used in {**everybodys, **usage}.items():
         scope, window, measure, *names = json.loads(key)
         for budget in budgets:
             match = budget.match.lower() if budget.scope == "orchestrator" else bounded_name(budget.match)

@@ -65,14 +65,17 @@ class LedgerParts:
         return (ReadyCheck("ledger", not failure, failure or "records payments"),)
 
 
-def open_ledger(config: Config, clock_ns: Callable[[], int]) -> LedgerParts | None:
-    """The configured ledger, not started; None for the stateless backend. Raises ConfigError."""
+def open_ledger(config: Config, clock_ns: Callable[[], int], *, may_create: bool = True) -> LedgerParts | None:
+    """The configured ledger, not started; None for the stateless backend. Raises ConfigError.
+
+    Without `may_create` a file that is not there is not made: a command with a wrong path must not succeed on an empty one.
+    """
     ledger = config.ledger
     writer = os.urandom(8).hex()
     if ledger.backend == "sqlite" and ledger.path is not None:
         from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 
-        return LedgerParts(config, SqliteStore(ledger.path, writer=writer), clock_ns, writer)
+        return LedgerParts(config, SqliteStore(ledger.path, writer=writer, may_create=may_create), clock_ns, writer)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore

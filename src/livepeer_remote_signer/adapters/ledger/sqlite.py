@@ -20,6 +20,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     BYTES_A_PAYMENT,
     SCHEMA_VERSION,
     Conflict,
+    NoLedger,
     Row,
     StoredPayment,
     StoreFailed,
@@ -79,8 +80,10 @@ class SqliteStore:
 
     now_ms_sql = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
-    def __init__(self, path: Path, *, writer: str, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> None:
+    def __init__(self, path: Path, *, writer: str, lock_wait_seconds: float = LOCK_WAIT_SECONDS, may_create: bool = True) -> None:
+        """Without `may_create` a ledger that is not there is not made: `open` raises NoLedger."""
         self._path = path
+        self._may_create = may_create
         self._writer_name = writer
         self._lock_wait_seconds = lock_wait_seconds
         self._commits = ThreadPoolExecutor(1, "ledger-commit")
@@ -93,19 +96,23 @@ class SqliteStore:
         self._data_version = -1
 
     async def open(self) -> None:
-        """Makes the file, for its owner only, and its tables."""
+        """Makes the file, for its owner only, and its tables. Raises StoreFailed."""
         await self._in(self._side_thread, self._open)
 
     def _open(self) -> None:
         try:
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self._path, (os.O_CREAT if self._may_create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self._may_create:
+                raise NoLedger("there is no ledger at ledger.path") from None
             raise StoreFailed(f"ledger.path cannot be opened for writing: {error.strerror}") from None
         self._side = self._connect(_SIDE_WAIT_SECONDS)
+        try:
+            self._check_version()
+        except (sqlite3.Error, StoreFailed):
+            self._side.close()
+            raise
         self._side.execute("PRAGMA journal_mode = WAL")
-        version = self._side.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            raise StoreFailed(f"the ledger file has schema version {version}, this program writes {SCHEMA_VERSION}")
         self._side.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA:
             self._side.execute(statement)
@@ -115,6 +122,13 @@ class SqliteStore:
         self._write.execute("PRAGMA cache_size = -32768")
         self._write.execute("PRAGMA cache_spill = OFF")
         self._read = self._connect(0.25)
+
+    def _check_version(self) -> None:
+        version = self._side.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not self._may_create:
+            raise NoLedger("the file at ledger.path is not a ledger")
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreFailed(f"the ledger file has schema version {version}, this program writes {SCHEMA_VERSION}")
 
     def _connect(self, wait_seconds: float) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=256)

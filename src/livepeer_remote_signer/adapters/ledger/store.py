@@ -21,6 +21,10 @@ class StoreFailed(Exception):
     """The database could not do it. The message is safe to show: no path, host, user or value stands in it."""
 
 
+class NoLedger(StoreFailed):
+    """Nothing was ever recorded where the ledger should be, and nothing was to be made there."""
+
+
 class ConnectionLost(StoreFailed):
     """The connection broke: what was in work is undone, or done without our knowing. The batch may be repeated."""
 
