@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from livepeer_remote_signer.config import Config, ConfigError, load_config, parse_config
 from livepeer_remote_signer.config.loading import parse_go_duration
 from livepeer_remote_signer.config.models import ARBITRUM_ONE_CHAIN_ID, ARBITRUM_ONE_CONTROLLER, KafkaSink, PriceAmount
+from livepeer_remote_signer.wiring.chain import ceiling_amounts
 
 SECRET = "5ecre7" * 10 + "5ecr"
 KEY = "1f" * 32
@@ -84,6 +85,27 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 )
 def test_an_unknown_key_is_named_with_the_nearest_valid_one(text: str, said: str) -> None:
     assert said in fault(LEAST + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "prices: {max_price_per_capability: [{pipeline: nope, price_per_unit: 1}]}",
+            "prices.max_price_per_capability.0: unknown pipeline",
+        ),
+        ("prices: {max_price_per_capability: [{pipeline: llm}]}", "the key 'prices.max_price_per_capability.0.price_per_unit' is missing"),
+        ("prices: {max_price_per_capability: [{pipeline: llm, price_per_unit: x}]}", "prices.max_price_per_capability.0.price_per_unit: "),
+        ("prices: {max_price_per_capability: {list: 5}}", "prices.max_price_per_capability: "),
+        ("prices: {max_price_per_capability: [5]}", "prices.max_price_per_capability.0: "),
+        ("events: {sinks: [{type: file, file: e, path: e}]}", "unknown key 'events.sinks.0.file'"),
+        ("events: {sinks: [{type: file}]}", "the key 'events.sinks.0.path' is missing"),
+        ("events: {sinks: [{type: http, url: u}]}", "events.sinks.0.url: "),
+    ],
+)
+def test_a_fault_is_one_line_that_names_the_key_as_it_is_written(text: str, said: str) -> None:
+    assert fault(LEAST + text).startswith(said)
+    assert "\n" not in fault(LEAST + text)
 
 
 @pytest.mark.parametrize("text", ["listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", "log: {level: info, level: debug}", "'chain': {}"])
@@ -208,14 +230,9 @@ def test_variables_stand_anywhere_in_a_string_and_are_filled_once() -> None:
     assert read("limits: {deposit_multiplier: '${N}'}", N="7").limits.deposit_multiplier == 7
 
 
-@pytest.mark.parametrize("text", ["$HOST", "${}", "${1}", "${A-b}", "$${"])
-def test_other_dollar_signs_are_text(text: str) -> None:
-    assert (
-        read(f"budgets: [{{scope: app, match: '{text}', window: day, limit_wei: 5}}]\nledger: {{backend: sqlite, path: p}}")
-        .budgets[0]
-        .match
-        == text
-    )
+def test_a_shells_other_forms_are_refused_with_the_key() -> None:
+    assert fault(LEAST + "budgets: [{match: '${X:-planted}'}]", X="1").startswith("budgets.0.match: only ${NAME} is read")
+    assert "planted" not in fault(LEAST + "budgets: [{match: '${X:-planted}'}]", X="1")
 
 
 def test_an_unset_variable_names_itself_and_its_key() -> None:
@@ -276,13 +293,39 @@ def test_the_webhook_and_its_secret() -> None:
 
 
 def test_kafka_is_a_sink_beside_the_files_others() -> None:
-    given_sinks = "events: {sinks: [{type: kafka, brokers: [old:1], topic: old}, {type: file, path: e.jsonl}]}"
-    sinks = read(given_sinks, KAFKA_BROKERS="a:9092, b:9092", KAFKA_GATEWAY_TOPIC="t").events.sinks
+    sinks = read("events: {sinks: [{type: file, path: e}]}", KAFKA_BROKERS="a:9092, b:9092", KAFKA_GATEWAY_TOPIC="t").events.sinks
     assert [sink.type for sink in sinks] == ["file", "kafka"]
     assert isinstance(sinks[1], KafkaSink)
     assert (sinks[1].brokers, sinks[1].topic) == (("a:9092", "b:9092"), "t")
     assert "KAFKA_GATEWAY_TOPIC is not" in fault(LEAST, KAFKA_BROKERS="a:1")
     assert "must be a list" in fault(LEAST + "events: {sinks: 5}", KAFKA_BROKERS="a:1", KAFKA_GATEWAY_TOPIC="t")
+
+
+@pytest.mark.parametrize(
+    ("environ", "brokers", "topic"),
+    [
+        ({"KAFKA_BROKERS": "new:1,new:2", "KAFKA_GATEWAY_TOPIC": "new"}, ("new:1", "new:2"), "new"),
+        ({"KAFKA_BROKERS": "new:1"}, ("new:1",), "old"),
+        ({"KAFKA_GATEWAY_TOPIC": "new"}, ("old:1",), "new"),
+    ],
+)
+def test_each_kafka_variable_stands_over_its_key_of_the_files_one_kafka_sink(
+    environ: dict[str, str], brokers: tuple[str, ...], topic: str
+) -> None:
+    kafka = "{type: kafka, brokers: [old:1], topic: old, username: u, password_file: p, tls: false}"
+    sinks = read(f"events: {{sinks: [{kafka}, {{type: file, path: e}}]}}", **environ).events.sinks
+    assert [sink.type for sink in sinks] == ["kafka", "file"]
+    assert isinstance(sinks[0], KafkaSink)
+    assert (sinks[0].brokers, sinks[0].topic) == (brokers, topic)
+    assert (sinks[0].username, sinks[0].password_file, sinks[0].tls) == ("u", Path("p"), False)
+
+
+def test_two_kafka_sinks_of_the_file_give_way_to_the_environments() -> None:
+    two = "events: {sinks: [{type: kafka, brokers: [a:1], topic: a}, {type: kafka, brokers: [b:1], topic: b}]}"
+    (sink,) = read(two, KAFKA_BROKERS="c:1", KAFKA_GATEWAY_TOPIC="c").events.sinks
+    assert isinstance(sink, KafkaSink)
+    assert sink.topic == "c"
+    assert len(read(two, KAFKA_GATEWAY_TOPIC="c").events.sinks) == 2
 
 
 def test_discovery_is_switched_and_configured_from_the_environment() -> None:
@@ -344,6 +387,16 @@ def test_ceilings_are_read_from_go_livepeers_file_exactly(tmp_path: Path) -> Non
     assert (second.model_id, second.price_per_unit, second.pixels_per_unit) == ("default", PriceAmount(Fraction(5), "eth"), None)
 
 
+@pytest.mark.parametrize("currency", ['""', '" "', "null"])
+def test_no_currency_is_wei_as_in_go_livepeer(tmp_path: Path, currency: str) -> None:
+    entry = f'{{"pipeline": "llm", "price_per_unit": 1, "currency": {currency}}}'
+    for config in (
+        ceilings_of(tmp_path, f'{{"capabilities_prices": [{entry}]}}'),
+        read(f"prices: {{max_price_per_capability: [{entry}]}}"),
+    ):
+        assert ceiling_amounts(config.prices).feed_currencies == set()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -355,6 +408,7 @@ def test_ceilings_are_read_from_go_livepeers_file_exactly(tmp_path: Path) -> Non
         ('{"capabilities_prices": [5]}', "valid dictionary"),
         ('{"capabilities_prices": [{"pipeline": "x", "price_per_unit": 1}]}', "unknown pipeline"),
         ('{"capabilities_prices": [{"pipeline": "llm"}]}', "'price_per_unit' is missing"),
+        ('{"capabilities_prices": [{"pipeline": "llm", "price_per_unit": 1}, {"pipeline": "llm"}]}', "entry 1: the key 'price_per_unit'"),
     ],
 )
 def test_a_bad_ceilings_file_is_named(tmp_path: Path, content: str, said: str) -> None:

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from livepeer_remote_signer.config.models import CapabilityPrice, Config
 from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
+from livepeer_remote_signer.core.variables import fill_variables
 
 __all__ = ["ConfigError", "load_config", "parse_config", "parse_go_duration"]
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _GO_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _GO_DURATION_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE = {"true", "1"}
@@ -57,20 +57,17 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
 
 
 def _with_variables(value: Any, environ: Mapping[str, str], where: str) -> Any:
-    """Every `${VAR}` in a string replaced; an unset variable is an error that names the key."""
+    """Every `${VAR}` in a string replaced; what cannot be is an error that names the key."""
     if isinstance(value, dict):
         return {key: _with_variables(item, environ, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_variables(item, environ, f"{where}.{index}") for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
-
-    def replace(match: re.Match[str]) -> str:
-        if match[1] not in environ:
-            raise ConfigError(f"{where}: the environment variable {match[1]} is not set")
-        return environ[match[1]]
-
-    return _VARIABLE.sub(replace, value)
+    try:
+        return fill_variables(value, environ)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _section(tree: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -123,17 +120,7 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         webhook = _section(tree, "auth", "webhook")
         webhook.pop("secret_file", None)
         webhook["secret"] = secret
-    if brokers := get("KAFKA_BROKERS"):
-        topic = get("KAFKA_GATEWAY_TOPIC")
-        if topic is None:
-            raise ConfigError("KAFKA_BROKERS is set, but KAFKA_GATEWAY_TOPIC is not")
-        events = _section(tree, "events")
-        sinks = events.get("sinks") or []
-        if not isinstance(sinks, list):
-            raise ConfigError("events.sinks must be a list")
-        kept = [s for s in sinks if not (isinstance(s, dict) and s.get("type") == "kafka")]
-        names = [b.strip() for b in brokers.split(",") if b.strip()]
-        events["sinks"] = [*kept, {"type": "kafka", "brokers": names, "topic": topic}]
+    _lay_kafka_over(tree, get("KAFKA_BROKERS"), get("KAFKA_GATEWAY_TOPIC"))
     if discovery := get("SIGNER_REMOTE_DISCOVERY"):
         if discovery.lower() not in _TRUE | _FALSE:
             raise ConfigError("SIGNER_REMOTE_DISCOVERY is neither true nor false")
@@ -146,6 +133,26 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         _section(tree, "limits")["max_total_ev_wei"] = limit
 
 
+def _lay_kafka_over(tree: dict[str, Any], brokers: str | None, topic: str | None) -> None:
+    """Each over its key of the file's kafka sink, where there is exactly one: its credentials stay. Else both make the sink."""
+    if brokers is None and topic is None:
+        return
+    events = _section(tree, "events")
+    sinks = events.get("sinks") or []
+    if not isinstance(sinks, list):
+        raise ConfigError("events.sinks must be a list")
+    given: dict[str, Any] = {} if topic is None else {"topic": topic}
+    if brokers is not None:
+        given["brokers"] = [broker.strip() for broker in brokers.split(",") if broker.strip()]
+    places = [i for i, sink in enumerate(sinks) if isinstance(sink, dict) and sink.get("type") == "kafka"]
+    if len(places) == 1:
+        sinks[places[0]] = {**sinks[places[0]], **given}
+    elif brokers is not None:
+        if topic is None:
+            raise ConfigError("KAFKA_BROKERS is set, but KAFKA_GATEWAY_TOPIC is not, and the file has no kafka sink that names one")
+        events["sinks"] = [*(sink for i, sink in enumerate(sinks) if i not in places), {"type": "kafka", **given}]
+
+
 def parse_go_duration(text: str, name: str) -> float:
     """`25m` or `1h30m` in seconds; ConfigError, naming the variable, for anything else."""
     if not text or _GO_DURATION_PART.sub("", text):
@@ -155,7 +162,7 @@ def parse_go_duration(text: str, name: str) -> float:
 
 def _explain(tree: Any, detail: Any) -> str:
     """One fault as a sentence: where it is, what is wrong, and for an unknown key the nearest valid one."""
-    where = ".".join(str(part) for part in detail["loc"]) or "configuration"
+    where = ".".join(_written(tree, detail["loc"], detail["type"] == "missing")) or "configuration"
     if detail["type"] == "extra_forbidden":
         key, valid = str(detail["loc"][-1]), _valid_keys(detail["loc"][:-1])
         near = difflib.get_close_matches(key, valid, 1, 0.5)
@@ -163,7 +170,17 @@ def _explain(tree: Any, detail: Any) -> str:
         return f"unknown key {where!r}: {known}"
     if detail["type"] == "missing":
         return f"the key {where!r} is missing"
-    return f"{where}: {detail['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {detail['msg'].removeprefix('Value error, ').replace('valid tuple', 'valid list')}"
+
+
+def _written(tree: Any, location: tuple[Any, ...], is_missing: bool) -> list[str]:
+    """The steps of a location that stand in the file; between them are names of the types that were tried."""
+    steps = []
+    for step in location:
+        if (step in tree) if isinstance(tree, dict) else isinstance(tree, list) and isinstance(step, int):
+            tree = tree[step]
+            steps.append(str(step))
+    return [*steps, str(location[-1])] if is_missing else steps
 
 
 def _valid_keys(location: tuple[Any, ...]) -> list[str]:
@@ -194,11 +211,17 @@ def _with_capability_file(config: Config) -> Config:
         entries = document["capabilities_prices"]
         if not isinstance(entries, list):
             raise TypeError("a list of prices is expected")
-        prices = tuple(CapabilityPrice.model_validate(entry) for entry in entries)
+        prices = tuple(_capability_price(where, index, entry) for index, entry in enumerate(entries))
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(None, error.errors(include_url=False)[0])}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(f'{where} is not {{"capabilities_prices": [...]}}') from None
     return config.model_copy(update={"prices": config.prices.model_copy(update={"max_price_per_capability": prices})})
+
+
+def _capability_price(where: str, index: int, entry: Any) -> CapabilityPrice:
+    try:
+        return CapabilityPrice.model_validate(entry)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise ConfigError("\n".join(f"{where}, entry {index}: {_explain(entry, detail)}" for detail in details)) from None

@@ -8,7 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    Tag,
+    model_validator,
+)
 
 from livepeer_remote_signer.config.urls import HttpUrl, SecretHttpUrl
 from livepeer_remote_signer.core.addresses import parse_orchestrator_url
@@ -228,7 +239,7 @@ class CapabilityPrice(Section):
     model_id: Annotated[str, BeforeValidator(lambda name: name or DEFAULT_MODEL)] = DEFAULT_MODEL
     price_per_unit: Amount
     pixels_per_unit: Decimal | None = None
-    currency: str = "wei"
+    currency: Annotated[str, BeforeValidator(lambda name: "wei" if name is None or not str(name).strip() else name)] = "wei"
 
     @model_validator(mode="after")
     def _known(self) -> CapabilityPrice:
@@ -251,7 +262,10 @@ class PricesConfig(Section):
 
     max_price_per_unit: Amount = PriceAmount(Fraction(0), "wei")
     pixels_per_unit: Decimal = Fraction(1)
-    max_price_per_capability: tuple[CapabilityPrice, ...] | Path = ()
+    max_price_per_capability: Annotated[
+        Annotated[tuple[CapabilityPrice, ...], Tag("[list]")] | Annotated[Path, Tag("[path]")],
+        Discriminator(lambda given: "[path]" if isinstance(given, str | Path) else "[list]"),
+    ] = ()
     currency_feed: CurrencyFeed | None = None
     runtime_file: Path | None = Field(None, description="where ceilings changed at runtime are kept")
 
