@@ -171,7 +171,7 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
 
 
 def _files(config: Config) -> dict[str, Path]:
-    """The files that serve will read, by key."""
+    """The secret files that serve will read, by key; those that are read with the configuration are read already."""
     named = {
         "key.private_key_file": config.key.private_key_file,
         "key.keystore_file": config.key.keystore_file,

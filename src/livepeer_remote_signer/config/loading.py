@@ -6,17 +6,17 @@ could be a secret.
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from livepeer_remote_signer.config.models import CapabilityPrice, Config
+from livepeer_remote_signer.config.faults import explain
+from livepeer_remote_signer.config.files import with_files
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
 from livepeer_remote_signer.core.variables import fill_variables
 
@@ -52,8 +52,8 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(tree, detail) for detail in error.errors(include_url=False))) from None
-    return _with_capability_file(config)
+        raise ConfigError("\n".join(explain(tree, detail) for detail in error.errors(include_url=False))) from None
+    return with_files(config)
 
 
 def _with_variables(value: Any, environ: Mapping[str, str], where: str) -> Any:
@@ -104,7 +104,9 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         host = str(tree.get("listen", "127.0.0.1:8936")).rpartition(":")[0]
         tree["listen"] = f"{host}:{port}"
     if urls := get("ETH_RPC_URL"):
-        _section(tree, "chain", "rpc")["urls"] = [url.strip() for url in urls.split(",") if url.strip()]
+        rpc = _section(tree, "chain", "rpc")
+        rpc.pop("urls_file", None)
+        rpc["urls"] = [url.strip() for url in urls.split(",") if url.strip()]
     if address := get("SIGNER_ETH_ADDR"):
         _section(tree, "key")["address"] = address if address.startswith("0x") else f"0x{address}"
     if keystore := get("SIGNER_ETH_KEYSTORE_PATH"):
@@ -158,70 +160,3 @@ def parse_go_duration(text: str, name: str) -> float:
     if not text or _GO_DURATION_PART.sub("", text):
         raise ConfigError(f"{name} is not a duration such as 25m or 1h30m")
     return sum(float(n) * _GO_DURATION_SECONDS[unit] for n, unit in _GO_DURATION_PART.findall(text))
-
-
-def _explain(tree: Any, detail: Any) -> str:
-    """One fault as a sentence: where it is, what is wrong, and for an unknown key the nearest valid one."""
-    where = ".".join(_written(tree, detail["loc"], detail["type"] == "missing")) or "configuration"
-    if detail["type"] == "extra_forbidden":
-        key, valid = str(detail["loc"][-1]), _valid_keys(detail["loc"][:-1])
-        near = difflib.get_close_matches(key, valid, 1, 0.5)
-        known = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(valid)}"
-        return f"unknown key {where!r}: {known}"
-    if detail["type"] == "missing":
-        return f"the key {where!r} is missing"
-    return f"{where}: {detail['msg'].removeprefix('Value error, ').replace('valid tuple', 'valid list')}"
-
-
-def _written(tree: Any, location: tuple[Any, ...], is_missing: bool) -> list[str]:
-    """The steps of a location that stand in the file; between them are names of the types that were tried."""
-    steps = []
-    for step in location:
-        if (step in tree) if isinstance(tree, dict) else isinstance(tree, list) and isinstance(step, int):
-            tree = tree[step]
-            steps.append(str(step))
-    return [*steps, str(location[-1])] if is_missing else steps
-
-
-def _valid_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys of the section at `location`, whatever tuples and unions stand on the way."""
-    models: list[type[BaseModel]] = [Config]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        deeper = [m for model in models if part in model.model_fields for m in _models_in(model.model_fields[part].annotation)]
-        models = deeper or models
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for argument in getattr(annotation, "__args__", ()) for m in _models_in(argument)]
-
-
-def _with_capability_file(config: Config) -> Config:
-    """`max_price_per_capability` given as a path, read from go-livepeer's file format."""
-    path = config.prices.max_price_per_capability
-    if not isinstance(path, Path):
-        return config
-    where = f"prices.max_price_per_capability ({path})"
-    try:
-        document = json.loads(path.read_text("utf-8"), parse_int=str, parse_float=str)
-        entries = document["capabilities_prices"]
-        if not isinstance(entries, list):
-            raise TypeError("a list of prices is expected")
-        prices = tuple(_capability_price(where, index, entry) for index, entry in enumerate(entries))
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ConfigError(f'{where} is not {{"capabilities_prices": [...]}}') from None
-    return config.model_copy(update={"prices": config.prices.model_copy(update={"max_price_per_capability": prices})})
-
-
-def _capability_price(where: str, index: int, entry: Any) -> CapabilityPrice:
-    try:
-        return CapabilityPrice.model_validate(entry)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise ConfigError("\n".join(f"{where}, entry {index}: {_explain(entry, detail)}" for detail in details)) from None

@@ -138,6 +138,13 @@ Listen = Annotated[
 ]
 
 
+def _check_one_form(section: Section, *names: str) -> None:
+    """Raises ValueError where a value is given both by itself and in a file."""
+    for name in names:
+        if getattr(section, name) and getattr(section, f"{name}_file") is not None:
+            raise ValueError(f"give either {name} or {name}_file, not both")
+
+
 class KeyConfig(Section):
     """The one signing key: a raw key from file or environment, or a geth V3 keystore with its password file."""
 
@@ -181,6 +188,11 @@ class StateConfig(Section):
     mac_key_file: Path | None = None
     previous: tuple[PreviousSeal, ...] = ()
 
+    @model_validator(mode="after")
+    def _one_form(self) -> StateConfig:
+        _check_one_form(self, "mac_key")
+        return self
+
 
 class StaticChain(Section):
     """A chain view from configuration: development, tests, offchain."""
@@ -198,12 +210,18 @@ class RpcChain(Section):
     max_head_age_seconds; where it is not set for 300 s on Arbitrum One, and without limit elsewhere."""
 
     urls: tuple[SecretHttpUrl, ...] = Field((), description="JSON-RPC endpoints in order of preference")
+    urls_file: Path | None = None
     controller: Address = bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
     chain_id: int = Field(ARBITRUM_ONE_CHAIN_ID, gt=0)
     poll_seconds: Seconds = 5
     max_age_seconds: Seconds = 60
     max_head_age_seconds: Seconds | None = None
     timeout_seconds: Seconds = 4
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RpcChain:
+        _check_one_form(self, "urls")
+        return self
 
 
 class ChainConfig(Section):
@@ -215,8 +233,8 @@ class ChainConfig(Section):
 
     @model_validator(mode="after")
     def _urls(self) -> ChainConfig:
-        if self.source == "rpc" and not self.rpc.urls:
-            raise ValueError("chain.source rpc needs chain.rpc.urls (or ETH_RPC_URL)")
+        if self.source == "rpc" and not self.rpc.urls and self.rpc.urls_file is None:
+            raise ValueError("chain.source rpc needs chain.rpc.urls or chain.rpc.urls_file (or ETH_RPC_URL)")
         return self
 
 
@@ -281,11 +299,17 @@ class WebhookConfig(Section):
 
     url: HttpUrl
     headers: dict[str, SecretStr] = {}
+    headers_file: Path | None = None
     secret: SecretStr | None = None
     secret_file: Path | None = None
     timeout_seconds: Seconds = 5
     bind_verdicts: bool = False
     max_expiry_seconds: int = Field(3600, ge=600)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> WebhookConfig:
+        _check_one_form(self, "secret", "headers")
+        return self
 
 
 class JwtConfig(Section):
@@ -344,6 +368,7 @@ class LedgerConfig(Section):
     backend: Literal["none", "sqlite", "postgres"] = "none"
     path: Path | None = None
     url: SecretStr | None = None
+    url_file: Path | None = None
     on_stale: Literal["heal", "refuse"] = "heal"
     retention_seconds: int = Field(86_400, ge=3600)
     max_pending_events: int = Field(1_000_000, ge=1)
@@ -353,8 +378,9 @@ class LedgerConfig(Section):
     def _place(self) -> LedgerConfig:
         if self.backend == "sqlite" and self.path is None:
             raise ValueError("backend sqlite needs path")
-        if self.backend == "postgres" and self.url is None:
-            raise ValueError("backend postgres needs url")
+        if self.backend == "postgres" and self.url is None and self.url_file is None:
+            raise ValueError("backend postgres needs url or url_file")
+        _check_one_form(self, "url")
         return self
 
 
@@ -391,6 +417,11 @@ class HttpSink(Section):
     secret_file: Path | None = None
     timeout_seconds: Seconds = 10
 
+    @model_validator(mode="after")
+    def _one_form(self) -> HttpSink:
+        _check_one_form(self, "secret")
+        return self
+
 
 class KafkaSink(Section):
     """Events to a Kafka topic. With `username`: SASL PLAIN, over TLS unless `tls` is false."""
@@ -407,6 +438,7 @@ class KafkaSink(Section):
     def _credentials(self) -> KafkaSink:
         if self.username is not None and (self.password is None) == (self.password_file is None):
             raise ValueError("username needs exactly one of password_file and password")
+        _check_one_form(self, "password")
         return self
 
 
