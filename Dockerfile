@@ -33,7 +33,7 @@ WORKDIR /data
 USER 65532:65532
 EXPOSE 8936 8937
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-  CMD ["/opt/signer/bin/python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('SIGNER_PORT') or 8936), timeout=2); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+  CMD ["/opt/signer/bin/livepeer-remote-signer", "healthcheck", "--config", "/etc/livepeer-remote-signer/config.yaml"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/opt/signer/bin/livepeer-remote-signer"]
 CMD ["serve", "--config", "/etc/livepeer-remote-signer/config.yaml"]

@@ -12,12 +12,24 @@ from importlib import import_module
 
 from livepeer_remote_signer import __version__
 
-COMMAND_MODULES = ("commands.serve", "commands.funding", "commands.keys", "commands.ledger", "commands.events", "simulate.command")
+COMMAND_MODULES = (
+    "commands.serve",
+    "commands.funding",
+    "commands.keys",
+    "commands.ledger",
+    "commands.events",
+    "commands.healthcheck",
+    "simulate.command",
+)
 """Modules that add their commands with `add_parsers(subparsers)`; each sets `run` as its parser's default."""
+
+_LIGHT = {"healthcheck": ("commands.healthcheck",)}
+"""Commands that start several times a minute: with them nothing else is imported."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's exit status."""
+    words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="livepeer-remote-signer",
         description="Signs probabilistic-micropayment tickets for Livepeer gateways that hold no key.",
@@ -25,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMAND_MODULES:
+    for name in _LIGHT.get(words[0] if words else "", COMMAND_MODULES):
         import_module(f"livepeer_remote_signer.{name}").add_parsers(subparsers)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(words)
     try:
         status: int = arguments.run(arguments)
     except KeyboardInterrupt:

@@ -262,6 +262,11 @@ def test_signer_port_changes_the_port_alone(listen: str, host: str) -> None:
     assert tuple(read(listen, SIGNER_PORT="9000").listen) == (host, 9000)
 
 
+@pytest.mark.parametrize("listen", ["'8936'", "null", "''", "h"])
+def test_signer_port_makes_no_open_listener_of_what_is_no_address(listen: str) -> None:
+    assert "must be HOST:PORT" in fault(f"{LEAST}listen: {listen}\nauth: {{allow_unauthenticated: true}}", SIGNER_PORT="9000")
+
+
 @pytest.mark.parametrize("port", ["x", "-1", "80 ", "٣", "1e3"])
 def test_signer_port_is_a_number(port: str) -> None:
     assert fault(LEAST, SIGNER_PORT=port) == "SIGNER_PORT is not a port number"

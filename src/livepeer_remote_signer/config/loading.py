@@ -18,6 +18,7 @@ from livepeer_remote_signer.config.faults import explain
 from livepeer_remote_signer.config.files import with_files
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
+from livepeer_remote_signer.core.listening import DEFAULT_LISTEN, with_port
 from livepeer_remote_signer.core.variables import fill_variables
 
 __all__ = ["ConfigError", "load_config", "parse_config", "parse_go_duration"]
@@ -99,10 +100,10 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         else:
             raise ConfigError(f"SIGNER_NETWORK is {network!r}: one of arbitrum-one-mainnet and offchain")
     if port := get("SIGNER_PORT"):
-        if not (port.isascii() and port.isdecimal()):
-            raise ConfigError("SIGNER_PORT is not a port number")
-        host = str(tree.get("listen", "127.0.0.1:8936")).rpartition(":")[0]
-        tree["listen"] = f"{host}:{port}"
+        try:
+            tree["listen"] = with_port(str(tree.get("listen", DEFAULT_LISTEN)), port)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
     if urls := get("ETH_RPC_URL"):
         rpc = _section(tree, "chain", "rpc")
         rpc.pop("urls_file", None)

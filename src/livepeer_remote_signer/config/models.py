@@ -25,6 +25,7 @@ from livepeer_remote_signer.config.urls import HttpUrl, SecretHttpUrl
 from livepeer_remote_signer.core.addresses import parse_orchestrator_url
 from livepeer_remote_signer.core.amounts import parse_currency_amount, parse_wei
 from livepeer_remote_signer.core.errors import BadField
+from livepeer_remote_signer.core.listening import DEFAULT_LISTEN, ListenAddress, parse_listen
 from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL
 from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
 
@@ -107,34 +108,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True, validate_default=True)
 
 
-class ListenAddress(NamedTuple):
-    """Where a listener binds: `path` for a unix socket, else host and port."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this host can reach it."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-def _listen(value: Any) -> Any:
-    if isinstance(value, ListenAddress):
-        return value
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]*)):([0-9]{1,5})", str(value))
-    if match is None or int(match[3]) > 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8936 or [::1]:8936")
-    return ListenAddress(match[1] or match[2] or "0.0.0.0", int(match[3]))  # noqa: S104 - ":8936" means all, as in Go
-
-
 Listen = Annotated[
     ListenAddress,
-    BeforeValidator(_listen),
-    PlainSerializer(lambda a: f"[{a.host}]:{a.port}" if ":" in a.host else f"{a.host}:{a.port}"),
+    BeforeValidator(lambda value: value if isinstance(value, ListenAddress) else parse_listen(str(value))),
+    PlainSerializer(str),
 ]
 
 
@@ -509,7 +486,7 @@ class DocsConfig(Section):
 class Config(Section):
     """The whole configuration, checked."""
 
-    listen: Listen = ListenAddress("127.0.0.1", 8936)
+    listen: Listen = DEFAULT_LISTEN
     key: KeyConfig
     state: StateConfig = StateConfig()
     chain: ChainConfig
