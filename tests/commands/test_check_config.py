@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from livepeer_remote_signer.cli import main
 
@@ -95,3 +96,10 @@ def test_a_secret_file_of_no_text_is_refused(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "secret").write_bytes(b"\xff")
     assert check(tmp_path, f"chain: {{source: static}}\nauth: {{webhook: {{url: 'https://h', secret_file: {tmp_path / 'secret'}}}}}\n") == 2
     assert "secret is not text" in capsys.readouterr().err
+
+
+def test_what_is_printed_of_prices_can_be_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "chain: {source: rpc, rpc: {urls: ['http://h']}}\nprices: {max_price_per_unit: 0.50USD, pixels_per_unit: 1.25}\n"
+    assert check(tmp_path, text) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["prices"]
+    assert (printed["max_price_per_unit"], printed["pixels_per_unit"]) == ("0.5USD", "1.25")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.amounts import (
     MAX_DECIMAL_DIGITS,
+    decimal_text,
     encode_uint,
     float_string,
     parse_currency_amount,
@@ -21,6 +22,14 @@ from livepeer_remote_signer.core.amounts import (
     rat_string,
 )
 
+decimals = st.builds(
+    lambda digits, places, exponent: (
+        f"{digits[: len(digits) - places] or '0'}{'.' * bool(places)}{digits[len(digits) - places :]}e{exponent}"
+    ),
+    st.integers(0, 10**75).map(lambda number: str(number).rjust(4, "1")),
+    st.integers(0, 3),
+    st.integers(-100, 100),
+)
 fractions = st.builds(Fraction, st.integers(-(10**40), 10**40), st.integers(1, 10**40))
 
 
@@ -189,3 +198,29 @@ def test_big_integers_travel_as_minimal_big_endian_bytes(value: int) -> None:
 
 def test_the_bound_on_digits_is_the_protocols() -> None:
     assert MAX_DECIMAL_DIGITS == 80
+
+
+DECIMAL_TEXTS = [
+    ("0.5", "0.5"),
+    ("1.2500", "1.25"),
+    ("1200", "1200"),
+    ("0", "0"),
+    ("-5.50", "-5.5"),
+    ("1e60", "1e60"),
+    ("9.9e-100", "9.9e-100"),
+]
+
+
+@pytest.mark.parametrize(("text", "printed"), [*DECIMAL_TEXTS, ("0.000001", "0.000001"), ("1e20", "1" + "0" * 20), ("25e99", "25e99")])
+def test_a_decimal_is_printed_as_a_person_writes_it(text: str, printed: str) -> None:
+    assert decimal_text(parse_decimal(text)) == printed
+
+
+@given(decimals)
+def test_a_printed_decimal_reads_back_as_the_same(text: str) -> None:
+    assert parse_decimal(decimal_text(parse_decimal(text))) == parse_decimal(text)
+
+
+def test_what_is_no_finite_decimal_is_not_printed_as_one() -> None:
+    with pytest.raises(ValueError, match="1/3 is not a finite decimal"):
+        decimal_text(Fraction(1, 3))

@@ -214,3 +214,23 @@ def test_make_secrets_makes_each_file_once_and_never_a_key(tmp_path: Path) -> No
     assert len(before.strip()) == 64
     files = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
     assert files == {*made, "keystore.json", "keystore-password"}
+
+
+def test_prometheus_gets_the_admin_token_anew_when_that_was_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, check=False)
+    (folder / "admin-token").unlink()
+    (folder / "admin-token").write_text("another-token-0123\n")
+    kept = {path.name: path.read_text() for path in folder.iterdir() if path.name != "prometheus-token"}
+    done = subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, text=True, check=False)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {**kept, "prometheus-token": "another-token-0123\n"}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o400}
+    assert "another" not in done.stdout + done.stderr
+
+
+def test_the_example_environment_and_the_guide_name_every_variable_that_a_person_may_set() -> None:
+    read = set(re.findall(r"\$\{([A-Z_]+)", (DOCKER / "compose.yaml").read_text()))
+    named = set(re.findall(r"^(?:# )?([A-Z_]+)=", (DOCKER / ".env.example").read_text(), re.MULTILINE))
+    assert read == named
+    guide = (DOCKER.parent / "docs/operator-guide.md").read_text()
+    assert {"ORCH_ADDR", "LIVEPEER_IMAGE"} <= set(re.findall(r"`([A-Z_]+)`", guide))

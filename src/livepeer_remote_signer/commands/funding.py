@@ -34,19 +34,44 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
 
 _GWEI = 10**9
+_ASKS = "Says first what it would do and what it costs, and asks."
 
 
 def add_parsers(subparsers: Any) -> None:
     """Adds the five commands."""
-    funds = subparsers.add_parser("funds", help="deposit, reserve, unlock state, and how long they last")
+    funds = subparsers.add_parser(
+        "funds",
+        help="deposit, reserve, unlock state, and how long they last",
+        description="Shows the sender's funds in Livepeer's TicketBroker: deposit, reserve, the largest ticket that they allow, an unlock "
+        "in progress, and how long the deposit lasts at the last hour's burn. Reads the chain and sends nothing.",
+    )
     _add_config(funds)
     funds.add_argument("--json", action="store_true", help="as JSON, amounts in wei")
-    fund = subparsers.add_parser("fund", help="pay into deposit and reserve", description="Amounts: 0.25eth, 100gwei, or wei.")
+    fund = subparsers.add_parser(
+        "fund",
+        help="pay into deposit and reserve",
+        description=f"Pays from the key's wallet into deposit and reserve; an unlock in progress is cancelled by it. {_ASKS} "
+        "Amounts: 0.25eth, 100gwei, or wei.",
+    )
     fund.add_argument("--deposit", type=_wei, default=0, metavar="AMOUNT", help="winning tickets are paid from it")
     fund.add_argument("--reserve", type=_wei, default=0, metavar="AMOUNT", help="what orchestrators can claim when the deposit is empty")
-    unlock = subparsers.add_parser("unlock", help="begin to unlock deposit and reserve")
-    cancel = subparsers.add_parser("cancel-unlock", help="keep deposit and reserve locked, and go on paying")
-    withdraw = subparsers.add_parser("withdraw", help="take unlocked deposit and reserve out")
+    unlock = subparsers.add_parser(
+        "unlock",
+        help="begin to unlock deposit and reserve",
+        description="Begins to unlock deposit and reserve together: two rounds (about two days) later they can be withdrawn. The signer "
+        f"stops signing tickets one round before that, because they could not be redeemed any more; until then it goes on. {_ASKS}",
+    )
+    cancel = subparsers.add_parser(
+        "cancel-unlock",
+        help="keep deposit and reserve locked, and go on paying",
+        description=f"Takes an unlock back: deposit and reserve stay where they are, and the signer goes on. {_ASKS}",
+    )
+    withdraw = subparsers.add_parser(
+        "withdraw",
+        help="take unlocked deposit and reserve out",
+        description="Pays all of deposit and reserve out to the key's wallet, once the two rounds after unlock are over. After it nothing "
+        f"can be signed until fund pays in again. {_ASKS}",
+    )
     for parser in (fund, unlock, cancel, withdraw):
         _add_config(parser)
         parser.add_argument("--yes", action="store_true", help="send without asking")

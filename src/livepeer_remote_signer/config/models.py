@@ -23,7 +23,7 @@ from pydantic import (
 
 from livepeer_remote_signer.config.urls import HttpUrl, SecretHttpUrl
 from livepeer_remote_signer.core.addresses import parse_orchestrator_url
-from livepeer_remote_signer.core.amounts import parse_currency_amount, parse_wei
+from livepeer_remote_signer.core.amounts import decimal_text, parse_currency_amount, parse_wei
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.listening import DEFAULT_LISTEN, ListenAddress, parse_listen
 from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL
@@ -92,9 +92,9 @@ Wei = Annotated[int, BeforeValidator(_wei), Field(ge=0), PlainSerializer(str)]
 Amount = Annotated[
     PriceAmount,
     BeforeValidator(_amount),
-    PlainSerializer(lambda a: f"{a.value}{'' if a.currency == 'wei' else a.currency.upper()}"),
+    PlainSerializer(lambda a: f"{decimal_text(a.value)}{'' if a.currency == 'wei' else a.currency.upper()}"),
 ]
-Decimal = Annotated[Fraction, BeforeValidator(_decimal), PlainSerializer(str)]
+Decimal = Annotated[Fraction, BeforeValidator(_decimal), PlainSerializer(decimal_text)]
 Address = Annotated[bytes, _hex_bytes(20), PlainSerializer(_hex_text)]
 Hash = Annotated[bytes, _hex_bytes(32), PlainSerializer(_hex_text)]
 Time = Annotated[str, AfterValidator(_time)]

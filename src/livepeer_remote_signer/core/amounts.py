@@ -12,6 +12,7 @@ from livepeer_remote_signer.core.strict_json import is_number_text
 
 MAX_DECIMAL_DIGITS = 80
 MAX_DECIMAL_EXPONENT = 100
+MAX_PLAIN_DIGITS = 40
 
 _WEI_UNITS = {"wei": 1, "gwei": 10**9, "eth": 10**18}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)")
@@ -33,6 +34,26 @@ def parse_decimal(text: str) -> Fraction:
     if exponent and abs(int(exponent)) > MAX_DECIMAL_EXPONENT:
         raise ValueError(f"an exponent beyond {MAX_DECIMAL_EXPONENT}")
     return Fraction(text)
+
+
+def decimal_text(value: Fraction) -> str:
+    """The decimal that `parse_decimal` reads as this value; ValueError for a value that no finite decimal has.
+
+    Plain digits where they are few, an exponent where the plain form would be longer than `parse_decimal` takes.
+    """
+    numerator, denominator = value.as_integer_ratio()
+    places = max(denominator.bit_length() - 1, 0)
+    scaled, rest = divmod(numerator * 10**places, denominator)
+    if rest:
+        raise ValueError(f"{value} is not a finite decimal")
+    while places > 0 and scaled % 10 == 0:
+        scaled, places = scaled // 10, places - 1
+    if max(places, len(str(abs(scaled)))) < MAX_PLAIN_DIGITS:
+        return float_string(Fraction(scaled, 10**places), places)
+    while scaled % 10 == 0:
+        scaled, places = scaled // 10, places - 1
+    exponent = min(max(-places, -MAX_DECIMAL_EXPONENT), MAX_DECIMAL_EXPONENT)
+    return f"{float_string(value / Fraction(10) ** exponent, max(places + exponent, 0))}e{exponent}"
 
 
 def parse_currency_amount(text: str) -> tuple[Fraction, str]:
