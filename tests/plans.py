@@ -57,9 +57,10 @@ def orchestrator_info(
     ).SerializeToString()
 
 
-def payment_sender() -> LivePaymentSender:
+def payment_sender(*, must_be_orchestrator: bool = True) -> LivePaymentSender:
     """Decides payments with default limits and random session names."""
-    return LivePaymentSender(TicketLimits(), SEAL, SessionIds(lambda: os.urandom(16).hex(), lambda: os.urandom(4).hex()))
+    ids = SessionIds(lambda: os.urandom(16).hex(), lambda: os.urandom(4).hex())
+    return LivePaymentSender(TicketLimits(), SEAL, ids, must_be_orchestrator=must_be_orchestrator)
 
 
 def plan_payment(

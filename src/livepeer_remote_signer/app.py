@@ -50,6 +50,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         SessionIds(state_id=_random_name, manifest_id=_random_name),
         parse_info=remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES),
         parse_state=recent_states.parse,
+        must_be_orchestrator=config.recipients.must_be_orchestrator,
     )
     chain = open_chain(config, key.address)
     auth = open_auth(config.auth, open_mac_key(config.state, key))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from livepeer_remote_signer.core.errors import RecipientRefused
+from livepeer_remote_signer.core.payment import PaymentRequest
+from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.recipients import RecipientRules, check_lists, not_a_transcoder
-from tests.plans import ORCHESTRATOR, orchestrator_info, plan_payment
+from tests.plans import CHAIN, NOW_NS, ORCHESTRATOR, orchestrator_info, payment_sender, plan_payment
 
 OTHER = bytes([5]) * 20
 
@@ -15,7 +17,15 @@ def test_tickets_that_would_pay_another_than_the_orchestrator_are_refused() -> N
     with pytest.raises(RecipientRefused) as caught:
         plan_payment(orchestrator_info(recipient=OTHER))
     assert caught.value.values == {"recipient": "0x" + OTHER.hex(), "address": "0x" + ORCHESTRATOR.hex()}
+    assert "recipients.must_be_orchestrator" in (caught.value.hint or "")
     plan_payment(orchestrator_info())
+
+
+def test_a_node_with_a_separate_account_is_paid_where_the_operator_allows_it() -> None:
+    sender = payment_sender(must_be_orchestrator=False)
+    session = sender.open(PaymentRequest(orchestrator=orchestrator_info(recipient=OTHER), type="live"), NOW_NS)
+    plan = sender.plan(session, CHAIN, Ceilings(), NOW_NS)
+    assert (plan.session.info.ticket_params.recipient, plan.session.info.address) == (OTHER, ORCHESTRATOR)
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,7 @@ class RecipientsConfig(Section):
     """Who may be paid. `None` as registered: `registered` on a live chain, `any` otherwise."""
 
     require: Literal["any", "registered", "active"] | None = None
+    must_be_orchestrator: bool = True
     allow: tuple[Address, ...] = ()
     deny: tuple[Address, ...] = ()
     guard: GuardConfig | None = None

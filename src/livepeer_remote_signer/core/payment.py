@@ -143,7 +143,10 @@ def check_nonce(info: OrchestratorInfo, last_nonce: int) -> None:
 
 
 class LivePaymentSender:
-    """Decides payments. Holds values only: the operator's limits, and the seal that tells whether a state is ours."""
+    """Decides payments. Holds values only: the operator's limits, and the seal that tells whether a state is ours.
+
+    Without `must_be_orchestrator` tickets may pay another than the orchestrator that OrchestratorInfo names.
+    """
 
     def __init__(
         self,
@@ -152,8 +155,11 @@ class LivePaymentSender:
         ids: SessionIds,
         parse_info: Callable[[bytes], OrchestratorInfo] = parse_orchestrator_info,
         parse_state: Callable[[bytes], SignerState] = parse_state,
+        *,
+        must_be_orchestrator: bool = True,
     ) -> None:
         self._limits = limits
+        self._must_be_orchestrator = must_be_orchestrator
         self._seal = seal
         self._ids = ids
         self._parse_info = parse_info
@@ -267,7 +273,8 @@ class LivePaymentSender:
         if num_tickets * ev_n > self._limits.max_total_ev_wei * ev_d:
             raise total_ev_exceeded(info, num_tickets, self._limits)
         creation_round, block_hash = _creation_round(info, chain)
-        check_recipient_is_orchestrator(info)
+        if self._must_be_orchestrator:
+            check_recipient_is_orchestrator(info)
         return PaymentPlan(
             session=session,
             state=replace(

@@ -1,7 +1,8 @@
 """Who may be paid, as far as it can be told without asking anybody.
 
 A ticket's recipient must be the orchestrator that OrchestratorInfo names: otherwise a price could be agreed with one and
-paid to another. The operator's lists come next; what the chain says of a recipient is asked in `adapters.recipients`.
+paid to another. A go-livepeer node that was started with `-ethOrchAddr` names its own account and is paid at the other,
+so the operator can allow that. His lists come next; what the chain says of a recipient is asked in `adapters.recipients`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def check_recipient_is_orchestrator(info: OrchestratorInfo) -> None:
     if info.ticket_params.recipient != info.address:
         raise RecipientRefused(
             "the ticket's recipient is not the orchestrator's address",
-            hint="the orchestrator's OrchestratorInfo is inconsistent: choose another one",
+            hint="choose another orchestrator; the operator can allow nodes with a separate account: recipients.must_be_orchestrator",
             recipient="0x" + info.ticket_params.recipient.hex(),
             address="0x" + info.address.hex(),
         )
