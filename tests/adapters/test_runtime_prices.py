@@ -78,6 +78,18 @@ async def test_workers_on_one_file_see_each_others_changes_within_a_second(tmp_p
     assert set(json.loads(file.read_text())["prices"]) == {GLOBAL, "llm/x"}
 
 
+async def test_a_file_that_ends_with_the_service_is_memory_to_people_and_its_end_changes_nothing(tmp_path: Path) -> None:
+    file, ceilings = tmp_path / "prices.json", LiveCeilings(CONFIGURED)
+    prices = RuntimePrices(CONFIGURED, ceilings, file=file, ends_with_service=True)
+    await prices.change(SEVEN)
+    assert prices.kept_in == "memory"
+    await prices.start()
+    file.unlink()
+    await asyncio.sleep(0.7)
+    await prices.stop()
+    assert ceilings.current().global_ceiling == 7
+
+
 async def test_two_changes_at_once_are_both_kept(tmp_path: Path) -> None:
     prices, _ = opened(tmp_path / "prices.json")
     await asyncio.gather(*(prices.change(PriceChange(f"llm/{i}", Amount(Fraction(1 + i)))) for i in range(10)))

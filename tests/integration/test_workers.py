@@ -10,9 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+import httpx
 import pytest
 import yaml
 
+from tests.policy.processes import free_port
 from tests.served import Served, live_body, patient_hook, post, read_answer, served
 from tests.signer import PAY
 
@@ -101,6 +103,26 @@ def restart_under_load(signer: Served, restarts: int, seconds_between: float) ->
 def test_a_restart_under_load_loses_no_request(tmp_path: Path) -> None:
     with served(tmp_path, workers=2, limits={"drain_seconds": 3}) as signer:
         assert restart_under_load(signer, restarts=1, seconds_between=0.5) > 100
+        assert signer.end() == 0
+
+
+def test_a_price_set_at_one_worker_holds_in_all_within_a_second_also_without_a_ledger_or_a_file(tmp_path: Path) -> None:
+    token, admin_port = tmp_path / "token", free_port()
+    token.write_text("a-token-of-the-operator")
+    admin = {"listen": f"127.0.0.1:{admin_port}", "token_file": str(token)}
+    with served(tmp_path, workers=2, admin=admin) as signer:
+        signer.wait_for_log("is ready", 2)
+        url, headers = f"http://127.0.0.1:{admin_port}", {"Authorization": "Bearer a-token-of-the-operator"}
+        form = {"maxPricePerUnit": "1", "pixelsPerUnit": "1", "currency": "wei"}
+        assert httpx.post(f"{url}/setBroadcastConfig", data=form, headers=headers, trust_env=False).status_code == 200
+        time.sleep(1)
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            shown = {
+                reply.text for reply in pool.map(lambda _: httpx.get(f"{url}/admin/prices", headers=headers, trust_env=False), range(40))
+            }
+            statuses = {answer.status for answer in pool.map(lambda _: signer.pay(), range(40))}
+        assert statuses == {481}
+        assert len(shown) == 1
         assert signer.end() == 0
 
 

@@ -1,7 +1,8 @@
 """Price ceilings changed at runtime: kept where every worker and replica finds them within a second.
 
 With a ledger its settings are the truth, which it tells us of; the file, when there is one, is a copy for people. Without
-a ledger the file is the truth, shared by the workers of one host. With neither, a change lives in one process until it ends.
+a ledger the file is the truth, shared by the workers of one host; where the operator names none it is a file that ends with
+the service. A single process needs none for that: there a change lives in memory.
 """
 
 from __future__ import annotations
@@ -59,12 +60,15 @@ class RuntimePrices:
         *,
         rate: Callable[[], Rate | None] = lambda: None,
         file: Path | None = None,
+        ends_with_service: bool = False,
         settings: SharedSettings | None = None,
     ) -> None:
+        """`ends_with_service`: `file` is there for the other workers alone and is gone when the last of them is."""
         self._configured = configured
         self._target = target
         self._rate = rate
         self._file = file
+        self._ends_with_service = ends_with_service
         self._settings = settings
         self._changed: dict[str, Amount] = {}
         self._mark: tuple[int, int, int] | None = None
@@ -75,10 +79,10 @@ class RuntimePrices:
 
     @property
     def kept_in(self) -> Literal["ledger", "file", "memory"]:
-        """Where a change is kept."""
+        """Where a change is kept; in memory means until the service ends."""
         if self._settings is not None:
             return "ledger"
-        return "file" if self._file is not None else "memory"
+        return "memory" if self._file is None or self._ends_with_service else "file"
 
     def describe(self) -> list[dict[str, Any]]:
         """What is in force, and where each ceiling came from."""
@@ -147,7 +151,8 @@ class RuntimePrices:
             found = path.stat()
         except FileNotFoundError:
             self._mark = None
-            self._take({})
+            if not self._ends_with_service:  # then it is gone with the service, and the last payments still obey it
+                self._take({})
             return
         except OSError as error:
             raise PricesFileError(f"prices.runtime_file {path} cannot be read: {error.strerror}") from None

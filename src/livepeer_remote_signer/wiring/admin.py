@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
@@ -12,6 +14,7 @@ from livepeer_remote_signer.api.rest import ReadyCheck
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.wiring.chain import ChainParts, ceiling_amounts
 from livepeer_remote_signer.wiring.ledger import LedgerParts
+from livepeer_remote_signer.wiring.operations import WORKER_FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.wiring.console import Overview
 
 MIN_TOKEN_CHARACTERS = 16
+WORKERS_PRICES_FILE = "prices.json"
+"""In the workers' folder: what they tell each other of prices where neither a ledger nor a file of the operator's does it."""
 
 
 class ConsoleSources(NamedTuple):
@@ -57,12 +62,14 @@ def open_administration(
         from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
 
         controls = LedgerControls(ledger.controls)
+    workers_file = _workers_file(config) if controls is None else None
     try:
         prices = RuntimePrices(
             ceiling_amounts(config.prices),
             chain.ceilings,
             rate=chain.feed.rate if chain.feed is not None else lambda: None,
-            file=config.prices.runtime_file,
+            file=workers_file or config.prices.runtime_file,
+            ends_with_service=workers_file is not None,
             settings=controls,
         )
     except PricesFileError as error:
@@ -75,6 +82,12 @@ def open_administration(
 
     overview = Overview(sources=console, chain=chain, ledger=ledger, deposit_multiplier=config.limits.deposit_multiplier, prices=prices)
     return Administration(prices, _open_app(config.admin, prices, chain, controls, render_metrics, overview))
+
+
+def _workers_file(config: Config) -> Path | None:
+    """The file through which workers learn of changes without a ledger, None where the operator named one or there is one process."""
+    folder = os.environ.get(WORKER_FOLDER_VARIABLE)
+    return Path(folder) / WORKERS_PRICES_FILE if folder and config.prices.runtime_file is None else None
 
 
 def _open_app(
