@@ -327,17 +327,24 @@ class RemoteSigner:
             raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
 
     def _healed(self, session: OpenedSession, found: Newest, identity: Identity, route: Route, now_ns: int) -> OpenedSession:
-        """The session continued from its newest state, so that no interval is paid twice and the session lives on."""
-        self._check_owner(found.state.auth_id, identity)
+        """The session continued from its newest state, so that no interval is paid twice and the session lives on.
+
+        All but the webhook's verdict is the newest state's: that one holds no longer than in the state that was sent.
+        """
+        newest, raw = found.state, found.raw
+        self._check_owner(newest.auth_id, identity)
+        if session.state.auth_expiry < newest.auth_expiry:
+            newest = replace(newest, auth_expiry=session.state.auth_expiry)
+            raw = encode_state(newest)
         if not self._heal_stale:
             raise StaleState(
                 f"sequence number {session.state.sequence_number} of this session was used by another request",
                 hint="continue with the state in error.state",
                 sequence_number=session.state.sequence_number,
-                newest_sequence_number=found.state.sequence_number,
-                state=route.encode_state(found.raw, self._signer.seal(found.raw)),
+                newest_sequence_number=newest.sequence_number,
+                state=route.encode_state(raw, self._signer.seal(raw)),
             )
-        return self._sender.open(session.request, now_ns, newest=found.state)
+        return self._sender.open(session.request, now_ns, newest=newest)
 
     def _finish(self, signed: SignedPayment, reply: bytes, route: Route, request_id: str) -> bytes:
         """Without a ledger events are sent from memory, best effort."""

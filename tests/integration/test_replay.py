@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import parse_config
@@ -18,6 +19,7 @@ from livepeer_remote_signer.core.state import SignerState, parse_state
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
 from tests.asgi import Answer, call, running
+from tests.hooks import running_hook, says
 from tests.plans import NOW_NS, orchestrator_info
 from tests.signer import configuration
 
@@ -155,6 +157,32 @@ async def test_a_session_answers_to_nobody_but_its_own_auth_id(on_stale: str, tm
             error = json.loads(refused.body)["error"]
             assert (refused.status, error["code"]) == (403, "auth_id_changed")
             assert "state" not in error
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+@pytest.mark.parametrize("on_stale", ["heal", "refuse"])
+async def test_a_late_request_gets_around_no_verdict_that_ended_in_the_state_it_sends(on_stale: str, route: str, tmp_path: Path) -> None:
+    async with running_hook() as hook, signing(tmp_path, on_stale, auth={"webhook": {"url": hook.url}}) as signer:
+        now = NOW_NS // NS_PER_SECOND
+        hook.answer = says({"status": 200, "expiry": now + 30})
+        first = state_of(await signer.send(route, signer.body(route)), route)
+        signer.clock[0] += 20 * NS_PER_SECOND
+        hook.answer = says({"status": 200, "expiry": now + 600})
+        newest = state_of(await signer.send(route, signer.body(route, first)), route)
+        asked = len(hook.questions)
+        assert asked == 2
+        hook.answer = says({"status": 403, "reason": "not you"})
+        signer.info = fresh_info()
+        late = await signer.send(route, signer.body(route, first))
+        if on_stale == "refuse":
+            assert late.status == 409
+            given = json.loads(late.body)["error"]["state"]
+            assert parsed(given) == replace(parsed(newest), auth_expiry=now + 30)
+            late = await signer.send(route, signer.body(route, given))
+        assert (late.status, json.loads(late.body)["error"]["message"]) == (403, "not you")
+        assert len(hook.questions) == asked + 1
+        assert (await signer.send(route, signer.body(route, newest))).status == 200
+        assert len(hook.questions) == asked + 1
 
 
 async def test_a_retry_after_its_params_died_is_sent_for_fresh_ones(tmp_path: Path) -> None:
