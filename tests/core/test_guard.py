@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import OrchestratorPaused
 from livepeer_remote_signer.core.guard import ABANDONED_AFTER_NS, OrchestratorGuard
@@ -66,9 +67,37 @@ def test_spend_within_the_window_is_limited_before_it_is_made() -> None:
     guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=3 * each)
     for second in range(3):
         pay(guard, first(NOW_NS + second * SECOND))
-    with pytest.raises(OrchestratorPaused, match="more than"):
+    with pytest.raises(OrchestratorPaused, match="would pass the limit") as caught:
         guard.check(first(NOW_NS + 3 * SECOND))
-    pay(guard, first(NOW_NS + 70 * SECOND))
+    wait = caught.value.retry_after_seconds
+    assert wait is not None
+    with pytest.raises(OrchestratorPaused, match="would pass the limit") as caught:
+        guard.check(replace(first(NOW_NS + 3 * SECOND), num_tickets=4))
+    assert caught.value.retry_after_seconds == wait + 1
+    pay(guard, first(NOW_NS + (3 + wait) * SECOND))
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(NOW_NS + (3 + wait) * SECOND))
+
+
+def test_a_payment_that_is_only_asked_for_pauses_nobody() -> None:
+    each = first(NOW_NS).total_ev
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=int(each) + 1)
+    large = replace(first(NOW_NS), num_tickets=100)
+    with pytest.raises(OrchestratorPaused, match="0 wei were paid") as caught:
+        guard.check(large)
+    assert caught.value.retry_after_seconds is None
+    pay(guard, first(NOW_NS))
+
+
+def test_spend_that_has_reached_the_limit_pauses_the_orchestrator() -> None:
+    each = first(NOW_NS).total_ev
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=300, max_spend_wei=int(each))
+    guard.paid(first(NOW_NS))
+    for second in (1, 299):
+        with pytest.raises(OrchestratorPaused, match="paused for") as caught:
+            guard.check(first(NOW_NS + second * SECOND))
+        assert caught.value.retry_after_seconds == 301 - second
+    guard.paid(first(NOW_NS + 301 * SECOND))
 
 
 def test_spend_that_is_older_than_the_window_is_forgotten() -> None:

@@ -199,7 +199,7 @@ async def test_a_recipient_that_may_not_be_paid_causes_no_signature(hook: Hook, 
         assert hook.questions == []
 
 
-async def test_an_orchestrator_that_earns_too_fast_is_paused_and_others_are_paid(signatures: Signatures) -> None:
+async def test_an_orchestrator_that_earns_too_fast_is_not_paid_and_others_are(signatures: Signatures) -> None:
     guard = {"window_seconds": 60, "pause_seconds": 30, "max_spend_wei": "4000000000000"}
     async with running_signer(recipients={"guard": guard}) as signer:
         statuses = [(await signer.pay()).status_code for _ in range(4)]
@@ -207,7 +207,18 @@ async def test_an_orchestrator_that_earns_too_fast_is_paused_and_others_are_paid
         before = signatures.made
         refused = await signer.pay()
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "orchestrator_paused")
-        assert 28 <= int(refused.headers["retry-after"]) <= 30
+        assert 58 <= int(refused.headers["retry-after"]) <= 61
         assert signatures.made == before
         other = orchestrator_info(address=bytes([6]) * 20, now_ns=time.time_ns())
         assert (await signer.pay(info=other)).status_code == 200
+
+
+async def test_a_denied_caller_pauses_no_orchestrator(hook: Hook, signatures: Signatures) -> None:
+    hook.answer = says({"status": 403, "reason": "nobody"})
+    guard = {"window_seconds": 60, "pause_seconds": 30, "max_spend_wei": "4000000000000"}
+    async with running_signer(auth=webhook(hook), recipients={"guard": guard}) as signer:
+        before = signatures.made
+        assert (await signer.pay(type="", inPixels=100)).status_code == 403
+        assert signatures.made == before
+        hook.answer = says({"status": 200})
+        assert (await signer.pay()).status_code == 200

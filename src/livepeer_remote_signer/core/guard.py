@@ -1,7 +1,8 @@
 """The guard over orchestrators: pauses paying one that takes first payments and lets sessions lapse, or earns too fast.
 
-Values and `now` in, a refusal or nothing out; what it remembers is this process's own. Only `live` and `lv2v` sessions can
-be abandoned: a job of another type may well be one payment long.
+Values and `now` in, a refusal or nothing out; what it remembers is this process's own. Only payments that were made start
+a pause: one that is merely asked for, perhaps by somebody who may not pay at all, is refused by itself. Only `live` and
+`lv2v` sessions can be abandoned: a job of another type may well be one payment long.
 """
 
 from __future__ import annotations
@@ -46,13 +47,14 @@ class OrchestratorGuard:
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
 
     def check(self, plan: PaymentPlan) -> None:
-        """Raises OrchestratorPaused when this orchestrator is paused, or is from now on."""
+        """Raises OrchestratorPaused when this orchestrator is paused, is from now on, or would be by this payment."""
         seen = self._seen.get(plan.session.info.address)
         if seen is None:
             seen = _Seen()
         if plan.now_ns >= seen.paused_until_ns:
             reason = self._fault(seen, plan)
             if reason is None:
+                self._check_room(seen, plan)
                 return
             self._seen[plan.session.info.address] = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
             seen = self._seen[plan.session.info.address]
@@ -81,7 +83,7 @@ class OrchestratorGuard:
             seen.spent[bucket] = seen.spent.get(bucket, Fraction(0)) + plan.total_ev
 
     def _fault(self, seen: _Seen, plan: PaymentPlan) -> str | None:
-        """Which rule this orchestrator breaks; None for none."""
+        """Which rule this orchestrator has broken; None for none."""
         now_ns = plan.now_ns
         if self._max_abandoned is not None:
             while seen.started and next(iter(seen.started.values())) < now_ns - self._window_ns:
@@ -92,7 +94,30 @@ class OrchestratorGuard:
         if self._max_spend_wei is not None:
             oldest = (now_ns - self._window_ns) // self._bucket_ns
             seen.spent = {bucket: ev for bucket, ev in seen.spent.items() if bucket >= oldest}
-            total = sum(seen.spent.values(), plan.total_ev)
-            if total > self._max_spend_wei:
-                return f"{int(total)} wei within {self._window_ns // NS_PER_SECOND} s are more than {self._max_spend_wei}"
+            spent = sum(seen.spent.values(), Fraction(0))
+            if spent >= self._max_spend_wei:
+                return f"{int(spent)} wei were paid within {self._window_ns // NS_PER_SECOND} s, the limit is {self._max_spend_wei}"
+        return None
+
+    def _check_room(self, seen: _Seen, plan: PaymentPlan) -> None:
+        """Raises OrchestratorPaused for a payment that would pass the limit of spend, which is not passed yet."""
+        if self._max_spend_wei is None:
+            return
+        spent = sum(seen.spent.values(), Fraction(0))
+        if spent + plan.total_ev <= self._max_spend_wei:
+            return
+        raise OrchestratorPaused(
+            f"{int(spent)} wei were paid to this orchestrator within {self._window_ns // NS_PER_SECOND} s, "
+            f"and the {int(plan.total_ev)} wei of this payment would pass the limit of {self._max_spend_wei}",
+            hint="choose another orchestrator; the operator sets recipients.guard.max_spend_wei",
+            retry_after_seconds=self._frees_up_seconds(seen, plan, spent + plan.total_ev - self._max_spend_wei),
+            orchestrator="0x" + plan.session.info.address.hex(),
+        )
+
+    def _frees_up_seconds(self, seen: _Seen, plan: PaymentPlan, wanted_wei: Fraction) -> int | None:
+        """Whole seconds until so much has left the window, rounded up; None when the payment alone passes the limit."""
+        for bucket in sorted(seen.spent):
+            wanted_wei -= seen.spent[bucket]
+            if wanted_wei <= 0:
+                return -(-((bucket + 1) * self._bucket_ns + self._window_ns - plan.now_ns) // NS_PER_SECOND)
         return None
