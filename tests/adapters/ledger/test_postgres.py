@@ -14,10 +14,20 @@ from msgspec.structs import replace
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.core.budgets import Budget
-from livepeer_remote_signer.core.errors import BudgetExceeded, LedgerUnavailable, RateExceeded, SessionBusy, SignerError
+from livepeer_remote_signer.core.errors import (
+    BudgetExceeded,
+    LedgerUnavailable,
+    RateExceeded,
+    SessionBusy,
+    SignerError,
+    StaleState,
+    Suspended,
+)
 from livepeer_remote_signer.core.ledger import Newest, Record
 from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
+from tests.plans import NOW_NS
 
 
 def kill_connections(url: str) -> None:
@@ -102,6 +112,36 @@ async def test_sixty_four_ways_of_contention_neither_deadlock_nor_overspend(post
         assert sum(by_auth_id) == 150
         with pytest.raises(SignerError):
             await ledgers[0].pay(Session(auth_id="auth-0").next(tickets=2))
+
+
+@pytest.mark.parametrize("last_update_ns", [NOW_NS + 5 * NS_PER_SECOND, NOW_NS + 4000 * NS_PER_SECOND])
+async def test_a_late_request_of_a_session_that_is_half_forgotten_is_stale_and_the_ledger_is_well(
+    postgres_url: Callable[[], str], last_update_ns: int
+) -> None:
+    async with opened(postgres_url(), retention_seconds=3600) as (ledger,):
+        session = Session()
+        for _ in range(2):
+            assert await ledger.pay(session.next()) is None
+        await ledger.store.execute("DELETE FROM lrs_payments")  # as pruning does, before it comes to the session
+        session.now_ns = NOW_NS + 4000 * NS_PER_SECOND
+        with pytest.raises(StaleState) as caught:
+            await ledger.pay(session.request(1, last_update_ns=last_update_ns))
+        assert caught.value.hint == "start a new session without state"
+        assert ledger.engine.failure is None
+
+
+async def test_a_payment_that_waited_for_a_lock_obeys_a_kill_switch_that_was_set_meanwhile(postgres_url: Callable[[], str]) -> None:
+    url = postgres_url()
+    async with opened(url, budgets=[Budget("global", "*", "total", "ev", 10**18)]) as (ledger,):
+        assert await ledger.pay(Session().next()) is None
+        waiting = Session().next()
+        with psycopg.connect(url) as other:
+            other.execute("SELECT * FROM lrs_usage FOR UPDATE")
+            paying = asyncio.create_task(outcome_of(ledger, waiting))
+            await asyncio.sleep(0.2)
+            await ledger.controls.suspend(None)
+        assert isinstance(await paying, Suspended)
+        assert waiting.made == []
 
 
 async def test_a_server_that_cannot_be_reached_is_named_by_nothing_but_that() -> None:

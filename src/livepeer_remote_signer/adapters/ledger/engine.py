@@ -29,7 +29,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
 )
 from livepeer_remote_signer.adapters.ledger.turns import Turn, Turns
 from livepeer_remote_signer.core.budgets import Claim
-from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError
+from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError, StaleState
 from livepeer_remote_signer.core.ledger import (
     NS_PER_MS,
     Books,
@@ -198,8 +198,14 @@ class GroupCommitLedger:
         if not is_taken(key, tip):
             return None
         raw = await store.newest_state(key.state_id)
-        if raw is None:
-            raise StoreFailed("the newest state of this session was forgotten while it was looked up")
+        if raw is None:  # its payments are forgotten, what says that there were some is not yet
+            check_known(key, None, self._rules, now_ns)
+            raise StaleState(
+                "the state to continue this session from is forgotten already",
+                hint="start a new session without state",
+                sequence_number=key.sequence_number,
+                newest_sequence_number=tip.sequence_number,
+            )
         return Newest(parse_state(raw), raw)
 
     async def _run(self) -> None:

@@ -93,7 +93,6 @@ class PostgresStore:
             connection = await self._batches.get()
             async with connection.pipeline():
                 await connection.execute("BEGIN")
-                switches = await connection.execute(statements.LOAD_SWITCHES)
                 usage = tips = nonces = keys = healed = None
                 if wanted.usage_keys:
                     await connection.execute(statements.MAKE_USAGE, (list(wanted.usage_keys),))
@@ -107,6 +106,8 @@ class PostgresStore:
                 if wanted.healed:  # after the sessions are locked: nobody can heal them any more
                     columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
                     healed = await connection.execute(statements.LOAD_HEALED, columns)
+                # last: whoever waited for a lock obeys a switch that was set meanwhile
+                switches = await connection.execute(statements.LOAD_SWITCHES)
             for name, auth_id in await switches.fetchall():
                 books.switches = add_switch(books.switches, name, auth_id)
             books.usage = {key: parse_usage(amounts) for key, amounts in await _rows(usage)}
