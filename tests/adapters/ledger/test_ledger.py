@@ -286,6 +286,25 @@ async def test_what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not
         assert await ledger.pay(kept[1]) == kept[1].stored
 
 
+async def test_a_change_is_known_within_a_second_while_many_rows_are_forgotten(place: Place) -> None:
+    async with opened(place, retention_seconds=3600) as (ledger,):
+        seen: list[dict[str, str]] = []
+        ledger.housekeeping.on_settings = seen.append
+        await asyncio.gather(*(ledger.pay(Session().next()) for _ in range(30)))
+        many = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, is_healed, made_ms, state, kept)
+            SELECT a.state_id, 1000 + a.id * 900 + b.id * 30 + c.id, a.digest, a.auth_id, 0, 1, a.state, a.kept
+            FROM lrs_payments a, lrs_payments b, lrs_payments c WHERE a.id < ?"""
+        assert await ledger.store.execute(many, (22,)) > 15_000
+        await ledger.store.execute("UPDATE lrs_payments SET made_ms = 1")
+        await ledger.housekeeping.start(must_open=False)
+        await asyncio.sleep(0.1)
+        await ledger.controls.put_setting("ceilings", "x")
+        await asyncio.sleep(0.9)
+        assert seen == [{"ceilings": "x"}]
+        assert await ledger.count("lrs_payments") > 0
+        await ledger.housekeeping.close()
+
+
 async def test_settings_are_shared(place: Place) -> None:
     async with opened(place, 2) as (one, other):
         seen: list[dict[str, str]] = []

@@ -24,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 class Housekeeping:
-    """One task. A fault of the database is logged once and tried again with the next look."""
+    """Two tasks: forgetting many rows takes long, and changes shall be known at once all the same.
+
+    A fault of the database is logged once and tried again with the next look.
+    """
 
     def __init__(
         self,
@@ -49,11 +52,16 @@ class Housekeeping:
         self._settings: dict[str, str] = {}
         self.on_settings: Callable[[dict[str, str]], None] | None = None
         """Called with all shared settings whenever one has changed, and once at start."""
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._count_at = 0.0
         self._is_open = False
-        self.failure = ""
-        """Why the database could not be looked at last time; "" when it could."""
+        self._look_failure = ""
+        self._prune_failure = ""
+
+    @property
+    def failure(self) -> str:
+        """Why the database could not be looked at, or rows not be forgotten, last time; "" when they could."""
+        return self._look_failure or self._prune_failure
 
     async def start(self, must_open: bool) -> None:
         """Opens the store and begins. Raises StoreFailed if it `must_open` now; else it is tried again until it opens."""
@@ -62,39 +70,44 @@ class Housekeeping:
         except StoreFailed as error:
             if must_open:
                 raise
-            self._failed(error)
-        self._task = asyncio.create_task(self._run(), name="ledger-housekeeping")
+            self._look_failure = _noted(error, "")
+        self._tasks = [
+            asyncio.create_task(self._keep_looking(), name="ledger-housekeeping"),
+            asyncio.create_task(self._keep_pruning(), name="ledger-pruning"),
+        ]
 
     async def close(self) -> None:
         """Stops after the step in work."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        prune_at = loop.time()
+    async def _keep_looking(self) -> None:
         while True:
             try:
                 await self._open()
                 await self.refresh()
-                if loop.time() >= prune_at:
-                    await self.prune()
-                    prune_at = loop.time() + PRUNE_SECONDS
-                self.failure = ""
+                self._look_failure = ""
             except StoreFailed as error:
-                self._failed(error)
+                self._look_failure = _noted(error, self._look_failure)
             await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _keep_pruning(self) -> None:
+        while True:
+            wait_seconds = REFRESH_SECONDS
+            if self._is_open:
+                try:
+                    await self.prune()
+                    self._prune_failure = ""
+                    wait_seconds = PRUNE_SECONDS
+                except StoreFailed as error:
+                    self._prune_failure = _noted(error, self._prune_failure)
+            await asyncio.sleep(wait_seconds)
 
     async def _open(self) -> None:
         if not self._is_open:
             await self._store.open()
             self._is_open = True
-
-    def _failed(self, error: StoreFailed) -> None:
-        if str(error) != self.failure:
-            _log.warning("the ledger cannot be read: %s", error)
-            self.failure = str(error)
 
     async def refresh(self) -> None:
         """Switches, settings and the backlog as they stand now; after a failure, whether rows can be written again."""
@@ -138,3 +151,10 @@ class Housekeeping:
         condition, parameters = ("", (start, before)) if end is None else (f" AND {key} <= ?", (start, before, end))
         await self._store.execute(f"DELETE FROM {table} WHERE {key} >= ? AND {time_column} < ?{condition}", parameters)  # noqa: S608
         self._swept[name] = end or b""
+
+
+def _noted(error: StoreFailed, before: str) -> str:
+    """What is wrong, logged when it is not what was wrong `before`."""
+    if str(error) != before:
+        _log.warning("the ledger cannot be read: %s", error)
+    return str(error)
