@@ -73,6 +73,12 @@ def test_a_name_that_cannot_be_shown_makes_no_key(file: Path, capsys: Captured, 
     assert not file.exists()
 
 
+def test_an_auth_id_that_is_nobodys_makes_no_key(file: Path, capsys: Captured) -> None:
+    assert keys(file, "create", "--name", "bob", "--auth-id", "") == 2
+    assert "1 to 1024 characters" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_what_cannot_be_done_says_so_with_exit_status_1(file: Path, capsys: Captured) -> None:
     assert keys(file, "list") == 1
     assert keys(file.parent / "missing" / "keys.json", "create", "--name", "bob") == 1

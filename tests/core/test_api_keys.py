@@ -51,6 +51,7 @@ def changed(**fields: object) -> str:
         changed(expires=-1),
         changed(routes=["nope"]),
         changed(routes=5),
+        changed(auth_id=""),
         changed(auth_id="a\nb"),
         changed(auth_id="a" * 1025),
         "[" * 100_000,

@@ -67,9 +67,9 @@ def is_secret(record: KeyRecord, secret: str) -> bool:
 
 
 def check_auth_id(auth_id: str) -> None:
-    """ValueError for an auth id that could not travel in a state or a log line."""
-    if len(auth_id) > MAX_AUTH_ID_CHARACTERS or not auth_id.isprintable():
-        raise ValueError(f"an auth id is printable text of at most {MAX_AUTH_ID_CHARACTERS} characters")
+    """ValueError for an auth id that could not travel in a state or a log line, or is nobody's: "" may spend on any session."""
+    if not 0 < len(auth_id) <= MAX_AUTH_ID_CHARACTERS or not auth_id.isprintable():
+        raise ValueError(f"an auth id is printable text of 1 to {MAX_AUTH_ID_CHARACTERS} characters, this one has {len(auth_id)}")
 
 
 def encode_keys(records: list[KeyRecord]) -> str:
