@@ -173,6 +173,10 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
         ("ledger: {backend: sqlite}", "backend sqlite needs path"),
         ("ledger: {backend: postgres}", "backend postgres needs url"),
         ("budgets: [{scope: global, window: day, limit_wei: 5}]", "budgets need a ledger"),
+        ("budgets: [{scope: orchestrator, match: orch.example, window: day, limit_wei: 5}]", "0x and 40 hex digits, not 'orch.example'"),
+        ("budgets: [{scope: orchestrator, match: '', window: day, limit_wei: 5}]", "0x and 40 hex digits, not ''"),
+        (f"budgets: [{{scope: orchestrator, match: '{'ab' * 20}', window: day, limit_wei: 5}}]", "0x and 40 hex digits"),
+        (f"budgets: [{{scope: orchestrator, match: '0x{'ab' * 21}', window: day, limit_wei: 5}}]", "0x and 40 hex digits"),
         ("events: {sinks: [{type: pigeon}]}", "events.sinks.0: "),
         ("state: {previous: [{accept_until: tomorrow, mac_key_file: f}]}", "state.previous.0.accept_until: must be a time such as"),
         ("recipients: {require: active}", "recipients.require active needs a live chain"),
@@ -183,6 +187,13 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
 )
 def test_a_value_that_cannot_stand_is_named(text: str, said: str) -> None:
     assert said in fault(LEAST + text)
+
+
+@pytest.mark.parametrize("match", ["*", f"0x{'aB' * 20}"])
+def test_a_budget_of_an_orchestrator_names_it_in_any_case(match: str) -> None:
+    budgets = f"budgets: [{{scope: orchestrator, match: '{match}', window: day, limit_wei: 5}}]"
+    config = parse_config(LEAST + "ledger: {backend: sqlite, path: l.db}\n" + budgets, {})
+    assert config.budgets[0].match == match
 
 
 @pytest.mark.parametrize(

@@ -378,6 +378,14 @@ class BudgetConfig(Section):
     measure: Literal["ev", "face_value"] = "ev"
     limit_wei: Wei
 
+    @model_validator(mode="after")
+    def _may_hold(self) -> BudgetConfig:
+        if self.scope == "orchestrator" and self.match != "*" and (len(self.match) != 42 or _HEX.fullmatch(self.match) is None):
+            raise ValueError(
+                f'match of scope orchestrator must be "*", or 0x and 40 hex digits, not {self.match[:64]!r}: it would never hold'
+            )
+        return self
+
 
 class FileSink(Section):
     """Events as JSON lines."""
