@@ -178,6 +178,21 @@ def test_a_used_up_window_says_when_it_frees_up() -> None:
     assert fit_budgets(later, [held], {held.key: usage}) is later
 
 
+def test_the_wait_counts_what_was_spent_beyond_a_limit_that_was_lowered() -> None:
+    held = claim("hour", limit=2 * 10**12)
+    usage = Usage()
+    for minutes in range(50, 0, -5):
+        usage.add("hour", NOW_NS - minutes * 60 * NS_PER_SECOND, 10**12)
+    with pytest.raises(RateExceeded) as caught:
+        fit_budgets(planned(1), [held], {held.key: usage})
+    wait = caught.value.retry_after_seconds
+    assert wait is not None
+    later = planned(1, now_ns=NOW_NS + wait * NS_PER_SECOND)
+    assert fit_budgets(later, [held], {held.key: usage}) is later
+    with pytest.raises(RateExceeded):
+        fit_budgets(planned(1, now_ns=NOW_NS + (wait - 1) * NS_PER_SECOND), [held], {held.key: usage})
+
+
 def test_a_payment_larger_than_the_whole_window_is_told_so() -> None:
     held = claim("minute", limit=10**11)
     with pytest.raises(RateExceeded) as caught:

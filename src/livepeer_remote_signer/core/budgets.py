@@ -199,7 +199,7 @@ def _refusal(plan: PaymentPlan, claim: Claim, usage: Usage) -> SignerError | Non
     )
     if budget.window == "total":
         return BudgetExceeded(sentence, hint="the operator must raise this budget's limit_wei; it does not free up by itself", **values)
-    wait = usage.frees_up_seconds(budget.window, plan.now_ns, needed - left) if needed <= budget.limit_wei else None
+    wait = usage.frees_up_seconds(budget.window, plan.now_ns, spent + needed - budget.limit_wei) if needed <= budget.limit_wei else None
     if wait is None:
         return RateExceeded(
             sentence,
