@@ -40,6 +40,14 @@ asyncio.run(main())
 """
 
 
+def move(file: Path, to: Path) -> None:
+    file.rename(to)
+
+
+def make(file: Path) -> None:
+    file.touch()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.sqlite"
@@ -169,6 +177,34 @@ async def test_a_file_that_cannot_be_used_says_so_without_its_path(tmp_path: Pat
     connection.close()
     with pytest.raises(StoreFailed, match="schema version 99"):
         await SqliteStore(newer, writer="w").open()
+
+
+async def test_a_file_that_was_moved_away_signs_nothing_until_it_is_back(path: Path) -> None:
+    async with opened(path) as (ledger,):
+        await ledger.pay(Session().next())
+        await ledger.housekeeping.start(must_open=True)
+        move(path, path.with_name("moved"))
+        payment = Session().next()
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable, match="cannot be found any more"):
+                await ledger.pay(payment)
+        await asyncio.sleep(0.6)  # looked at again, and still not well
+        assert ledger.engine.failure is not None
+        assert ledger.housekeeping.failure
+        assert payment.made == []
+        move(path.with_name("moved"), path)
+        assert await ledger.pay(payment) is None
+        await ledger.housekeeping.close()
+
+
+async def test_a_file_that_was_replaced_is_not_taken_for_the_ledger(path: Path) -> None:
+    async with opened(path) as (ledger,):
+        move(path, path.with_name("moved"))
+        make(path)
+        with pytest.raises(StoreFailed, match="another file"):
+            await ledger.housekeeping.refresh()
+        with pytest.raises(StoreFailed, match="another file"):
+            await ledger.controls.suspend(None)
 
 
 async def test_a_read_only_file_signs_nothing(path: Path) -> None:

@@ -94,6 +94,7 @@ class SqliteStore:
         self._tips: dict[str, Tip] = {}
         self._nonces: dict[bytes, int] = {}
         self._data_version = -1
+        self._file = (0, 0)
 
     async def open(self) -> None:
         """Makes the file, for its owner only, and its tables. Raises StoreFailed."""
@@ -101,7 +102,9 @@ class SqliteStore:
 
     def _open(self) -> None:
         try:
-            os.close(os.open(self._path, (os.O_CREAT if self._may_create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            descriptor = os.open(self._path, (os.O_CREAT if self._may_create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._file = _identity(os.fstat(descriptor))
+            os.close(descriptor)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not self._may_create:
                 raise NoLedger("there is no ledger at ledger.path") from None
@@ -167,10 +170,22 @@ class SqliteStore:
 
     def _check_space(self, size: int) -> None:
         """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
-        space = os.statvfs(self._path)
+        try:
+            space = os.statvfs(self._path)
+        except OSError as error:
+            raise _gone(error) from None
         free = space.f_bavail * space.f_frsize
         if free < size * BYTES_A_PAYMENT:
             raise StoreFailed(f"the disk is full: {free} bytes are left, a batch of {size} payments may need {size * BYTES_A_PAYMENT}")
+
+    def _check_file(self) -> None:
+        """An open file lives on when it is moved away, deleted or replaced, but what is written to it nobody finds again."""
+        try:
+            found = _identity(os.stat(self._path))
+        except OSError as error:
+            raise _gone(error) from None
+        if found != self._file:
+            raise StoreFailed("ledger.path is another file than the one that was opened: stop the signer before it is replaced")
 
     def _wait_for_lock(self) -> None:
         """SQLite's own waiting backs off to 100 ms between looks, longer than another worker's whole transaction."""
@@ -308,7 +323,11 @@ class SqliteStore:
         """Reads in the side thread; a statement that changes rows and returns them runs as `execute` does."""
         if not sql.startswith("SELECT"):
             return (await self._change(sql, parameters))[0]
-        return await self._in(self._side_thread, lambda: self._side.execute(sql, parameters).fetchall())
+        return await self._in(self._side_thread, lambda: self._read_beside(sql, parameters))
+
+    def _read_beside(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        self._check_file()
+        return self._side.execute(sql, parameters).fetchall()
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Between two batches, on the writing connection: what it commits is not taken for another process's."""
@@ -325,6 +344,7 @@ class SqliteStore:
             return await self._in(self._commits, lambda: self._commit_one(sql, parameters))
 
     def _commit_one(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
+        self._check_file()
         self._wait_for_lock()
         try:
             cursor = self._write.execute(sql, parameters)
@@ -342,6 +362,14 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
         except sqlite3.Error as error:
             raise StoreFailed(_reason(error)) from None
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _gone(error: OSError) -> StoreFailed:
+    return StoreFailed(f"ledger.path cannot be found any more: {error.strerror}")
 
 
 def _answer(row: Row | None) -> StoredPayment | None:
