@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.eip191 import keccak256
-from livepeer_remote_signer.core.errors import AuthIdChanged, SessionBusy, SignerError, StaleState
+from livepeer_remote_signer.core.errors import AuthIdChanged, SessionBusy, SignerError, StaleState, Suspended
 from livepeer_remote_signer.core.ledger import Found, Newest, Record, RequestKey, Stored
 from livepeer_remote_signer.core.limits import check_chain, check_params_alive
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
@@ -242,7 +242,11 @@ class RemoteSigner:
         """`pay` where nobody has to be asked."""
         now_ns = self._clock_ns()
         session = self._sender.open(request, now_ns)
-        plan = self._plan(session, route, now_ns)
+        try:
+            plan = self._plan(session, route.headroom_seconds, now_ns)
+        except SignerError as error:
+            self._check_due(error, session, route, now_ns)
+            raise
         signed = self._signer.sign(plan)
         return self._finish(signed, route.encode(signed), route, request_id)
 
@@ -252,7 +256,11 @@ class RemoteSigner:
         identity = await self._identifier.identify(caller) if self._identifier else ANONYMOUS
         session = self._sender.open(request, now_ns)
         if self._ledger is None:
-            plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
+            try:
+                plan = await self._authorized(self._plan(session, route.headroom_seconds, now_ns), caller, identity, request_id)
+            except SignerError as error:
+                self._check_due(error, session, route, now_ns)
+                raise
             signed = self._signer.sign(plan)
             return self._finish(signed, route.encode(signed), route, request_id)
         return await self._pay_once(self._ledger, session, caller, identity, route, request_id, now_ns)
@@ -289,18 +297,30 @@ class RemoteSigner:
                     session = self._healed(session, found, identity, route, now_ns)
                     state = session.state
                     key = replace(key, sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
-                plan = await self._authorized(self._plan(session, route, now_ns), caller, identity, request_id)
-                if plan.state.auth_id != key.auth_id:
-                    key = replace(key, auth_id=plan.state.auth_id)
-                found = await ledger.pay(key, plan, sign)
+                try:
+                    plan = await self._authorized(self._plan(session, route.headroom_seconds, now_ns), caller, identity, request_id)
+                    if plan.state.auth_id != key.auth_id:
+                        key = replace(key, auth_id=plan.state.auth_id)
+                    found = await ledger.pay(key, plan, sign)
+                except SignerError as error:
+                    self._check_due(error, session, route, now_ns)
+                    raise
                 if found is None:
                     signed, reply = made[-1]
                     self._observer.paid(signed, route.name, request_id)
                     return reply
         raise SessionBusy("other calls of this session were faster", hint="send one call of a session at a time", retry_after_seconds=1)
 
-    def _plan(self, session: OpenedSession, route: Route, now_ns: int) -> PaymentPlan:
-        return self._sender.plan(session, self._chain.view(), self._ceilings.current(), now_ns, route.headroom_seconds)
+    def _plan(self, session: OpenedSession, headroom_seconds: int, now_ns: int) -> PaymentPlan:
+        return self._sender.plan(session, self._chain.view(), self._ceilings.current(), now_ns, headroom_seconds)
+
+    def _check_due(self, error: SignerError, session: OpenedSession, route: Route, now_ns: int) -> None:
+        """Raises NoTickets where what was refused is not due yet: headroom is never the cause of a refusal.
+
+        A kill switch is told of all the same: the operator wants it known.
+        """
+        if route.headroom_seconds and not isinstance(error, Suspended):
+            self._plan(session, 0, now_ns)
 
     async def _authorized(self, plan: PaymentPlan, caller: Caller, identity: Identity, request_id: str) -> PaymentPlan:
         """Step 16: the recipient, the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""

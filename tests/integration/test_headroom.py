@@ -1,0 +1,135 @@
+"""Tickets bought ahead are never the cause of a refusal: where nothing is due, whoever refuses them, the answer is 482."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.proto import net_pb2
+from tests.asgi import Answer, call, running
+from tests.hooks import running_hook, says
+from tests.plans import NOW_NS, ORCHESTRATOR, orchestrator_info
+from tests.signer import PAY, configuration
+
+RAND_HASH = bytes([9]) * 32
+HEADROOM_SECONDS = 30
+
+
+def info() -> bytes:
+    """An offer at which 10 s cost more than one ticket, without a round of the orchestrator's."""
+    offer = net_pb2.OrchestratorInfo.FromString(orchestrator_info(price_per_unit=110_000_000_000, rand_hash=RAND_HASH))
+    offer.ticket_params.ClearField("expiration_params")
+    return offer.SerializeToString()
+
+
+class Signer:
+    """A signer that is asked at times of the test's own."""
+
+    def __init__(self, app: Any, clock: list[int]) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def pay(self, seconds: int, state: Any = None) -> Answer:
+        """Asks so many seconds after the session's first payment."""
+        self._clock[0] = NOW_NS + seconds * NS_PER_SECOND
+        body = {"orchestrator": b64encode(info()).decode(), "state": state, "ManifestID": "m", "type": "live"}
+        return await call(self._app, "POST", PAY, {}, json.dumps(body).encode())
+
+
+@asynccontextmanager
+async def signing(headroom_seconds: int = HEADROOM_SECONDS, **sections: Any) -> AsyncIterator[Signer]:
+    clock = [NOW_NS]
+    told = configuration(headroom_seconds={"generate_live_payment": headroom_seconds})
+    config = parse_config(json.dumps({**told, **sections}), {})
+    async with running(create_app(config, clock_ns=lambda: clock[0])) as app:
+        yield Signer(app, clock)
+
+
+async def bought_ahead() -> Any:
+    """The state of a session with credit for half a minute."""
+    async with signing() as signer:
+        first = await signer.pay(0)
+        state = json.loads(first.body)["state"]
+        assert (await signer.pay(8, state)).status == 200  # a ticket ahead
+    return state
+
+
+async def nothing_due(state: Any) -> dict[str, Any]:
+    """The error of a signer that buys nothing ahead."""
+    async with signing(0) as signer:
+        return error_of(await signer.pay(8, state), 482)
+
+
+def error_of(answer: Answer, status: int) -> dict[str, Any]:
+    assert answer.status == status, answer.body
+    error: dict[str, Any] = json.loads(answer.body)["error"]
+    del error["request_id"]
+    return error
+
+
+def ledger_file(folder: Path) -> Path:
+    return folder / "ledger.sqlite"
+
+
+def change_ledger(folder: Path, statement: str, *values: object) -> None:
+    with sqlite3.connect(ledger_file(folder)) as connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+NO_ROUND = {**configuration()["chain"]["static"], "last_initialized_round": 0}
+
+
+@pytest.mark.parametrize(
+    ("sections", "status", "code"),
+    [
+        ({"recipients": {"deny": ["0x" + ORCHESTRATOR.hex()]}}, 403, "recipient_refused"),
+        ({"recipients": {"guard": {"max_spend_wei": 1}}}, 403, "orchestrator_paused"),
+        ({"chain": {"source": "static", "static": NO_ROUND}}, 503, "round_unknown"),
+    ],
+)
+async def test_who_refuses_tickets_ahead_refuses_nothing_that_is_due(sections: dict[str, Any], status: int, code: str) -> None:
+    state = await bought_ahead()
+    async with signing(**sections) as signer:
+        assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
+        assert error_of(await signer.pay(58, state), status)["code"] == code
+
+
+async def test_a_webhook_that_refuses_tickets_ahead_refuses_nothing_that_is_due(tmp_path: Path) -> None:
+    state = await bought_ahead()
+    ledger = {"backend": "sqlite", "path": str(ledger_file(tmp_path))}
+    async with running_hook() as hook:
+        hook.answer = says({"status": 483, "reason": "insufficient balance"})
+        for sections in ({}, {"ledger": ledger}):
+            async with signing(auth={"webhook": {"url": hook.url}}, **sections) as signer:
+                assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
+                assert error_of(await signer.pay(58, state), 483)["message"] == "insufficient balance"
+
+
+async def test_a_ledger_that_refuses_tickets_ahead_refuses_nothing_that_is_due(tmp_path: Path) -> None:
+    state = await bought_ahead()
+    ledger = {"backend": "sqlite", "path": str(ledger_file(tmp_path))}
+    async with signing(ledger=ledger, budgets=[{"scope": "global", "window": "day", "limit_wei": 1}]) as signer:
+        assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
+        assert error_of(await signer.pay(58, state), 429)["code"] == "rate_exceeded"
+    async with signing(ledger=ledger) as signer:
+        change_ledger(tmp_path, "INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms) VALUES (?, 600, ?)", RAND_HASH, NOW_NS // 10**6)
+        assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
+        assert error_of(await signer.pay(58, state), 480)["code"] == "refresh_session"
+
+
+async def test_a_kill_switch_is_told_of_also_where_nothing_is_due(tmp_path: Path) -> None:
+    state = await bought_ahead()
+    async with signing(ledger={"backend": "sqlite", "path": str(ledger_file(tmp_path))}) as signer:
+        change_ledger(tmp_path, "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES ('all', x'', 1)")
+        assert error_of(await signer.pay(8, state), 403)["code"] == "suspended"
