@@ -341,9 +341,9 @@ class RemoteSigner:
         self._check_owner(found.auth_id, identity)
 
     def _check_owner(self, auth_id: str, identity: Identity) -> None:
-        """A session answers to nobody but its own auth id."""
+        """A session answers to nobody but its own auth id; one without any is whoever's holds its state, as it is in order."""
         known = identity.auth_id or ("" if self._authorizer else identity.claimed_auth_id)
-        if known and auth_id != known:
+        if known and auth_id and auth_id != known:
             raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
 
     def _healed(self, session: OpenedSession, found: Newest, identity: Identity, route: Route, now_ns: int) -> OpenedSession:
@@ -352,7 +352,7 @@ class RemoteSigner:
         All but the webhook's verdict is the newest state's: that one holds no longer than in the state that was sent.
         """
         newest, raw = found.state, found.raw
-        self._check_owner(newest.auth_id, identity)
+        self._check_owner(newest.auth_id or session.state.auth_id, identity)
         if session.state.auth_expiry < newest.auth_expiry:
             newest = replace(newest, auth_expiry=session.state.auth_expiry)
             raw = encode_state(newest)
@@ -403,14 +403,14 @@ def request_key(session: OpenedSession, caller: Caller, identity: Identity, rout
 def _idempotency_key(caller: Caller, identity: Identity) -> bytes:
     """A digest of the caller's Idempotency-Key and of who the caller is: keys of different callers never meet.
 
-    Who it is: the auth id, or, where only the webhook can tell, the credential that was sent along.
+    Who it is: the auth id, or, where only the webhook can tell, the credentials that were sent along.
     """
     key = caller.header(b"idempotency-key")
     if not key:
         return b""
-    owner = identity.auth_id or identity.claimed_auth_id
-    names = ("auth id", owner) if owner else ("credential", caller.header(b"authorization"), caller.header(b"x-api-key"))
-    return _digest([part.encode("utf-8", "surrogatepass") for part in (*names, key)])
+    if owner := identity.auth_id or identity.claimed_auth_id:
+        return _digest([b"auth id", owner.encode("utf-8", "surrogatepass"), key.encode()])
+    return _digest([b"credential", *(part for header in caller.credentials() for part in header), key.encode()])
 
 
 def _digest(parts: Sequence[bytes]) -> bytes:

@@ -24,6 +24,11 @@ NOW = NOW_NS // 10**9
 EXACT = MaxPrice(str(PRICE_PER_UNIT), "wei", "seconds")
 
 
+def test_credentials_are_all_headers_by_which_a_webhook_may_tell_callers_apart() -> None:
+    sent = ((b"cookie", b"a=1"), (b"x-other", b"1"), (b"authorization", b"Bearer a"), (b"cookie", b"b=2"), (b"signer-auth-id", b"x"))
+    assert Caller(sent).credentials() == (sent[0], *sent[2:])
+
+
 @pytest.mark.parametrize("status", [1, 100, 199, 201, 204, 302, 399, 600, 999, 2**62])
 def test_a_status_that_is_neither_200_nor_a_refusal_is_a_failure(status: int) -> None:
     with pytest.raises(AuthFailed):

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import parse_config
-from livepeer_remote_signer.core.state import SignerState, parse_state
+from livepeer_remote_signer.core.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says
-from tests.plans import NOW_NS, orchestrator_info
+from tests.plans import NOW_NS, SEAL, orchestrator_info
 from tests.signer import configuration
 
 GO, OURS = "/generate-live-payment", "/signTicket"
@@ -142,6 +142,51 @@ async def test_an_idempotency_key_belongs_to_its_caller_and_its_request(route: s
         signer.info = fresh_info()
         refused = await signer.send(route, signer.body(route), **key, **{"Signer-Auth-Id": "alice"})
         assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, "bad_field")
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Api-Key", "Cookie"])
+async def test_idempotency_keys_of_callers_whom_only_the_webhook_knows_never_meet(header: str, tmp_path: Path) -> None:
+    async with running_hook() as hook, signing(tmp_path, auth={"webhook": {"url": hook.url}}) as signer:
+        key = {"Idempotency-Key": "1"}
+        body = signer.body(GO)
+        alices = [await signer.send(GO, body, **key, **{header: "alice"}) for _ in range(2)]
+        assert alices[0].body == alices[1].body
+        assert len(hook.questions) == 1
+        hook.answer = says({"status": 401, "reason": "not you"})
+        assert (await signer.send(GO, body, **key, **{header: "mallory"})).status == 401
+        hook.answer = says({"status": 200})
+        signer.info = fresh_info()
+        assert (await signer.send(GO, signer.body(GO), **key, **{header: "carol"})).status == 200
+
+
+async def test_a_session_of_nobodys_may_be_retried_and_healed_by_whoever_holds_its_state(tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        info, first = signer.info, state_of(await signer.send(GO, signer.body(GO)), GO)
+        body = signer.body(GO, first)
+        second = await signer.send(GO, body)
+    async with signing(tmp_path, auth={"trusted_proxies": ["127.0.0.0/8"]}) as signer:
+        signer.clock[0] += 40 * NS_PER_SECOND
+        signer.info = info
+        alice, bob = {"Signer-Auth-Id": "alice"}, {"Signer-Auth-Id": "bob"}
+        assert (await signer.send(GO, body, **alice)).body == second.body
+        signer.info = fresh_info()
+        late = signer.body(GO, first)
+        healed = await signer.send(GO, late, **alice)
+        assert parsed(state_of(healed, GO)).auth_id == "alice"
+        assert (await signer.send(GO, late, **alice)).body == healed.body
+        for stolen in (late, signer.body(GO, first, maxPrice={"price": 10**12, "currency": "wei", "unit": "seconds"})):
+            assert (await signer.send(GO, stolen, **bob)).status == 403
+
+
+async def test_a_late_state_of_somebodys_is_not_healed_for_another_from_a_newest_one_of_nobodys(tmp_path: Path) -> None:
+    async with signing(tmp_path, auth={"trusted_proxies": ["127.0.0.0/8"]}) as signer:
+        first = state_of(await signer.send(GO, signer.body(GO)), GO)
+        assert (await signer.send(GO, signer.body(GO, first))).status == 200
+        raw = encode_state(replace(parsed(first), auth_id="alice"))  # as another signer of this key would have made it
+        alices = {"State": b64encode(raw).decode(), "Sig": b64encode(SEAL.seal(raw)).decode()}
+        signer.info = fresh_info()
+        assert (await signer.send(GO, signer.body(GO, alices), **{"Signer-Auth-Id": "bob"})).status == 403
+        assert (await signer.send(GO, signer.body(GO, alices), **{"Signer-Auth-Id": "alice"})).status == 200
 
 
 @pytest.mark.parametrize("on_stale", ["heal", "refuse"])

@@ -19,6 +19,9 @@ from livepeer_remote_signer.core.pricing import MaxPrice, parse_max_price, price
 from livepeer_remote_signer.core.state import SignerState
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 
+CREDENTIAL_HEADERS = frozenset((b"authorization", b"x-api-key", b"cookie", b"signer-auth-id"))
+"""By which a webhook may tell callers apart, names in lower case."""
+
 _RATIONAL = re.compile(r"[0-9]{1,200}(?:/[1-9][0-9]{0,199})?")
 
 
@@ -35,6 +38,10 @@ class Caller(NamedTuple):
             if key == name:
                 return value.decode("latin-1")
         return ""
+
+    def credentials(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Names and values of all headers that may say who this is, in the order in which they were sent."""
+        return tuple(header for header in self.headers if header[0] in CREDENTIAL_HEADERS)
 
 
 class Identity(NamedTuple):

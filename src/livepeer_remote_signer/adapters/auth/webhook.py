@@ -32,7 +32,6 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa1-\xff])?)?")
 """RFC 9110, section 5: a token, and text without control characters or blanks at its ends."""
 
-_CREDENTIAL_HEADERS = (b"authorization", b"x-api-key", b"cookie", b"signer-auth-id")
 
 
 class WebhookAuthorizer:
@@ -74,9 +73,8 @@ class WebhookAuthorizer:
         if self._binding_key is None:
             return ""
         digest = hmac.new(self._binding_key, identity.credential, sha256)
-        for name, value in caller.headers:
-            if name in _CREDENTIAL_HEADERS:
-                digest.update(len(name).to_bytes(4, "big") + name + len(value).to_bytes(4, "big") + value)
+        for name, value in caller.credentials():
+            digest.update(len(name).to_bytes(4, "big") + name + len(value).to_bytes(4, "big") + value)
         return digest.hexdigest()[:32]
 
     async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict:
