@@ -62,7 +62,7 @@ async def test_keys_are_found_through_discovery(issuer: Issuer) -> None:
 async def test_another_claim_can_be_the_auth_id(issuer: Issuer) -> None:
     async with verifying(issuer, auth_id_claim="client") as verifier:
         assert (await verifier.verify(issuer.token(client="c1"))).auth_id == "c1"
-        for value in (None, "", 5, ["c1"], "x" * 1025):
+        for value in (None, "", 5, ["c1"], "x" * 1025, "c\ud800", "\udc00"):
             with pytest.raises(Unauthenticated, match="client"):
                 await verifier.verify(issuer.token(client=value))
 
@@ -179,9 +179,24 @@ async def test_keys_are_refreshed_beside_the_calls_and_never_used_too_long(issue
         assert (await verifier.verify(issuer.token(sub="d"))).auth_id == "d"
 
 
+async def test_an_issuer_that_publishes_no_keys_any_more_is_believed(issuer: Issuer) -> None:
+    clock = Seconds()
+    async with verifying(issuer, clock) as verifier:
+        await verifier.verify(issuer.token())
+        issuer.keys = []
+        clock.now += tokens_module.REFETCH_SECONDS
+        for token in (issuer.token(kid="new"), issuer.token(sub="b"), issuer.token(EC_KEY, "ES256", "e1"), issuer.token(kid=None, sub="c")):
+            with pytest.raises(Unauthenticated, match="does not publish"):
+                await verifier.verify(token)
+        assert issuer.asked == ["/jwks", "/jwks"]
+        issuer.keys = [jwk(RSA_KEY, "r1")]
+        clock.now += tokens_module.REFETCH_SECONDS
+        assert (await verifier.verify(issuer.token(sub="d"))).auth_id == "d"
+
+
 @pytest.mark.parametrize(
     "document",
-    [b"", b"[]", b"{}", b'{"keys":5}', b'{"keys":[]}', b'{"keys":[5]}', b'{"keys":[' + b" " * 300_000 + b"]}", b"[" * 100_000, b"\xff"],
+    [b"", b"[]", b"{}", b'{"keys":5}', b'{"keys":[5]}', b'{"keys":[' + b" " * 300_000 + b"]}", b"[" * 100_000, b"\xff"],
 )
 async def test_a_document_that_is_no_key_set_lets_nobody_in(issuer: Issuer, document: bytes) -> None:
     issuer.documents["/jwks"] = document

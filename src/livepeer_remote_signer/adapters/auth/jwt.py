@@ -168,7 +168,10 @@ class JwksKeys:
 
 
 def _parse_jwks(document: dict[str, Any]) -> dict[str, _Key]:
-    """The usable signature keys by id; a key without an id gets a name that no token can spell."""
+    """The usable signature keys by id; a key without an id gets a name that no token can spell.
+
+    An empty list is an issuer's word that no token holds any more. Keys of which none can be used are a fault.
+    """
     entries = document.get("keys")
     if not isinstance(entries, list):
         raise ValueError("no list of keys")  # noqa: TRY004 - a fault of the document, like the others
@@ -187,9 +190,18 @@ def _parse_jwks(document: dict[str, Any]) -> dict[str, _Key]:
         if _is_strong(key):
             kid = entry.get("kid")
             keys[kid if isinstance(kid, str) else f"\0{index}"] = _Key(algorithm, key)
-    if not keys:
+    if entries and not keys:
         raise ValueError(f"no key for {' or '.join(ALGORITHMS)}")
     return keys
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: JSON may spell half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_strong(key: object) -> bool:
@@ -242,8 +254,10 @@ class JwtVerifier:
         key = await self._keys.find(kid if isinstance(kid, str) else None, algorithm)
         claims = self._claims(token, key, algorithm)
         auth_id = claims.get(self._auth_id_claim)
-        if not isinstance(auth_id, str) or not 0 < len(auth_id) <= MAX_AUTH_ID_CHARACTERS:
-            raise Unauthenticated(f"the token's claim {self._auth_id_claim!r} is not text of 1 to {MAX_AUTH_ID_CHARACTERS} characters")
+        if not isinstance(auth_id, str) or not 0 < len(auth_id) <= MAX_AUTH_ID_CHARACTERS or not _is_unicode(auth_id):
+            raise Unauthenticated(
+                f"the token's claim {self._auth_id_claim!r} is not Unicode text of 1 to {MAX_AUTH_ID_CHARACTERS} characters"
+            )
         identity = Identity(auth_id, digest)
         self._remember(digest, identity, float(claims["exp"]))
         return identity
