@@ -42,7 +42,7 @@ def test_headers_of_the_connection_are_not_forwarded_and_a_caller_cannot_take_ot
         (b"proxy-authorization", b"p"),
         (b"signer-auth-id", b"a"),
     )
-    assert found["headers"] == {"Signer-Auth-Id": ["a"]}
+    assert found["headers"] == {"Content-Length": ["5"], "Signer-Auth-Id": ["a"]}
 
 
 def test_the_state_is_the_proposed_one_to_the_byte() -> None:

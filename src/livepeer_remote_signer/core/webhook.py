@@ -24,7 +24,6 @@ MAX_REASON_CHARACTERS = 2048
 NOT_FORWARDED = frozenset(
     (
         b"host",
-        b"content-length",
         b"connection",
         b"keep-alive",
         b"proxy-authenticate",
