@@ -124,9 +124,44 @@ async def test_silence_opens_the_breaker_one_probe_closes_it(hook: Hook) -> None
         assert not breaker.is_open
 
 
-async def test_answers_however_bad_do_not_open_the_breaker(hook: Hook) -> None:
+def words(raw: bytes) -> Answer:
+    """Bytes that are no HTTP reply."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(raw)
+        await writer.drain()
+        writer.close()
+
+    return answer
+
+
+BAD_ANSWERS = [
+    reply(b"nonsense", "500 Internal Server Error"),
+    words(b"220 mail.example ready\r\n"),
+    words(b'{"status":200}'),
+    words(b"\x15\x03\x01\x00\x02\x02F"),
+    words(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"),
+    words(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+]
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS)
+async def test_a_probe_that_is_answered_however_badly_closes_the_breaker(hook: Hook, answer: Answer) -> None:
+    now = [0.0]
+    breaker = CircuitBreaker(lambda: now[0], failures_to_open=1, open_seconds=1)
+    breaker.silent()
+    now[0] = 2
+    hook.answer = answer
+    async with asking(hook.url, breaker=breaker) as authorizer:
+        with pytest.raises(AuthFailed):
+            await ask(authorizer)
+    assert not breaker.is_open
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS)
+async def test_answers_however_bad_do_not_open_the_breaker(hook: Hook, answer: Answer) -> None:
     breaker = CircuitBreaker(time.monotonic, failures_to_open=1)
-    hook.answer = reply(b"nonsense", "500 Internal Server Error")
+    hook.answer = answer
     async with asking(hook.url, breaker=breaker) as authorizer:
         for _ in range(3):
             with pytest.raises(AuthFailed):

@@ -103,6 +103,9 @@ class WebhookAuthorizer:
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             settle = self._breaker.silent
             raise AuthFailed(f"the authorization webhook could not be reached: {type(error).__name__}") from None
+        except aiohttp.ClientResponseError:
+            settle = self._breaker.answered
+            raise AuthFailed("the authorization webhook's answer is not HTTP") from None
         except aiohttp.ClientError as error:
             raise AuthFailed(f"the authorization webhook could not be asked: {type(error).__name__}") from None
         finally:
