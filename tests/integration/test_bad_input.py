@@ -373,9 +373,9 @@ def test_none_of_it_stays_in_memory(prompt: Served) -> None:
     "large",
     [
         lambda index: {"raw_info": info(lambda message: message.nodes.append(f"{index}" + "x" * 600_000))},
-        lambda index: {"app": f"{index}" + "x" * 200_000},
+        lambda index: {"ManifestID": f"{index}" + "x" * 600_000},
     ],
-    ids=["orchestrator", "app"],
+    ids=["orchestrator", "manifest id"],
 )
 def test_large_requests_that_are_paid_do_not_pile_up(prompt: Served, large: Callable[[int], dict[str, Any]]) -> None:
     """What is remembered to be faster is bounded in bytes too, not only in number."""

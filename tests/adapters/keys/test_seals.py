@@ -146,7 +146,7 @@ def test_replicas_may_share_a_mac_key_of_their_own(tmp_path: Path) -> None:
     ("state", "error", "message"),
     [
         ({"previous": [{"private_key_file": "/nowhere/old", "accept_until": "2026-04-07T20:00:00Z"}]}, SigningKeyError, "cannot be read"),
-        ({"previous": [{"private_key_file": "/nowhere/old", "accept_until": "tomorrow"}]}, SigningKeyError, "is not a time"),
+        ({"previous": [{"private_key_file": "/nowhere/old", "accept_until": "tomorrow"}]}, ConfigError, "must be a time such as"),
         ({"previous": [{"accept_until": "2026-04-07T20:00:00Z"}]}, ConfigError, "exactly one of"),
         ({"mac_key_file": "/nowhere/mac"}, SigningKeyError, r"state\.mac_key_file .* cannot be read"),
         ({"mac_key": "5a"}, SigningKeyError, r"state\.mac_key is not"),

@@ -33,7 +33,6 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\
 """RFC 9110, section 5: a token, and text without control characters or blanks at its ends."""
 
 
-
 class WebhookAuthorizer:
     """The webhook behind one URL. With `binding_key` (32 bytes) verdicts are bound to the caller's credential."""
 
