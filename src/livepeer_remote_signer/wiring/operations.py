@@ -27,7 +27,7 @@ from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.adapters.metrics import Metrics, Slots
 from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
-from livepeer_remote_signer.adapters.metrics.process import add_process_gauges
+from livepeer_remote_signer.adapters.metrics.process import add_process_metrics
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.config import Config, ConfigError
 from livepeer_remote_signer.config.models import FileSink, HttpSink, KafkaSink
@@ -82,7 +82,7 @@ class Operations:
         self.publish = self._memory.publish if self._memory is not None else None
         add_chain_gauges(self.metrics, chain.source.view, _chain_age(chain), self._rate)
         _add_feed_gauges(self.metrics, chain)
-        add_process_gauges(self.metrics, __version__)
+        add_process_metrics(self.metrics, __version__)
 
     def observer(self) -> Observer:
         """Tells metrics, logs and traces."""
@@ -96,17 +96,11 @@ class Operations:
     def add_gauges(self, *, in_work: Callable[[], int], signatures: Callable[[], int], discovery: Discovery | None) -> None:
         """What only the finished application can tell."""
         metrics = self.metrics
-        metrics.gauge("livepeer_signer_requests_in_work", "Requests in work in the worker that is asked.", in_work)
-        metrics.gauge(
-            "livepeer_signer_signatures_total",
-            "Tickets signed by the worker that is asked, also where recording the payment failed.",
-            signatures,
-            kind="counter",
-        )
+        metrics.follow(metrics.level("livepeer_signer_requests_in_work", "Requests in work, in all workers."), in_work)
+        made = metrics.counter("livepeer_signer_signatures_total", "Tickets signed, also where recording the payment failed.")
+        metrics.follow(made, signatures)
         if self._forwarder is not None:
-            forwarder = self._forwarder
-            metrics.gauge("livepeer_signer_outbox_pending", "Billing events that wait to be sent.", lambda: forwarder.level.pending)
-            metrics.gauge("livepeer_signer_outbox_oldest_age_seconds", "Age of the oldest of them.", lambda: _age_seconds(forwarder))
+            self._add_outbox_gauges(self._forwarder)
         if discovery is not None:
             metrics.gauge("livepeer_signer_discovery_orchestrators", "Orchestrators listed.", lambda: discovery.status().entries)
             metrics.gauge(
@@ -114,6 +108,17 @@ class Operations:
                 "Time since an orchestrator last answered discovery.",
                 lambda: discovery.status().age_seconds,
             )
+
+    def _add_outbox_gauges(self, forwarder: Forwarder) -> None:
+        """Every worker sees the whole of a ledger's outbox, and only its own where there is no ledger."""
+        pending = "livepeer_signer_outbox_pending", "Billing events that wait to be sent."
+        oldest = "livepeer_signer_outbox_oldest_age_seconds", "Age of the oldest of them."
+        if self._memory is None:
+            self.metrics.gauge(*pending, lambda: forwarder.level.pending)
+            self.metrics.gauge(*oldest, lambda: _age_seconds(forwarder))
+        else:
+            self.metrics.follow(self.metrics.level(*pending), lambda: forwarder.level.pending)
+            self.metrics.follow(self.metrics.level(*oldest, merge="most"), lambda: _age_seconds(forwarder))
 
     def outcomes(self) -> Mapping[str, int]:
         """Answers on the paying routes by status, over all workers."""
@@ -143,7 +148,8 @@ class Operations:
             _log.error("%d billing events could not be sent before the end and are lost: a ledger would have kept them", lost)
 
     async def stop(self) -> None:
-        """Sends the last traces and writes every log line."""
+        """Notes the last numbers, sends the last traces and writes every log line."""
+        self.metrics.settle()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
         if self._logs is not None:

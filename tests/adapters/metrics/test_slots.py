@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,11 +22,15 @@ metrics = Metrics(Slots(Path(sys.argv[1])))
 counter = metrics.counter("done_total", "Done.", ("who",))
 seconds = metrics.histogram("seconds", "Seconds.", (1.0,))
 busy = metrics.level("busy", "Busy.")
+worst = metrics.level("worst", "Worst.", merge="most")
+last = metrics.latest("last", "Last.")
 for n in range(int(sys.argv[2])):
     counter.add(1, "all")
     counter.add(1, sys.argv[3])
     seconds.observe(0.5)
 busy.set(4)
+worst.set(int(sys.argv[2]))
+last.set(int(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -53,6 +58,8 @@ def scrape(folder: Path) -> dict[str, Metric]:
     metrics.counter("done_total", "Done.", ("who",))
     metrics.histogram("seconds", "Seconds.", (1.0,))
     metrics.level("busy", "Busy.")
+    metrics.level("worst", "Worst.", merge="most")
+    metrics.latest("last", "Last.")
     read = parse_metrics(metrics.render())
     metrics.slots.close()
     return read
@@ -82,6 +89,42 @@ def test_a_dead_workers_counters_stay_and_its_levels_go(tmp_path: Path) -> None:
     end(living, 0)
     assert scrape(tmp_path)["done_total"].value(who="all") == 123
     assert scrape(tmp_path)["busy"].value() == 0
+
+
+def test_the_largest_of_the_living_is_shown_where_levels_do_not_add_up(tmp_path: Path) -> None:
+    end(start_worker(tmp_path, 500, "dead"), signal.SIGKILL)
+    workers = [start_worker(tmp_path, count, "living") for count in (30, 40, 7)]
+    assert scrape(tmp_path)["worst"].value() == 40
+    for worker in workers:
+        end(worker, 0)
+
+
+def test_what_was_set_last_is_shown_also_when_all_who_set_it_are_dead(tmp_path: Path) -> None:
+    for count in (100, 20, 3):
+        end(start_worker(tmp_path, count, "x"), signal.SIGKILL)
+    assert scrape(tmp_path)["last"].value() == 3, "the youngest, not the sum"
+    living = start_worker(tmp_path, 2, "x")
+    assert scrape(tmp_path)["last"].value() == 2, "none of the dead wins over a living worker for ever"
+    end(living, 0)
+
+
+def test_numbers_that_another_version_merged_otherwise_are_passed_over(tmp_path: Path) -> None:
+    old = [["last", [], [220.0, 4e9]], ["done_total", ["all"], [5.0]]]
+    (tmp_path / "retired.json").write_text(json.dumps({"series": old, "folded": []}), "utf-8")
+    assert "last" not in scrape(tmp_path), "a sum of values and times is no last value"
+    end(start_worker(tmp_path, 20, "x"), 0)
+    read = scrape(tmp_path)
+    assert read["last"].value() == 20
+    assert read["done_total"].value(who="all") == 25
+
+
+def test_a_worker_of_a_version_that_names_no_merge_is_added_up(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    slots.values[slots.allot(("done_total", ("all",)), 1)] = 5
+    slots.close()
+    (path,) = tmp_path.glob("worker-*")
+    path.write_bytes(path.read_bytes().replace(b',0,1,"sum"]\n', b",0,1]      \n"))
+    assert scrape(tmp_path)["done_total"].value(who="all") == 5
 
 
 def test_files_of_the_dead_do_not_pile_up(tmp_path: Path) -> None:

@@ -5,18 +5,41 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 
+LOOK_SECONDS = 5.0
+"""Listing some thousand open connections takes milliseconds, and payments wait meanwhile."""
 
-def add_process_gauges(metrics: Metrics, version: str) -> None:
-    """CPU time, memory, open files and age of the worker that is asked; and which version runs."""
+
+def add_process_metrics(metrics: Metrics, version: str) -> None:
+    """CPU time, memory and open files of all workers, their age, and which version runs."""
     started = time.time()
     metrics.gauge("livepeer_signer_build_info", "1, labelled with the version.", lambda: {(version,): 1.0}, ("version",))
-    metrics.gauge("process_start_time_seconds", "Start of this worker, unix seconds.", lambda: started)
-    metrics.gauge("process_cpu_seconds_total", "CPU time of this worker.", _cpu_seconds, kind="counter")
-    metrics.gauge("process_resident_memory_bytes", "Memory of this worker.", _resident_bytes)
-    metrics.gauge("process_open_fds", "Open files and connections of this worker.", _open_files)
+    youngest = metrics.level("process_start_time_seconds", "Start of the youngest worker, unix seconds.", merge="most")
+    youngest.set(started)
+    metrics.follow(metrics.counter("process_cpu_seconds_total", "CPU time of all workers, also of those that ended."), _cpu_seconds)
+    for name, text, read in (
+        ("process_resident_memory_bytes", "Memory of all workers; what they share counts once for each.", _resident_bytes),
+        ("process_open_fds", "Open files and connections of all workers.", _open_files),
+    ):
+        if read() is not None:
+            metrics.follow(metrics.level(name, text), _now_and_then(read))
+
+
+def _now_and_then(read: Callable[[], float | None]) -> Callable[[], float]:
+    """`read` at most once in LOOK_SECONDS; between that what it told last."""
+    value, due = 0.0, 0.0
+
+    def told() -> float:
+        nonlocal value, due
+        now = time.monotonic()
+        if now >= due:
+            value, due = read() or 0.0, now + LOOK_SECONDS
+        return value
+
+    return told
 
 
 def _cpu_seconds() -> float:

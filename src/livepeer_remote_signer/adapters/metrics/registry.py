@@ -11,13 +11,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from livepeer_remote_signer.adapters.metrics.slots import Reading, Slots
+from livepeer_remote_signer.adapters.metrics.slots import Merge, Reading, Series, Slots
 
 MAX_SERIES = 1000
 OTHER = "other"
 
 Labels: TypeAlias = tuple[str, ...]
 Merged: TypeAlias = dict[Labels, list[float]]
+Found: TypeAlias = tuple[Labels, Series, bool]
+"""A series of one worker, or of all dead ones; the last item says whether its worker lives."""
+
 GaugeValue: TypeAlias = float | Mapping[Labels, float] | None
 """A number, numbers by label values, or None while nothing is known."""
 
@@ -34,10 +37,10 @@ class Description(NamedTuple):
 class Family:
     """Series with the same label names, by label values: `size` slots each."""
 
-    def __init__(self, slots: Slots, name: str, labels: Sequence[str], size: int) -> None:
+    def __init__(self, slots: Slots, name: str, labels: Sequence[str], size: int, merge: Merge = "sum") -> None:
         self.name = name
         self.labels = tuple(labels)
-        self.size = size
+        self._form = Series([0.0] * size, merge)
         self._slots = slots
         self._first: dict[Labels, int] = {}
         self._values = slots.values
@@ -50,16 +53,16 @@ class Family:
                 labels = (OTHER,) * len(labels)
             first = self._first.get(labels)
             if first is None:
-                first = self._first[labels] = self._slots.allot((self.name, labels), self.size)
+                first = self._first[labels] = self._slots.allot((self.name, labels), len(self._form.values), self._form.merge)
         return first
 
-    def merge(self, readings: Sequence[tuple[Labels, list[float], bool]]) -> Merged:
-        """The workers' slots added up; the last item of a reading says whether its worker lives."""
-        merged: Merged = {}
-        for labels, values, _ in readings:
-            before = merged.get(labels)
-            merged[labels] = list(values) if before is None else [a + b for a, b in zip(before, values, strict=True)]
-        return merged
+    def merge(self, found: Sequence[Found]) -> Merged:
+        """The workers' series as one; without what another version of this program counted in another form."""
+        merged: dict[Labels, Series] = {}
+        for labels, series, _ in found:
+            if series.has_form_of(self._form):
+                merged[labels] = merged[labels].merged(series) if labels in merged else series
+        return {labels: series.values for labels, series in merged.items()}
 
     def write(self, lines: list[str], merged: Merged) -> None:
         """Appends this family's text."""
@@ -69,14 +72,18 @@ class Family:
 class Counter(Family):
     """Only grows."""
 
-    def __init__(self, slots: Slots, description: Description) -> None:
-        super().__init__(slots, description.name, description.labels, 1)
+    def __init__(self, slots: Slots, description: Description, merge: Merge = "sum") -> None:
+        super().__init__(slots, description.name, description.labels, 1, merge)
         self._description = description
 
     def add(self, amount: float, *labels: str) -> None:
         """Counts `amount` for these label values."""
         first = self._first.get(labels)
         self._values[self.slot(labels) if first is None else first] += amount
+
+    def set(self, value: float, *labels: str) -> None:
+        """This worker's part is now `value`: for what is counted elsewhere."""
+        self._values[self.slot(labels)] = value
 
     def write(self, lines: list[str], merged: Merged) -> None:
         """One line for each set of label values."""
@@ -107,22 +114,18 @@ class Tally(Family):
 
 
 class Level(Counter):
-    """Goes up and down; the levels of all live workers add up, a dead worker's is gone."""
+    """Goes up and down; the levels of all live workers are merged, a dead worker's is gone."""
 
-    def set(self, value: float, *labels: str) -> None:
-        """This worker's part is now `value`."""
-        self._values[self.slot(labels)] = value
-
-    def merge(self, readings: Sequence[tuple[Labels, list[float], bool]]) -> Merged:
+    def merge(self, found: Sequence[Found]) -> Merged:
         """Only those who live."""
-        return super().merge([reading for reading in readings if reading[2]])
+        return super().merge([one for one in found if one[2]])
 
 
 class Latest(Family):
     """The value that was set last, by whichever worker."""
 
     def __init__(self, slots: Slots, description: Description) -> None:
-        super().__init__(slots, description.name, description.labels, 2)
+        super().__init__(slots, description.name, description.labels, 2, "latest")
         self._description = description
 
     def set(self, value: float, *labels: str) -> None:
@@ -132,14 +135,6 @@ class Latest(Family):
             first = self.slot(labels)
         self._values[first] = value
         self._values[first + 1] = time.time()
-
-    def merge(self, readings: Sequence[tuple[Labels, list[float], bool]]) -> Merged:
-        """The youngest."""
-        merged: Merged = {}
-        for labels, values, _ in readings:
-            if labels not in merged or merged[labels][1] < values[1]:
-                merged[labels] = values
-        return merged
 
     def write(self, lines: list[str], merged: Merged) -> None:
         """One line for each set of label values."""
@@ -199,9 +194,9 @@ class Metrics:
         """New counters (name and text of each) that move together; `name` is the tally's own, shown nowhere."""
         return self._keep(Tally(self.slots, name, labels, counters))
 
-    def level(self, name: str, text: str, labels: Sequence[str] = ()) -> Level:
-        """A new gauge whose workers' parts add up."""
-        return self._keep(Level(self.slots, Description(name, "gauge", text, tuple(labels))))
+    def level(self, name: str, text: str, labels: Sequence[str] = (), merge: Merge = "sum") -> Level:
+        """A new gauge whose live workers' parts add up, or, with `most`, which shows the largest of them."""
+        return self._keep(Level(self.slots, Description(name, "gauge", text, tuple(labels)), merge))
 
     def latest(self, name: str, text: str, labels: Sequence[str] = ()) -> Latest:
         """A new gauge that shows what was set last."""
@@ -221,6 +216,10 @@ class Metrics:
         """A new counter that follows from a family's series: costs nothing where they are counted."""
         self._derived.append((Description(name, "counter", text), family, compute))
 
+    def follow(self, family: Counter, read: Callable[[], float]) -> None:
+        """This worker's part of a counter or level without labels is what `read` tells, looked up a few times a second."""
+        self.before_reading(lambda: family.set(read()))
+
     def before_reading(self, fold: Callable[[], None]) -> None:
         """`fold` counts what still waits to be counted; called whenever somebody reads, and by `settle`."""
         self._before_reading.append(fold)
@@ -239,7 +238,7 @@ class Metrics:
         """The text that Prometheus scrapes."""
         self.settle()
         by_name = _by_name(self.slots.readings())
-        merged = {family.name: family.merge(_of_size(by_name.get(family.name, []), family.size)) for family in self._families}
+        merged = {family.name: family.merge(by_name.get(family.name, [])) for family in self._families}
         lines: list[str] = []
         for family in self._families:
             if merged[family.name]:
@@ -259,17 +258,12 @@ class Metrics:
         return family
 
 
-def _by_name(readings: Sequence[Reading]) -> dict[str, list[tuple[Labels, list[float], bool]]]:
-    found: dict[str, list[tuple[Labels, list[float], bool]]] = {}
+def _by_name(readings: Sequence[Reading]) -> dict[str, list[Found]]:
+    found: dict[str, list[Found]] = {}
     for reading in readings:
-        for (name, labels), values in reading.series.items():
-            found.setdefault(name, []).append((labels, values, reading.is_live))
+        for (name, labels), series in reading.series.items():
+            found.setdefault(name, []).append((labels, series, reading.is_live))
     return found
-
-
-def _of_size(readings: list[tuple[Labels, list[float], bool]], size: int) -> list[tuple[Labels, list[float], bool]]:
-    """Without what another version of this program counted in another shape."""
-    return [reading for reading in readings if len(reading[1]) == size]
 
 
 def write_head(lines: list[str], description: Description) -> None:

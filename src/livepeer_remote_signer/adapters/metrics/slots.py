@@ -1,9 +1,9 @@
 """Numbers that several worker processes count and any of them can add up.
 
 Each worker has one file, mapped into memory: a table of 8-byte floats, and beside it lines that say which series stands at
-which slot. Counting is one addition in memory. A worker holds a lock on its file while it lives; the file of a dead worker
-stays, so that no counter ever goes back, until a later worker folds it into `retired.json`. With a single worker there is
-no file at all.
+which slot and how it is merged. Counting is one addition in memory. A worker holds a lock on its file while it lives; the
+file of a dead worker stays, so that no counter ever goes back, until a later worker folds it into `retired.json`. With a
+single worker there is no file at all.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import add
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 MAX_SLOTS = 32_768
 MAX_NAME_BYTES = 1024 * 1024
@@ -28,11 +29,32 @@ _FILE_BYTES = _NAMES_AT + MAX_NAME_BYTES
 SeriesKey: TypeAlias = tuple[str, tuple[str, ...]]
 """A metric's name and its label values."""
 
+Merge: TypeAlias = Literal["sum", "most", "latest"]
+"""How two workers' slots become one: added; the larger of each; or all of those whose last one, the time, is the later."""
+
+
+class Series(NamedTuple):
+    """The numbers of one series. They say themselves how they are merged: dead workers are folded by whoever comes next."""
+
+    values: list[float]
+    merge: Merge = "sum"
+
+    def has_form_of(self, other: Series) -> bool:
+        """Whether both can be merged; versions of this program may differ in that."""
+        return self.merge == other.merge and len(self.values) == len(other.values)
+
+    def merged(self, more: Series) -> Series:
+        """Both as one; they have one form."""
+        if self.merge == "latest":
+            return max(self, more, key=lambda series: series.values[-1])
+        join = max if self.merge == "most" else add
+        return self._replace(values=[join(a, b) for a, b in zip(self.values, more.values, strict=True)])
+
 
 class Reading(NamedTuple):
     """The numbers of one worker, or of all dead ones together."""
 
-    series: dict[SeriesKey, list[float]]
+    series: dict[SeriesKey, Series]
     is_live: bool
 
 
@@ -60,9 +82,9 @@ class Slots:
         self._used = 0
         self._name_bytes = 0
 
-    def allot(self, key: SeriesKey, size: int) -> int:
+    def allot(self, key: SeriesKey, size: int, merge: Merge = "sum") -> int:
         """The first of `size` slots, all 0, for a series. Raises SlotsFull."""
-        line = json.dumps([key[0], key[1], self._used, size], separators=(",", ":")).encode() + b"\n"
+        line = json.dumps([key[0], key[1], self._used, size, merge], separators=(",", ":")).encode() + b"\n"
         if self._used + size > MAX_SLOTS or self._name_bytes + len(line) > MAX_NAME_BYTES:
             raise SlotsFull(f"no room for the series {key[0]}")
         at = _NAMES_AT + self._name_bytes
@@ -115,27 +137,27 @@ class Slots:
 class _Retired(NamedTuple):
     """The numbers of dead workers, and the names of the files that are in them already."""
 
-    series: dict[SeriesKey, list[float]]
+    series: dict[SeriesKey, Series]
     folded: set[str]
 
 
-def add_series(total: dict[SeriesKey, list[float]], more: dict[SeriesKey, list[float]]) -> None:
-    """Adds slot by slot; a series whose shape changed between versions begins anew."""
-    for key, values in more.items():
+def add_series(total: dict[SeriesKey, Series], more: dict[SeriesKey, Series]) -> None:
+    """Merges series by series; one whose form changed between versions begins anew."""
+    for key, series in more.items():
         before = total.get(key)
-        total[key] = values if before is None or len(before) != len(values) else [a + b for a, b in zip(before, values, strict=True)]
+        total[key] = before.merged(series) if before is not None and before.has_form_of(series) else series
 
 
-def _parse(memory: mmap.mmap | bytearray | bytes) -> dict[SeriesKey, list[float]]:
+def _parse(memory: mmap.mmap | bytearray | bytes) -> dict[SeriesKey, Series]:
     """The series of one worker's memory; empty when it is none, or was torn at its birth."""
     if len(memory) < _FILE_BYTES or memory[:8] != _MAGIC:
         return {}
     (name_bytes,) = struct.unpack("<I", memory[8:12])
-    series: dict[SeriesKey, list[float]] = {}
+    found: dict[SeriesKey, Series] = {}
     for line in bytes(memory[_NAMES_AT : _NAMES_AT + name_bytes]).splitlines():
-        name, labels, first, size = json.loads(line)
-        series[name, tuple(labels)] = list(struct.unpack_from(f"={size}d", memory, _HEADER_BYTES + 8 * first))
-    return series
+        name, labels, first, size, *merge = json.loads(line)
+        found[name, tuple(labels)] = Series(list(struct.unpack_from(f"={size}d", memory, _HEADER_BYTES + 8 * first)), *merge)
+    return found
 
 
 def _read(path: Path) -> Reading | None:
@@ -164,11 +186,12 @@ def _load_retired(folder: Path) -> _Retired:
         document = json.loads((folder / "retired.json").read_bytes())
     except FileNotFoundError:
         return _Retired({}, set())
-    return _Retired({(name, tuple(labels)): values for name, labels, values in document["series"]}, set(document["folded"]))
+    series = {(name, tuple(labels)): Series(values, *merge) for name, labels, values, *merge in document["series"]}
+    return _Retired(series, set(document["folded"]))
 
 
 def _save_retired(folder: Path, retired: _Retired) -> None:
-    series = [[name, labels, values] for (name, labels), values in retired.series.items()]
+    series = [[name, labels, values, merge] for (name, labels), (values, merge) in retired.series.items()]
     temporary = folder / "retired.json.new"
     temporary.write_text(json.dumps({"series": series, "folded": sorted(retired.folded)}), "utf-8")
     temporary.replace(folder / "retired.json")
