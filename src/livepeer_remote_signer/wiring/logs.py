@@ -42,8 +42,7 @@ def known_secrets(config: Config) -> list[str]:
     urls = [sink.url for sink in config.events.sinks if isinstance(sink, HttpSink)]
     if config.auth.webhook is not None:
         urls.append(config.auth.webhook.url)
-    if config.discovery.webhook_url is not None:
-        urls.append(config.discovery.webhook_url)
+    urls += [url for url in (config.discovery.webhook_url, config.tracing.otlp_endpoint) if url is not None]
     found += [part for url in urls for part in parts_of_url(url)[1:]]
     return found
 

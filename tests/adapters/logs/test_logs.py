@@ -242,6 +242,25 @@ def test_a_secret_that_anybody_prints_does_not_leave(output: Output, standard_lo
         assert word not in text
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("secret", ['pa"ss\\word', "gehe1mniß-ü", "it's one"])
+def test_a_secret_is_found_however_a_line_spells_it(output: Output, standard_logging: None, form: str, secret: str) -> None:
+    route_standard_logging(output.writer(form=form, redaction=Redaction([secret])))
+    log = logging.getLogger("careless")
+    log.warning("using %s", secret)
+    log.warning("using %r", secret)
+    log.warning("sent %s", json.dumps({"password": secret}))
+    log.warning("sent %s", json.dumps({"password": secret}, ensure_ascii=False))
+    output.writers[0].log("error", "careless", field=secret, quoted=repr(secret))
+    text = output.text()
+    assert text.count("[redacted]") == 6, text
+
+
+def test_a_key_that_stands_for_the_user_of_a_url_is_a_secret() -> None:
+    known = Redaction(parts_of_url("https://Planted_Key_01234:@collector.example/v1"))
+    assert known.clean("cannot reach collector.example as Planted_Key_01234") == "cannot reach collector.example as [redacted]"
+
+
 def test_the_redaction_itself_shows_nothing() -> None:
     assert "planted" not in repr(redaction()).lower()
 

@@ -57,4 +57,13 @@ def _visible(text: str) -> str:
 
 def _word(value: object) -> str:
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(_visible(text), ensure_ascii=False).replace("\\\\", "\\")
+    return text if _PLAIN.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(_visible(text), ensure_ascii=False).replace("\\\\", "\\")
+
+
+def spellings_in_lines(text: str) -> tuple[str, ...]:
+    """How a text stands within a line, of either form."""
+    return json.dumps(text)[1:-1], _visible(text), _quoted(text)[1:-1]
