@@ -64,6 +64,7 @@ def _quoted(text: str) -> str:
     return json.dumps(_visible(text), ensure_ascii=False).replace("\\\\", "\\")
 
 
-def spellings_in_lines(text: str) -> tuple[str, ...]:
-    """How a text stands within a line, of either form."""
-    return json.dumps(text)[1:-1], _visible(text), _quoted(text)[1:-1]
+def spellings_in_lines(text: str) -> set[str]:
+    """How a text may stand within a line of either form: as it was, or as Python's repr or somebody's JSON had spelled it before."""
+    said = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return {written for each in said for written in (json.dumps(each)[1:-1], _visible(each), _quoted(each)[1:-1])}

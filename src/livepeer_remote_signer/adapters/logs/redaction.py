@@ -6,7 +6,6 @@ themselves are looked for, in every line, before it leaves.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -41,7 +40,7 @@ class Redaction:
 def parts_of_url(url: str) -> list[str]:
     """What of a URL must not be printed: all of it, its password, long pieces of its path, and its query's values.
 
-    A long user name counts as a key: some services take theirs there. What only looks like a URL is a secret too: of it all of its pieces.
+    What only looks like a URL is a secret too: of it all of its pieces.
     """
     try:
         parts = urlsplit(url)
@@ -58,17 +57,9 @@ def parts_of_url(url: str) -> list[str]:
 
 
 def _spellings(secret: str) -> set[str]:
-    """A secret as it may appear: plain, as a URL escapes it, a hex key with and without 0x and in any one case.
-
-    Each of them also as Python's repr or somebody's JSON has it, and all of these as they stand in a line of either form.
-    """
+    """A secret as it may appear: plain, as a URL escapes it, a hex key with and without 0x and in any one case; as lines spell these."""
     found = {secret, quote(secret, safe=""), unquote(secret)}
     bare = secret[2:] if secret[:2].lower() == "0x" else secret
     if len(bare) == 64 and all(c in "0123456789abcdefABCDEF" for c in bare):
         found |= {bare.lower(), bare.upper()}
-    found |= {escape(spelling)[1:-1] for spelling in found for escape in (repr, json.dumps, _unicode_json)}
     return {written for spelling in found for written in spellings_in_lines(spelling)}
-
-
-def _unicode_json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
