@@ -33,7 +33,7 @@ from livepeer_remote_signer.core.policy import (
 )
 from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
-from livepeer_remote_signer.core.state import Seal, SignerState, encode_state
+from livepeer_remote_signer.core.state import Seal, SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
 
@@ -111,6 +111,9 @@ class Observer(Protocol):
     """Told of every outcome: metrics and logs. Must not raise and must not block."""
 
     def paid(self, payment: SignedPayment, route: str, request_id: str) -> None: ...
+
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        """A request that was paid before got its reply again; the session is as that reply has it."""
 
     def refused(self, error: SignerError, route: str, request_id: str) -> None: ...
 
@@ -292,7 +295,9 @@ class RemoteSigner:
             for _ in range(MAX_RACES):
                 if isinstance(found, Stored):
                     self._check_answer(found, session, identity)
-                    return route.restore(found.kept, found.state)
+                    reply = route.restore(found.kept, found.state)
+                    self._observer.repeated(as_answered(session, found), route.name, request_id)
+                    return reply
                 if isinstance(found, Newest):
                     session = self._healed(session, found, identity, route, now_ns)
                     state = session.state
@@ -372,6 +377,12 @@ class RemoteSigner:
             self._publish(self._encode_event(signed, route.name, request_id))
         self._observer.paid(signed, route.name, request_id)
         return reply
+
+
+def as_answered(session: OpenedSession, found: Stored) -> OpenedSession:
+    """The session of a repeated request as it was when it was paid: a first request opens a session of another name each time."""
+    state = parse_state(found.state)
+    return replace(session, state=state, manifest_id=session.request.manifest_id or state.manifest_id)
 
 
 def request_key(session: OpenedSession, caller: Caller, identity: Identity, route: Route) -> RequestKey:

@@ -58,14 +58,17 @@ async def client(ceilings: LiveCeilings) -> AsyncIterator[httpx.AsyncClient]:
     [("POST", "/setBroadcastConfig"), ("GET", "/metrics"), ("GET", "/admin/prices"), ("POST", "/admin/suspend"), ("GET", "/nope")],
 )
 async def test_without_the_token_nothing_is_told_and_nothing_done(
-    ceilings: LiveCeilings, headers: dict[str, str], method: str, path: str
+    ceilings: LiveCeilings, headers: dict[str, str], method: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     async with client_of(ceilings, Switches(), {}) as client:
         refused = await client.request(
             method, path, headers=[(k.encode(), v.encode("latin-1")) for k, v in headers.items()], data=FORM if method == "POST" else None
         )
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Bearer")
+    (line,) = [record for record in caplog.records if record.message == "request refused"]
+    assert line.fields["request_id"] == refused.headers["x-request-id"]  # type: ignore[attr-defined]
     assert ceilings.current().global_ceiling == 5
 
 

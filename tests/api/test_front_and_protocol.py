@@ -350,6 +350,83 @@ def test_without_origins_nothing_is_said_to_browsers(front: Front, runner: async
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+# --- what the log says of refusals ---
+
+
+def refusals_in(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, Any]]]:
+    """Level and fields of the lines about refusals."""
+    return [(record.levelname, record.fields) for record in caplog.records if record.message == "request refused"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ask", [call, over_protocol])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "route", "status", "code", "level"),
+    [
+        ("GET", PAY, b"", PAY, 405, "method_not_allowed", "INFO"),
+        ("GET", "/planted", b"", "other", 404, "not_found", "INFO"),
+        ("PUT", "/healthz", b"planted", "/healthz", 405, "method_not_allowed", "INFO"),
+        ("POST", PAY, b"planted" * 200_000, PAY, 413, "body_too_large", "INFO"),
+        ("POST", "/planted", b"planted" * 200_000, "other", 413, "body_too_large", "INFO"),
+        ("POST", "/getOrchestratorInfo", b"planted", "/getOrchestratorInfo", 400, "bad_json", "INFO"),
+        ("GET", "/discover-orchestrators", b"", "/discover-orchestrators", 404, "not_found", "INFO"),
+    ],
+)
+def test_a_refusal_outside_the_paying_path_is_found_in_the_log_by_its_request_id(
+    front: Front,
+    runner: asyncio.Runner,
+    caplog: pytest.LogCaptureFixture,
+    ask: Any,
+    method: str,
+    path: str,
+    body: bytes,
+    route: str,
+    status: int,
+    code: str,
+    level: str,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = runner.run(ask(front, method, path, {"X-Planted": "planted"}, body))
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (status, code)
+    fields = {"status": status, "code": code, "route": route, "request_id": answer.headers["x-request-id"]}
+    assert refusals_in(caplog) == [(level, fields)]
+    assert "planted" not in caplog.text
+
+
+def test_a_refusal_that_is_the_signers_fault_is_an_error_in_the_log(runner: asyncio.Runner, caplog: pytest.LogCaptureFixture) -> None:
+    busy = create_app(parse_config(yaml.safe_dump(configuration(limits={"max_requests_in_work": 1})), {}))
+    busy.paying.in_work = 1
+    with caplog.at_level(logging.INFO):
+        answer = runner.run(call(busy, "POST", "/sign-orchestrator-info", {}, b""))
+    ((level, fields),) = refusals_in(caplog)
+    assert (level, fields["status"], fields["code"]) == ("ERROR", 503, "overloaded")
+    assert fields["request_id"] == answer.headers["x-request-id"]
+
+
+def test_what_is_no_http_is_found_in_the_log_by_its_request_id(
+    front: Front, runner: asyncio.Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def babble() -> bytes:
+        wire = Wire()
+        connection(front, wire).data_received(b"planted\r\n\r\n")
+        return bytes(wire.written)
+
+    with caplog.at_level(logging.INFO):
+        written = runner.run(babble()).decode()
+    ((level, fields),) = refusals_in(caplog)
+    assert (level, fields["status"], fields["route"]) == ("INFO", 400, "other")
+    assert f"x-request-id: {fields['request_id']}\r\n" in written
+    assert "planted" not in caplog.text
+
+
+@pytest.mark.parametrize("path", [PAY, "/signTicket"])
+def test_a_refusal_on_the_paying_path_has_the_observers_line_alone(
+    front: Front, runner: asyncio.Runner, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert runner.run(call(front, "POST", path, {}, b"{")).status == 400
+    assert not refusals_in(caplog)
+
+
 # --- faults of ours ---
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import parse_config
 from livepeer_remote_signer.core.state import SignerState, encode_state, parse_state
@@ -21,6 +22,7 @@ from livepeer_remote_signer.core.wire import parse_orchestrator_info
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says
 from tests.plans import NOW_NS, SEAL, orchestrator_info
+from tests.prometheus_text import parse_metrics
 from tests.signer import configuration
 
 GO, OURS = "/generate-live-payment", "/signTicket"
@@ -51,11 +53,11 @@ def fresh_info() -> str:
 
 
 @asynccontextmanager
-async def signing(folder: Path, on_stale: str = "heal", **sections: Any) -> AsyncIterator[Signer]:
+async def signing(folder: Path, on_stale: str = "heal", logs: LogWriter | None = None, **sections: Any) -> AsyncIterator[Signer]:
     clock = [NOW_NS]
     ledger = {"backend": "sqlite", "path": str(folder / "ledger.sqlite"), "on_stale": on_stale}
     config = parse_config(json.dumps(configuration(ledger=ledger, **sections)), {})
-    async with running(create_app(config, clock_ns=lambda: clock[0])) as app:
+    async with running(create_app(config, clock_ns=lambda: clock[0], logs=logs)) as app:
         yield Signer(app, clock)
 
 
@@ -187,6 +189,30 @@ async def test_a_late_state_of_somebodys_is_not_healed_for_another_from_a_newest
         signer.info = fresh_info()
         assert (await signer.send(GO, signer.body(GO, alices), **{"Signer-Auth-Id": "bob"})).status == 403
         assert (await signer.send(GO, signer.body(GO, alices), **{"Signer-Auth-Id": "alice"})).status == 200
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+async def test_a_reply_that_is_given_again_is_told_as_such_and_is_no_payment(route: str, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        logs = LogWriter(descriptor=log.fileno())
+        async with signing(tmp_path, logs=logs) as signer:
+            body = signer.body(route, **{"ManifestID" if route == GO else "manifestId": ""})
+            key = {"Idempotency-Key": "k", "X-Request-Id": "theirs"}
+            first, again = [await signer.send(route, body, **key) for _ in range(2)]
+            read = parse_metrics((await call(signer.app, "GET", "/metrics", {}, b"")).body)
+        logs.close()
+    lines = {line.get("request_id"): line for line in map(json.loads, (tmp_path / "log").read_text().splitlines())}
+    paid, repeated = lines[first.headers["x-request-id"]], lines[again.headers["x-request-id"]]
+    assert (repeated["level"], repeated["message"], repeated["status"], repeated["code"]) == ("info", "payment repeated", 200, "repeated")
+    for name in ("session_id", "sequence_number", "manifest_id", "pm_session_id", "orch_address", "type", "route", "client_request_id"):
+        assert repeated[name] == paid[name], name
+    requests = read["livepeer_signer_requests_total"]
+    assert [requests.value(route=route, status="200", code=code, type="live") for code in ("ok", "repeated")] == [1, 1]
+    assert read["livepeer_signer_payments_total"].value(type="live") == 1
+    assert read["livepeer_tickets_sent"].value() == paid["num_tickets"] == read["livepeer_signer_signatures_total"].value()
+    assert read["livepeer_signer_ev_gwei_total"].value(type="live") == int(paid["total_ev"]) / 10**9
+    assert read["livepeer_signer_request_seconds"].value("_count", route=route) == 2
+    assert read["livepeer_payment_create_errors"].value() == 0
 
 
 @pytest.mark.parametrize("on_stale", ["heal", "refuse"])

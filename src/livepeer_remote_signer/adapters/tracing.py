@@ -59,6 +59,13 @@ class PaymentTraces:
             }
             self._trace(trail, route, 200, attributes, None)
 
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        """A trace of a reply that was given again."""
+        trail = trail_of(request_id)
+        if trail is not None:
+            trail.session = session
+            self._trace(trail, route, 200, {"code": "repeated"}, None)
+
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         """A trace of a refusal or failure."""
         trail = trail_of(request_id)

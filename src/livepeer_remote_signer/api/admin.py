@@ -16,8 +16,9 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
-from livepeer_remote_signer.api.errors import error_reply, json_reply
+from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
+from livepeer_remote_signer.api.refusals import refusal_reply
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.errors import (
     BadField,
@@ -96,7 +97,7 @@ def _add_gate(app: FastAPI, token: str) -> None:
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), expected):
             refusal = Unauthenticated("the admin token is needed", hint="send Authorization: Bearer with the content of admin.token_file")
-            return to_response(error_reply(refusal, new_request_id()))
+            return to_response(refusal_reply(refusal))
         return await call_next(request)
 
 

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from livepeer_remote_signer.api.errors import error_reply, internal_reply
+from livepeer_remote_signer.api.errors import internal_reply
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
+from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
 from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.core.errors import BodyTimeout, BodyTooLarge, MethodNotAllowed, SignerError
 
@@ -33,10 +34,6 @@ _OWN_ERROR = re.compile(r"^livepeer_remote_signer[\w.]*: ")
 """An error of ours says all in its message; where its class stands helps nobody who configures the service."""
 
 _log = logging.getLogger(__name__)
-
-
-OTHER_ROUTE = "other"
-"""Where a reply belongs to no route."""
 
 
 class BodyLimits:
@@ -129,8 +126,9 @@ class Front:
                 await self._ask_rest(scope, _replay(body, receive), send)
                 return
         except SignerError as error:
-            reply = error_reply(error, new_request_id())
-            self.on_reply(scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE, reply.status)
+            route = scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE
+            reply = refusal_reply(error, route)
+            self.on_reply(route, reply.status)
         except _Disconnected:
             return
         await send_reply(reply, send)
@@ -170,7 +168,7 @@ class Front:
             if status == 500:  # logged and answered; Starlette raises it again for servers that only log
                 return
             request_id = new_request_id()
-            _log.exception("request %s to %s failed", request_id, scope["path"][:200])
+            _log.exception("request %s to %s failed", request_id, scope["path"][:200], extra={"fields": {"request_id": request_id}})
             if not status:
                 status = 500
                 await send_reply(internal_reply(request_id), send)

@@ -20,9 +20,8 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from livepeer_remote_signer.api.errors import error_reply
-from livepeer_remote_signer.api.front import OTHER_ROUTE, Front
-from livepeer_remote_signer.api.paying import new_request_id
+from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, HeadTooLarge, SignerError
 
@@ -369,10 +368,11 @@ class PaymentProtocol(HttpToolsProtocol):
             return
         request.keep_alive = False
         self.cycle = cast(Any, request)
-        reply = error_reply(error, new_request_id())
+        route = self.paying_urls.get(self.url, OTHER_ROUTE)
+        reply = refusal_reply(error, route)
         is_head = request.has_head and self.parser.get_method() == b"HEAD"
         reply = Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)
-        self.front.on_reply(self.paying_urls.get(self.url, OTHER_ROUTE), reply.status)
+        self.front.on_reply(route, reply.status)
         self._send(request, reply)
         self._linger()
 

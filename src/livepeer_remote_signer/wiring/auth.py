@@ -15,6 +15,7 @@ from livepeer_remote_signer.config.models import AuthConfig, GuardConfig, JwtCon
 from livepeer_remote_signer.core.api_keys import KeysFileError
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.guard import OrchestratorGuard
+from livepeer_remote_signer.core.payment import OpenedSession
 from livepeer_remote_signer.core.recipients import RecipientRules
 from livepeer_remote_signer.service import Authorizer, Identifier, Observer, RecipientPolicy, SignedPayment
 from livepeer_remote_signer.wiring.chain import ChainParts
@@ -154,6 +155,9 @@ class _GuardObserver:
     def paid(self, payment: SignedPayment, route: str, request_id: str) -> None:
         self._guard.paid(payment.plan)
         self._behind.paid(payment, route, request_id)
+
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        self._behind.repeated(session, route, request_id)
 
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         self._behind.refused(error, route, request_id)

@@ -229,6 +229,9 @@ class RareTicketWarning:
                 request_id,
             )
 
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        """Nothing to warn of: it was done when the payment was made."""
+
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         """Nothing to warn of: no session began."""
 
@@ -243,6 +246,11 @@ class Observers:
         """A payment was made."""
         for observer in self._observers:
             observer.paid(payment, route, request_id)
+
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        """A reply was given again."""
+        for observer in self._observers:
+            observer.repeated(session, route, request_id)
 
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         """A payment was not made."""

@@ -170,7 +170,9 @@ def test_the_standard_librarys_records_take_the_same_way(output: Output, standar
         logging.getLogger("somewhere").exception("it failed")
     logging.getLogger("httpx").info("HTTP Request: POST https://planted/")
     logging.getLogger("somewhere").debug("too much detail")
-    warning, failure = output.records()
+    logging.getLogger("somewhere").info("refused", extra={"fields": {"request_id": REQUEST_ID, "status": 404}})
+    warning, failure, refusal = output.records()
+    assert (refusal["message"], refusal["request_id"], refusal["status"]) == ("refused", REQUEST_ID, 404)
     assert (warning["level"], warning["message"], warning["logger"]) == ("warning", "disk full", "somewhere")
     assert failure["level"] == "error"
     assert failure["exception"].endswith("ValueError: out of range")

@@ -1,7 +1,7 @@
 """One line for each payment, with the ids that its billing event has, at a level that says whether anybody must look.
 
-A payment that was made is info. So is 480, by which a session renews itself, and 482, by which it skips a cycle, is debug:
-both are how sessions run. Refusals are warnings, failures are errors.
+A payment that was made is info, and a reply that was given again. So is 480, by which a session renews itself, and 482, by
+which it skips a cycle, is debug: both are how sessions run. Refusals are warnings, failures are errors.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ class PaymentLog:
                     lambda: self._writer.render(now, "info", "payment", json.loads(f"{{{_paid_text(plan, route, request_id, ended)}}}"))
                 )
 
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        """A request that was paid before got its reply again."""
+        if self._logs_payments:
+            now, ended = time.time(), time.perf_counter()
+            self._writer.defer(
+                lambda: self._writer.render(now, "info", "payment repeated", repeated_fields(session, route, request_id, ended))
+            )
+
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         """A payment was refused, or could not be decided."""
         status = self._status_of(error)
@@ -81,6 +89,12 @@ def _paid_text(plan: PaymentPlan, route: str, request_id: str, ended: float) -> 
         f'"fee":"{_rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
         f'"balance":"{_rounded(*plan.state.balance.as_integer_ratio())}"'
     )
+
+
+def repeated_fields(session: OpenedSession, route: str, request_id: str, ended: float) -> Fields:
+    """The ids of the payment that was made, and the request's own name."""
+    ids: Fields = json.loads(f"{{{_ids_text(session, session.state, route, request_id, ended)}}}")
+    return {"status": 200, "code": "repeated", **ids}
 
 
 def refused_fields(error: SignerError, status: int, route: str, request_id: str, ended: float) -> Fields:

@@ -184,7 +184,7 @@ def _later(call: Callable[[], None]) -> asyncio.TimerHandle | None:
 
 
 class _Handler(logging.Handler):
-    """Sends the standard library's records the same way."""
+    """Sends the standard library's records the same way. A record may bring `fields` of its own."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class _Handler(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError):
             message = str(record.msg)
-        fields: Fields = {"logger": record.name}
+        fields: Fields = {"logger": record.name, **getattr(record, "fields", {})}
         if record.exc_info and record.exc_info[0] is not None:
             fields["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
         self._writer.log(level, message, **fields)

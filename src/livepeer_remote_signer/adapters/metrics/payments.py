@@ -15,7 +15,7 @@ from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
 from livepeer_remote_signer.core.billing import units_per_second
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.events import EVENT_TYPE
-from livepeer_remote_signer.core.payment import PaymentPlan
+from livepeer_remote_signer.core.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.request_id import RequestId, trail_of
 
 SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -26,6 +26,9 @@ USUAL_STATUSES = frozenset({"200", "480", "482"})
 
 TYPE_LABELS = {"live": "live", "lv2v": "lv2v", "fixed": "fixed", "": "pixels"}
 UNKNOWN_TYPE = "unknown"
+REPEATED = "repeated"
+"""The code of a reply from the ledger to a request that was paid before."""
+
 PHASES = ("parse", "open", "policy", "sign")
 """The phases that every payment has; the others appear where they are configured."""
 
@@ -34,7 +37,8 @@ RATE_WINDOW_SECONDS = 3600.0
 FOLD_AT = 64
 """How many outcomes wait to be counted: then what it takes is in the processor's cache for all but the first."""
 
-_Outcome: TypeAlias = tuple[PaymentPlan | None, SignerError | None, str, RequestId | None, float]
+_Outcome: TypeAlias = tuple[PaymentPlan | OpenedSession | None, SignerError | None, str, RequestId | None, float]
+"""What was paid, the session whose reply was given again, or why neither; the route; the request's trail; when it ended."""
 
 
 class Signed(Protocol):
@@ -87,6 +91,10 @@ class PaymentMetrics:
         """Counts a payment, soon."""
         self._later((payment.plan, None, route, trail_of(request_id), time.perf_counter()))
 
+    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+        """Counts a reply that was given again, soon: a request, but no payment."""
+        self._later((session, None, route, trail_of(request_id), time.perf_counter()))
+
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         """Counts a refusal or failure, soon."""
         self._later((None, error, route, trail_of(request_id), time.perf_counter()))
@@ -105,11 +113,13 @@ class PaymentMetrics:
         payments: defaultdict[tuple[str, str], list[PaymentPlan]] = defaultdict(list)
         seconds: defaultdict[str, list[float]] = defaultdict(list)
         phases: defaultdict[str, list[float]] = defaultdict(list)
-        for plan, error, route, trail, ended in waiting:
-            if error is not None:
+        for done_for, error, route, trail, ended in waiting:
+            if isinstance(done_for, PaymentPlan):
+                payments[route, done_for.session.request.type].append(done_for)
+            elif done_for is not None:
+                self._requests.add(1.0, route, "200", REPEATED, TYPE_LABELS.get(done_for.request.type, UNKNOWN_TYPE))
+            elif error is not None:
                 self._count_refusal(error, route, trail)
-            elif plan is not None:
-                payments[route, plan.session.request.type].append(plan)
             if trail is not None:
                 seconds[route].append(ended - trail.started)
                 for phase, began, done in trail.marks:
