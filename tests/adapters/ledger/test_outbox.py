@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +90,26 @@ async def test_where_the_oldest_may_be_dropped_they_are_and_they_are_counted(pla
         assert ledger.outbox.backlog.pending == 3
         assert ledger.outbox.backlog.dropped == 5
         assert ledger.outbox.backlog.oldest_age_seconds(NOW_NS // 10**6 + 90_000) == 60
+
+
+async def test_two_processes_that_see_the_same_surplus_drop_it_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(place, 2, max_pending=3, refuse_when_full=False) as (slow, quick):
+        session = Session()
+        for n in range(8):
+            await slow.pay(session.next(event=b"%d" % n))
+        query = slow.store.query
+
+        async def overtaken(sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+            rows = await query(sql, parameters)
+            if sql.startswith("SELECT count"):
+                await quick.outbox.refresh()
+            return rows
+
+        monkeypatch.setattr(slow.store, "query", overtaken)
+        await slow.outbox.refresh()
+        assert [e.payload for e in await quick.outbox.pending(10)] == [b"5", b"6", b"7"]
+        assert (quick.outbox.backlog.dropped, slow.outbox.backlog.dropped) == (5, 0)
+        assert slow.outbox.backlog.pending == 3
 
 
 async def test_only_sent_events_are_forgotten_by_age(place: Place) -> None:

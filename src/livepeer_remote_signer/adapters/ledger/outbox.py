@@ -96,16 +96,24 @@ class Outbox:
 
     async def refresh(self) -> None:
         """Counts the backlog and applies its limit: drops the oldest events, or has payments refused."""
-        pending = (await self._store.query("SELECT count(*) FROM lrs_outbox WHERE sent = 0"))[0][0]
-        surplus = pending - self._max_pending
-        dropped = 0
-        if surplus > 0 and not self._refuse_when_full:
-            dropped = await self._store.execute(
-                "DELETE FROM lrs_outbox WHERE id IN (SELECT id FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT ?)", (surplus,)
-            )
+        pending, dropped = await self._count(), 0
+        if pending > self._max_pending and not self._refuse_when_full:
+            dropped = await self._drop_surplus()
+            pending = await self._count()
         oldest = await self._store.query("SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1")
-        self.backlog = Backlog(pending - dropped, oldest[0][0] if oldest else None, self.backlog.dropped + dropped)
+        self.backlog = Backlog(pending, oldest[0][0] if oldest else None, self.backlog.dropped + dropped)
         self._set_full(self._full() if self._refuse_when_full and pending >= self._max_pending else None)
+
+    async def _count(self) -> int:
+        count: int = (await self._store.query("SELECT count(*) FROM lrs_outbox WHERE sent = 0"))[0][0]
+        return count
+
+    async def _drop_surplus(self) -> int:
+        """How many of the oldest were dropped. What is too much is found by the statement that drops it: others may do the same now."""
+        return await self._store.execute(
+            "DELETE FROM lrs_outbox WHERE sent = 0 AND id <= (SELECT id FROM lrs_outbox WHERE sent = 0 ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (self._max_pending,),
+        )
 
     def _full(self) -> OutboxFull:
         age = self.backlog.oldest_age_seconds(time.time_ns() // 1_000_000)
