@@ -21,6 +21,8 @@ from livepeer_remote_signer.core.discovery import (
     Sighting,
     build_entries,
     filter_entries,
+    forget_old,
+    has_answer_since,
     merge_sightings,
     parse_nodes,
     parse_offers,
@@ -60,7 +62,9 @@ def nodes_of(*runners: Any, address: Any = A) -> tuple[Node, ...]:
 
 
 def listed(*sightings: Sighting, ceilings: Ceilings | None = None, now: int = NOW) -> list[dict[str, Any]]:
-    return [json.loads(entry.encoded) for entry in build_entries(sightings, ceilings or Ceilings(), now, KEEP)]
+    kept = forget_old({sighting.url: sighting for sighting in sightings}, now - KEEP)
+    is_stale = not has_answer_since(sightings, now - KEEP)
+    return [json.loads(entry.encoded) for entry in build_entries(kept.values(), ceilings or Ceilings(), is_stale=is_stale)]
 
 
 def seen(url: str, *offers: Offer, nodes: tuple[Node, ...] | None = None, at: int = NOW) -> Sighting:
@@ -293,6 +297,7 @@ def test_an_old_answer_is_dropped_while_others_are_fresh() -> None:
     assert [line["address"] for line in listed(seen(A, CHEAP, at=old), seen(B, CHEAP))] == [B]
     halves = Sighting(B, (CHEAP,), NOW, nodes_of(runner(), address=B), old)
     assert listed(halves)[0]["runners"] == []
+    assert "live-video-to-video/m" not in listed(halves._replace(offers_seen_ns=old, nodes_seen_ns=NOW))[0]["capabilities"]
 
 
 def test_when_nobody_answers_any_more_everything_is_kept_and_marked() -> None:
@@ -316,7 +321,7 @@ def test_a_half_that_failed_keeps_its_earlier_answer() -> None:
 
 
 def test_caps_are_alternatives_and_so_are_apps_which_narrow() -> None:
-    entries = build_entries([seen(A, CHEAP, nodes=nodes_of(runner())), seen(B, DEAR)], Ceilings(), NOW, KEEP)
+    entries = build_entries([seen(A, CHEAP, nodes=nodes_of(runner())), seen(B, DEAR)], Ceilings())
 
     def found(caps: list[str], *apps: str) -> list[str]:
         return [json.loads(line)["address"] for line in filter_entries(entries, caps, apps)]

@@ -82,7 +82,7 @@ def signer(population: tuple[Told, dict[str, list[str]]], tmp_path_factory: pyte
     config.write_text(
         config_text(
             Chain(),
-            discovery={"enabled": True, "static": urls, "keep_seconds": KEEP_SECONDS},
+            discovery={"enabled": True, "static": urls, "refresh_seconds": KEEP_SECONDS / 2.5, "keep_seconds": KEEP_SECONDS},
             orchestrators={"allowed_networks": ["127.0.0.1/32"]},
             prices={"max_price_per_unit": str(CEILING)},
             log={"level": "error"},

@@ -219,7 +219,7 @@ class DiscoveredOrchestrator(BaseModel):
     capabilities: list[str] = Field(description="pipeline/model, and the runners' apps")
     runners: list[Runner]
     last_seen: int = Field(description="unix seconds of its last good answer")
-    stale: bool | None = Field(None, description="true while nobody has answered for longer than discovery.keep_seconds")
+    stale: bool | None = Field(None, description="true while nobody has answered for longer than an answer is kept")
 
 
 class ReadinessCheck(BaseModel):

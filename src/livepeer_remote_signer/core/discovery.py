@@ -298,40 +298,60 @@ class _Merged:
         return Entry(frozenset(self.capabilities), apps, f'{head},"runners":[{runners}],{tail}}}'.encode())
 
 
-def build_entries(sightings: Iterable[Sighting], ceilings: Ceilings, now_ns: int, keep_ns: int) -> list[Entry]:
+def build_entries(sightings: Iterable[Sighting], ceilings: Ceilings, *, is_stale: bool = False) -> list[Entry]:
     """The list: `build_steps` in one go."""
     entries: list[Entry] = []
-    for _ in build_steps(sightings, ceilings, now_ns, keep_ns, entries.append):
+    for _ in build_steps(sightings, ceilings, entries.append, is_stale=is_stale):
         pass
     return entries
 
 
 def build_steps(
-    sightings: Iterable[Sighting], ceilings: Ceilings, now_ns: int, keep_ns: int, add: Callable[[Entry], None]
+    sightings: Iterable[Sighting], ceilings: Ceilings, add: Callable[[Entry], None], *, is_stale: bool = False
 ) -> Iterator[None]:
     """Makes the list in small steps, so that payments may be served between them; each entry goes to `add`.
 
-    An answer older than `keep_ns` is left out as long as any orchestrator answered since; when none did, the fault is
-    ours or the network's: everything is kept and marked `"stale": true`. What an orchestrator says of itself comes before
-    what others say of it; of runners with one URL the first is kept.
+    `is_stale` marks every entry with `"stale": true`. What an orchestrator says of itself comes before what others say of
+    it; of runners with one URL the first is kept.
     """
-    known = [sighting for sighting in sightings if sighting.seen_ns]
-    oldest_ns = now_ns - keep_ns
-    is_stale = not any(sighting.seen_ns >= oldest_ns for sighting in known)
-    since_ns = 0 if is_stale else oldest_ns
+    known = list(sightings)
     merged: dict[str, _Merged] = {}
     for sighting in known:
-        if sighting.offers_seen_ns is not None and sighting.offers_seen_ns >= since_ns:
+        if sighting.offers_seen_ns is not None:
             _merge_offers(merged, sighting, ceilings)
             yield
     for is_own in (True, False):
         for sighting in known:
-            if sighting.nodes_seen_ns is not None and sighting.nodes_seen_ns >= since_ns:
+            if sighting.nodes_seen_ns is not None:
                 _merge_nodes(merged, sighting, ceilings, is_own)
                 yield
     for entry in merged.values():
         add(entry.encode(is_stale))
         yield
+
+
+def forget_old(known: Mapping[str, Sighting], oldest_ns: int) -> dict[str, Sighting]:
+    """Without the answers that are older, as long as any orchestrator answered since.
+
+    When none did, the fault is ours or the network's: everything is kept.
+    """
+    if not has_answer_since(known.values(), oldest_ns):
+        return dict(known)
+    kept = ((url, _without_old(sighting, oldest_ns)) for url, sighting in known.items())
+    return {url: sighting for url, sighting in kept if sighting.seen_ns}
+
+
+def has_answer_since(sightings: Iterable[Sighting], oldest_ns: int) -> bool:
+    """Whether any orchestrator answered since then."""
+    return any(sighting.seen_ns >= oldest_ns for sighting in sightings)
+
+
+def _without_old(sighting: Sighting, oldest_ns: int) -> Sighting:
+    if sighting.offers_seen_ns is not None and sighting.offers_seen_ns < oldest_ns:
+        sighting = sighting._replace(offers=(), offers_seen_ns=None)
+    if sighting.nodes_seen_ns is not None and sighting.nodes_seen_ns < oldest_ns:
+        sighting = sighting._replace(nodes=(), nodes_seen_ns=None)
+    return sighting
 
 
 def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceilings) -> None:

@@ -108,6 +108,11 @@ class Operations:
                 "Time since an orchestrator last answered discovery.",
                 lambda: discovery.status().age_seconds,
             )
+            metrics.gauge(
+                "livepeer_signer_discovery_kept_seconds",
+                "How long an answer counts: the list is stale when nobody has answered for longer.",
+                lambda: discovery.status().kept_seconds,
+            )
 
     def _add_outbox_gauges(self, forwarder: Forwarder) -> None:
         """Every worker sees the whole of a ledger's outbox, and only its own where there is no ledger."""

@@ -112,6 +112,8 @@ class OrchestratorParts:
         if not status.refreshes:
             return (ReadyCheck("discovery", False, "orchestrators are being asked for the first time"),)
         said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
+        if status.is_stale:
+            said += f"; the list is stale: nobody has answered for {status.age_seconds:.0f} s, the most is {status.kept_seconds:.0f} s"
         return (ReadyCheck("discovery", True, said),)
 
     def describe(self) -> dict[str, Any] | None:

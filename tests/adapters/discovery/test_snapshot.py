@@ -23,7 +23,8 @@ from tests.simulators import Clock
 A, B = "https://a.example:8935", "https://b.example:8935"
 OFFER = Offer(35, "m", Fraction(100))
 LV2V = "live-video-to-video/m"
-PACE = DiscoveryPace(refresh_seconds=1500, keep_seconds=1500)
+PACE = DiscoveryPace(refresh_seconds=600, keep_seconds=1500)
+DEFAULTS = DiscoveryPace(refresh_seconds=1500, keep_seconds=1500)
 
 
 @dataclass
@@ -46,11 +47,11 @@ class ScriptedCrew:
             raise self.failure
 
 
-def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), **more: Any) -> Discovery:
+def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), pace: DiscoveryPace = PACE, **more: Any) -> Discovery:
     webhook_url = "https://pool.example" if crew.pool is not None else None
     job = Job(bytes(20), bytes(65), tuple(urls), webhook_url, 3.0, 32, True, (), "tofu")
     options: dict[str, Any] = {"ceilings": Ceilings, "clock_ns": clock}
-    return Discovery(crew, job, PACE, **options | more)
+    return Discovery(crew, job, pace, **options | more)
 
 
 def lines(found: Discovery, caps: Sequence[str] = (), app: str = "") -> list[dict[str, Any]]:
@@ -137,6 +138,94 @@ async def test_one_that_stays_away_is_dropped_after_its_time_while_others_answer
     assert addresses(found) == [B]
 
 
+@pytest.mark.parametrize("interval", [1350, 1500, 1650, 1900])
+async def test_with_the_defaults_one_missed_refresh_drops_nobody_and_a_second_does(interval: int) -> None:
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock, pace=DEFAULTS)
+    await found.refresh()
+    for _ in range(3):
+        crew.answers = {B: (OFFER,)}
+        clock.advance(interval)
+        await found.refresh()
+        assert addresses(found) == [A, B], "missed once"
+        crew.answers = {A: (OFFER,), B: (OFFER,)}
+        clock.advance(interval)
+        await found.refresh()
+    crew.answers = {B: (OFFER,)}
+    for _ in range(3):
+        clock.advance(interval)
+        await found.refresh()
+    assert addresses(found) == [B]
+
+
+async def test_one_missed_refresh_drops_nobody_however_long_asking_takes() -> None:
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock, pace=DiscoveryPace(1, 1))
+    await found.refresh()
+    crew.answers = {B: (OFFER,)}
+    clock.advance(100)
+    await found.refresh()
+    assert addresses(found) == [A, B]
+    clock.advance(100)
+    await found.refresh()
+    assert addresses(found) == [B]
+
+
+async def test_a_longer_interval_keeps_longer() -> None:
+    assert DEFAULTS.kept_seconds == 3750
+    assert DiscoveryPace(3600, 1500).kept_seconds == 9000
+    assert DiscoveryPace(60, 1500).kept_seconds == 1500
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, clock, pace=DiscoveryPace(3600, 1500))
+    await found.refresh()
+    crew.answers = {}
+    clock.advance(8000)
+    await found.refresh()
+    assert "stale" not in lines(found)[0]
+    assert (found.status().kept_seconds, found.status().is_stale) == (9000, False)
+    clock.advance(1001)
+    await found.refresh()
+    assert lines(found)[0]["stale"] is True
+    assert found.status().is_stale
+
+
+async def test_after_an_outage_the_first_answer_drops_nobody_who_is_still_being_asked() -> None:
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock)
+    await found.refresh()
+    crew.answers = {}
+    for _ in range(4):
+        clock.advance(900)
+        await found.refresh()
+    seen: list[list[str]] = []
+
+    async def one_by_one(job: Job) -> AsyncGenerator[Answer | Pool, None]:
+        for url in job.urls:
+            yield Answer(url, (OFFER,), (), ())
+            await found._build()
+            seen.append(addresses(found))
+
+    crew.ask = one_by_one  # type: ignore[method-assign]
+    await found.refresh()
+    assert seen == [[A, B], [A, B]]
+
+
+async def test_a_refresh_that_did_not_ask_everybody_drops_nobody() -> None:
+    clock = Clock()
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock)
+    await found.refresh()
+    crew.answers, crew.failure = {B: (OFFER,)}, WorkerFailed("the asking process took too long")
+    for _ in range(4):
+        clock.advance(1000)
+        await found.refresh()
+        assert addresses(found) == [A, B]
+
+
 async def test_a_refresh_that_breaks_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     crew = ScriptedCrew({A: (OFFER,)})
     found = discovery(crew, Clock())
@@ -181,6 +270,10 @@ async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
     assert crew.asked == [(A,), (A,)]
     assert addresses(found) == [A]
     assert "pool cannot be read" in found.status().fault
+    pool = []
+    await found.refresh()
+    assert crew.asked[-1] == (A,)
+    assert found.status().fault == "the on-chain pool names nobody"
 
 
 async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:

@@ -1,7 +1,8 @@
 """Keeps the list fresh in the background and answers from memory.
 
 Source: section 11 of the protocol. A source that fails keeps the orchestrators it named before; an orchestrator that
-fails keeps its last good answer; a refresh that fails altogether changes nothing but ages.
+fails keeps its last good answer; a refresh that fails altogether changes nothing but ages. Only a refresh that has asked
+everybody ends with somebody dropped: who did not answer it, nor the one before, and whose last answer is too old.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
-from livepeer_remote_signer.core.discovery import Entry, Sighting, build_steps, filter_entries, merge_sightings, unique_urls
+from livepeer_remote_signer.core.discovery import (
+    Entry,
+    Sighting,
+    build_steps,
+    filter_entries,
+    forget_old,
+    has_answer_since,
+    merge_sightings,
+    unique_urls,
+)
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
@@ -23,6 +33,8 @@ from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 FIRST_RETRY_SECONDS = 2.0
 REBUILD_SECONDS = 1.0
 JITTER = 0.1
+KEPT_REFRESHES = 2.5
+"""Two refreshes, with their jitter and the time that asking takes: nobody is dropped for one that he missed."""
 
 FetchUrls = Callable[[], Awaitable[Sequence[str]]]
 """A source of orchestrators' URLs that the signer reads itself."""
@@ -37,10 +49,15 @@ class Crew(Protocol):
 
 
 class DiscoveryPace(NamedTuple):
-    """How often all are asked, and for how long an answer counts beside fresher ones of others, in seconds."""
+    """How often all are asked, and for how long an answer is to count beside fresher ones of others, in seconds."""
 
     refresh_seconds: float
     keep_seconds: float
+
+    @property
+    def kept_seconds(self) -> float:
+        """For how long an answer counts: at least KEPT_REFRESHES."""
+        return max(self.keep_seconds, KEPT_REFRESHES * self.refresh_seconds)
 
 
 class DiscoveryStatus(NamedTuple):
@@ -52,6 +69,14 @@ class DiscoveryStatus(NamedTuple):
     fault: str
     age_seconds: float | None
     """Since an orchestrator last answered; None before the first did."""
+
+    kept_seconds: float
+    """The list is stale when nobody has answered for longer."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the list is marked as stale."""
+        return self.age_seconds is not None and self.age_seconds > self.kept_seconds
 
 
 class Discovery:
@@ -80,6 +105,8 @@ class Discovery:
         self._answered: set[str] = set()
         self._built_with: Ceilings | None = None
         self._has_news = False
+        self._began_ns = 0
+        """When the last refresh began that asked everybody; 0 before the first."""
         self._refreshes = 0
         self._fault = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,7 +129,7 @@ class Discovery:
         """How discovery fares."""
         seen_ns = max((sighting.seen_ns for sighting in self._sightings.values()), default=None)
         age = None if seen_ns is None else max(0.0, (self._clock_ns() - seen_ns) / NS_PER_SECOND)
-        return DiscoveryStatus(self._refreshes, len(self._entries), len(self._urls), self._fault, age)
+        return DiscoveryStatus(self._refreshes, len(self._entries), len(self._urls), self._fault, age, self._pace.kept_seconds)
 
     def _why(self) -> str:
         return f": {self._fault}" if self._fault else ""
@@ -140,22 +167,22 @@ class Discovery:
         aged_ns = self._clock_ns()
         while True:
             await asyncio.sleep(REBUILD_SECONDS)
-            has_aged = abs(self._clock_ns() - aged_ns) >= self._pace.keep_seconds * NS_PER_SECOND / 20
+            has_aged = abs(self._clock_ns() - aged_ns) >= self._pace.kept_seconds * NS_PER_SECOND / 20
             if self._sightings and (self._has_news or has_aged or self._ceilings() != self._built_with):
                 aged_ns = self._clock_ns()
                 await self._build()
 
     async def refresh(self) -> None:
         """Asks everybody once. What fails is logged and kept in `status`; the list only ever gains by it."""
+        began_ns = self._clock_ns()
         faults: list[str] = []
         await self._find_urls(faults)
-        answered: set[str] = set()
         if not self._urls and self._job.webhook_url is None:
             faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
+            answered: set[str] = set()
         else:
-            answered = await self._ask_everybody(faults)
+            answered = await self._ask_everybody(began_ns, faults)
         self._answered = answered
-        self._forget_old()
         await self._build()
         self._refreshes += 1
         self._fault = "; ".join(faults)
@@ -163,7 +190,7 @@ class Discovery:
         counts = len(answered), len(self._urls), len(self._entries)
         _log.log(level, "discovery: %d of %d orchestrators answered, %d listed%s", *counts, self._why())
 
-    async def _ask_everybody(self, faults: list[str]) -> set[str]:
+    async def _ask_everybody(self, began_ns: int, faults: list[str]) -> set[str]:
         """Adopts what comes back; who answered. Those that failed last time are asked first: they take longest."""
         answered: set[str] = set()
         slowest_first = tuple(sorted(self._urls, key=self._answered.__contains__))
@@ -176,6 +203,8 @@ class Discovery:
                         answered.add(said.url)
         except (WorkerFailed, OSError) as error:
             faults.append(str(error))
+        else:
+            self._forget_old(began_ns)
         if self._urls and not answered:
             faults.append(f"none of {len(self._urls)} orchestrators answered")
         return answered
@@ -184,10 +213,15 @@ class Discovery:
         if self._fetch_urls is None:
             return
         try:
-            self._urls = list(await self._fetch_urls())
+            urls = list(await self._fetch_urls())
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the chain, the known pool stays
             _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", error)
             faults.append(f"the on-chain pool cannot be read: {type(error).__name__}")
+            return
+        if urls:
+            self._urls = urls
+        else:
+            faults.append("the on-chain pool names nobody")
 
     def _adopt_pool(self, pool: Pool, faults: list[str]) -> None:
         if pool.urls:
@@ -213,22 +247,24 @@ class Discovery:
         self._sightings[answer.url] = merge_sightings(self._sightings, answer.url, new)
         return True
 
-    def _forget_old(self) -> None:
-        """Drops what has not been seen for long while others were, and what no source names any more once it is old."""
-        oldest_ns = self._clock_ns() - round(self._pace.keep_seconds * NS_PER_SECOND)
-        if any(sighting.seen_ns >= oldest_ns for sighting in self._sightings.values()):
-            self._sightings = {url: s for url, s in self._sightings.items() if s.seen_ns >= oldest_ns}
+    def _forget_old(self, began_ns: int) -> None:
+        """Drops what is too old now that all were asked, by a refresh that began then; nobody who answered the one before."""
+        previous_began_ns, self._began_ns = self._began_ns, began_ns
+        self._sightings = forget_old(self._sightings, min(self._oldest_ns(), previous_began_ns))
+
+    def _oldest_ns(self) -> int:
+        return self._clock_ns() - round(self._pace.kept_seconds * NS_PER_SECOND)
 
     async def _build(self) -> None:
         """Makes the list anew, in steps between which payments are served, and puts it in place at once."""
         ceilings = self._ceilings()
         self._has_news = False
         entries: list[Entry] = []
-        keep_ns = round(self._pace.keep_seconds * NS_PER_SECOND)
         named = [self._sightings[url] for url in self._urls if url in self._sightings]
         asked = set(self._urls)
         others = [sighting for url, sighting in self._sightings.items() if url not in asked]
-        for _ in build_steps([*named, *others], ceilings, self._clock_ns(), keep_ns, entries.append):
+        is_stale = not has_answer_since(self._sightings.values(), self._oldest_ns())
+        for _ in build_steps([*named, *others], ceilings, entries.append, is_stale=is_stale):
             await asyncio.sleep(0)
         self._built_with = ceilings
         self._entries = entries
