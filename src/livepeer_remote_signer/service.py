@@ -416,12 +416,12 @@ def _idempotency_key(caller: Caller, identity: Identity) -> bytes:
 
     Who it is: the auth id, or, where only the webhook can tell, the credentials that were sent along.
     """
-    key = caller.header(b"idempotency-key")
+    key = caller.raw_header(b"idempotency-key")
     if not key:
         return b""
     if owner := identity.auth_id or identity.claimed_auth_id:
-        return _digest([b"auth id", owner.encode("utf-8", "surrogatepass"), key.encode()])
-    return _digest([b"credential", *(part for header in caller.credentials() for part in header), key.encode()])
+        return _digest([b"auth id", owner.encode("utf-8", "surrogatepass"), key])
+    return _digest([b"credential", *(part for header in caller.credentials() for part in header), key])
 
 
 def _digest(parts: Sequence[bytes]) -> bytes:

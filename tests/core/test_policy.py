@@ -130,3 +130,11 @@ def test_a_verdict_without_binding_takes_old_bindings_away() -> None:
 def test_of_a_doubled_header_the_first_value_counts_and_an_absent_one_is_empty() -> None:
     caller = Caller(headers=((b"x-api-key", b"one"), (b"accept", b"*/*"), (b"x-api-key", b"two")))
     assert (caller.header(b"x-api-key"), caller.header(b"accept"), caller.header(b"cookie")) == ("one", "*/*", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(b"alice", "alice"), ("é".encode(), "é"), ("名 ü".encode(), "名 ü"), (b"\xe9", "\ufffd"), (b"", "")]
+)
+def test_a_headers_value_is_utf8_with_what_is_none_replaced(value: bytes, text: str) -> None:
+    caller = Caller(headers=((b"signer-auth-id", value),))
+    assert (caller.header(b"signer-auth-id"), caller.raw_header(b"signer-auth-id")) == (text, value)

@@ -16,9 +16,11 @@ from msgspec.structs import replace
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.core.policy import Caller, Identity
 from livepeer_remote_signer.core.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.wire import parse_orchestrator_info
+from livepeer_remote_signer.service import _idempotency_key
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says
 from tests.plans import NOW_NS, SEAL, orchestrator_info
@@ -189,6 +191,15 @@ async def test_a_late_state_of_somebodys_is_not_healed_for_another_from_a_newest
         signer.info = fresh_info()
         assert (await signer.send(GO, signer.body(GO, alices), **{"Signer-Auth-Id": "bob"})).status == 403
         assert (await signer.send(GO, signer.body(GO, alices), **{"Signer-Auth-Id": "alice"})).status == 200
+
+
+def test_credentials_that_differ_in_bytes_that_are_no_text_share_no_idempotency_key() -> None:
+    keys = {
+        _idempotency_key(Caller(((b"idempotency-key", key), (b"authorization", credential))), Identity())
+        for key in (b"k\xe9", b"k\xe8")
+        for credential in (b"Bearer \xff", b"Bearer \xfe")
+    }
+    assert len(keys) == 4
 
 
 @pytest.mark.parametrize("route", [GO, OURS])

@@ -34,10 +34,19 @@ class Caller(NamedTuple):
 
     def header(self, name: bytes) -> str:
         """The first value of a header (name in lower case), "" when absent."""
+        return header_text(self.raw_header(name))
+
+    def raw_header(self, name: bytes) -> bytes:
+        """The same as it was sent: two values that differ never become one."""
         for key, value in self.headers:
             if key == name:
-                return value.decode("latin-1")
-        return ""
+                return value
+        return b""
+
+
+def header_text(value: bytes) -> str:
+    """A header's value as UTF-8, what is none replaced: as go-livepeer shows it to webhooks, whose answers it is compared with."""
+    return value.decode("utf-8", "replace")
 
     def credentials(self) -> tuple[tuple[bytes, bytes], ...]:
         """Names and values of all headers that may say who this is, in the order in which they were sent."""

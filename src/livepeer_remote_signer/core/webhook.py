@@ -11,7 +11,7 @@ from typing import Any
 from livepeer_remote_signer.core.amounts import float_string, rat_string
 from livepeer_remote_signer.core.errors import AuthFailed, BadField, BadJson
 from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.policy import Caller, Verdict
+from livepeer_remote_signer.core.policy import Caller, Verdict, header_text
 from livepeer_remote_signer.core.pricing import MaxPrice
 from livepeer_remote_signer.core.state import encode_state, encode_text
 from livepeer_remote_signer.core.strict_json import JsonNumber, fold_object, int64_field, parse_json, text_field
@@ -59,7 +59,7 @@ def _encode_headers(caller: Caller) -> str:
     found: dict[str, list[str]] = {}
     for name, value in caller.headers:
         if name not in NOT_FORWARDED:
-            found.setdefault(canonical_name(name), []).append(encode_text(value.decode("utf-8", "replace")))
+            found.setdefault(canonical_name(name), []).append(encode_text(header_text(value)))
     return "{" + ",".join(f"{encode_text(name)}:[{','.join(found[name])}]" for name in sorted(found)) + "}"
 
 

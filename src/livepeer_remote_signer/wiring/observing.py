@@ -19,7 +19,7 @@ from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.ledger import Found, Record, RequestKey
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
-from livepeer_remote_signer.core.policy import Caller, Identity, Verdict
+from livepeer_remote_signer.core.policy import Caller, Identity, Verdict, header_text
 from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.request_id import RequestId, trail_of
 from livepeer_remote_signer.core.state import SignerState
@@ -53,7 +53,7 @@ class Watch:
         client_id = ""
         for name, value in headers:
             if name == _CLIENT_ID_HEADER:
-                client_id = value.decode("latin-1")
+                client_id = header_text(value)
                 break
         if not self._names:
             digits = os.urandom(16 * _NAMES_AT_ONCE).hex()

@@ -91,3 +91,10 @@ async def test_nobody_elses_is(peer: str) -> None:
 async def test_a_proxy_that_says_two_names_says_none() -> None:
     with pytest.raises(Unauthenticated):
         await CallerIdentifier(trusted_proxies=PROXIES).identify(caller(CLAIM, (b"signer-auth-id", b"bob"), peer="10.0.0.1"))
+
+
+@pytest.mark.parametrize("auth_id", ["é", "名", "a\u00a0", "\u2003b"])
+async def test_an_auth_id_beyond_ascii_is_the_one_that_the_webhook_sees_and_answers(auth_id: str) -> None:
+    identifier = CallerIdentifier(trusted_proxies=PROXIES)
+    claimed = caller((b"signer-auth-id", b" " + auth_id.encode() + b"\t"), peer="10.1.2.3")
+    assert (await identifier.identify(claimed)).claimed_auth_id == auth_id

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.errors import Unauthenticated
-from livepeer_remote_signer.core.policy import Caller, Identity
+from livepeer_remote_signer.core.policy import Caller, Identity, header_text
 
 KEY_PREFIX = "lrs_"
 MAX_CLAIMED_CHARACTERS = 1024
@@ -90,7 +90,7 @@ def _only(caller: Caller, name: bytes) -> str:
     values = [value for key, value in caller.headers if key == name]
     if len(values) > 1:
         raise Unauthenticated(f"the header {name.decode()} was sent {len(values)} times", hint="send it once")
-    return values[0].decode("latin-1").strip() if values else ""
+    return header_text(values[0].strip(b" \t")) if values else ""
 
 
 def _bearer(caller: Caller) -> str:

@@ -240,7 +240,7 @@ class JwtVerifier:
         """Whose token it is. Raises Unauthenticated for one that is not valid here, AuthFailed when it cannot be told."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unauthenticated(f"the token of {len(token)} characters is longer than {MAX_TOKEN_CHARACTERS}")
-        digest = sha256(token.encode("latin-1", "replace")).digest()
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._checked.get(digest)
         if known is not None and self._clock() < known.until:
             return known.identity
