@@ -43,14 +43,14 @@ class Caller(NamedTuple):
                 return value
         return b""
 
+    def credentials(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Names and values of all headers that may say who this is, in the order in which they were sent."""
+        return tuple(header for header in self.headers if header[0] in CREDENTIAL_HEADERS)
+
 
 def header_text(value: bytes) -> str:
     """A header's value as UTF-8, what is none replaced: as go-livepeer shows it to webhooks, whose answers it is compared with."""
     return value.decode("utf-8", "replace")
-
-    def credentials(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Names and values of all headers that may say who this is, in the order in which they were sent."""
-        return tuple(header for header in self.headers if header[0] in CREDENTIAL_HEADERS)
 
 
 class Identity(NamedTuple):
