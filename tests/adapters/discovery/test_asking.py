@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from livepeer_remote_signer.adapters.discovery import AskingCrew, Job
-from livepeer_remote_signer.adapters.discovery.asking import fetch_pool
+from livepeer_remote_signer.adapters.discovery.asking import ask_one, fetch_pool
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, encode_answer, encode_job, encode_pool, parse_job, parse_line
+from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
 from livepeer_remote_signer.core.discovery import Node, Offer, Runner
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
 from tests.adapters.discovery.plain_http import PlainHttp
@@ -59,6 +61,26 @@ async def test_a_process_asks_and_tells_both_halves() -> None:
     assert good.faults == ()
     assert (answers[gone].offers, answers[gone].nodes) == (None, None)
     assert len(answers[gone].faults) == 2
+
+
+async def test_an_answer_that_breaks_the_reader_costs_its_half_and_is_told_in_one_line() -> None:
+    class Broken(OrchestratorClient):
+        async def fetch_orchestrator_info(self, url: str, *_: Any, **__: Any) -> bytes:
+            raise TypeError("/home/somebody/secret.py")
+
+        async def fetch_discovery(self, url: str) -> bytes:
+            return b"[]"
+
+    asked = job("https://a.example:1")
+    client = Broken(sender=asked.sender, signature=asked.signature, addresses=asked.addresses)
+    fault = "GetOrchestrator: an answer that broke the reader (TypeError)"
+    assert await ask_one(client, "https://a.example:1", asked) == Answer("https://a.example:1", None, (), (fault,))
+
+
+async def test_of_a_process_that_breaks_the_last_line_is_told_without_the_traceback() -> None:
+    with pytest.raises(WorkerFailed) as caught:
+        await all_of(AskingCrew((sys.executable, "-c", "def f():\n  raise TypeError('bad')\nf()")).ask(job("https://a.example:1")))
+    assert str(caught.value) == "the asking process exited with 1: TypeError: bad"
 
 
 async def test_private_addresses_are_not_asked_without_a_grant() -> None:

@@ -311,6 +311,38 @@ async def test_a_reply_above_the_size_limit_is_refused(network: Network) -> None
     await asking.aclose()
 
 
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def h2_header(name: bytes, value: bytes) -> bytes:
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+async def end_well_without_a_message(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """HTTP/2 by hand, as no gRPC server would: settings, then trailers with status 0 and nothing before them."""
+    await reader.read(65536)
+    trailers = b"\x88" + h2_header(b"content-type", b"application/grpc") + h2_header(b"grpc-status", b"0")
+    writer.write(h2_frame(4, 0, 0) + h2_frame(4, 1, 0))
+    await asyncio.sleep(0.1)
+    writer.write(h2_frame(1, 5, 1, trailers))
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(65536):
+            pass
+    writer.close()
+
+
+async def test_success_without_a_message_is_no_answer(network: Network) -> None:
+    certificate = network.certificate("127.0.0.1")
+    certificate.set_alpn_protocols(["h2"])
+    server = await asyncio.start_server(end_well_without_a_message, "127.0.0.1", 0, ssl=certificate)
+    asking = client()
+    with pytest.raises(OrchestratorUnreachable, match="sent no message"):
+        await asking.fetch_orchestrator_info(url_of(server))
+    await asking.aclose()
+    server.close()
+
+
 async def test_an_orchestrators_own_words_are_cleaned_and_cut(network: Network) -> None:
     node = orchestrator()
     await network.host_orchestrator(node)

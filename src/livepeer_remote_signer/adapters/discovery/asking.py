@@ -65,6 +65,8 @@ async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
             faults.append(f"{name}: {error.message[:300]}")
         except ValueError as error:
             faults.append(f"{name}: {str(error)[:200]}")
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's answer sets off costs this half and nobody else's
+            faults.append(f"{name}: an answer that broke the reader ({type(error).__name__})")
         return None
 
     def nodes_of(body: bytes) -> tuple[Node, ...]:
