@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from typing import Any
@@ -130,6 +131,18 @@ async def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.crew.START_SECONDS", -12.0)
     with pytest.raises(WorkerFailed, match="too long"):
         await all_of(AskingCrew((sys.executable, "-c", "import time; time.sleep(60)")).ask(job("https://a.example:1")))
+
+
+async def test_a_name_whose_look_up_hangs_does_not_delay_the_end_of_the_process() -> None:
+    code = (
+        "import socket, sys, time; socket.getaddrinfo = lambda *_, **__: time.sleep(60)\n"
+        "from livepeer_remote_signer.adapters.discovery.worker import main; sys.exit(main())"
+    )
+    asked = job("https://slow1.example:1", "https://slow2.example:1")._replace(timeout_seconds=0.5)
+    started = time.monotonic()
+    answers = await all_of(AskingCrew((sys.executable, "-c", code)).ask(asked))
+    assert time.monotonic() - started < 20
+    assert sorted(said.url for said in answers if isinstance(said, Answer)) == ["https://slow1.example:1", "https://slow2.example:1"]
 
 
 async def test_the_process_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,6 +373,30 @@ async def test_the_system_resolver_is_asked_for_names() -> None:
     await asking.aclose()
 
 
+async def test_an_address_that_swallows_everything_does_not_use_up_the_others_time(network: Network) -> None:
+    server = await network.host_orchestrator(orchestrator())
+    port = server.sockets[0].getsockname()[1]
+    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    silent = await asyncio.start_server(lambda *pair: streams.append(pair), "127.0.0.2", port)
+    asking = client(resolve=Names([["127.0.0.2", "127.0.0.1"]]), timeout_seconds=2.0)
+    assert await asking.fetch_orchestrator_info(f"https://orch.example:{port}")
+    assert b"runners" in await asking.fetch_discovery(f"https://orch.example:{port}")
+    assert len(streams) == 2
+    for reader, writer in streams:
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 2)  # given up: its connection has an end
+        writer.transport.abort()
+    silent.close()
+    await asking.aclose()
+
+
+async def test_every_address_that_fails_is_told_of() -> None:
+    asking = client(resolve=Names([["127.0.0.1", "127.0.0.2"]]))
+    with pytest.raises(OrchestratorUnreachable, match=r"127\.0\.0\.1: .*127\.0\.0\.2: "):
+        await asking.fetch_orchestrator_info("https://orch.example:1")
+    await asking.aclose()
+
+
 async def test_no_more_connections_are_kept_than_the_bound(network: Network) -> None:
     nodes = [orchestrator() for _ in range(4)]
     for node in nodes:
