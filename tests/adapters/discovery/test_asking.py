@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -14,10 +15,31 @@ import pytest
 from livepeer_remote_signer.adapters.discovery import AskingCrew, Job
 from livepeer_remote_signer.adapters.discovery.asking import ask_one, fetch_pool
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
-from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, encode_answer, encode_job, encode_pool, parse_job, parse_line
+from livepeer_remote_signer.adapters.discovery.messages import (
+    Answer,
+    Pool,
+    encode_answer,
+    encode_job,
+    encode_pool,
+    encode_said,
+    parse_job,
+    parse_line,
+)
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
-from livepeer_remote_signer.core.discovery import Node, Offer, Runner
+from livepeer_remote_signer.core.addresses import AddressPolicy
+from livepeer_remote_signer.core.discovery import (
+    MAX_NODES,
+    MAX_ORCHESTRATORS,
+    MAX_URL_CHARACTERS,
+    Node,
+    Offer,
+    Runner,
+    parse_nodes,
+    parse_offers,
+)
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.wire import MAX_CAPABILITY_MODELS
+from livepeer_remote_signer.proto import net_pb2
 from tests.adapters.discovery.plain_http import PlainHttp
 from tests.signing import PlainKey
 from tests.simulators import Chain, Clock, Network, Orchestrator, url_of
@@ -46,6 +68,37 @@ def test_jobs_and_answers_survive_the_wire() -> None:
         assert parse_line(encode_answer(answer)) == answer
     for pool in (Pool(("https://a.example:1",), ""), Pool(None, "status 500")):
         assert parse_line(encode_pool(pool)) == pool
+
+
+def largest_answer() -> Answer:
+    """As much as the bounds on what an orchestrator sends let through, in characters of four bytes."""
+    info = net_pb2.OrchestratorInfo()
+    info.price_info.pricePerUnit, info.price_info.pixelsPerUnit = (1 << 63) - 2, (1 << 63) - 1
+    for n in range(MAX_CAPABILITY_MODELS):
+        info.capabilities.constraints.PerCapability[35].models["\U0001f600" * 255 + chr(0x1F300 + n)].warm = True
+    price = {"price": "1", "currency": "wei", "unit": "seconds"}
+    runners = [{"url": "\U0001f600" * 250 + str(n), "app": '"' * 200, "price_info": price} for n in range(4)]
+    body = [{"address": f"https://h{n}.example:1/" + "a" * 2000, "runners": runners} for n in range(MAX_NODES)]
+    nodes = parse_nodes(json.dumps(body).encode(), AddressPolicy())
+    assert sum(len(node.runners) for node in nodes) > 16
+    return Answer("https://a.example:1", parse_offers(info.SerializeToString()), nodes, ("\udcff" * 300,))
+
+
+def test_the_largest_answer_that_the_bounds_allow_is_handed_on_whole() -> None:
+    answer = largest_answer()
+    assert parse_line(encode_said(answer)) == answer
+    pool = Pool(tuple(f"https://o{n}.example/".ljust(MAX_URL_CHARACTERS, "a") for n in range(MAX_ORCHESTRATORS)), "")
+    assert parse_line(encode_said(pool)) == pool
+
+
+async def test_a_line_that_is_too_long_is_told_as_a_fault_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.messages.MAX_LINE_BYTES", 200)
+    answer, pool = largest_answer(), Pool(("https://a.example/" + "a" * 300,), "")
+    said = parse_line(encode_said(answer))
+    assert isinstance(said, Answer)
+    assert (said.url, said.offers, said.nodes) == (answer.url, None, None)
+    assert "too many to hand on, the most is 200" in said.faults[0]
+    assert "too many to hand on" in str(parse_line(encode_said(pool)))
 
 
 async def test_a_process_asks_and_tells_both_halves() -> None:
@@ -121,7 +174,7 @@ async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
 async def test_a_process_that_fails_or_babbles_is_told() -> None:
     for code, why in (
         ("import sys; sys.exit('out of luck')", "out of luck"),
-        ("print('x' * (2 << 20))", "too long"),
+        ("print('x' * (5 << 20))", "too long"),
     ):
         with pytest.raises(WorkerFailed, match=why):
             await all_of(AskingCrew((sys.executable, "-c", code)).ask(job("https://a.example:1")))
