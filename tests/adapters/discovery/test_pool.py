@@ -9,6 +9,7 @@ from eth_abi.abi import encode
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, contract_id
 from livepeer_remote_signer.adapters.chain.reading import Contracts
+from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable
 from livepeer_remote_signer.adapters.discovery.pool import MAX_POOL, OnChainPool
 
 CONTROLLER, MANAGER, REGISTRY = (bytes([n]) * 20 for n in (1, 2, 3))
@@ -26,10 +27,13 @@ class FakeChain:
         self.uris = {address: f"https://o{int.from_bytes(address, 'big')}.example:8935" for address in order}
         self.contracts: Contracts | None = Contracts(bytes(20), bytes(20), MANAGER)
         self.reads = 0
+        self.fails_at = 0
         self.reverting: set[bytes] = set()
 
     async def read_contracts(self, calls: Sequence[Call]) -> list[bytes | None]:
         self.reads += 1
+        if self.reads == self.fails_at:
+            raise ChainUnavailable("no endpoint answered")
         return [self._answer(call) for call in calls]
 
     def _answer(self, call: Call) -> bytes | None:
@@ -64,6 +68,23 @@ async def test_newcomers_and_leavers_are_found() -> None:
     chain.reads = 0
     assert await pool.urls() == ["https://new.example:8935", "https://o1.example:8935", "https://o3.example:8935"]
     assert chain.reads == 2
+
+
+async def test_a_walk_that_breaks_off_is_not_begun_anew() -> None:
+    chain = FakeChain([member(n) for n in range(1, 31)])
+    pool = OnChainPool(chain, CONTROLLER, REGISTRY)
+    chain.fails_at = 20
+    with pytest.raises(ChainUnavailable):
+        await pool.urls()
+    chain.fails_at, chain.reads = 0, 0
+    assert len(await pool.urls()) == 30
+    assert chain.reads == 1 + 30 - 18
+    chain.fails_at, chain.reads = 1, 0
+    with pytest.raises(ChainUnavailable):
+        await pool.urls()
+    chain.fails_at, chain.reads = 0, 0
+    assert len(await pool.urls()) == 30
+    assert chain.reads == 1
 
 
 async def test_a_member_without_a_readable_uri_is_left_out() -> None:

@@ -57,17 +57,23 @@ class OnChainPool:
             self._registry = await self._ask_controller()
         manager, registry = contracts.bonding_manager, self._registry
         members: dict[bytes, _Transcoder] = {}
-        asked = list(self._known)
-        first = await self._read(manager, registry, asked, members)
+        try:
+            self._known = await self._walk(manager, registry, members)
+        except Exception:
+            self._known = list(members)[:MAX_POOL] or self._known  # what was read once is read in one call next time
+            raise
+        return unique_urls(members[address].uri for address in self._known)
+
+    async def _walk(self, manager: bytes, registry: bytes, members: dict[bytes, _Transcoder]) -> list[bytes]:
+        """The pool's order, all of it in `members`: the known ones in one call, each newcomer with another."""
+        at = await self._read(manager, registry, self._known, members)
         order: list[bytes] = []
-        at = first
         while at != _NOBODY and at not in order and len(order) < MAX_POOL:
             if at not in members:
                 await self._read(manager, registry, [at], members)
             order.append(at)
             at = members[at].next
-        self._known = order
-        return unique_urls(members[address].uri for address in order)
+        return order
 
     async def _ask_controller(self) -> bytes:
         call = Call(self._controller, call_data("getContract(bytes32)", contract_id("ServiceRegistry")))
