@@ -302,7 +302,7 @@ async def test_a_price_feed_rides_in_the_same_request() -> None:
         assert rate is not None
         assert (rate.currency, rate.per_eth) == ("usd", 3000)
         assert node.batches[-1] == ["eth_chainId", "eth_getBlockByNumber", "eth_call"]
-        fake.reverting = {"latestRoundData()"}
+        fake.feed = (5, 0, 1_799_999_000, 1_799_999_000, 5)
         await until(lambda: feed.rate() is None)
         assert chain.view().stale is None
 
