@@ -197,18 +197,30 @@ def test_a_price_may_be_spelled_in_any_case_as_number_or_text(price: dict[str, A
         runner(metadata="broken \ufffd"),
         runner(metadata="lone \ud800"),
         runner(metadata={"a": 1}),
-        runner(version=1),
-        runner(capacity="4"),
-        runner(capacity=-1),
-        runner(capacity=1.5),
-        runner(capacity=10**30),
-        runner(gpu=[1]),
+        runner(metadata=[]),
         runner(url="https://x/" + "y" * 2030, metadata="\u0001" * 1000),
     ],
 )
 def test_a_runner_that_is_not_as_it_should_be_is_left_out_and_its_neighbour_stays(bad: Any) -> None:
     (node,) = nodes_of(bad, runner(url="https://good.example/"))
     assert [r.url for r in node.runners] == ["https://good.example/"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("capacity", value) for value in (None, "4", -1, 1.5, 10**30, [])),
+        *(("capacity_used", value) for value in (None, True)),
+        *(("gpu", value) for value in (None, [1], "4090", 1)),
+        *((field, value) for field in ("version", "mode") for value in (None, 1, "broken \ufffd")),
+        ("metadata", None),
+    ],
+)
+def test_a_field_that_is_not_as_it_should_be_is_left_out_and_the_runner_stays(field: str, value: Any) -> None:
+    (kept,) = nodes_of(runner(**{field: value}))[0].runners
+    encoded = json.loads(kept.encoded)
+    assert field not in encoded
+    assert encoded["price_info"] == {"price": 12, "currency": "wei", "unit": "seconds"}
 
 
 def test_bytes_that_are_not_utf8_cost_only_the_runner_that_holds_them() -> None:

@@ -200,28 +200,20 @@ def _is_forbidden_literal(host: str, addresses: AddressPolicy) -> bool:
 
 
 def _parse_runner(value: Any, addresses: AddressPolicy) -> Runner | None:
-    """A runner that may be listed; None for any other."""
+    """A runner that may be listed; None for any other. Only what section 11 demands is demanded: of the rest a field that is
+    not as it should be is left out."""
     if not isinstance(value, dict) or not _is_name(value.get("app")) or not _is_runner_url(value.get("url"), addresses):
         return None
     priced = _parse_price(value.get("price_info"))
     if priced is None:
         return None
     price, price_json = priced
+    if value.get("metadata") is not None and not _is_clean_text(value["metadata"]):
+        return None
     out: dict[str, Any] = {"url": value["url"], "app": value["app"]}
-    for key in _TEXTS:
-        if key in value and value[key] is not None:
-            if not _is_clean_text(value[key]):
-                return None
-            out[key] = value[key]
-    for key in _COUNTS:
-        count = _small_integer(value.get(key, _Number("0")))
-        if count is None:
-            return None
-        out[key] = count
-    gpu = value.get("gpu")
-    if gpu is not None:
-        if not isinstance(gpu, dict):
-            return None
+    out |= {key: value[key] for key in _TEXTS if key in value and _is_clean_text(value[key])}
+    out |= {key: count for key in _COUNTS if (count := _small_integer(value.get(key, _Number("0")))) is not None}
+    if isinstance(gpu := value.get("gpu"), dict):
         out["gpu"] = {k: plain for k, v in gpu.items() if k in _GPU_KEYS and (plain := _plain(v)) is not None}
     encoded = f'{json.dumps(out, separators=(",", ":"))[:-1]},"price_info":{price_json}}}'
     return Runner(value["url"], value["app"], price, encoded) if len(encoded) <= MAX_RUNNER_BYTES else None
