@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,6 +158,21 @@ async def test_the_webhooks_pool_is_asked() -> None:
     assert pool == Pool((node.url,), "")
     assert isinstance(answer, Answer)
     assert answer.offers
+
+
+async def test_a_webhooks_authority_is_taken_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Network() as network, PlainHttp(network.certificate("localhost")) as webhook:
+        webhook.body = b'[{"address": "https://a.example:1"}]'
+        url = webhook.url.replace("127.0.0.1", "localhost")
+        assert (await fetch_pool(url)).urls is None
+        port = int(webhook.url.rpartition(":")[2].partition("/")[0])
+        authority = tmp_path / "ca.pem"
+        authority.write_text(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        assert await fetch_pool(url) == Pool(("https://a.example:1",), "")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        pool = await fetch_pool(url)
+        assert (pool.urls, "none.pem" in pool.fault) == (None, False)
 
 
 async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:

@@ -80,13 +80,16 @@ async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
 
 
 async def fetch_pool(webhook_url: str) -> Pool:
-    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told."""
+    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told.
+
+    Of the environment SSL_CERT_FILE and SSL_CERT_DIR count, proxies do not.
+    """
     import httpx  # where no webhook is configured it is not needed
 
     try:
         async with (
             asyncio.timeout(WEBHOOK_TIMEOUT_SECONDS),
-            httpx.AsyncClient(trust_env=False, timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
+            httpx.AsyncClient(trust_env=False, verify=httpx.create_ssl_context(), timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
             client.stream("GET", webhook_url, headers={"accept-encoding": "identity"}) as response,
         ):
             if response.status_code != 200:
