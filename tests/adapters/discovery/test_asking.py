@@ -69,7 +69,7 @@ def test_jobs_and_answers_survive_the_wire() -> None:
         Answer("https://a.example:1", None, None, ("down", "down too")),
     ):
         assert parse_line(encode_answer(answer)) == answer
-    for pool in (Pool(("https://a.example:1",), ""), Pool(None, "status 500")):
+    for pool in (Pool(("https://a.example:1",), "", ("'x': no",)), Pool(None, "status 500")):
         assert parse_line(encode_pool(pool)) == pool
 
 
@@ -173,6 +173,15 @@ async def test_a_webhooks_authority_is_taken_from_the_environment(tmp_path: Path
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
         pool = await fetch_pool(url)
         assert (pool.urls, "none.pem" in pool.fault) == (None, False)
+
+
+async def test_a_webhook_whose_addresses_are_all_left_out_says_so() -> None:
+    async with PlainHttp() as webhook:
+        webhook.body = b'[{"address": "http://a.example:1"}]'
+        pool = await fetch_pool(webhook.url)
+        assert (pool.urls, pool.fault, len(pool.left_out)) == ((), "the discovery webhook lists nobody who can be asked", 1)
+        webhook.body = b"[]"
+        assert await fetch_pool(webhook.url) == Pool((), "")
 
 
 async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:

@@ -95,6 +95,19 @@ async def test_a_member_without_a_readable_uri_is_left_out() -> None:
     assert await OnChainPool(chain, CONTROLLER, REGISTRY).urls() == ["https://o4.example:8935"]
 
 
+async def test_members_that_cannot_be_asked_are_told_once_and_those_without_a_uri_not(caplog: pytest.LogCaptureFixture) -> None:
+    chain = FakeChain([member(n) for n in (1, 2, 3)])
+    chain.uris |= {member(1): "http://o1.example:8935", member(2): ""}
+    pool = OnChainPool(chain, CONTROLLER, REGISTRY)
+    for _ in range(2):
+        assert await pool.urls() == ["https://o3.example:8935"]
+    (told,) = [r.message for r in caplog.records if "left out" in r.message]
+    assert "'http://o1.example:8935': the orchestrator's URL must start with https://" in told
+    chain.uris[member(1)] = "o1.example:8935"
+    await pool.urls()
+    assert len([r for r in caplog.records if "left out" in r.message]) == 2
+
+
 async def test_a_list_that_bites_its_tail_or_never_ends_is_cut() -> None:
     chain = FakeChain([member(1), member(2), member(1)])
     assert len(await OnChainPool(chain, CONTROLLER, REGISTRY).urls()) == 2

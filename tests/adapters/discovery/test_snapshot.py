@@ -165,6 +165,14 @@ async def test_a_webhook_names_whom_to_ask_and_its_failure_keeps_the_known() -> 
     assert "lists nobody" in found.status().fault
 
 
+async def test_what_of_a_webhooks_list_is_left_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    crew = ScriptedCrew({A: (OFFER,)}, Pool((A,), "", ("'http://b.example': it must start with https://",)))
+    found = discovery(crew, Clock(), ())
+    await found.refresh()
+    await found.refresh()
+    assert caplog.text.count("these addresses are left out: 'http://b.example': it must start with https://") == 1
+
+
 async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
     pool: list[str] | Exception = [A]
 

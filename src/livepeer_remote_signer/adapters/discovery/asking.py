@@ -99,7 +99,9 @@ async def fetch_pool(webhook_url: str) -> Pool:
                 body += chunk
                 if len(body) > MAX_WEBHOOK_BYTES:
                     return Pool(None, f"the discovery webhook sent more than {MAX_WEBHOOK_BYTES} bytes")
-            return Pool(tuple(parse_pool(bytes(body))), "")
+            chosen = parse_pool(bytes(body))
+            nobody = "" if chosen.urls or not chosen.left_out else "the discovery webhook lists nobody who can be asked"
+            return Pool(chosen.urls, nobody, chosen.left_out)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         return Pool(None, f"the discovery webhook cannot be asked: {type(error).__name__}")
     except ValueError as error:

@@ -44,10 +44,11 @@ class Answer(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """What the webhook answered: URLs, or None and why."""
+    """What the webhook answered: URLs and what of it is left out, or None and why."""
 
     urls: tuple[str, ...] | None
     fault: str
+    left_out: tuple[str, ...] = ()
 
 
 def _network(text: str) -> IpNetwork:
@@ -85,7 +86,7 @@ def encode_answer(answer: Answer) -> bytes:
 
 def encode_pool(pool: Pool) -> bytes:
     """One line."""
-    return _line({"pool": pool.urls, "fault": pool.fault})
+    return _line({"pool": pool.urls, "fault": pool.fault, "left_out": pool.left_out})
 
 
 def encode_said(said: Answer | Pool) -> bytes:
@@ -106,7 +107,7 @@ def parse_line(line: bytes) -> Answer | Pool:
     """What a line of the asking process says."""
     value = json.loads(line)
     if "pool" in value:
-        return Pool(None if value["pool"] is None else tuple(value["pool"]), value["fault"])
+        return Pool(None if value["pool"] is None else tuple(value["pool"]), value["fault"], tuple(value["left_out"]))
     offers, nodes = value["offers"], value["nodes"]
     return Answer(
         url=value["url"],

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, contract_id, read_address, read_text, read_word
 from livepeer_remote_signer.adapters.chain.reading import Contracts
-from livepeer_remote_signer.core.discovery import unique_urls
+from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
+from livepeer_remote_signer.core.discovery import choose_urls
 
 MAX_POOL = 500
 _FIRST = "getFirstTranscoderInPool()"
@@ -47,6 +48,7 @@ class OnChainPool:
         self._controller = controller
         self._registry = registry
         self._known: list[bytes] = []
+        self._left_out = LeftOut()
 
     async def urls(self) -> list[str]:
         """The pool's service URIs in the pool's order. Raises AnswerFault and whatever the chain raises."""
@@ -62,7 +64,9 @@ class OnChainPool:
         except Exception:
             self._known = list(members)[:MAX_POOL] or self._known  # what was read once is read in one call next time
             raise
-        return unique_urls(members[address].uri for address in self._known)
+        chosen = choose_urls(uri for address in self._known if (uri := members[address].uri))
+        self._left_out.tell(chosen.left_out)
+        return list(chosen.urls)
 
     async def _walk(self, manager: bytes, registry: bytes, members: dict[bytes, _Transcoder]) -> list[bytes]:
         """The pool's order, all of it in `members`: the known ones in one call, each newcomer with another."""

@@ -14,8 +14,9 @@ from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
+from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
-from livepeer_remote_signer.core.discovery import Entry, Sighting, build_steps, filter_entries, merge_sightings, unique_urls
+from livepeer_remote_signer.core.discovery import Entry, Sighting, build_steps, choose_urls, filter_entries, merge_sightings
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
@@ -73,7 +74,8 @@ class Discovery:
         self._ceilings = ceilings
         self._clock_ns = clock_ns
         self._fetch_urls = fetch_urls
-        self._urls = unique_urls(job.urls)
+        self._urls = list(choose_urls(job.urls).urls)
+        self._left_out = LeftOut()
         self._sightings: dict[str, Sighting] = {}
         self._entries: list[Entry] = []
         self._everything = b""
@@ -190,6 +192,7 @@ class Discovery:
             faults.append(f"the on-chain pool cannot be read: {type(error).__name__}")
 
     def _adopt_pool(self, pool: Pool, faults: list[str]) -> None:
+        self._left_out.tell(pool.left_out)
         if pool.urls:
             self._urls = list(pool.urls)
         else:
