@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pytest
 from eth_abi.abi import encode
 
-from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, contract_id
+from livepeer_remote_signer.adapters.chain.abi import Call, call_data, contract_id
 from livepeer_remote_signer.adapters.chain.reading import Contracts
 from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable
+from livepeer_remote_signer.adapters.discovery.messages import SourceFault
 from livepeer_remote_signer.adapters.discovery.pool import MAX_POOL, OnChainPool
 
-CONTROLLER, MANAGER, REGISTRY = (bytes([n]) * 20 for n in (1, 2, 3))
+CONTROLLER, MANAGER, REGISTRY, NOTHING = (bytes([n]) * 20 for n in (1, 2, 3, 4))
 
 
 def member(number: int) -> bytes:
@@ -45,6 +46,8 @@ class FakeChain:
         if call == Call(MANAGER, call_data("getNextTranscoderInPool(address)", argument)):
             at = self.order.index(argument) + 1 if argument in self.order else len(self.order)
             return (self.order[at] if at < len(self.order) else bytes(20)).rjust(32, b"\0")
+        if call.target == NOTHING:
+            return b""
         assert call == Call(REGISTRY, call_data("getServiceURI(address)", argument))
         return None if argument in self.reverting else encode(["string"], [self.uris.get(argument, "")])
 
@@ -74,13 +77,13 @@ async def test_a_walk_that_breaks_off_is_not_begun_anew() -> None:
     chain = FakeChain([member(n) for n in range(1, 31)])
     pool = OnChainPool(chain, CONTROLLER, REGISTRY)
     chain.fails_at = 20
-    with pytest.raises(ChainUnavailable):
+    with pytest.raises(SourceFault, match="no endpoint answered"):
         await pool.urls()
     chain.fails_at, chain.reads = 0, 0
     assert len(await pool.urls()) == 30
     assert chain.reads == 1 + 30 - 18
     chain.fails_at, chain.reads = 1, 0
-    with pytest.raises(ChainUnavailable):
+    with pytest.raises(SourceFault, match="no endpoint answered"):
         await pool.urls()
     chain.fails_at, chain.reads = 0, 0
     assert len(await pool.urls()) == 30
@@ -115,6 +118,11 @@ async def test_a_list_that_bites_its_tail_or_never_ends_is_cut() -> None:
     assert len(await OnChainPool(endless, CONTROLLER, REGISTRY).urls()) == MAX_POOL
 
 
+async def test_a_registry_that_is_no_contract_is_a_fault_that_says_what_to_set() -> None:
+    with pytest.raises(SourceFault, match=r"no contract stands at .* 0x0404.*: discovery\.ai_service_registry must name"):
+        await OnChainPool(FakeChain([member(1)]), CONTROLLER, NOTHING).urls()
+
+
 async def test_an_empty_pool_is_empty() -> None:
     assert await OnChainPool(FakeChain([]), CONTROLLER, REGISTRY).urls() == []
 
@@ -122,6 +130,6 @@ async def test_an_empty_pool_is_empty() -> None:
 async def test_without_contracts_nothing_is_read() -> None:
     chain = FakeChain([member(1)])
     chain.contracts = None
-    with pytest.raises(AnswerFault):
+    with pytest.raises(SourceFault, match="not known yet"):
         await OnChainPool(chain, CONTROLLER).urls()
     assert chain.reads == 0

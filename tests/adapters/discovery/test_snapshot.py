@@ -14,7 +14,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, Job
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
-from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, SourceFault
 from livepeer_remote_signer.core.discovery import Offer
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
@@ -184,11 +184,12 @@ async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
     crew = ScriptedCrew({A: (OFFER,)})
     found = discovery(crew, Clock(), (), fetch_urls=fetch_urls)
     await found.refresh()
-    pool = RuntimeError("no endpoint")
-    await found.refresh()
-    assert crew.asked == [(A,), (A,)]
-    assert addresses(found) == [A]
-    assert "pool cannot be read" in found.status().fault
+    for fault, said in ((RuntimeError("https://key@rpc"), "RuntimeError"), (SourceFault("no contract"), "no contract")):
+        pool = fault
+        await found.refresh()
+        assert addresses(found) == [A]
+        assert f"pool cannot be read: {said}" in found.status().fault
+    assert crew.asked == [(A,), (A,), (A,)]
 
 
 async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:

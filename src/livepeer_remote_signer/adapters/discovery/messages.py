@@ -15,6 +15,10 @@ MAX_LINE_BYTES = 4 << 20
 """More than the bounds on answers allow: a pool of 1000 URLs of 2048 characters is the longest line."""
 
 
+class SourceFault(Exception):
+    """A source of orchestrators cannot be read; the message may be shown to anybody."""
+
+
 class Job(NamedTuple):
     """Whom to ask, and how. With a `webhook_url` the URLs come from there. `tls` is `system` or `tofu`."""
 

@@ -12,7 +12,9 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, contract_id, read_address, read_text, read_word
 from livepeer_remote_signer.adapters.chain.reading import Contracts
+from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable
 from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
+from livepeer_remote_signer.adapters.discovery.messages import SourceFault
 from livepeer_remote_signer.core.discovery import choose_urls
 
 MAX_POOL = 500
@@ -47,11 +49,18 @@ class OnChainPool:
         self._chain = chain
         self._controller = controller
         self._registry = registry
+        self._remedy = "" if registry is None else ": discovery.ai_service_registry must name the one of this chain"
         self._known: list[bytes] = []
         self._left_out = LeftOut()
 
     async def urls(self) -> list[str]:
-        """The pool's service URIs in the pool's order. Raises AnswerFault and whatever the chain raises."""
+        """The pool's service URIs in the pool's order. Raises SourceFault."""
+        try:
+            return await self._fetch()
+        except (AnswerFault, ChainUnavailable) as fault:
+            raise SourceFault(str(fault)) from None
+
+    async def _fetch(self) -> list[str]:
         contracts = self._chain.contracts
         if contracts is None:
             raise AnswerFault("the contracts are not known yet")
@@ -91,6 +100,8 @@ class OnChainPool:
         results = await self._chain.read_contracts(calls)
         for index, address in enumerate(asked):
             following, uri = results[1 + 2 * index : 3 + 2 * index]
+            if uri == b"":
+                raise AnswerFault(f"no contract stands at the service registry's address 0x{registry.hex()}{self._remedy}")
             members[address] = _Transcoder(_address(following, _NEXT), _uri(address, uri))
         return _address(results[0], _FIRST)
 

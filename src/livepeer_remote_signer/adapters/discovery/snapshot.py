@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
-from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool, SourceFault
 from livepeer_remote_signer.core.discovery import Entry, Sighting, build_steps, choose_urls, filter_entries, merge_sightings
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
@@ -188,8 +188,9 @@ class Discovery:
         try:
             self._urls = list(await self._fetch_urls())
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the chain, the known pool stays
-            _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", error)
-            faults.append(f"the on-chain pool cannot be read: {type(error).__name__}")
+            why = str(error) if isinstance(error, SourceFault) else type(error).__name__
+            _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", why)
+            faults.append(f"the on-chain pool cannot be read: {why}")
 
     def _adopt_pool(self, pool: Pool, faults: list[str]) -> None:
         self._left_out.tell(pool.left_out)
