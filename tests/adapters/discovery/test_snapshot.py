@@ -221,6 +221,26 @@ async def test_while_nobody_answers_it_asks_again_soon(monkeypatch: pytest.Monke
         await found.stop()
 
 
+async def test_after_a_fault_it_asks_again_within_a_minute_and_then_at_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, Clock())
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        crew.answers = {} if len(pauses) in (*range(1, 9), 10) else {A: (OFFER,)}
+        if len(pauses) == 12:
+            raise asyncio.CancelledError
+        await no_pause(0)
+
+    no_pause = asyncio.sleep
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.snapshot.JITTER", 0)
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.snapshot.asyncio.sleep", lambda s: sleep(s) if s else no_pause(0))
+    with pytest.raises(asyncio.CancelledError):
+        await found._keep_fresh()
+    assert pauses == [1500, 2, 4, 8, 16, 32, 60, 60, 60, 1500, 2, 1500]
+
+
 async def _until(holds: Any) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event

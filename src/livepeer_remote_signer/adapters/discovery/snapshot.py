@@ -22,6 +22,7 @@ from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 
 FIRST_RETRY_SECONDS = 2.0
+MAX_RETRY_SECONDS = 60.0
 REBUILD_SECONDS = 1.0
 JITTER = 0.1
 
@@ -123,7 +124,7 @@ class Discovery:
         self._tasks = []
 
     async def _keep_fresh(self) -> None:
-        """Refreshes at the configured pace; sooner, and less often each time, while nobody has answered."""
+        """Refreshes at the configured pace; after one that met a fault or left nobody to list sooner, and less often each time."""
         retry = FIRST_RETRY_SECONDS
         while True:
             try:
@@ -133,8 +134,10 @@ class Discovery:
                 self._fault = type(error).__name__
                 _log.exception("discovery: a refresh failed; the list stays as it is")
             pause = self._pace.refresh_seconds
-            if not self._entries:
-                pause, retry = min(retry, pause), retry * 2
+            if self._fault or not self._entries:
+                pause, retry = min(retry, pause), min(retry * 2, MAX_RETRY_SECONDS)
+            else:
+                retry = FIRST_RETRY_SECONDS
             await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - spreads load, hides nothing
 
     async def _keep_built(self) -> None:
