@@ -109,7 +109,8 @@ class OrchestratorParts:
             return ()
         status = self.discovery.status()
         if not status.refreshes:
-            return (ReadyCheck("discovery", False, "orchestrators are being asked for the first time"),)
+            asking = "orchestrators are being asked for the first time"
+            return (ReadyCheck("discovery", False, f"nobody could be asked yet: {status.fault}" if status.fault else asking),)
         said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
         return (ReadyCheck("discovery", True, said),)
 

@@ -192,6 +192,26 @@ async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
     assert crew.asked == [(A,), (A,), (A,)]
 
 
+async def test_a_refresh_whose_source_could_not_be_read_is_none() -> None:
+    pool: list[str] | None = None
+
+    async def fetch_urls() -> Sequence[str]:
+        if pool is None:
+            raise SourceFault("the contracts are not known yet")
+        return pool
+
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, Clock(), (), fetch_urls=fetch_urls)
+    await found.refresh()
+    assert (found.status().refreshes, crew.asked) == (0, [])
+    assert found.status().fault == "the on-chain pool cannot be read: the contracts are not known yet"
+    with pytest.raises(NotReady, match="no orchestrator is known yet: the on-chain pool cannot be read"):
+        found.render((), "")
+    pool = [A]
+    await found.refresh()
+    assert (found.status().refreshes, found.status().fault, addresses(found)) == (1, "", [A])
+
+
 async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:
     ceilings = Ceilings()
     crew = ScriptedCrew({A: (OFFER,), B: (Offer(35, "m", Fraction(50)),)})

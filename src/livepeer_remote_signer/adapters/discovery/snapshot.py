@@ -93,7 +93,7 @@ class Discovery:
         """The JSON list. Raises NotReady until there is something to list."""
         if not self._entries:
             raise NotReady(
-                "no orchestrator is known yet" if not self._refreshes else f"no orchestrator has answered yet{self._why()}",
+                f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}",
                 hint="discovery asks in the background; try again in a few seconds",
                 retry_after_seconds=max(1, round(FIRST_RETRY_SECONDS)),
             )
@@ -153,16 +153,16 @@ class Discovery:
     async def refresh(self) -> None:
         """Asks everybody once. What fails is logged and kept in `status`; the list only ever gains by it."""
         faults: list[str] = []
-        await self._find_urls(faults)
+        is_source_read = await self._find_urls(faults)
         answered: set[str] = set()
-        if not self._urls and self._job.webhook_url is None:
-            faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
-        else:
+        if self._urls or self._job.webhook_url is not None:
             answered = await self._ask_everybody(faults)
+        elif is_source_read:
+            faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
         self._answered = answered
         self._forget_old()
         await self._build()
-        self._refreshes += 1
+        self._refreshes += is_source_read
         self._fault = "; ".join(faults)
         level = logging.WARNING if faults else logging.INFO
         counts = len(answered), len(self._urls), len(self._entries)
@@ -185,15 +185,18 @@ class Discovery:
             faults.append(f"none of {len(self._urls)} orchestrators answered")
         return answered
 
-    async def _find_urls(self, faults: list[str]) -> None:
+    async def _find_urls(self, faults: list[str]) -> bool:
+        """Whether the signer's own source was read; True where it has none."""
         if self._fetch_urls is None:
-            return
+            return True
         try:
             self._urls = list(await self._fetch_urls())
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the chain, the known pool stays
             why = str(error) if isinstance(error, SourceFault) else type(error).__name__
             _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", why)
             faults.append(f"the on-chain pool cannot be read: {why}")
+            return False
+        return True
 
     def _adopt_pool(self, pool: Pool, faults: list[str]) -> None:
         self._left_out.tell(pool.left_out)
