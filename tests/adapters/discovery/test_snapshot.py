@@ -258,7 +258,8 @@ async def test_after_a_fault_it_asks_again_within_a_minute_and_then_at_its_pace(
     monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.snapshot.asyncio.sleep", lambda s: sleep(s) if s else no_pause(0))
     with pytest.raises(asyncio.CancelledError):
         await found._keep_fresh()
-    assert pauses == [1500, 2, 4, 8, 16, 32, 60, 60, 60, 1500, 2, 1500]
+    pace = PACE.refresh_seconds
+    assert pauses == [pace, 2, 4, 8, 16, 32, 60, 60, 60, pace, 2, pace]
 
 
 async def _until(holds: Any) -> None:
