@@ -54,9 +54,6 @@ def test_a_pair_quoted_the_other_way_round_is_turned() -> None:
         (answers(decimals=37), "more than 36"),
         (answers(description="BTC / USD"), "no pair with ETH"),
         (answers(description=""), "no pair with ETH"),
-        ([None, *answers()[1:]], "latestRoundData reverted"),
-        ([b"", *answers()[1:]], "returned 0 bytes"),
-        ([*answers()[:2], b"\xff" * 40], "no text"),
     ],
 )
 def test_an_answer_that_cannot_be_believed_ends_the_rate(bad: list[bytes | None], fault: str) -> None:
@@ -64,6 +61,31 @@ def test_an_answer_that_cannot_be_believed_ends_the_rate(bad: list[bytes | None]
     feed.accept(answers(), NOW)
     feed.accept(bad, NOW)
     assert feed.rate() is None
+    assert fault in feed.status().fault
+
+
+@pytest.mark.parametrize(
+    ("unread", "fault"),
+    [
+        ([None, *answers()[1:]], "latestRoundData reverted"),
+        ([b"", *answers()[1:]], "returned 0 bytes"),
+        ([*answers()[:2], b"\xff" * 40], "no text"),
+    ],
+)
+def test_a_read_that_fails_leaves_the_rate_to_its_age(unread: list[bytes | None], fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    feed = PriceFeed(bytes(20), 5400, clock)
+    feed.accept(unread, NOW)
+    assert feed.rate() is None
+    assert fault in feed.status().fault
+    feed.accept(answers(), NOW)
+    feed.accept(unread, NOW)
+    feed.accept(unread, NOW)
+    assert (feed.rate(), feed.status().fault) == (Rate("usd", Fraction(312_345_678_901, 10**8)), "")
+    assert len([r for r in caplog.records if "the price feed cannot be read" in r.message and fault in r.message]) == 2
+    clock.now = NOW + 5400
+    assert feed.rate() is None
+    assert "is 5500 s old" in feed.status().fault
     assert fault in feed.status().fault
 
 

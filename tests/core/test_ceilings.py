@@ -29,9 +29,9 @@ def test_amounts_in_every_currency_are_exact_wei_per_unit(amount: Amount, wei: F
     assert resolve_amount(amount, USD) == wei
 
 
-@pytest.mark.parametrize("rate", [None, Rate("eur", Fraction(1))])
-def test_an_amount_without_a_rate_of_its_currency_is_not_known(rate: Rate | None) -> None:
-    assert resolve_amount(Amount(Fraction(1), "usd"), rate) == StaleRate("usd")
+@pytest.mark.parametrize(("rate", "quoted"), [(None, ""), (Rate("eur", Fraction(1)), "eur")])
+def test_an_amount_without_a_rate_of_its_currency_is_not_known(rate: Rate | None, quoted: str) -> None:
+    assert resolve_amount(Amount(Fraction(1), "usd"), rate) == StaleRate("usd", quoted)
 
 
 def test_zero_is_no_global_ceiling_and_needs_no_feed() -> None:

@@ -15,15 +15,19 @@ from livepeer_remote_signer.core.discovery import (
     MAX_NODES,
     MAX_ORCHESTRATORS,
     MAX_RUNNERS,
+    MAX_TOLD,
     Node,
     Offer,
     Runner,
     Sighting,
+    UrlChoice,
     build_entries,
+    choose_urls,
     filter_entries,
     forget_old,
     has_answer_since,
     merge_sightings,
+    normal_form,
     parse_nodes,
     parse_offers,
     parse_pool,
@@ -76,9 +80,49 @@ def seen(url: str, *offers: Offer, nodes: tuple[Node, ...] | None = None, at: in
 
 def test_a_webhooks_list_is_its_usable_urls_once() -> None:
     body = [{"address": A + "/"}, {"address": A}, {"address": B, "score": 1}, {"address": "ftp://x"}, {"address": 5}, "x", {}]
-    assert parse_pool(json.dumps(body).encode()) == [A, B]
+    assert parse_pool(json.dumps(body).encode()).urls == (A, B)
     many = [{"address": f"https://o{n}.example:1"} for n in range(MAX_ORCHESTRATORS + 5)]
-    assert len(parse_pool(json.dumps(many).encode())) == MAX_ORCHESTRATORS
+    chosen = parse_pool(json.dumps([*many, *many[:3]]).encode())
+    assert len(chosen.urls) == MAX_ORCHESTRATORS
+    assert chosen.left_out == (f"what comes after the first {MAX_ORCHESTRATORS} orchestrators",)
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://orch.example.com", "https://orch.example.com"),
+        ("https://Orch.example.com/", "https://Orch.example.com"),
+        ("https://orch.example.com:443/", "https://orch.example.com:443"),
+        ("https://orch.example.com:8935/path//", "https://orch.example.com:8935/path"),
+        ("https://orch.example.com:?#", "https://orch.example.com"),
+        ("https://[2606:4700::1]/", "https://[2606:4700::1]"),
+    ],
+)
+def test_an_address_stays_as_it_was_given_but_for_its_trailing_slash(url: str, kept: str) -> None:
+    assert choose_urls([url]) == UrlChoice((kept,))
+    assert normal_form(kept) == normal_form(url)
+
+
+def test_two_spellings_of_one_orchestrator_are_one_and_the_first_is_kept() -> None:
+    assert choose_urls(["https://O.example", "https://o.example:443/", "https://o.example:8935"]) == UrlChoice(
+        ("https://O.example", "https://o.example:8935")
+    )
+
+
+def test_what_is_left_out_is_told_with_its_reason_and_without_its_secrets() -> None:
+    body = [{"address": "http://a.example:8935"}, {"address": "b.example:8935"}, {"address": "https://me:hunter2@c.example?k=hunter2"}, 5]
+    chosen = parse_pool(json.dumps(body).encode())
+    assert chosen.urls == ()
+    assert [text.partition(": ")[0] for text in chosen.left_out] == [
+        "'http://a.example:8935'",
+        "'b.example:8935'",
+        "'c.example'",
+        "an entry without an address",
+    ]
+    assert "must start with https://" in chosen.left_out[0]
+    assert "hunter2" not in str(chosen.left_out)
+    many = choose_urls(f"http://o{n}.example" for n in range(30))
+    assert many.left_out[MAX_TOLD:] == (f"and {30 - MAX_TOLD} more",)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'"x"', b"[", b"[" * 100_000, b"[NaN]", b"\xff"])
@@ -201,18 +245,30 @@ def test_a_price_may_be_spelled_in_any_case_as_number_or_text(price: dict[str, A
         runner(metadata="broken \ufffd"),
         runner(metadata="lone \ud800"),
         runner(metadata={"a": 1}),
-        runner(version=1),
-        runner(capacity="4"),
-        runner(capacity=-1),
-        runner(capacity=1.5),
-        runner(capacity=10**30),
-        runner(gpu=[1]),
+        runner(metadata=[]),
         runner(url="https://x/" + "y" * 2030, metadata="\u0001" * 1000),
     ],
 )
 def test_a_runner_that_is_not_as_it_should_be_is_left_out_and_its_neighbour_stays(bad: Any) -> None:
     (node,) = nodes_of(bad, runner(url="https://good.example/"))
     assert [r.url for r in node.runners] == ["https://good.example/"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("capacity", value) for value in (None, "4", -1, 1.5, 10**30, [])),
+        *(("capacity_used", value) for value in (None, True)),
+        *(("gpu", value) for value in (None, [1], "4090", 1)),
+        *((field, value) for field in ("version", "mode") for value in (None, 1, "broken \ufffd")),
+        ("metadata", None),
+    ],
+)
+def test_a_field_that_is_not_as_it_should_be_is_left_out_and_the_runner_stays(field: str, value: Any) -> None:
+    (kept,) = nodes_of(runner(**{field: value}))[0].runners
+    encoded = json.loads(kept.encoded)
+    assert field not in encoded
+    assert encoded["price_info"] == {"price": 12, "currency": "wei", "unit": "seconds"}
 
 
 def test_bytes_that_are_not_utf8_cost_only_the_runner_that_holds_them() -> None:
@@ -290,6 +346,14 @@ def test_entries_are_merged_by_address_and_ones_own_word_comes_first() -> None:
     (line,) = listed(seen(B, nodes=(foreign,)), seen(A, CHEAP, nodes=(own,)))
     assert line["address"] == A
     assert [(r["url"], r.get("version")) for r in line["runners"]] == [("https://runner.example/x", "own"), ("https://more.example/", None)]
+
+
+def test_entries_are_merged_whatever_their_spelling_and_listed_as_the_source_has_it() -> None:
+    (own,) = nodes_of(runner(version="own"), address="https://a.example:443/")
+    (foreign,) = nodes_of(runner(url="https://more.example/"), address="https://A.example")
+    (line,) = listed(seen(B, nodes=(foreign,)), seen("https://a.example", CHEAP, nodes=(own,)))
+    assert line["address"] == "https://a.example"
+    assert [r["url"] for r in line["runners"]] == ["https://runner.example/x", "https://more.example/"]
 
 
 def test_an_old_answer_is_dropped_while_others_are_fresh() -> None:

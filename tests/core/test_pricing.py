@@ -67,6 +67,12 @@ def test_one_unknown_rate_makes_the_whole_ceiling_unknown() -> None:
     assert failure.value.values == {"currency": "usd"}
 
 
+def test_a_feed_of_another_currency_is_named_with_both() -> None:
+    with pytest.raises(PriceFeedStale, match="configured in USD, but the price feed quotes EUR for ETH") as failure:
+        check_configured_ceiling(Fraction(1), StaleRate("usd", "eur"))
+    assert failure.value.values == {"currency": "usd", "quoted": "eur"}
+
+
 @given(prices, prices)
 def test_equality_passes_and_anything_above_is_refused(price: Fraction, ceiling: Fraction) -> None:
     check_configured_ceiling(price, None)

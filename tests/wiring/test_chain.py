@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from typing import Any
 
 import pytest
 import yaml
+from eth_abi.abi import encode
 
 from livepeer_remote_signer.config import Config, ConfigError, parse_config
 from livepeer_remote_signer.core.ceilings import Amount
@@ -80,6 +82,26 @@ def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, i
     check = parts.ready_checks()[1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert "ceilings in the feed's currency refuse: not read yet" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("price", "entry", "is_ready", "said"),
+    [
+        ("1eur", "1eur", True, "1 ETH is 3000.00 EUR"),
+        ("1000", "1usd", True, "ceilings in USD refuse: prices.currency_feed must name a feed of that currency, this one quotes EUR"),
+        ("1usd", "1eur", False, "ceilings in USD refuse"),
+    ],
+)
+def test_a_feed_of_another_currency_than_the_ceilings_is_told(price: str, entry: str, is_ready: bool, said: str) -> None:
+    entries = [{"pipeline": "llm", "price_per_unit": entry}]
+    parts = opened(RPC, max_price_per_unit=price, currency_feed=FEED, max_price_per_capability=entries)
+    assert parts.feed is not None
+    now = int(time.time())
+    latest = encode(["uint80", "int256", "uint256", "uint256", "uint80"], [1, 3000 * 10**8, now, now, 1])
+    parts.feed.accept([latest, encode(["uint8"], [8]), encode(["string"], ["ETH / EUR"])], now)
+    check = parts.ready_checks()[1]
+    assert (check.name, check.ok) == ("price_feed", is_ready)
+    assert said in check.reason
 
 
 def test_an_endpoint_that_is_not_http_is_refused_without_being_printed() -> None:

@@ -17,7 +17,7 @@ from eth_account import Account
 from eth_typing import HexStr
 from web3 import HTTPProvider, Web3
 from web3.contract import Contract
-from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCError
 
 from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name
 from livepeer_remote_signer.adapters.chain.reading import ARBITRUM_ONE_CONTRACTS, ARBITRUM_ONE_CONTROLLER
@@ -46,6 +46,13 @@ class Prepared(NamedTuple):
     gas: int
     gas_price_wei: int
     max_cost_wei: int
+
+
+class Signed(NamedTuple):
+    """A signed transaction and its hash, by which it can be looked up whatever became of it."""
+
+    hash: str
+    raw: bytes
 
 
 def _abi(name: str, inputs: Sequence[str] = (), outputs: Sequence[str] = (), mutability: str = "view") -> dict[str, Any]:
@@ -102,7 +109,7 @@ class FundingChain:
             web3.middleware_onion.remove("validation")  # it asks for the chain id twice more with every read
             try:
                 with _asking("eth_chainId", secret_parts(url)):
-                    found = web3.eth.chain_id
+                    found = _whole(web3.eth.chain_id)
                 if found != chain_id:
                     raise FundingError(f"it serves chain {found}, not {chain_id} (chain.rpc.chain_id)")
                 return cls(web3, name, url, controller)
@@ -131,7 +138,7 @@ class FundingChain:
         with self._asking("the contracts"):
             deposit, withdraw_round, reserve, claimed = self._broker.functions.getSenderInfo(address).call()
             return Funds(
-                wallet_wei=self._web3.eth.get_balance(Web3.to_checksum_address(address)),
+                wallet_wei=_whole(self._web3.eth.get_balance(Web3.to_checksum_address(address))),
                 deposit_wei=deposit,
                 reserve_wei=reserve,
                 claimed_wei=claimed,
@@ -149,9 +156,10 @@ class FundingChain:
     def read_burn(self, sender: bytes, seconds: int = SECONDS_PER_HOUR) -> Burn:
         """What winning tickets took in the last `seconds`, from the chain's events. Raises FundingError."""
         with self._asking("the last hour's blocks"):
-            head = self._web3.eth.get_block("latest")
-            first = self._first_block_since(head["number"], head["timestamp"] - seconds)
-        amounts = self._redeemed(sender, first, head["number"])
+            block = self._web3.eth.get_block("latest")
+            head, now = _whole(block["number"]), _whole(block["timestamp"])
+            first = self._first_block_since(head, now - seconds)
+        amounts = self._redeemed(sender, first, head)
         return Burn(sum(amounts), len(amounts), seconds)
 
     def _first_block_since(self, head: int, timestamp: int) -> int:
@@ -167,7 +175,7 @@ class FundingChain:
         return high
 
     def _time_of(self, block: int) -> int:
-        return self._web3.eth.get_block(block)["timestamp"]
+        return _whole(self._web3.eth.get_block(block)["timestamp"])
 
     def _redeemed(self, sender: bytes, first: int, last: int) -> list[int]:
         """Face values; a range that the endpoint refuses is halved."""
@@ -201,34 +209,41 @@ class FundingChain:
         address = checksum_address(sender)
         eth = self._web3.eth
         with self._asking("the gas estimate"):
-            gas = call.estimate_gas({"from": address, "value": value_wei})
-            base = eth.get_block("latest").get("baseFeePerGas")
+            gas = _whole(call.estimate_gas({"from": address, "value": value_wei}))
+            base_fee = eth.get_block("latest").get("baseFeePerGas")
             price: int
             fees: dict[str, int]
-            if base is None:
-                price = eth.gas_price
+            if base_fee is None:
+                price = _whole(eth.gas_price)
                 fees = {"gasPrice": price}
             else:
-                tip = eth.max_priority_fee
+                base, tip = _whole(base_fee), _whole(eth.max_priority_fee)
                 price = base + tip
                 fees = {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
             limit = gas * (100 + GAS_MARGIN_PERCENT) // 100
-            nonce = eth.get_transaction_count(Web3.to_checksum_address(address), "pending")
+            nonce = _whole(eth.get_transaction_count(Web3.to_checksum_address(address), "pending"))
             transaction = call.build_transaction(
                 {"from": address, "value": value_wei, "gas": limit, "nonce": nonce, "chainId": eth.chain_id, **fees}
             )
         return Prepared(dict(transaction), gas, price, limit * fees.get("maxFeePerGas", price))
 
-    def send(self, prepared: Prepared, secret: bytes) -> str:
-        """Signs and sends; the transaction's hash. Raises FundingError; the message says when it may have arrived all the same."""
+    @staticmethod
+    def sign(prepared: Prepared, secret: bytes) -> Signed:
+        """Nothing is sent yet: the hash can be told before anything may go wrong."""
         signed = Account.sign_transaction(prepared.transaction, secret)
-        transaction_hash = "0x" + bytes(signed.hash).hex()
+        return Signed("0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction))
+
+    def send(self, signed: Signed) -> None:
+        """Raises FundingError, which names the transaction and says when it may have arrived all the same."""
         try:
             with self._asking("eth_sendRawTransaction"):
-                self._web3.eth.send_raw_transaction(signed.raw_transaction)
+                self._web3.eth.send_raw_transaction(signed.raw)
         except Unanswered as error:
-            raise FundingError(f"{error}; transaction {transaction_hash} may have arrived all the same: look it up first") from None
-        return transaction_hash
+            raise FundingError(
+                f"{error}; transaction {signed.hash} may have arrived all the same: look it up before sending another"
+            ) from None
+        except FundingError as error:
+            raise FundingError(f"{error} (transaction {signed.hash})") from None
 
     def wait(self, transaction_hash: str, timeout_seconds: float, progress: Callable[[float], None]) -> int:
         """The block of the receipt; tells `progress` the seconds waited. Raises FundingError when it reverted or did not come."""
@@ -238,14 +253,15 @@ class FundingChain:
             try:
                 with self._asking("the receipt"):
                     receipt = self._web3.eth.get_transaction_receipt(HexStr(transaction_hash))
+                    status, block = _whole(receipt["status"]), _whole(receipt["blockNumber"])
             except TransactionNotFound:
                 fault = ""
             except FundingError as error:
                 fault = f"; {error}"
             else:
-                if receipt["status"] == 1:
-                    return receipt["blockNumber"]
-                raise FundingError(f"transaction {transaction_hash} reverted in block {receipt['blockNumber']}: nothing but gas was spent")
+                if status == 1:
+                    return block
+                raise FundingError(f"transaction {transaction_hash} reverted in block {block}: nothing but gas was spent")
             waited = time.monotonic() - started
             if waited > timeout_seconds:
                 raise FundingError(
@@ -270,13 +286,18 @@ def _asking(what: str, secrets: Sequence[str]) -> Iterator[None]:
         raise FundingError(f"{what}: the contract refuses: {_scrub(error.message or 'it gives no reason', secrets)}") from None
     except Web3RPCError as error:
         raise FundingError(f"{what}: the endpoint answers: {_scrub(_rpc_message(error), secrets)}") from None
-    except (Web3Exception, ValueError, TypeError, KeyError) as error:
-        raise Unanswered(f"{what}: an answer that is not the contract's ({type(error).__name__})") from None
     except requests.RequestException as error:
         status = error.response.status_code if error.response is not None else None
-        raise FundingError(
-            f"{what}: " + (f"HTTP status {status}" if status else f"the connection failed ({type(error).__name__})")
-        ) from None
+        raise Unanswered(f"{what}: " + (f"HTTP status {status}" if status else f"the connection failed ({type(error).__name__})")) from None
+    except Exception as error:  # noqa: BLE001 - web3 lets garbage through to wherever it breaks: AttributeError, IndexError and others
+        raise Unanswered(f"{what}: an answer that is not the contract's ({type(error).__name__})") from None
+
+
+def _whole(value: Any) -> int:
+    """A number as a chain can mean it. web3 hands on null and text as they came. Raises TypeError."""
+    if type(value) is not int or not 0 <= value < 1 << 256:
+        raise TypeError("not a number")
+    return value
 
 
 def _rpc_message(error: Web3RPCError) -> str:

@@ -1,7 +1,8 @@
 """The exchange rate of a Chainlink AggregatorV3 feed, read in the chain's own poll.
 
 Source: section 10 of the protocol. The answer must be positive, its round complete and not older than its limit, and the
-feed's description must name ETH and the currency; go-livepeer checks none of these. The rate is an exact rational.
+feed's description must name ETH and the currency; go-livepeer checks none of these. The rate is an exact rational. What
+must not be used ends the last rate too; a read that fails says nothing about it, and its age decides.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ MAX_AHEAD_SECONDS = 60
 _PAIR = re.compile(r"\s*([A-Za-z]{2,10})\s*/\s*([A-Za-z]{2,10})\s*")
 
 log = logging.getLogger(__name__)
+
+
+class FeedRefused(AnswerFault):
+    """The feed was read, and what it says must not be used."""
 
 
 class FeedAnswer(NamedTuple):
@@ -51,15 +56,17 @@ class PriceFeed:
         self._fault = "not read yet"
 
     def accept(self, answers: Sequence[bytes | None], head_timestamp: int) -> None:
-        """Takes what the feed's calls returned at a block of that time. An answer that cannot be believed ends the last one too."""
+        """Takes what the feed's calls returned at a block of that time."""
         wall = self._wall_clock()
         try:
             answer = parse_feed(answers, max(wall, head_timestamp))
         except AnswerFault as fault:
+            is_refused = isinstance(fault, FeedRefused)
             if self._fault != str(fault):
-                log.warning("the price feed is not believed: %s", fault)
+                log.warning("the price feed %s: %s", "is not believed" if is_refused else "cannot be read", fault)
             self._fault = str(fault)
-            self._answer = None
+            if is_refused:
+                self._answer = None
             return
         self._fault = ""
         self._chain_ahead = max(0.0, head_timestamp - wall)
@@ -74,11 +81,13 @@ class PriceFeed:
 
     def status(self) -> FeedStatus:
         """What metrics and readiness show."""
-        age = None if self._answer is None else self._age(self._answer)
-        fault = self._fault
-        if age is not None and age > self._max_age:
-            fault = f"its answer is {age:.0f} s old, the limit is {self._max_age:g} s (prices.currency_feed.max_age_seconds)"
-        return FeedStatus(self.rate(), age, self._max_age, fault)
+        if self._answer is None:
+            return FeedStatus(None, None, self._max_age, self._fault)
+        age = self._age(self._answer)
+        if age <= self._max_age:
+            return FeedStatus(self._answer.rate, age, self._max_age, "")
+        fault = f"its answer is {age:.0f} s old, the limit is {self._max_age:g} s (prices.currency_feed.max_age_seconds)"
+        return FeedStatus(None, age, self._max_age, fault + (f"; it cannot be read: {self._fault}" if self._fault else ""))
 
     def _age(self, answer: FeedAnswer) -> float:
         """Against whichever clock is ahead, ours or the chain's."""
@@ -86,22 +95,22 @@ class PriceFeed:
 
 
 def parse_feed(answers: Sequence[bytes | None], now: float) -> FeedAnswer:
-    """The rate that latestRoundData, decimals and description tell. Raises AnswerFault."""
+    """The rate that latestRoundData, decimals and description tell. Raises FeedRefused, and AnswerFault when they cannot be read."""
     round_id, raw, _started_at, updated_at, answered_in = read_words(answers[0], 5, "latestRoundData")
     decimals = read_word(answers[1], "decimals")
     pair = _PAIR.fullmatch(read_text(answers[2], "description"))
     if raw == 0 or raw >> 255:
-        raise AnswerFault("its answer is not positive")
+        raise FeedRefused("its answer is not positive")
     if updated_at == 0 or answered_in < round_id:
-        raise AnswerFault("its latest round is not complete")
+        raise FeedRefused("its latest round is not complete")
     if updated_at > now + MAX_AHEAD_SECONDS:
-        raise AnswerFault(f"its answer is of {updated_at}, in the future")
+        raise FeedRefused(f"its answer is of {updated_at}, in the future")
     if decimals > MAX_DECIMALS:
-        raise AnswerFault(f"its {decimals} decimals are more than {MAX_DECIMALS}")
+        raise FeedRefused(f"its {decimals} decimals are more than {MAX_DECIMALS}")
     value = Fraction(raw, 10**decimals)
     base, quote = (pair[1].lower(), pair[2].lower()) if pair else ("", "")
     if base == "eth" and quote != "eth":
         return FeedAnswer(Rate(quote, value), updated_at)
     if quote == "eth" and base:
         return FeedAnswer(Rate(base, 1 / value), updated_at)
-    raise AnswerFault("its description is no pair with ETH, such as ETH / USD")
+    raise FeedRefused("its description is no pair with ETH, such as ETH / USD")

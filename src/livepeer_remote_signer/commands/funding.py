@@ -227,12 +227,26 @@ def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) 
     if not arguments.yes and not _is_confirmed():
         print("nothing was sent", file=sys.stderr)
         return 1
-    transaction = chain.send(prepared, load_secret(config.key))
-    print(f"sent {transaction}", flush=True)
-    block = chain.wait(transaction, arguments.timeout, _print_progress())
-    after = chain.read_funds(sender)
-    print(f"done in block {block}: deposit {format_eth(after.deposit_wei)}, reserve {format_eth(after.reserve_wei)}, {_unlock_text(after)}")
+    signed = chain.sign(prepared, load_secret(config.key))
+    print(f"sending transaction {signed.hash}", flush=True)
+    chain.send(signed)
+    print(f"sent {signed.hash}", flush=True)
+    block = chain.wait(signed.hash, arguments.timeout, _print_progress())
+    print(f"done in block {block}", flush=True)
+    _print_result(chain, sender)
     return 0
+
+
+def _print_result(chain: FundingChain, sender: bytes) -> None:
+    """The change is made: that its result cannot be read is worth a note, not a failure."""
+    from livepeer_remote_signer.adapters.funding import FundingError
+
+    try:
+        funds = chain.read_funds(sender)
+    except FundingError as error:
+        print(f"note: deposit and reserve cannot be read now: {error}", file=sys.stderr)
+        return
+    print(f"deposit {format_eth(funds.deposit_wei)}, reserve {format_eth(funds.reserve_wei)}, {_unlock_text(funds)}")
 
 
 def _prepare(chain: FundingChain, sender: bytes, funds: Funds, arguments: argparse.Namespace) -> tuple[list[str], Prepared]:

@@ -33,6 +33,7 @@ ARBITRUM_ONE_CONTROLLER = "0xD8E8328501E9645d16Cf49539efC04f734606ee4"
 ARBITRUM_ONE_CHAIN_ID = 42161
 _HEX = re.compile(r"0x[0-9a-fA-F]*")
 ARBITRUM_ONE_ETH_USD_FEED = "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612"
+ARBITRUM_ONE_AI_SERVICE_REGISTRY = "0x04C0b249740175999E5BF5c9ac1dA92431EF34C5"
 
 
 class PriceAmount(NamedTuple):
@@ -442,6 +443,7 @@ class DiscoveryConfig(Section):
     webhook_url: Annotated[HttpUrl | None, BeforeValidator(lambda url: url or None)] = None
     static: tuple[str, ...] = ()
     on_chain: Literal["none", "service_registry", "ai_service_registry"] = "none"
+    ai_service_registry: Address = bytes.fromhex(ARBITRUM_ONE_AI_SERVICE_REGISTRY[2:])
     refresh_seconds: Seconds = 1500
     keep_seconds: Seconds = 1500
     timeout_seconds: Seconds = 3

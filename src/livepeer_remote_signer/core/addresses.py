@@ -28,6 +28,8 @@ _METADATA = frozenset(
 """Where clouds serve credentials to their machines; one of them is inside a public range."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
+"""Given up by RFC 3879, and still routed inside some networks; Python takes it for global."""
 
 
 class OrchestratorUrl(NamedTuple):
@@ -120,7 +122,7 @@ class AddressPolicy(NamedTuple):
             return "a link-local address"
         if address.is_loopback:
             return "" if self.allow_private else "a loopback address"
-        if address.is_reserved:
+        if address.is_reserved or address in _SITE_LOCAL:
             return "a reserved range"
         if not address.is_global:
             return "" if self.allow_private else "a private or reserved range"

@@ -57,7 +57,7 @@ def resolve_amount(amount: Amount, rate: Rate | None) -> Ceiling:
     if amount.currency in _WEI:
         return per_unit * _WEI[amount.currency]
     if rate is None or rate.currency != amount.currency:
-        return StaleRate(amount.currency)
+        return StaleRate(amount.currency, "" if rate is None else rate.currency)
     return per_unit * WEI_PER_ETH / rate.per_eth
 
 

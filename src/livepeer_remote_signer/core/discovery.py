@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,6 +24,9 @@ from livepeer_remote_signer.core.wire import MAX_CAPABILITY_MODELS, parse_messag
 from livepeer_remote_signer.proto import net_pb2
 
 MAX_ORCHESTRATORS = 1000
+MAX_TOLD = 10
+"""Addresses that are left out and named one by one."""
+
 MAX_NODES = 64
 MAX_RUNNERS = 256
 MAX_RUNNER_BYTES = 4096
@@ -82,6 +86,13 @@ class Sighting(NamedTuple):
         return max(self.offers_seen_ns or 0, self.nodes_seen_ns or 0)
 
 
+class UrlChoice(NamedTuple):
+    """Orchestrators' URLs as a source gave them, and what of its addresses is left out and why."""
+
+    urls: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
 class Entry(NamedTuple):
     """One line of the list, with what callers filter by."""
 
@@ -93,24 +104,47 @@ class Entry(NamedTuple):
 # --- what strangers send ---
 
 
-def parse_pool(body: bytes) -> list[str]:
-    """The URLs of a webhook's `[{"address": url, ...}]`, each once; entries that are no orchestrator's URL are left out.
-
-    Raises ValueError when the body is no such list.
-    """
-    return unique_urls(item.get("address") for item in _load_list(body) if isinstance(item, dict))
+def parse_pool(body: bytes) -> UrlChoice:
+    """The URLs of a webhook's `[{"address": url, ...}]`. Raises ValueError when the body is no such list."""
+    return choose_urls(item.get("address") if isinstance(item, dict) else None for item in _load_list(body))
 
 
-def unique_urls(urls: Iterable[Any]) -> list[str]:
-    """The usable ones of these URLs, without trailing slash, each once, at most MAX_ORCHESTRATORS."""
-    found: dict[str, None] = {}
-    for url in urls:
-        if isinstance(url, str) and len(found) < MAX_ORCHESTRATORS:
-            try:
-                found[str(parse_orchestrator_url(url))] = None
-            except BadField:
-                continue
-    return list(found)
+def choose_urls(given: Iterable[Any]) -> UrlChoice:
+    """What of a source's addresses can be asked: each orchestrator once, as it was given first, at most MAX_ORCHESTRATORS."""
+    found: dict[str, str] = {}
+    left_out: dict[str, None] = {}
+    for url in given:
+        try:
+            normal = normal_form(url) if isinstance(url, str) else ""
+        except BadField as error:
+            left_out[f"{_shown(url)}: {error.message}"] = None
+            continue
+        if not normal:
+            left_out["an entry without an address"] = None
+        elif normal in found or len(found) < MAX_ORCHESTRATORS:
+            found.setdefault(normal, _without_end(url))
+        else:
+            left_out[f"what comes after the first {MAX_ORCHESTRATORS} orchestrators"] = None
+    told = list(left_out)
+    if len(told) > MAX_TOLD:
+        told[MAX_TOLD:] = [f"and {len(told) - MAX_TOLD} more"]
+    return UrlChoice(tuple(found.values()), tuple(told))
+
+
+@lru_cache(1024)
+def normal_form(url: str) -> str:
+    """By which two spellings are one orchestrator: host in lower case, the port always there. Raises BadField."""
+    return str(parse_orchestrator_url(url))
+
+
+def _without_end(url: str) -> str:
+    """The URL as it was given but for a trailing slash, and for an empty port, query or fragment."""
+    return url.rstrip("/?#:")
+
+
+def _shown(url: str) -> str:
+    """A URL that is none, for a log: without what may be a password or a key."""
+    return repr(url.rpartition("@")[2].partition("?")[0][:100])
 
 
 def parse_offers(raw: bytes) -> tuple[Offer, ...]:
@@ -191,7 +225,7 @@ def _node_address(value: Any, addresses: AddressPolicy) -> str | None:
         url = parse_orchestrator_url(value) if isinstance(value, str) else None
     except BadField:
         return None
-    return None if url is None or _is_forbidden_literal(url.host, addresses) else str(url)
+    return None if url is None or _is_forbidden_literal(url.host, addresses) else _without_end(value)
 
 
 def _is_forbidden_literal(host: str, addresses: AddressPolicy) -> bool:
@@ -200,28 +234,20 @@ def _is_forbidden_literal(host: str, addresses: AddressPolicy) -> bool:
 
 
 def _parse_runner(value: Any, addresses: AddressPolicy) -> Runner | None:
-    """A runner that may be listed; None for any other."""
+    """A runner that may be listed; None for any other. Only what section 11 demands is demanded: of the rest a field that is
+    not as it should be is left out."""
     if not isinstance(value, dict) or not _is_name(value.get("app")) or not _is_runner_url(value.get("url"), addresses):
         return None
     priced = _parse_price(value.get("price_info"))
     if priced is None:
         return None
     price, price_json = priced
+    if value.get("metadata") is not None and not _is_clean_text(value["metadata"]):
+        return None
     out: dict[str, Any] = {"url": value["url"], "app": value["app"]}
-    for key in _TEXTS:
-        if key in value and value[key] is not None:
-            if not _is_clean_text(value[key]):
-                return None
-            out[key] = value[key]
-    for key in _COUNTS:
-        count = _small_integer(value.get(key, _Number("0")))
-        if count is None:
-            return None
-        out[key] = count
-    gpu = value.get("gpu")
-    if gpu is not None:
-        if not isinstance(gpu, dict):
-            return None
+    out |= {key: value[key] for key in _TEXTS if key in value and _is_clean_text(value[key])}
+    out |= {key: count for key in _COUNTS if (count := _small_integer(value.get(key, _Number("0")))) is not None}
+    if isinstance(gpu := value.get("gpu"), dict):
         out["gpu"] = {k: plain for k, v in gpu.items() if k in _GPU_KEYS and (plain := _plain(v)) is not None}
     encoded = f'{json.dumps(out, separators=(",", ":"))[:-1]},"price_info":{price_json}}}'
     return Runner(value["url"], value["app"], price, encoded) if len(encoded) <= MAX_RUNNER_BYTES else None
@@ -362,20 +388,22 @@ def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceil
         if ceiling is None or isinstance(ceiling, StaleRate) or offer.price <= ceiling:
             eligible.add(offer.name)
     if eligible:
-        entry = merged.setdefault(sighting.url, _Merged(sighting.url))
+        entry = merged.setdefault(normal_form(sighting.url), _Merged(sighting.url))
         entry.capabilities |= eligible
         entry.seen_ns = max(entry.seen_ns, sighting.offers_seen_ns or 0)
 
 
 def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, ceilings: Ceilings, is_own: bool) -> None:
     ceiling = ceilings.global_ceiling
+    own = normal_form(sighting.url)
     for node in sighting.nodes:
-        if (node.address == sighting.url) is not is_own:
+        address = normal_form(node.address)
+        if (address == own) is not is_own:
             continue
         for runner in node.runners:
             if isinstance(ceiling, Fraction) and runner.price > ceiling:
                 continue
-            entry = merged.setdefault(node.address, _Merged(node.address))
+            entry = merged.setdefault(address, _Merged(node.address))
             entry.capabilities.add(runner.app)
             entry.runners.setdefault(runner.url, runner)
             entry.seen_ns = max(entry.seen_ns, sighting.nodes_seen_ns or 0)

@@ -48,9 +48,10 @@ class MaxPrice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StaleRate:
-    """A ceiling that cannot be turned into wei, because its currency's feed has no fresh answer."""
+    """A ceiling that cannot be turned into wei: its currency's feed has no fresh answer, or quotes the currency `quoted` instead."""
 
     currency: str
+    quoted: str = ""
 
 
 Ceiling = Fraction | StaleRate
@@ -91,6 +92,13 @@ def exact_price(price_per_unit: int, pixels_per_unit: int) -> Fraction:
 
 def check_configured_ceiling(price: Fraction, ceiling: Ceiling | None) -> None:
     """Raises PriceExceeded above the operator's ceiling, PriceFeedStale when it cannot be known."""
+    if isinstance(ceiling, StaleRate) and ceiling.quoted:
+        raise PriceFeedStale(
+            f"the price ceiling is configured in {ceiling.currency.upper()}, but the price feed quotes {ceiling.quoted.upper()} for ETH",
+            hint=f"name a feed of ETH in {ceiling.currency.upper()} under prices.currency_feed, or set the ceiling in another currency",
+            currency=ceiling.currency,
+            quoted=ceiling.quoted,
+        )
     if isinstance(ceiling, StaleRate):
         raise PriceFeedStale(
             f"the price ceiling is configured in {ceiling.currency.upper()} and its price feed has no fresh answer",

@@ -132,10 +132,16 @@ def _static_chain(config: Config) -> StaticChain:
 
 def _feed_check(feed: FeedStatus, amounts: CeilingAmounts) -> ReadyCheck:
     """A stale feed stops everything only when the global ceiling needs it; else what it limits is refused, and the rest goes on."""
-    if feed.rate is not None:
-        return ReadyCheck("price_feed", True, f"1 ETH is {float_string(feed.rate.per_eth, 2)} {feed.rate.currency.upper()}")
-    stops_all = bool(CeilingAmounts(amounts.global_amount).feed_currencies)
-    return ReadyCheck("price_feed", not stops_all, f"ceilings in the feed's currency refuse: {feed.fault}")
+    needs = CeilingAmounts(amounts.global_amount).feed_currencies
+    if feed.rate is None:
+        return ReadyCheck("price_feed", not needs, f"ceilings in the feed's currency refuse: {feed.fault}")
+    quoted = feed.rate.currency
+    said = f"1 ETH is {float_string(feed.rate.per_eth, 2)} {quoted.upper()}"
+    others = amounts.feed_currencies - {quoted}
+    if others:
+        named = ", ".join(sorted(currency.upper() for currency in others))
+        said += f"; ceilings in {named} refuse: prices.currency_feed must name a feed of that currency, this one quotes {quoted.upper()}"
+    return ReadyCheck("price_feed", needs <= {quoted}, said)
 
 
 def _chain_check(view: ChainView) -> ReadyCheck:

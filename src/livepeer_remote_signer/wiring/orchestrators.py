@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.discovery.snapshot import FetchUrls
     from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
 
-AI_SERVICE_REGISTRY = bytes.fromhex("04C0b249740175999E5BF5c9ac1dA92431EF34C5")
 MAX_ASKING = 64
 """How many orchestrators `/getOrchestratorInfo` asks at one time: a slow one holds its place for seconds."""
 
@@ -101,7 +100,7 @@ class OrchestratorParts:
             raise ConfigError("discovery.on_chain needs chain.source: rpc")
         from livepeer_remote_signer.adapters.discovery.pool import OnChainPool
 
-        registry = AI_SERVICE_REGISTRY if self._config.discovery.on_chain == "ai_service_registry" else None
+        registry = self._config.discovery.ai_service_registry if self._config.discovery.on_chain == "ai_service_registry" else None
         return OnChainPool(chain.rpc, self._config.chain.rpc.controller, registry).urls
 
     def ready_checks(self) -> Sequence[ReadyCheck]:
@@ -110,7 +109,8 @@ class OrchestratorParts:
             return ()
         status = self.discovery.status()
         if not status.refreshes:
-            return (ReadyCheck("discovery", False, "orchestrators are being asked for the first time"),)
+            asking = "orchestrators are being asked for the first time"
+            return (ReadyCheck("discovery", False, f"nobody could be asked yet: {status.fault}" if status.fault else asking),)
         said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
         if status.is_stale:
             said += f"; the list is stale: nobody has answered for {status.age_seconds:.0f} s, the most is {status.kept_seconds:.0f} s"

@@ -73,22 +73,34 @@ async def test_a_reading_from_contracts_that_the_controller_no_longer_names_does
     assert QUESTION.parse(known, await answers_of(FakeChain(contracts=moved), known)) == known._replace(contracts=moved)
 
 
-def introduction(*addresses: bytes) -> list[Any]:
-    return [hex(CHAIN_ID), "0x", *("0x" + address.rjust(32, b"\0").hex() for address in addresses)]
+UNKNOWN = Known(None, False)
+
+
+def places(*addresses: bytes) -> list[Any]:
+    """The answers of a poll before the contracts are known."""
+    header = {"number": "0x1", "hash": "0x" + "ab" * 32, "timestamp": "0x1"}
+    return [hex(CHAIN_ID), header, *("0x" + address.rjust(32, b"\0").hex() for address in addresses)]
+
+
+def test_an_introduction_says_whether_there_is_multicall_and_leaves_the_contracts_to_the_next_batch() -> None:
+    assert QUESTION.parse_introduction([hex(CHAIN_ID), "0x"]) == UNKNOWN
+    assert QUESTION.parse_introduction([hex(CHAIN_ID), "0x60"]) == Known(None, True)
+    with pytest.raises(RpcFault, match="it serves chain 1"):
+        QUESTION.parse_introduction(["0x1", "0x60"])
 
 
 def test_the_known_controller_must_name_the_known_contracts() -> None:
     question = ChainQuestion(CHAIN_ID, ARBITRUM_ONE_CONTROLLER, bytes(20))
     expected = Contracts(*ARBITRUM_ONE_CONTRACTS.values())
-    assert question.parse_introduction(introduction(*expected)).contracts == expected
+    assert question.parse(UNKNOWN, places(*expected)) == Known(expected, False)
     with pytest.raises(AnswerFault, match="the Controller names RoundsManager at 0x9999"):
-        question.parse_introduction(introduction(*expected._replace(rounds_manager=b"\x99" * 20)))
+        question.parse(UNKNOWN, places(*expected._replace(rounds_manager=b"\x99" * 20)))
 
 
 def test_another_controller_may_name_any_contracts_but_must_name_what_pays() -> None:
-    assert QUESTION.parse_introduction(introduction(*CONTRACTS)) == Known(CONTRACTS, False)
+    assert QUESTION.parse(UNKNOWN, places(*CONTRACTS)) == Known(CONTRACTS, False)
     with pytest.raises(AnswerFault, match=r"RoundsManager.* names no contract"):
-        QUESTION.parse_introduction(introduction(CONTRACTS.ticket_broker, bytes(20), CONTRACTS.bonding_manager))
+        QUESTION.parse(UNKNOWN, places(CONTRACTS.ticket_broker, bytes(20), CONTRACTS.bonding_manager))
 
 
 async def test_a_chain_without_bonding_manager_has_an_empty_pool() -> None:

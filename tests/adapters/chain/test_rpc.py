@@ -59,7 +59,7 @@ async def test_a_reading_has_every_value_and_the_l1_block_of_the_header() -> Non
         assert chain.contracts == CONTRACTS
 
 
-@pytest.mark.parametrize(("field", "expected"), [("0x2bc", 700), (701, 701), (None, 690), ("0x0", 690)])
+@pytest.mark.parametrize(("field", "expected"), [("0x2bc", 700), (701, 701), (None, 690), ("0x0", 690), ("", 690), ("0x", 690)])
 async def test_the_l1_block_is_hex_or_a_number_or_the_rounds_managers(field: object, expected: int) -> None:
     async with RpcNode(FakeChain(l1_block=field).answer) as node, polling(node) as chain:
         await until(is_fresh(chain))
@@ -72,6 +72,14 @@ async def test_without_multicall_plain_calls_in_the_same_batch_say_the_same() ->
         await until(is_fresh(chain))
         assert chain.view() == ChainView(700, 7, fake.round_hash(7), 10**18, 2 * 10**18, 0, False, 3)
         assert len(node.batches[-1]) > 5
+
+
+async def test_no_batch_has_more_than_three_requests_where_there_is_multicall() -> None:
+    feed = PriceFeed(FEED, 5400, wall_clock=lambda: 1_800_000_000.0)
+    async with RpcNode(FakeChain().answer) as node, polling(node, rider=feed) as chain:
+        await until(is_fresh(chain))
+        assert node.batches[0] == ["eth_chainId", "eth_getCode"]
+        assert max(map(len, node.batches)) == 3
 
 
 async def test_a_poll_is_one_request_also_when_the_round_moves_on() -> None:
@@ -302,7 +310,7 @@ async def test_a_price_feed_rides_in_the_same_request() -> None:
         assert rate is not None
         assert (rate.currency, rate.per_eth) == ("usd", 3000)
         assert node.batches[-1] == ["eth_chainId", "eth_getBlockByNumber", "eth_call"]
-        fake.reverting = {"latestRoundData()"}
+        fake.feed = (5, 0, 1_799_999_000, 1_799_999_000, 5)
         await until(lambda: feed.rate() is None)
         assert chain.view().stale is None
 

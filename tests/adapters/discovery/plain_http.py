@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from types import TracebackType
 
 
 class PlainHttp:
     """Answers with `status` and `body`, one request a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.status = 200
         self.body = b""
         self._server: asyncio.Server | None = None
@@ -17,10 +19,10 @@ class PlainHttp:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/pool"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/pool"
 
     async def __aenter__(self) -> PlainHttp:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -28,7 +30,11 @@ class PlainHttp:
         self._server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:  # whoever dialled does not trust the certificate
+            writer.close()
+            return
         head = f"HTTP/1.1 {self.status} -\r\ncontent-length: {len(self.body)}\r\nconnection: close\r\n\r\n"
         writer.write(head.encode() + self.body)
         try:

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import ssl
 import sys
+import time
 from collections.abc import AsyncIterator
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from livepeer_remote_signer.adapters.discovery import AskingCrew, Job
-from livepeer_remote_signer.adapters.discovery.asking import fetch_pool
+from livepeer_remote_signer.adapters.discovery.asking import ask_one, fetch_pool
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
-from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, encode_answer, encode_job, encode_pool, parse_job, parse_line
-from livepeer_remote_signer.core.discovery import Node, Offer, Runner
+from livepeer_remote_signer.adapters.discovery.messages import (
+    Answer,
+    Pool,
+    encode_answer,
+    encode_job,
+    encode_pool,
+    encode_said,
+    parse_job,
+    parse_line,
+)
+from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
+from livepeer_remote_signer.core.addresses import AddressPolicy
+from livepeer_remote_signer.core.discovery import (
+    MAX_NODES,
+    MAX_ORCHESTRATORS,
+    MAX_URL_CHARACTERS,
+    Node,
+    Offer,
+    Runner,
+    parse_nodes,
+    parse_offers,
+)
 from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.wire import MAX_CAPABILITY_MODELS
+from livepeer_remote_signer.proto import net_pb2
 from tests.adapters.discovery.plain_http import PlainHttp
 from tests.signing import PlainKey
 from tests.simulators import Chain, Clock, Network, Orchestrator, url_of
@@ -41,8 +69,39 @@ def test_jobs_and_answers_survive_the_wire() -> None:
         Answer("https://a.example:1", None, None, ("down", "down too")),
     ):
         assert parse_line(encode_answer(answer)) == answer
-    for pool in (Pool(("https://a.example:1",), ""), Pool(None, "status 500")):
+    for pool in (Pool(("https://a.example:1",), "", ("'x': no",)), Pool(None, "status 500")):
         assert parse_line(encode_pool(pool)) == pool
+
+
+def largest_answer() -> Answer:
+    """As much as the bounds on what an orchestrator sends let through, in characters of four bytes."""
+    info = net_pb2.OrchestratorInfo()
+    info.price_info.pricePerUnit, info.price_info.pixelsPerUnit = (1 << 63) - 2, (1 << 63) - 1
+    for n in range(MAX_CAPABILITY_MODELS):
+        info.capabilities.constraints.PerCapability[35].models["\U0001f600" * 255 + chr(0x1F300 + n)].warm = True
+    price = {"price": "1", "currency": "wei", "unit": "seconds"}
+    runners = [{"url": "\U0001f600" * 250 + str(n), "app": '"' * 200, "price_info": price} for n in range(4)]
+    body = [{"address": f"https://h{n}.example:1/" + "a" * 2000, "runners": runners} for n in range(MAX_NODES)]
+    nodes = parse_nodes(json.dumps(body).encode(), AddressPolicy())
+    assert sum(len(node.runners) for node in nodes) > 16
+    return Answer("https://a.example:1", parse_offers(info.SerializeToString()), nodes, ("\udcff" * 300,))
+
+
+def test_the_largest_answer_that_the_bounds_allow_is_handed_on_whole() -> None:
+    answer = largest_answer()
+    assert parse_line(encode_said(answer)) == answer
+    pool = Pool(tuple(f"https://o{n}.example/".ljust(MAX_URL_CHARACTERS, "a") for n in range(MAX_ORCHESTRATORS)), "")
+    assert parse_line(encode_said(pool)) == pool
+
+
+async def test_a_line_that_is_too_long_is_told_as_a_fault_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.messages.MAX_LINE_BYTES", 200)
+    answer, pool = largest_answer(), Pool(("https://a.example/" + "a" * 300,), "")
+    said = parse_line(encode_said(answer))
+    assert isinstance(said, Answer)
+    assert (said.url, said.offers, said.nodes) == (answer.url, None, None)
+    assert "too many to hand on, the most is 200" in said.faults[0]
+    assert "too many to hand on" in str(parse_line(encode_said(pool)))
 
 
 async def test_a_process_asks_and_tells_both_halves() -> None:
@@ -59,6 +118,26 @@ async def test_a_process_asks_and_tells_both_halves() -> None:
     assert good.faults == ()
     assert (answers[gone].offers, answers[gone].nodes) == (None, None)
     assert len(answers[gone].faults) == 2
+
+
+async def test_an_answer_that_breaks_the_reader_costs_its_half_and_is_told_in_one_line() -> None:
+    class Broken(OrchestratorClient):
+        async def fetch_orchestrator_info(self, url: str, *_: Any, **__: Any) -> bytes:
+            raise TypeError("/home/somebody/secret.py")
+
+        async def fetch_discovery(self, url: str) -> bytes:
+            return b"[]"
+
+    asked = job("https://a.example:1")
+    client = Broken(sender=asked.sender, signature=asked.signature, addresses=asked.addresses)
+    fault = "GetOrchestrator: an answer that broke the reader (TypeError)"
+    assert await ask_one(client, "https://a.example:1", asked) == Answer("https://a.example:1", None, (), (fault,))
+
+
+async def test_of_a_process_that_breaks_the_last_line_is_told_without_the_traceback() -> None:
+    with pytest.raises(WorkerFailed) as caught:
+        await all_of(AskingCrew((sys.executable, "-c", "def f():\n  raise TypeError('bad')\nf()")).ask(job("https://a.example:1")))
+    assert str(caught.value) == "the asking process exited with 1: TypeError: bad"
 
 
 async def test_private_addresses_are_not_asked_without_a_grant() -> None:
@@ -81,6 +160,30 @@ async def test_the_webhooks_pool_is_asked() -> None:
     assert answer.offers
 
 
+async def test_a_webhooks_authority_is_taken_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Network() as network, PlainHttp(network.certificate("localhost")) as webhook:
+        webhook.body = b'[{"address": "https://a.example:1"}]'
+        url = webhook.url.replace("127.0.0.1", "localhost")
+        assert (await fetch_pool(url)).urls is None
+        port = int(webhook.url.rpartition(":")[2].partition("/")[0])
+        authority = tmp_path / "ca.pem"
+        authority.write_text(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        assert await fetch_pool(url) == Pool(("https://a.example:1",), "")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        pool = await fetch_pool(url)
+        assert (pool.urls, "none.pem" in pool.fault) == (None, False)
+
+
+async def test_a_webhook_whose_addresses_are_all_left_out_says_so() -> None:
+    async with PlainHttp() as webhook:
+        webhook.body = b'[{"address": "http://a.example:1"}]'
+        pool = await fetch_pool(webhook.url)
+        assert (pool.urls, pool.fault, len(pool.left_out)) == ((), "the discovery webhook lists nobody who can be asked", 1)
+        webhook.body = b"[]"
+        assert await fetch_pool(webhook.url) == Pool((), "")
+
+
 async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
     async with PlainHttp() as webhook:
         secret = webhook.url + "?token=hunter2"
@@ -98,7 +201,7 @@ async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
 async def test_a_process_that_fails_or_babbles_is_told() -> None:
     for code, why in (
         ("import sys; sys.exit('out of luck')", "out of luck"),
-        ("print('x' * (2 << 20))", "too long"),
+        ("print('x' * (5 << 20))", "too long"),
     ):
         with pytest.raises(WorkerFailed, match=why):
             await all_of(AskingCrew((sys.executable, "-c", code)).ask(job("https://a.example:1")))
@@ -108,6 +211,18 @@ async def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.crew.START_SECONDS", -12.0)
     with pytest.raises(WorkerFailed, match="too long"):
         await all_of(AskingCrew((sys.executable, "-c", "import time; time.sleep(60)")).ask(job("https://a.example:1")))
+
+
+async def test_a_name_whose_look_up_hangs_does_not_delay_the_end_of_the_process() -> None:
+    code = (
+        "import socket, sys, time; socket.getaddrinfo = lambda *_, **__: time.sleep(60)\n"
+        "from livepeer_remote_signer.adapters.discovery.worker import main; sys.exit(main())"
+    )
+    asked = job("https://slow1.example:1", "https://slow2.example:1")._replace(timeout_seconds=0.5)
+    started = time.monotonic()
+    answers = await all_of(AskingCrew((sys.executable, "-c", code)).ask(asked))
+    assert time.monotonic() - started < 20
+    assert sorted(said.url for said in answers if isinstance(said, Answer)) == ["https://slow1.example:1", "https://slow2.example:1"]
 
 
 async def test_the_process_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

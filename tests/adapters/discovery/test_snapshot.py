@@ -14,7 +14,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, Job
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
-from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, SourceFault
 from livepeer_remote_signer.core.discovery import Offer
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
@@ -254,6 +254,14 @@ async def test_a_webhook_names_whom_to_ask_and_its_failure_keeps_the_known() -> 
     assert "lists nobody" in found.status().fault
 
 
+async def test_what_of_a_webhooks_list_is_left_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    crew = ScriptedCrew({A: (OFFER,)}, Pool((A,), "", ("'http://b.example': it must start with https://",)))
+    found = discovery(crew, Clock(), ())
+    await found.refresh()
+    await found.refresh()
+    assert caplog.text.count("these addresses are left out: 'http://b.example': it must start with https://") == 1
+
+
 async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
     pool: list[str] | Exception = [A]
 
@@ -265,15 +273,36 @@ async def test_a_chain_that_cannot_be_read_keeps_the_known_pool() -> None:
     crew = ScriptedCrew({A: (OFFER,)})
     found = discovery(crew, Clock(), (), fetch_urls=fetch_urls)
     await found.refresh()
-    pool = RuntimeError("no endpoint")
-    await found.refresh()
-    assert crew.asked == [(A,), (A,)]
-    assert addresses(found) == [A]
-    assert "pool cannot be read" in found.status().fault
+    for fault, said in ((RuntimeError("https://key@rpc"), "RuntimeError"), (SourceFault("no contract"), "no contract")):
+        pool = fault
+        await found.refresh()
+        assert addresses(found) == [A]
+        assert f"pool cannot be read: {said}" in found.status().fault
+    assert crew.asked == [(A,), (A,), (A,)]
     pool = []
     await found.refresh()
     assert crew.asked[-1] == (A,)
     assert found.status().fault == "the on-chain pool names nobody"
+
+
+async def test_a_refresh_whose_source_could_not_be_read_is_none() -> None:
+    pool: list[str] | None = None
+
+    async def fetch_urls() -> Sequence[str]:
+        if pool is None:
+            raise SourceFault("the contracts are not known yet")
+        return pool
+
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, Clock(), (), fetch_urls=fetch_urls)
+    await found.refresh()
+    assert (found.status().refreshes, crew.asked) == (0, [])
+    assert found.status().fault == "the on-chain pool cannot be read: the contracts are not known yet"
+    with pytest.raises(NotReady, match="no orchestrator is known yet: the on-chain pool cannot be read"):
+        found.render((), "")
+    pool = [A]
+    await found.refresh()
+    assert (found.status().refreshes, found.status().fault, addresses(found)) == (1, "", [A])
 
 
 async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:
@@ -303,6 +332,27 @@ async def test_while_nobody_answers_it_asks_again_soon(monkeypatch: pytest.Monke
         await _until(lambda: found.status().entries == 1)
     finally:
         await found.stop()
+
+
+async def test_after_a_fault_it_asks_again_within_a_minute_and_then_at_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    crew = ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, Clock())
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        crew.answers = {} if len(pauses) in (*range(1, 9), 10) else {A: (OFFER,)}
+        if len(pauses) == 12:
+            raise asyncio.CancelledError
+        await no_pause(0)
+
+    no_pause = asyncio.sleep
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.snapshot.JITTER", 0)
+    monkeypatch.setattr("livepeer_remote_signer.adapters.discovery.snapshot.asyncio.sleep", lambda s: sleep(s) if s else no_pause(0))
+    with pytest.raises(asyncio.CancelledError):
+        await found._keep_fresh()
+    pace = PACE.refresh_seconds
+    assert pauses == [pace, 2, 4, 8, 16, 32, 60, 60, 60, pace, 2, pace]
 
 
 async def _until(holds: Any) -> None:

@@ -311,6 +311,38 @@ async def test_a_reply_above_the_size_limit_is_refused(network: Network) -> None
     await asking.aclose()
 
 
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def h2_header(name: bytes, value: bytes) -> bytes:
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+async def end_well_without_a_message(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """HTTP/2 by hand, as no gRPC server would: settings, then trailers with status 0 and nothing before them."""
+    await reader.read(65536)
+    trailers = b"\x88" + h2_header(b"content-type", b"application/grpc") + h2_header(b"grpc-status", b"0")
+    writer.write(h2_frame(4, 0, 0) + h2_frame(4, 1, 0))
+    await asyncio.sleep(0.1)
+    writer.write(h2_frame(1, 5, 1, trailers))
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(65536):
+            pass
+    writer.close()
+
+
+async def test_success_without_a_message_is_no_answer(network: Network) -> None:
+    certificate = network.certificate("127.0.0.1")
+    certificate.set_alpn_protocols(["h2"])
+    server = await asyncio.start_server(end_well_without_a_message, "127.0.0.1", 0, ssl=certificate)
+    asking = client()
+    with pytest.raises(OrchestratorUnreachable, match="sent no message"):
+        await asking.fetch_orchestrator_info(url_of(server))
+    await asking.aclose()
+    server.close()
+
+
 async def test_an_orchestrators_own_words_are_cleaned_and_cut(network: Network) -> None:
     node = orchestrator()
     await network.host_orchestrator(node)
@@ -338,6 +370,30 @@ async def test_the_system_resolver_is_asked_for_names() -> None:
     asking = client(addresses=AddressPolicy())
     with pytest.raises(AddressRefused, match="localhost"):
         await asking.fetch_orchestrator_info("https://localhost:8935")
+    await asking.aclose()
+
+
+async def test_an_address_that_swallows_everything_does_not_use_up_the_others_time(network: Network) -> None:
+    server = await network.host_orchestrator(orchestrator())
+    port = server.sockets[0].getsockname()[1]
+    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    silent = await asyncio.start_server(lambda *pair: streams.append(pair), "127.0.0.2", port)
+    asking = client(resolve=Names([["127.0.0.2", "127.0.0.1"]]), timeout_seconds=2.0)
+    assert await asking.fetch_orchestrator_info(f"https://orch.example:{port}")
+    assert b"runners" in await asking.fetch_discovery(f"https://orch.example:{port}")
+    assert len(streams) == 2
+    for reader, writer in streams:
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 2)  # given up: its connection has an end
+        writer.transport.abort()
+    silent.close()
+    await asking.aclose()
+
+
+async def test_every_address_that_fails_is_told_of() -> None:
+    asking = client(resolve=Names([["127.0.0.1", "127.0.0.2"]]))
+    with pytest.raises(OrchestratorUnreachable, match=r"127\.0\.0\.1: .*127\.0\.0\.2: "):
+        await asking.fetch_orchestrator_info("https://orch.example:1")
     await asking.aclose()
 
 

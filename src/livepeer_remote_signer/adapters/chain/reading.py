@@ -48,7 +48,7 @@ class Contracts(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a batch is composed from, learned from earlier answers of the same endpoint."""
+    """What a batch is composed from, learned from earlier answers of the same endpoint. `contracts` None: not known yet."""
 
     contracts: Contracts | None
     has_multicall: bool
@@ -82,16 +82,16 @@ class ChainQuestion:
     extra: tuple[Call, ...] = ()
 
     def introduction(self) -> list[RpcRequest]:
-        """The first batch to an endpoint: is this the chain, has it Multicall3, where are the contracts."""
-        calls = self._resolving() if self.controller is not None else []
-        return [RpcRequest("eth_chainId", []), RpcRequest("eth_getCode", [_hex(MULTICALL3), "latest"]), *map(_eth_call, calls)]
+        """The first batch to an endpoint: is this the chain, has it Multicall3.
+
+        Where the contracts are is read with the next one: some providers take no more than three requests in a batch.
+        """
+        return [RpcRequest("eth_chainId", []), RpcRequest("eth_getCode", [_hex(MULTICALL3), "latest"])]
 
     def parse_introduction(self, answers: Sequence[Any]) -> Known:
-        """Raises RpcFault or AnswerFault."""
+        """Raises RpcFault."""
         self._check_chain_id(answers[0])
-        has_multicall = len(parse_data(answers[1], "eth_getCode")) > 0
-        contracts = self._contracts([parse_data(a, "Controller.getContract") for a in answers[2:]]) if self.controller is not None else None
-        return Known(contracts, has_multicall)
+        return Known(None, len(parse_data(answers[1], "eth_getCode")) > 0)
 
     def requests(self, known: Known) -> list[RpcRequest]:
         """The batch of one poll."""
@@ -111,7 +111,7 @@ class ChainQuestion:
         )
         results = parse_reads(answers[2:], len(self._calls(known)), known.has_multicall)
         extra = results[len(results) - len(self.extra) :]
-        if known.contracts is None:
+        if self.controller is None:
             return Reading(ChainView(0, 0, bytes(32), 0, 0), head, extra)
         contracts = self._contracts(results[:3])
         if contracts != known.contracts:
@@ -126,8 +126,10 @@ class ChainQuestion:
         return [Call(self.controller, call_data("getContract(bytes32)", contract_id(name))) for name in _NAMES]
 
     def _calls(self, known: Known) -> list[Call]:
-        if known.contracts is None or self.controller is None:
+        if self.controller is None:
             return list(self.extra)
+        if known.contracts is None:
+            return [*self._resolving(), *self.extra]
         broker, rounds, bonding = known.contracts
         return [
             *self._resolving(),
@@ -187,7 +189,7 @@ def _view(header: Mapping[str, Any], results: Sequence[bytes | None], known: Kno
 
 def _l1_block(header_field: Any, block_num: bytes | None) -> int:
     """The header's own field, else RoundsManager's count; never the header's number, which on Arbitrum counts L2 blocks."""
-    number = 0 if header_field is None else parse_quantity(header_field, "l1BlockNumber")
+    number = 0 if header_field in (None, "", "0x") else parse_quantity(header_field, "l1BlockNumber")
     number = number or read_word(block_num, "RoundsManager.blockNum")
     if number == 0:
         raise AnswerFault("neither l1BlockNumber nor RoundsManager.blockNum names an L1 block")

@@ -216,11 +216,11 @@ class RpcChain:
     async def _read(self, endpoint: Endpoint) -> tuple[Reading, float]:
         """A complete reading and the moment its request was sent. Raises RpcFault or AnswerFault."""
         timeout = self._pace.request_timeout
-        if endpoint.known is None:
+        known = endpoint.known
+        if known is None:
             answers = await endpoint.rpc.batch(self._question.introduction(), timeout)
             last_round = self._snapshot.view.last_initialized_round if self._snapshot else 0
-            endpoint.known = self._question.parse_introduction(answers)._replace(round=last_round)
-        known = endpoint.known
+            known = self._question.parse_introduction(answers)._replace(round=last_round)
         for _ in range(MAX_BATCHES_A_READING):
             asked_at = self._clock()
             outcome = self._question.parse(known, await endpoint.rpc.batch(self._question.requests(known), timeout))

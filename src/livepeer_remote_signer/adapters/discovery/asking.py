@@ -65,6 +65,8 @@ async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
             faults.append(f"{name}: {error.message[:300]}")
         except ValueError as error:
             faults.append(f"{name}: {str(error)[:200]}")
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's answer sets off costs this half and nobody else's
+            faults.append(f"{name}: an answer that broke the reader ({type(error).__name__})")
         return None
 
     def nodes_of(body: bytes) -> tuple[Node, ...]:
@@ -78,13 +80,16 @@ async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
 
 
 async def fetch_pool(webhook_url: str) -> Pool:
-    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told."""
+    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told.
+
+    Of the environment SSL_CERT_FILE and SSL_CERT_DIR count, proxies do not.
+    """
     import httpx  # where no webhook is configured it is not needed
 
     try:
         async with (
             asyncio.timeout(WEBHOOK_TIMEOUT_SECONDS),
-            httpx.AsyncClient(trust_env=False, timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
+            httpx.AsyncClient(trust_env=False, verify=httpx.create_ssl_context(), timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
             client.stream("GET", webhook_url, headers={"accept-encoding": "identity"}) as response,
         ):
             if response.status_code != 200:
@@ -94,7 +99,9 @@ async def fetch_pool(webhook_url: str) -> Pool:
                 body += chunk
                 if len(body) > MAX_WEBHOOK_BYTES:
                     return Pool(None, f"the discovery webhook sent more than {MAX_WEBHOOK_BYTES} bytes")
-            return Pool(tuple(parse_pool(bytes(body))), "")
+            chosen = parse_pool(bytes(body))
+            nobody = "" if chosen.urls or not chosen.left_out else "the discovery webhook lists nobody who can be asked"
+            return Pool(chosen.urls, nobody, chosen.left_out)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         return Pool(None, f"the discovery webhook cannot be asked: {type(error).__name__}")
     except ValueError as error:

@@ -49,8 +49,7 @@ class AskingCrew:
                     deadline = asyncio.get_running_loop().time() + START_SECONDS + _budget(job, len(said.urls))
                 yield said
             if await process.wait() != 0:
-                words = (await complaints).decode("utf-8", "replace").strip()
-                raise WorkerFailed(f"the asking process exited with {process.returncode}: {words}")
+                raise WorkerFailed(f"the asking process exited with {process.returncode}: {await complaints}")
         finally:
             if process.returncode is None:
                 process.kill()
@@ -75,9 +74,9 @@ async def _read_line(reader: asyncio.StreamReader, deadline: float) -> bytes:
         raise WorkerFailed("the asking process wrote a line that is too long") from None
 
 
-async def _last_words(reader: asyncio.StreamReader) -> bytes:
-    """The end of what was complained about: where the reason stands."""
+async def _last_words(reader: asyncio.StreamReader) -> str:
+    """The last line of what was complained about: the reason stands there, and what precedes it is a traceback with paths."""
     kept = b""
     while chunk := await reader.read(65536):
         kept = (kept + chunk)[-LAST_WORDS_BYTES:]
-    return kept
+    return kept.decode("utf-8", "replace").strip().rpartition("\n")[2]

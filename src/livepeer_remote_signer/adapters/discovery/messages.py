@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 from livepeer_remote_signer.core.addresses import AddressPolicy, IpNetwork
 from livepeer_remote_signer.core.discovery import Node, Offer, Runner
 
-MAX_LINE_BYTES = 1 << 20
+MAX_LINE_BYTES = 4 << 20
+"""More than the bounds on answers allow: a pool of 1000 URLs of 2048 characters is the longest line."""
+
+
+class SourceFault(Exception):
+    """A source of orchestrators cannot be read; the message may be shown to anybody."""
 
 
 class Job(NamedTuple):
@@ -43,10 +48,11 @@ class Answer(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """What the webhook answered: URLs, or None and why."""
+    """What the webhook answered: URLs and what of it is left out, or None and why."""
 
     urls: tuple[str, ...] | None
     fault: str
+    left_out: tuple[str, ...] = ()
 
 
 def _network(text: str) -> IpNetwork:
@@ -79,19 +85,33 @@ def encode_answer(answer: Answer) -> bytes:
         body["offers"] = [(o.capability, o.model, str(o.price)) for o in answer.offers]
     if answer.nodes is not None:
         body["nodes"] = [(n.address, [(r.url, r.app, str(r.price), r.encoded) for r in n.runners]) for n in answer.nodes]
-    return json.dumps(body).encode() + b"\n"
+    return _line(body)
 
 
 def encode_pool(pool: Pool) -> bytes:
     """One line."""
-    return json.dumps({"pool": pool.urls, "fault": pool.fault}).encode() + b"\n"
+    return _line({"pool": pool.urls, "fault": pool.fault, "left_out": pool.left_out})
+
+
+def encode_said(said: Answer | Pool) -> bytes:
+    """One line that the signer reads whole: a fault in place of anything longer than it takes."""
+    line = encode_pool(said) if isinstance(said, Pool) else encode_answer(said)
+    if len(line) <= MAX_LINE_BYTES:
+        return line
+    fault = f"{len(line)} bytes are too many to hand on, the most is {MAX_LINE_BYTES}"
+    return encode_pool(Pool(None, fault)) if isinstance(said, Pool) else encode_answer(Answer(said.url, None, None, (fault,)))
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    """UTF-8: an escaped character above U+FFFF would take twelve bytes instead of four. Lone surrogates stay escapes."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def parse_line(line: bytes) -> Answer | Pool:
     """What a line of the asking process says."""
     value = json.loads(line)
     if "pool" in value:
-        return Pool(None if value["pool"] is None else tuple(value["pool"]), value["fault"])
+        return Pool(None if value["pool"] is None else tuple(value["pool"]), value["fault"], tuple(value["left_out"]))
     offers, nodes = value["offers"], value["nodes"]
     return Answer(
         url=value["url"],

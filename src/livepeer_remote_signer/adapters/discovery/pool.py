@@ -12,7 +12,10 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, contract_id, read_address, read_text, read_word
 from livepeer_remote_signer.adapters.chain.reading import Contracts
-from livepeer_remote_signer.core.discovery import unique_urls
+from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable
+from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
+from livepeer_remote_signer.adapters.discovery.messages import SourceFault
+from livepeer_remote_signer.core.discovery import choose_urls
 
 MAX_POOL = 500
 _FIRST = "getFirstTranscoderInPool()"
@@ -46,10 +49,18 @@ class OnChainPool:
         self._chain = chain
         self._controller = controller
         self._registry = registry
+        self._remedy = "" if registry is None else ": discovery.ai_service_registry must name the one of this chain"
         self._known: list[bytes] = []
+        self._left_out = LeftOut()
 
     async def urls(self) -> list[str]:
-        """The pool's service URIs in the pool's order. Raises AnswerFault and whatever the chain raises."""
+        """The pool's service URIs in the pool's order. Raises SourceFault."""
+        try:
+            return await self._fetch()
+        except (AnswerFault, ChainUnavailable) as fault:
+            raise SourceFault(str(fault)) from None
+
+    async def _fetch(self) -> list[str]:
         contracts = self._chain.contracts
         if contracts is None:
             raise AnswerFault("the contracts are not known yet")
@@ -57,17 +68,25 @@ class OnChainPool:
             self._registry = await self._ask_controller()
         manager, registry = contracts.bonding_manager, self._registry
         members: dict[bytes, _Transcoder] = {}
-        asked = list(self._known)
-        first = await self._read(manager, registry, asked, members)
+        try:
+            self._known = await self._walk(manager, registry, members)
+        except Exception:
+            self._known = list(members)[:MAX_POOL] or self._known  # what was read once is read in one call next time
+            raise
+        chosen = choose_urls(uri for address in self._known if (uri := members[address].uri))
+        self._left_out.tell(chosen.left_out)
+        return list(chosen.urls)
+
+    async def _walk(self, manager: bytes, registry: bytes, members: dict[bytes, _Transcoder]) -> list[bytes]:
+        """The pool's order, all of it in `members`: the known ones in one call, each newcomer with another."""
+        at = await self._read(manager, registry, self._known, members)
         order: list[bytes] = []
-        at = first
         while at != _NOBODY and at not in order and len(order) < MAX_POOL:
             if at not in members:
                 await self._read(manager, registry, [at], members)
             order.append(at)
             at = members[at].next
-        self._known = order
-        return unique_urls(members[address].uri for address in order)
+        return order
 
     async def _ask_controller(self) -> bytes:
         call = Call(self._controller, call_data("getContract(bytes32)", contract_id("ServiceRegistry")))
@@ -81,6 +100,8 @@ class OnChainPool:
         results = await self._chain.read_contracts(calls)
         for index, address in enumerate(asked):
             following, uri = results[1 + 2 * index : 3 + 2 * index]
+            if uri == b"":
+                raise AnswerFault(f"no contract stands at the service registry's address 0x{registry.hex()}{self._remedy}")
             members[address] = _Transcoder(_address(following, _NEXT), _uri(address, uri))
         return _address(results[0], _FIRST)
 

@@ -15,22 +15,24 @@ from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
-from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
+from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
+from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool, SourceFault
 from livepeer_remote_signer.core.discovery import (
     Entry,
     Sighting,
     build_steps,
+    choose_urls,
     filter_entries,
     forget_old,
     has_answer_since,
     merge_sightings,
-    unique_urls,
 )
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
 
 FIRST_RETRY_SECONDS = 2.0
+MAX_RETRY_SECONDS = 60.0
 REBUILD_SECONDS = 1.0
 JITTER = 0.1
 KEPT_REFRESHES = 2.5
@@ -98,7 +100,8 @@ class Discovery:
         self._ceilings = ceilings
         self._clock_ns = clock_ns
         self._fetch_urls = fetch_urls
-        self._urls = unique_urls(job.urls)
+        self._urls = list(choose_urls(job.urls).urls)
+        self._left_out = LeftOut()
         self._sightings: dict[str, Sighting] = {}
         self._entries: list[Entry] = []
         self._everything = b""
@@ -117,7 +120,7 @@ class Discovery:
         """The JSON list. Raises NotReady until there is something to list."""
         if not self._entries:
             raise NotReady(
-                "no orchestrator is known yet" if not self._refreshes else f"no orchestrator has answered yet{self._why()}",
+                f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}",
                 hint="discovery asks in the background; try again in a few seconds",
                 retry_after_seconds=max(1, round(FIRST_RETRY_SECONDS)),
             )
@@ -148,7 +151,7 @@ class Discovery:
         self._tasks = []
 
     async def _keep_fresh(self) -> None:
-        """Refreshes at the configured pace; sooner, and less often each time, while nobody has answered."""
+        """Refreshes at the configured pace; after one that met a fault or left nobody to list sooner, and less often each time."""
         retry = FIRST_RETRY_SECONDS
         while True:
             try:
@@ -158,8 +161,10 @@ class Discovery:
                 self._fault = type(error).__name__
                 _log.exception("discovery: a refresh failed; the list stays as it is")
             pause = self._pace.refresh_seconds
-            if not self._entries:
-                pause, retry = min(retry, pause), retry * 2
+            if self._fault or not self._entries:
+                pause, retry = min(retry, pause), min(retry * 2, MAX_RETRY_SECONDS)
+            else:
+                retry = FIRST_RETRY_SECONDS
             await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - spreads load, hides nothing
 
     async def _keep_built(self) -> None:
@@ -176,15 +181,15 @@ class Discovery:
         """Asks everybody once. What fails is logged and kept in `status`; the list only ever gains by it."""
         began_ns = self._clock_ns()
         faults: list[str] = []
-        await self._find_urls(faults)
-        if not self._urls and self._job.webhook_url is None:
-            faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
-            answered: set[str] = set()
-        else:
+        is_source_read = await self._find_urls(faults)
+        answered: set[str] = set()
+        if self._urls or self._job.webhook_url is not None:
             answered = await self._ask_everybody(began_ns, faults)
+        elif is_source_read:
+            faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
         self._answered = answered
         await self._build()
-        self._refreshes += 1
+        self._refreshes += is_source_read
         self._fault = "; ".join(faults)
         level = logging.WARNING if faults else logging.INFO
         counts = len(answered), len(self._urls), len(self._entries)
@@ -209,21 +214,25 @@ class Discovery:
             faults.append(f"none of {len(self._urls)} orchestrators answered")
         return answered
 
-    async def _find_urls(self, faults: list[str]) -> None:
+    async def _find_urls(self, faults: list[str]) -> bool:
+        """Whether the signer's own source was read; True where it has none."""
         if self._fetch_urls is None:
-            return
+            return True
         try:
             urls = list(await self._fetch_urls())
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the chain, the known pool stays
-            _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", error)
-            faults.append(f"the on-chain pool cannot be read: {type(error).__name__}")
-            return
+            why = str(error) if isinstance(error, SourceFault) else type(error).__name__
+            _log.warning("discovery: the on-chain pool cannot be read (%s); the known one stays", why)
+            faults.append(f"the on-chain pool cannot be read: {why}")
+            return False
         if urls:
             self._urls = urls
         else:
             faults.append("the on-chain pool names nobody")
+        return True
 
     def _adopt_pool(self, pool: Pool, faults: list[str]) -> None:
+        self._left_out.tell(pool.left_out)
         if pool.urls:
             self._urls = list(pool.urls)
         else:

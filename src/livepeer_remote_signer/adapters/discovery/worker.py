@@ -14,7 +14,7 @@ from collections.abc import Callable
 import uvloop
 
 from livepeer_remote_signer.adapters.discovery.asking import ask_all
-from livepeer_remote_signer.adapters.discovery.messages import Job, Pool, encode_answer, encode_pool, parse_job
+from livepeer_remote_signer.adapters.discovery.messages import Job, encode_said, parse_job
 from livepeer_remote_signer.adapters.orchestrators import resolve_name
 from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
 
@@ -24,7 +24,7 @@ NICENESS = 10
 async def answer_job(job: Job, write: Callable[[bytes], None], resolve: Resolver = resolve_name) -> None:
     """Writes a line for everything that comes back."""
     async for said in ask_all(job, resolve):
-        write(encode_pool(said) if isinstance(said, Pool) else encode_answer(said))
+        write(encode_said(said))
 
 
 def main(resolve: Resolver = resolve_name) -> int:

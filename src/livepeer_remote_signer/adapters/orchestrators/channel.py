@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from livepeer_remote_signer.adapters.orchestrators.dialing import TlsConnection
+from livepeer_remote_signer.core.errors import OrchestratorUnreachable
 
 MAX_REPLY_BYTES = 1 << 20
 _GET_ORCHESTRATOR = "/net.Orchestrator/GetOrchestrator"
@@ -23,8 +24,9 @@ _IDENTITY_ONLY = 1
 class OrchestratorChannel:
     """Made by `open_channel`; usable until `is_open` turns False."""
 
-    def __init__(self, tls: TlsConnection) -> None:
+    def __init__(self, tls: TlsConnection, authority: str) -> None:
         self._tls = tls
+        self._authority = authority
         self._channel: Any = None
         self._accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._bridge: asyncio.Task[None] | None = None
@@ -38,14 +40,20 @@ class OrchestratorChannel:
         return self._tls.fingerprint
 
     async def get_orchestrator(self, request: bytes, timeout_seconds: float) -> bytes:
-        """The serialized reply. Raises grpc.aio.AioRpcError."""
+        """The serialized reply. Raises grpc.aio.AioRpcError, and OrchestratorUnreachable for a success without a message."""
         self._users += 1
         try:
-            reply: bytes = await self._channel.unary_unary(_GET_ORCHESTRATOR)(request, timeout=timeout_seconds)
+            reply: bytes | None = await self._channel.unary_unary(_GET_ORCHESTRATOR)(request, timeout=timeout_seconds)
         finally:
             self._users -= 1
             if self._retired and not self._users:
                 await self.aclose()
+        if reply is None:  # grpc.aio's answer to trailers that say OK and bring nothing
+            raise OrchestratorUnreachable(
+                f"{self._authority} ended GetOrchestrator well and sent no message",
+                hint="try again, or choose another orchestrator",
+                orchestrator=f"https://{self._authority}",
+            )
         return reply
 
     async def retire(self) -> None:
@@ -54,7 +62,7 @@ class OrchestratorChannel:
         if not self._users:
             await self.aclose()
 
-    async def start(self, authority: str) -> None:
+    async def start(self) -> None:
         """Joins a new gRPC channel to the TLS connection."""
         listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         try:
@@ -62,7 +70,7 @@ class OrchestratorChannel:
             self._channel = grpc.aio.insecure_channel(
                 f"ipv4:127.0.0.1:{port}",
                 options=[
-                    ("grpc.default_authority", authority),
+                    ("grpc.default_authority", self._authority),
                     ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
                     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
                     ("grpc.enable_http_proxy", 0),
@@ -113,9 +121,9 @@ class OrchestratorChannel:
 
 async def open_channel(tls: TlsConnection, authority: str) -> OrchestratorChannel:
     """A channel over `tls`, which it owns from here on."""
-    channel = OrchestratorChannel(tls)
+    channel = OrchestratorChannel(tls, authority)
     try:
-        await channel.start(authority)
+        await channel.start()
     except BaseException:
         await channel.aclose()
         raise

@@ -18,9 +18,9 @@ from livepeer_remote_signer.adapters.orchestrators.dialing import (
     Resolver,
     TlsPolicy,
     client_context,
-    resolve_name,
 )
 from livepeer_remote_signer.adapters.orchestrators.http_get import HttpFault, get_over
+from livepeer_remote_signer.adapters.orchestrators.names import resolve_name
 from livepeer_remote_signer.adapters.orchestrators.pins import Pins
 from livepeer_remote_signer.core.addresses import AddressPolicy, OrchestratorUrl, parse_orchestrator_url
 from livepeer_remote_signer.core.errors import OrchestratorUnreachable

@@ -7,18 +7,20 @@ connection is what pins are compared with.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from hashlib import sha256
 from typing import Literal, NamedTuple, TypeAlias
 
+from livepeer_remote_signer.adapters.orchestrators.names import resolve_name
 from livepeer_remote_signer.core.addresses import AddressPolicy, OrchestratorUrl, parse_ip
 from livepeer_remote_signer.core.errors import OrchestratorUnreachable
 
 TlsPolicy: TypeAlias = Literal["tofu", "system", "pin-strict"]
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 MAX_ADDRESSES = 8
+HEAD_START_SECONDS = 0.3
+"""Before the next address is tried beside one that has not answered: RFC 8305 recommends 0.25 s, here a handshake is part of it."""
 
 
 class TlsConnection(NamedTuple):
@@ -27,12 +29,6 @@ class TlsConnection(NamedTuple):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     fingerprint: bytes
-
-
-async def resolve_name(host: str, port: int) -> Sequence[str]:
-    """The addresses of `host` as the system's resolver gives them; OSError when there is none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def client_context(policy: TlsPolicy, alpn: str) -> ssl.SSLContext:
@@ -72,19 +68,50 @@ class Dialer:
         return self._policy.check(url.host, found)[:MAX_ADDRESSES]
 
     async def open_tls(self, url: OrchestratorUrl, context: ssl.SSLContext) -> TlsConnection:
-        """A TLS connection to the first checked address that answers. Raises AddressRefused or OrchestratorUnreachable."""
-        reasons = []
-        for address in await self.checked_addresses(url):
-            try:
-                reader, writer = await asyncio.open_connection(address, url.port, ssl=context, server_hostname=url.host)
-            except ssl.SSLError as error:
-                reasons.append(f"{address}: TLS failed: {error.reason or 'no agreement'}")
-            except OSError as error:
-                reasons.append(f"{address}: {error.strerror or 'no connection'}")
-            else:
-                return TlsConnection(reader, writer, fingerprint_of(writer.get_extra_info("ssl_object")))
+        """A TLS connection to the first checked address that answers. Raises AddressRefused or OrchestratorUnreachable.
+
+        They are tried in order, the next one as soon as one fails or has had its head start: an address that swallows
+        everything does not use up the time of the others.
+        """
+        left = await self.checked_addresses(url)
+        reasons: list[str] = []
+        trying: set[asyncio.Task[TlsConnection | str]] = set()
+        try:
+            while left or trying:
+                if left:
+                    trying.add(asyncio.create_task(_try(left.pop(0), url, context)))
+                head_start = HEAD_START_SECONDS if left else None
+                done, _ = await asyncio.wait(trying, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    trying.remove(task)
+                    outcome = task.result()
+                    if isinstance(outcome, TlsConnection):
+                        return outcome
+                    reasons.append(outcome)
+        finally:
+            await _give_up(trying)
         raise OrchestratorUnreachable(
             f"the orchestrator at {url.authority} cannot be reached: {'; '.join(reasons)[:400]}",
             hint="check that it is up and that its service URL is right",
             orchestrator=str(url),
         )
+
+
+async def _try(address: str, url: OrchestratorUrl, context: ssl.SSLContext) -> TlsConnection | str:
+    """The connection, or why there is none."""
+    try:
+        reader, writer = await asyncio.open_connection(address, url.port, ssl=context, server_hostname=url.host)
+    except ssl.SSLError as error:
+        return f"{address}: TLS failed: {error.reason or 'no agreement'}"
+    except OSError as error:
+        return f"{address}: {error.strerror or 'no connection'}"
+    return TlsConnection(reader, writer, fingerprint_of(writer.get_extra_info("ssl_object")))
+
+
+async def _give_up(tasks: Collection[asyncio.Task[TlsConnection | str]]) -> None:
+    """Ends what is still being tried, and closes what came too late."""
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, TlsConnection):
+            outcome.writer.transport.abort()

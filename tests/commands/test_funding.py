@@ -1,0 +1,74 @@
+"""What the funding commands say of a change after it was sent."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.adapters.funding import FundingError, Prepared, Signed
+from livepeer_remote_signer.commands import funding
+from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.core.funding import Funds
+
+ETH = 10**18
+FUNDS = Funds(ETH, ETH, ETH, 0, 0, 7, True, 5760, 100, 100, 2, 1, False)
+CONFIG = parse_config("key: {private_key: '0x" + "01" * 32 + "'}\nchain: {source: static}", {})
+HASH = "0x" + "ab" * 32
+
+
+class Chain:
+    """A chain on which the change succeeds; `fault` meets the reading after it, `send_fault` the sending."""
+
+    ticket_broker, endpoint = "0xb", "rpc[0] (host)"
+
+    def __init__(self, fault: FundingError | None = None, send_fault: FundingError | None = None) -> None:
+        self._fault = fault
+        self._send_fault = send_fault
+        self._is_done = False
+
+    def read_funds(self, _: bytes) -> Funds:
+        if self._is_done and self._fault is not None:
+            raise self._fault
+        return FUNDS
+
+    def prepare(self, _: bytes, __: str) -> Prepared:
+        return Prepared({"value": 0}, 21000, 1, 42000)
+
+    def sign(self, _: Prepared, __: bytes) -> Signed:
+        return Signed(HASH, b"")
+
+    def send(self, _: Signed) -> None:
+        if self._send_fault is not None:
+            raise self._send_fault
+
+    def wait(self, transaction_hash: str, _: float, __: Callable[[float], None]) -> int:
+        assert transaction_hash == HASH
+        self._is_done = True
+        return 12
+
+
+def unlock(chain: Any) -> int:
+    return funding._change(chain, CONFIG, argparse.Namespace(command="unlock", yes=True, timeout=1.0))
+
+
+def test_a_change_that_is_made_is_done_although_its_result_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unlock(Chain(FundingError("the contracts: HTTP status 429"))) == 0
+    said = capsys.readouterr()
+    assert "done in block 12" in said.out
+    assert "note: deposit and reserve cannot be read now: the contracts: HTTP status 429" in said.err
+
+
+def test_a_change_that_is_made_shows_what_is_there_now(capsys: pytest.CaptureFixture[str]) -> None:
+    assert unlock(Chain()) == 0
+    assert "done in block 12\ndeposit 1 ETH, reserve 1 ETH, locked" in capsys.readouterr().out
+
+
+def test_the_transactions_hash_is_told_before_it_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FundingError):
+        unlock(Chain(send_fault=FundingError("no answer")))
+    said = capsys.readouterr().out
+    assert f"sending transaction {HASH}" in said
+    assert f"sent {HASH}" not in said
