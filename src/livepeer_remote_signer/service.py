@@ -7,17 +7,26 @@ implemented in `adapters`; a stage that is not configured is None and costs noth
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.eip191 import keccak256
-from livepeer_remote_signer.core.errors import AuthIdChanged, SessionBusy, SignerError, StaleState, Suspended
+from livepeer_remote_signer.core.errors import (
+    AuthIdChanged,
+    InvalidState,
+    NoTickets,
+    Refused,
+    SessionBusy,
+    SignerError,
+    StaleState,
+    Suspended,
+)
 from livepeer_remote_signer.core.ledger import Found, Newest, Record, RequestKey, Stored
 from livepeer_remote_signer.core.limits import check_chain, check_params_alive
 from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
@@ -34,11 +43,14 @@ from livepeer_remote_signer.core.policy import (
 from livepeer_remote_signer.core.pricing import Ceilings
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.state import Seal, SignerState, encode_state, parse_state
+from livepeer_remote_signer.core.strict_json import INT64_MAX
 from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
 
 SEG_CREDS_CACHE_ENTRIES = 4096
 """A signature less for every call of a session but its first. Requests longer than MAX_KEY_BYTES are not kept."""
+
+_T = TypeVar("_T")
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
@@ -198,9 +210,9 @@ class PaymentSigner:
         if known is None:
             sig = self._signer.sign_personal(seg_creds_message(session.manifest_id))
             known = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
-            if len(self._known_seg_creds) >= SEG_CREDS_CACHE_ENTRIES:
-                self._known_seg_creds.clear()
             if sum(map(len, key)) <= MAX_KEY_BYTES:
+                if len(self._known_seg_creds) >= SEG_CREDS_CACHE_ENTRIES:
+                    self._known_seg_creds.clear()
                 self._known_seg_creds[key] = known
         return known
 
@@ -246,9 +258,9 @@ class RemoteSigner:
         now_ns = self._clock_ns()
         session = self._sender.open(request, now_ns)
         try:
-            plan = self._plan(session, route.headroom_seconds, now_ns)
+            plan = self._plan(session, now_ns, route.headroom_seconds)
         except SignerError as error:
-            self._check_due(error, session, route, now_ns)
+            self._due_after(error, session, route, now_ns)
             raise
         signed = self._signer.sign(plan)
         return self._finish(signed, route.encode(signed), route, request_id)
@@ -259,11 +271,7 @@ class RemoteSigner:
         identity = await self._identifier.identify(caller) if self._identifier else ANONYMOUS
         session = self._sender.open(request, now_ns)
         if self._ledger is None:
-            try:
-                plan = await self._authorized(self._plan(session, route.headroom_seconds, now_ns), caller, identity, request_id)
-            except SignerError as error:
-                self._check_due(error, session, route, now_ns)
-                raise
+            plan = await self._with_headroom(session, route, now_ns, lambda plan: self._authorized(plan, caller, identity, request_id))
             signed = self._signer.sign(plan)
             return self._finish(signed, route.encode(signed), route, request_id)
         return await self._pay_once(self._ledger, session, caller, identity, route, request_id, now_ns)
@@ -290,6 +298,13 @@ class RemoteSigner:
                 signed.state, route.keep(signed, reply), self._encode_event(signed, route.name, request_id) if self._encode_event else None
             )
 
+        async def record(plan: PaymentPlan) -> Found:
+            nonlocal key
+            plan = await self._authorized(plan, caller, identity, request_id)
+            if plan.state.auth_id != key.auth_id:
+                key = replace(key, auth_id=plan.state.auth_id)
+            return await ledger.pay(key, plan, sign)
+
         async with ledger.turn(key):
             found = await ledger.find(key, now_ns)
             for _ in range(MAX_RACES):
@@ -302,30 +317,40 @@ class RemoteSigner:
                     session = self._healed(session, found, identity, route, now_ns)
                     state = session.state
                     key = replace(key, sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
-                try:
-                    plan = await self._authorized(self._plan(session, route.headroom_seconds, now_ns), caller, identity, request_id)
-                    if plan.state.auth_id != key.auth_id:
-                        key = replace(key, auth_id=plan.state.auth_id)
-                    found = await ledger.pay(key, plan, sign)
-                except SignerError as error:
-                    self._check_due(error, session, route, now_ns)
-                    raise
+                found = await self._with_headroom(session, route, now_ns, record)
                 if found is None:
                     signed, reply = made[-1]
                     self._observer.paid(signed, route.name, request_id)
                     return reply
         raise SessionBusy("other calls of this session were faster", hint="send one call of a session at a time", retry_after_seconds=1)
 
-    def _plan(self, session: OpenedSession, headroom_seconds: int, now_ns: int) -> PaymentPlan:
+    def _plan(self, session: OpenedSession, now_ns: int, headroom_seconds: int) -> PaymentPlan:
         return self._sender.plan(session, self._chain.view(), self._ceilings.current(), now_ns, headroom_seconds)
 
-    def _check_due(self, error: SignerError, session: OpenedSession, route: Route, now_ns: int) -> None:
-        """Raises NoTickets where what was refused is not due yet: headroom is never the cause of a refusal.
+    async def _with_headroom(self, session: OpenedSession, route: Route, now_ns: int, take: Callable[[PaymentPlan], Awaitable[_T]]) -> _T:
+        """What `take` makes of the plan with tickets ahead or, where they were refused, of the plan without."""
+        plan = None
+        try:
+            plan = self._plan(session, now_ns, route.headroom_seconds)
+            return await take(plan)
+        except SignerError as error:
+            due = self._due_after(error, session, route, now_ns)
+            if due is None or plan is None or plan.num_tickets == due.num_tickets or not isinstance(error, Refused):
+                raise
+        return await take(due)
 
-        A kill switch is told of all the same: the operator wants it known.
+    def _due_after(self, error: SignerError, session: OpenedSession, route: Route, now_ns: int) -> PaymentPlan | None:
+        """The plan without tickets ahead, after one with them met `error`: headroom is never the cause of a refusal. None: there
+        were none, or the operator wants to be told of a kill switch also where nothing is due.
+
+        Raises NoTickets from `error` where nothing is due, so that who is told of it can see what else is wrong.
         """
-        if route.headroom_seconds and not isinstance(error, Suspended):
-            self._plan(session, 0, now_ns)
+        if not route.headroom_seconds or isinstance(error, NoTickets | Suspended):
+            return None
+        try:
+            return self._plan(session, now_ns, 0)
+        except NoTickets as nothing_due:
+            raise nothing_due from error
 
     async def _authorized(self, plan: PaymentPlan, caller: Caller, identity: Identity, request_id: str) -> PaymentPlan:
         """Step 16: the recipient, the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
@@ -386,8 +411,10 @@ def as_answered(session: OpenedSession, found: Stored) -> OpenedSession:
 
 
 def request_key(session: OpenedSession, caller: Caller, identity: Identity, route: Route) -> RequestKey:
-    """What the ledger knows a request by."""
+    """What the ledger knows a request by. Raises InvalidState for a sequence number beyond what databases count to."""
     request = session.request
+    if session.state.sequence_number > INT64_MAX:
+        raise InvalidState(f"SequenceNumber {session.state.sequence_number} is more than a ledger holds: {INT64_MAX}")
     parts = (
         route.name.encode(),
         request.orchestrator,

@@ -58,6 +58,7 @@ def test_on_arbitrum_one_dollars_have_a_feed(tmp_path: Path) -> None:
         ),
         ("auth: {webhook: {url: 'https://u:p@h', secret: abc}}", "both claim the Authorization header"),
         ("auth: {webhook: {url: 'https://h', secret: 'a b '}}", "auth.webhook"),
+        ("state: {mac_key: zz}", "state.mac_key is not"),
     ],
 )
 def test_what_serve_refuses_is_refused_and_its_key_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:

@@ -377,10 +377,10 @@ def test_who_never_answered_is_not_listed() -> None:
 
 def test_a_half_that_failed_keeps_its_earlier_answer() -> None:
     nodes = nodes_of(runner())
-    first = merge_sightings({}, A, Sighting(A, (CHEAP,), 1, nodes, 1))
-    second = merge_sightings({A: first}, A, Sighting(A, (), None, (), 2))
+    first = merge_sightings(None, Sighting(A, (CHEAP,), 1, nodes, 1))
+    second = merge_sightings(first, Sighting(A, (), None, (), 2))
     assert second == Sighting(A, (CHEAP,), 1, (), 2)
-    third = merge_sightings({A: second}, A, Sighting(A, (DEAR,), 3))
+    third = merge_sightings(second, Sighting(A, (DEAR,), 3))
     assert third == Sighting(A, (DEAR,), 3, (), 2)
 
 

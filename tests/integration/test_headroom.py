@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import parse_config
 from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
@@ -19,10 +20,12 @@ from livepeer_remote_signer.proto import net_pb2
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says
 from tests.plans import NOW_NS, ORCHESTRATOR, orchestrator_info
+from tests.prometheus_text import parse_metrics
 from tests.signer import PAY, configuration
 
 RAND_HASH = bytes([9]) * 32
 HEADROOM_SECONDS = 30
+EV_WEI = 10**12
 
 
 def info() -> bytes:
@@ -45,13 +48,17 @@ class Signer:
         body = {"orchestrator": b64encode(info()).decode(), "state": state, "ManifestID": "m", "type": "live"}
         return await call(self._app, "POST", PAY, {}, json.dumps(body).encode())
 
+    async def metrics(self) -> bytes:
+        """What is counted."""
+        return (await call(self._app, "GET", "/metrics", {}, b"")).body
+
 
 @asynccontextmanager
-async def signing(headroom_seconds: int = HEADROOM_SECONDS, **sections: Any) -> AsyncIterator[Signer]:
+async def signing(headroom_seconds: int = HEADROOM_SECONDS, logs: LogWriter | None = None, **sections: Any) -> AsyncIterator[Signer]:
     clock = [NOW_NS]
     told = configuration(headroom_seconds={"generate_live_payment": headroom_seconds})
     config = parse_config(json.dumps({**told, **sections}), {})
-    async with running(create_app(config, clock_ns=lambda: clock[0])) as app:
+    async with running(create_app(config, clock_ns=lambda: clock[0], logs=logs)) as app:
         yield Signer(app, clock)
 
 
@@ -62,6 +69,10 @@ async def bought_ahead() -> Any:
         state = json.loads(first.body)["state"]
         assert (await signer.pay(8, state)).status == 200  # a ticket ahead
     return state
+
+
+def tickets_of(reply: dict[str, Any]) -> int:
+    return len(net_pb2.Payment.FromString(b64decode(reply["payment"])).ticket_sender_params)
 
 
 async def nothing_due(state: Any) -> dict[str, Any]:
@@ -120,7 +131,8 @@ async def test_a_ledger_that_refuses_tickets_ahead_refuses_nothing_that_is_due(t
     state = await bought_ahead()
     ledger = {"backend": "sqlite", "path": str(ledger_file(tmp_path))}
     async with signing(ledger=ledger, budgets=[{"scope": "global", "window": "day", "limit_wei": 1}]) as signer:
-        assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
+        refused, alone = error_of(await signer.pay(8, state), 482), await nothing_due(state)
+        assert (refused["code"], refused["message"]) == (alone["code"], alone["message"])
         assert error_of(await signer.pay(58, state), 429)["code"] == "rate_exceeded"
     async with signing(ledger=ledger) as signer:
         change_ledger(tmp_path, "INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms) VALUES (?, 600, ?)", RAND_HASH, NOW_NS // 10**6)
@@ -133,3 +145,53 @@ async def test_a_kill_switch_is_told_of_also_where_nothing_is_due(tmp_path: Path
     async with signing(ledger={"backend": "sqlite", "path": str(ledger_file(tmp_path))}) as signer:
         change_ledger(tmp_path, "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES ('all', x'', 1)")
         assert error_of(await signer.pay(8, state), 403)["code"] == "suspended"
+
+
+async def test_where_something_is_due_only_the_tickets_ahead_are_refused(tmp_path: Path) -> None:
+    """The guard and the webhook would let what is due pass: it is paid without them."""
+    async with signing(0) as signer:
+        due = json.loads((await signer.pay(0)).body)
+    async with running_hook() as hook:
+        hook.answer = says({"status": 200})
+        limit = {"recipients": {"guard": {"max_spend_wei": str(tickets_of(due) * EV_WEI)}}}
+        for sections in ({}, {"ledger": {"backend": "sqlite", "path": str(ledger_file(tmp_path))}}):
+            async with signing(**limit, **sections) as signer:
+                assert tickets_of(json.loads((await signer.pay(0)).body)) == tickets_of(due)
+            async with signing(auth={"webhook": {"url": hook.url}}, **limit, **sections) as signer:
+                assert tickets_of(json.loads((await signer.pay(0)).body)) == tickets_of(due)
+    async with signing() as signer:
+        assert tickets_of(json.loads((await signer.pay(0)).body)) > tickets_of(due)
+
+
+async def test_who_refuses_what_is_due_is_asked_about_it_alone_and_refuses_it() -> None:
+    async with running_hook() as hook:
+        hook.answer = says({"status": 483, "reason": "insufficient balance"})
+        async with signing(auth={"webhook": {"url": hook.url}}) as signer:
+            assert error_of(await signer.pay(0), 483)["message"] == "insufficient balance"
+        tickets = [question["num_tickets"] for question in hook.questions]
+        assert tickets == sorted(tickets, reverse=True)
+        assert len(set(tickets)) == len(tickets) == 2
+
+
+async def test_what_fails_while_nothing_is_due_shows_to_the_operator(tmp_path: Path) -> None:
+    state = await bought_ahead()
+    with (tmp_path / "log").open("wb") as log:
+        logs = LogWriter(descriptor=log.fileno())
+        async with signing(logs=logs, auth={"webhook": {"url": "http://127.0.0.1:1/"}}) as signer:
+            assert error_of(await signer.pay(8, state), 482)["code"] == "no_tickets"
+            assert error_of(await signer.pay(58, state), 500)["code"] == "auth_failed"
+            read = parse_metrics(await signer.metrics())["livepeer_signer_requests_total"]
+        logs.close()
+    assert [read.value(route=PAY, status=status, code="auth_failed", type="live") for status in ("482", "500")] == [1, 1]
+    hidden = next(line for line in map(json.loads, (tmp_path / "log").read_text().splitlines()) if line.get("status") == 482)
+    assert (hidden["level"], hidden["code"]) == ("error", "no_tickets")
+    assert hidden["failure"].startswith("auth_failed: ")
+
+
+async def test_each_request_is_planned_once_where_nothing_is_due() -> None:
+    state = await bought_ahead()
+    async with signing(1) as signer:
+        for _ in range(5):
+            assert (await signer.pay(8, state)).status == 482
+        read = parse_metrics(await signer.metrics())["livepeer_signer_phase_seconds"]
+    assert read.value("_count", phase="policy") == read.value("_count", phase="open") == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from base64 import b64decode, b64encode
@@ -224,6 +225,16 @@ async def test_a_reply_that_is_given_again_is_told_as_such_and_is_no_payment(rou
     assert read["livepeer_signer_ev_gwei_total"].value(type="live") == int(paid["total_ev"]) / 10**9
     assert read["livepeer_signer_request_seconds"].value("_count", route=route) == 2
     assert read["livepeer_payment_create_errors"].value() == 0
+
+
+async def test_a_sequence_number_that_no_database_counts_to_is_refused_alone(tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        first = state_of(await signer.send(GO, signer.body(GO)), GO)
+        raw = encode_state(replace(parsed(first), sequence_number=2**63 - 1))  # go-livepeer counts on to twice that
+        sealed = {"State": b64encode(raw).decode(), "Sig": b64encode(SEAL.seal(raw)).decode()}
+        refused, paid = await asyncio.gather(signer.send(GO, signer.body(GO, sealed)), signer.send(GO, signer.body(GO, first)))
+        assert (refused.status, json.loads(refused.body)["error"]["message"]) == (400, "invalid state")
+        assert paid.status == 200
 
 
 @pytest.mark.parametrize("on_stale", ["heal", "refuse"])

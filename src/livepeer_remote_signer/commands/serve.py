@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.logs import LogWriter
 
 
+_NO_KEY = bytes(31) + b"\x01"
+"""Stands for the signing key, which check-config does not open."""
+
+
 def add_parsers(subparsers: Any) -> None:
     """Adds this module's commands."""
     serve = subparsers.add_parser("serve", help="run the signer", description="Runs the signer until SIGTERM, then drains.")
@@ -159,8 +163,10 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     """Makes the parts that connect to nothing, because some faults show only there: a ceiling in a currency without a feed,
     two headers of one name. The signing key is left alone, and so are parts with a file that cannot be read here.
     Raises ConfigError, or SigningKeyError for a file that holds no secret."""
+    from livepeer_remote_signer.adapters.keys import SigningKey
     from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
     from livepeer_remote_signer.wiring.chain import open_chain
+    from livepeer_remote_signer.wiring.keys import open_seal
     from livepeer_remote_signer.wiring.ledger import open_ledger
     from livepeer_remote_signer.wiring.operations import open_sinks
 
@@ -171,6 +177,8 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
         open_auth(config.auth, bytes(32))
     if not any(key.startswith("events.") for key in unread):
         list(open_sinks(config))
+    if not any(key.startswith("state.") for key in unread):
+        open_seal(config.state, SigningKey(_NO_KEY), time.time_ns)
 
 
 def _files(config: Config) -> dict[str, Path]:

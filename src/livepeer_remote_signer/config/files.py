@@ -25,10 +25,10 @@ def with_files(config: Config) -> Config:
     if isinstance(config.prices.max_price_per_capability, Path):
         prices = _capability_prices(config.prices.max_price_per_capability)
         config = config.model_copy(update={"prices": config.prices.model_copy(update={"max_price_per_capability": prices})})
-    if config.chain.rpc.urls_file is not None:
+    if config.chain.source == "rpc" and config.chain.rpc.urls_file is not None:
         rpc = config.chain.rpc.model_copy(update={"urls": _rpc_urls(config.chain.rpc.urls_file)})
         config = config.model_copy(update={"chain": config.chain.model_copy(update={"rpc": rpc})})
-    if config.ledger.url_file is not None:
+    if config.ledger.backend == "postgres" and config.ledger.url_file is not None:
         url = SecretStr(_secret_text(config.ledger.url_file, "ledger.url_file").strip())
         config = config.model_copy(update={"ledger": config.ledger.model_copy(update={"url": url})})
     webhook = config.auth.webhook

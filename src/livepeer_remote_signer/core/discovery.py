@@ -417,9 +417,10 @@ def filter_entries(entries: Sequence[Entry], caps: Sequence[str], apps: Sequence
             yield entry.encoded
 
 
-def merge_sightings(known: Mapping[str, Sighting], url: str, new: Sighting) -> Sighting:
-    """The last good answers: a half that failed this time (its time None) keeps the earlier one."""
-    old = known.get(url, Sighting(url))
+def merge_sightings(old: Sighting | None, new: Sighting) -> Sighting:
+    """The last good answers: a half that failed this time (its time None) keeps the earlier one. The spelling is the newer one's."""
+    if old is None:
+        return new
     offers = (new.offers, new.offers_seen_ns) if new.offers_seen_ns is not None else (old.offers, old.offers_seen_ns)
     nodes = (new.nodes, new.nodes_seen_ns) if new.nodes_seen_ns is not None else (old.nodes, old.nodes_seen_ns)
-    return Sighting(url, *offers, *nodes)
+    return Sighting(new.url, *offers, *nodes)

@@ -22,6 +22,11 @@ class SignerError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.values = values
 
+    @property
+    def hidden_failure(self) -> Failed | None:
+        """What could not be decided while this answer, which is right all the same, was found: the operator must see it."""
+        return self.__cause__ if isinstance(self.__cause__, Failed) else None
+
 
 class Refused(SignerError):
     """A rule of the protocol or of the operator's policy said no."""

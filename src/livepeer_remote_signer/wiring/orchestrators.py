@@ -29,6 +29,9 @@ MAX_ASKING = 64
 
 _ADAPTER = "livepeer_remote_signer.adapters.orchestrators"
 
+ATTEMPTS_BEFORE_READY = 3
+"""So often a source is tried before readiness waits no longer: some six seconds, in which the chain is read for the first time."""
+
 
 class OrchestratorParts:
     """Asks orchestrators: on behalf of `/getOrchestratorInfo`, opened with the first one, and for discovery if enabled."""
@@ -104,13 +107,13 @@ class OrchestratorParts:
         return OnChainPool(chain.rpc, self._config.chain.rpc.controller, registry).urls
 
     def ready_checks(self) -> Sequence[ReadyCheck]:
-        """Whether discovery has asked everybody once."""
+        """Whether discovery has asked everybody once, or has tried to for long enough: payments can be signed without it."""
         if self.discovery is None:
             return ()
         status = self.discovery.status()
         if not status.refreshes:
-            asking = "orchestrators are being asked for the first time"
-            return (ReadyCheck("discovery", False, f"nobody could be asked yet: {status.fault}" if status.fault else asking),)
+            reason = f"nobody could be asked yet: {status.fault}" if status.fault else "orchestrators are being asked for the first time"
+            return (ReadyCheck("discovery", status.attempts >= ATTEMPTS_BEFORE_READY, reason),)
         said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
         if status.is_stale:
             said += f"; the list is stale: nobody has answered for {status.age_seconds:.0f} s, the most is {status.kept_seconds:.0f} s"

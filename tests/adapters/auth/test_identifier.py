@@ -98,3 +98,10 @@ async def test_an_auth_id_beyond_ascii_is_the_one_that_the_webhook_sees_and_answ
     identifier = CallerIdentifier(trusted_proxies=PROXIES)
     claimed = caller((b"signer-auth-id", b" " + auth_id.encode() + b"\t"), peer="10.1.2.3")
     assert (await identifier.identify(claimed)).claimed_auth_id == auth_id
+
+
+@pytest.mark.parametrize("raw", [b"jos\xe9", b"jos\xe8", b"\xff"])
+async def test_an_auth_id_that_is_not_utf_8_is_nobodys(raw: bytes) -> None:
+    """Replaced, two of them would become one."""
+    with pytest.raises(Unauthenticated, match="not UTF-8"):
+        await CallerIdentifier(trusted_proxies=PROXIES).identify(caller((b"signer-auth-id", raw), peer="10.1.2.3"))

@@ -303,6 +303,23 @@ async def test_a_refresh_whose_source_could_not_be_read_is_none() -> None:
     pool = [A]
     await found.refresh()
     assert (found.status().refreshes, found.status().fault, addresses(found)) == (1, "", [A])
+    assert found.status().attempts == 2
+
+
+async def test_an_orchestrator_that_is_spelled_otherwise_from_now_on_offers_what_it_offers_now() -> None:
+    pool = ["https://A.example:443"]
+    other = Offer(35, "other", Fraction(1))
+
+    async def fetch_urls() -> Sequence[str]:
+        return pool
+
+    crew = ScriptedCrew({"https://A.example:443": (OFFER,), "https://a.example": (other,)})
+    found = discovery(crew, Clock(), (), fetch_urls=fetch_urls)
+    await found.refresh()
+    pool = ["https://a.example"]
+    await found.refresh()
+    listed = json.loads(found.render((), ()))
+    assert [(entry["address"], entry["capabilities"]) for entry in listed] == [("https://a.example", ["live-video-to-video/other"])]
 
 
 async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:

@@ -205,6 +205,10 @@ async def test_a_file_that_was_replaced_is_not_taken_for_the_ledger(path: Path) 
             await ledger.housekeeping.refresh()
         with pytest.raises(StoreFailed, match="another file"):
             await ledger.controls.suspend(None)
+        payment = Session().next()
+        with pytest.raises(LedgerUnavailable, match="another file"):
+            await ledger.pay(payment)
+        assert payment.made == []
 
 
 async def test_a_read_only_file_signs_nothing(path: Path) -> None:

@@ -102,3 +102,22 @@ def test_a_look_up_may_end_after_the_loop_that_asked(names: Names) -> None:
         asyncio.run(ask("slow.example", 0.05))
     names.released.set()
     assert asyncio.run(ask("good.example", 5)) == ["good.example:1"]
+
+
+async def test_where_the_system_has_no_thread_left_the_others_answer_or_it_is_said(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = NameThreads(names, max_threads=4)
+    first = asyncio.create_task(threads.resolve("slow.example", 1))
+    await _has_begun(names, 1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        second = asyncio.create_task(threads.resolve("good.example", 1))
+        await asyncio.sleep(0.05)
+        names.released.set()
+        assert await first == ["slow.example:1"]
+        assert await second == ["good.example:1"]
+        with pytest.raises(OrchestratorUnreachable, match="no further thread"):
+            await NameThreads(names).resolve("good.example", 1)

@@ -73,7 +73,11 @@ class CallerIdentifier:
         claimed = caller.header(b"signer-auth-id") if self._trusted_proxies else ""
         if not claimed or not self._is_trusted(caller.peer):
             return ""
-        return _only(caller, b"signer-auth-id")[:MAX_CLAIMED_CHARACTERS]
+        raw = _only_raw(caller, b"signer-auth-id")
+        try:
+            return raw.decode("utf-8")[:MAX_CLAIMED_CHARACTERS]
+        except UnicodeDecodeError:  # replaced, different ids could become one
+            raise Unauthenticated("Signer-Auth-Id is not UTF-8", hint="the proxy in front must send it so") from None
 
     def _is_trusted(self, peer: str) -> bool:
         try:
@@ -86,11 +90,16 @@ class CallerIdentifier:
 
 
 def _only(caller: Caller, name: bytes) -> str:
+    """The text of a header that may stand once."""
+    return header_text(_only_raw(caller, name))
+
+
+def _only_raw(caller: Caller, name: bytes) -> bytes:
     """The value of a header that may stand once. Raises Unauthenticated for two: which one counts would be a guess."""
     values = [value for key, value in caller.headers if key == name]
     if len(values) > 1:
         raise Unauthenticated(f"the header {name.decode()} was sent {len(values)} times", hint="send it once")
-    return header_text(values[0].strip(b" \t")) if values else ""
+    return values[0].strip(b" \t") if values else b""
 
 
 def _bearer(caller: Caller) -> str:

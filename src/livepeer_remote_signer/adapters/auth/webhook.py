@@ -11,6 +11,7 @@ import hmac
 import re
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -29,8 +30,8 @@ KEEP_ALIVE_SECONDS = 4.0
 
 MAX_CONNECTIONS = 256
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\xa1-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa1-\xff])?)?")
-"""RFC 9110, section 5: a token, and text without control characters or blanks at its ends."""
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+"""RFC 9110, section 5: a token, and ASCII text without control characters or blanks at its ends."""
 
 
 class WebhookAuthorizer:
@@ -53,8 +54,12 @@ class WebhookAuthorizer:
         self._max_expiry_seconds = max_expiry_seconds
         self._breaker = breaker or CircuitBreaker(time.monotonic)
         self._headers = _request_headers(secret, headers or {})
-        if self._url.user is not None and "authorization" in self._headers:
-            raise ValueError("auth.webhook: a user in the URL and another setting both claim the Authorization header; give one")
+        if self._url.user is not None or self._url.password is not None:
+            if "authorization" in self._headers:
+                raise ValueError("auth.webhook: a user in the URL and another setting both claim the Authorization header; give one")
+            named = f"{self._url.user or ''}:{self._url.password or ''}".encode()
+            self._headers["authorization"] = f"Basic {b64encode(named).decode()}"
+            self._url = self._url.with_user(None)
         self._session: aiohttp.ClientSession | None = None
         self.asked = 0
         """How many questions were sent since start."""
@@ -134,6 +139,8 @@ class WebhookAuthorizer:
             timeout=aiohttp.ClientTimeout(total=None),  # the whole exchange is timed, in `_ask`
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_line_size=MAX_REPLY_BYTES,
+            max_field_size=MAX_REPLY_BYTES,
             trust_env=False,
         )
         return self._session
@@ -174,7 +181,7 @@ def _request_headers(secret: str | None, static: Mapping[str, str]) -> dict[str,
             raise ValueError("auth.webhook.headers: a header's name is letters, digits and hyphens, without blanks and colons")
         if _HEADER_VALUE.fullmatch(value) is None:
             raise ValueError(
-                f"auth.webhook.headers.{name} cannot be sent: its value has blanks around it, line breaks or characters beyond Latin-1"
+                f"auth.webhook.headers.{name} cannot be sent: its value has blanks around it, line breaks or characters beyond ASCII"
             )
         headers[name.lower()] = value
     return headers

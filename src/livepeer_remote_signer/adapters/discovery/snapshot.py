@@ -26,6 +26,7 @@ from livepeer_remote_signer.core.discovery import (
     forget_old,
     has_answer_since,
     merge_sightings,
+    normal_form,
 )
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.pricing import Ceilings
@@ -65,6 +66,9 @@ class DiscoveryPace(NamedTuple):
 class DiscoveryStatus(NamedTuple):
     """For readiness and metrics. `fault` is what went wrong with the last refresh, "" when nothing did."""
 
+    attempts: int
+    """Refreshes that were tried; those of them whose source could be read are `refreshes`."""
+
     refreshes: int
     entries: int
     known: int
@@ -103,6 +107,7 @@ class Discovery:
         self._urls = list(choose_urls(job.urls).urls)
         self._left_out = LeftOut()
         self._sightings: dict[str, Sighting] = {}
+        """By the normal form of the URL: one that is spelled otherwise from now on is the same orchestrator."""
         self._entries: list[Entry] = []
         self._everything = b""
         self._answered: set[str] = set()
@@ -110,7 +115,7 @@ class Discovery:
         self._has_news = False
         self._began_ns = 0
         """When the last refresh began that asked everybody; 0 before the first."""
-        self._refreshes = 0
+        self._refreshes = self._attempts = 0
         self._fault = ""
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -132,7 +137,8 @@ class Discovery:
         """How discovery fares."""
         seen_ns = max((sighting.seen_ns for sighting in self._sightings.values()), default=None)
         age = None if seen_ns is None else max(0.0, (self._clock_ns() - seen_ns) / NS_PER_SECOND)
-        return DiscoveryStatus(self._refreshes, len(self._entries), len(self._urls), self._fault, age, self._pace.kept_seconds)
+        counts = self._attempts, self._refreshes, len(self._entries), len(self._urls)
+        return DiscoveryStatus(*counts, self._fault, age, self._pace.kept_seconds)
 
     def _why(self) -> str:
         return f": {self._fault}" if self._fault else ""
@@ -189,6 +195,7 @@ class Discovery:
             faults.append("no source names any orchestrator: set discovery.webhook_url, discovery.static or discovery.on_chain")
         self._answered = answered
         await self._build()
+        self._attempts += 1
         self._refreshes += is_source_read
         self._fault = "; ".join(faults)
         level = logging.WARNING if faults else logging.INFO
@@ -253,7 +260,8 @@ class Discovery:
             None if answer.nodes is None else now_ns,
         )
         self._has_news = True
-        self._sightings[answer.url] = merge_sightings(self._sightings, answer.url, new)
+        name = normal_form(answer.url)
+        self._sightings[name] = merge_sightings(self._sightings.get(name), new)
         return True
 
     def _forget_old(self, began_ns: int) -> None:
@@ -269,9 +277,9 @@ class Discovery:
         ceilings = self._ceilings()
         self._has_news = False
         entries: list[Entry] = []
-        named = [self._sightings[url] for url in self._urls if url in self._sightings]
-        asked = set(self._urls)
-        others = [sighting for url, sighting in self._sightings.items() if url not in asked]
+        asked = dict.fromkeys(map(normal_form, self._urls))
+        named = [self._sightings[name] for name in asked if name in self._sightings]
+        others = [sighting for name, sighting in self._sightings.items() if name not in asked]
         is_stale = not has_answer_since(self._sightings.values(), self._oldest_ns())
         for _ in build_steps([*named, *others], ceilings, entries.append, is_stale=is_stale):
             await asyncio.sleep(0)

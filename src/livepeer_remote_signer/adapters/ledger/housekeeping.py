@@ -101,7 +101,7 @@ class Housekeeping:
                     self._prune_failure = ""
                     wait_seconds = PRUNE_SECONDS
                 except StoreFailed as error:
-                    self._prune_failure = _noted(error, self._prune_failure)
+                    self._prune_failure = _noted(error, self._prune_failure or self._look_failure)
             await asyncio.sleep(wait_seconds)
 
     async def _open(self) -> None:

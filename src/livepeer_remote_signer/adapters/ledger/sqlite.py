@@ -150,6 +150,7 @@ class SqliteStore:
     async def begin(self, wanted: Wanted, size: int) -> Books:
         """The write lock, and the rows."""
         self._check_space(size)
+        self._check_file()
         await self._turn.acquire()
         self._is_batch = True
         try:

@@ -60,7 +60,7 @@ class PaymentLog:
     def refused(self, error: SignerError, route: str, request_id: str) -> None:
         """A payment was refused, or could not be decided."""
         status = self._status_of(error)
-        level = level_of(status)
+        level = level_of(self._status_of(error.hidden_failure or error))
         if LEVELS[level] >= self._writer.threshold:
             now, ended = time.time(), time.perf_counter()
             message = "no payment due" if status == 482 else "session to be refreshed" if status == 480 else "payment refused"
@@ -102,6 +102,8 @@ def refused_fields(error: SignerError, status: int, route: str, request_id: str,
     fields: Fields = {"status": status, "code": error.code, "error": error.message[:MAX_TEXT_CHARACTERS]}
     if isinstance(error, Denied) and error.webhook_code:
         fields["webhook_code"] = error.webhook_code[:MAX_TEXT_CHARACTERS]
+    if failure := error.hidden_failure:
+        fields["failure"] = f"{failure.code}: {failure.message}"[:MAX_TEXT_CHARACTERS]
     trail = trail_of(request_id)
     session = trail.session if trail is not None else None
     known = _request_text(route, request_id, ended) if session is None else _ids_text(session, session.state, route, request_id, ended)

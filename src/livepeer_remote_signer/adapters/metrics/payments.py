@@ -163,7 +163,8 @@ class PaymentMetrics:
     def _count_refusal(self, error: SignerError, route: str, trail: RequestId | None) -> None:
         session = trail.session if trail is not None else None
         kind = TYPE_LABELS.get(session.request.type, UNKNOWN_TYPE) if session is not None else UNKNOWN_TYPE
-        self._requests.add(1.0, route, str(self._status_of(error)), error.code, kind)
+        code = (error.hidden_failure or error).code
+        self._requests.add(1.0, route, str(self._status_of(error)), code, kind)
 
     def outcomes(self) -> dict[str, int]:
         """Answers on the paying routes by status, over all workers."""

@@ -36,7 +36,8 @@ def _now_and_then(read: Callable[[], float | None]) -> Callable[[], float]:
         nonlocal value, due
         now = time.monotonic()
         if now >= due:
-            value, due = read() or 0.0, now + LOOK_SECONDS
+            seen, due = read(), now + LOOK_SECONDS
+            value = value if seen is None else seen
         return value
 
     return told

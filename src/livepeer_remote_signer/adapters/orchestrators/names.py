@@ -71,12 +71,25 @@ class NameThreads:
                     limit=self._max_waiting,
                 )
             if self._threads < self._max_threads:
-                threading.Thread(target=self._work, name="orchestrator-names", daemon=True).start()  # it waits for the lock
-                self._threads += 1
+                self._start_thread(host)
             question = _Question(host, port, Future())
             self._asked[host, port] = question.answer
             self._waiting.append(question)
             return question.answer
+
+    def _start_thread(self, host: str) -> None:
+        """One more; it waits for the lock. Where the system has none left the others do."""
+        try:
+            threading.Thread(target=self._work, name="orchestrator-names", daemon=True).start()
+        except RuntimeError:
+            if not self._threads:
+                raise OrchestratorUnreachable(
+                    f"{host} cannot be looked up: the system starts no further thread",
+                    hint="raise the limit on processes of this container or user",
+                    host=host,
+                ) from None
+        else:
+            self._threads += 1
 
     def _work(self) -> None:
         """Answers what waits, and ends when nothing does."""
