@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepeer_remote_signer.core.errors import BudgetExceeded, Denied, MethodNotAllowed, RefreshSession, SignerError
+from livepeer_remote_signer.core.errors import AuthFailed, BudgetExceeded, Denied, MethodNotAllowed, NoTickets, RefreshSession, SignerError
 
 
 def test_an_error_keeps_its_sentence_hint_and_compared_values() -> None:
@@ -25,3 +25,11 @@ def test_a_denial_carries_the_webhooks_status_and_word() -> None:
 def test_a_wrong_method_names_the_right_ones() -> None:
     assert MethodNotAllowed("no", allow="POST").allow == "POST"
     assert BudgetExceeded.code == "budget_exceeded"
+
+
+def test_an_answer_tells_of_a_failure_behind_it_and_of_no_refusal() -> None:
+    failure = AuthFailed("the webhook is down")
+    for behind, hidden in ((failure, failure), (Denied("no"), None), (OSError("broken"), None), (None, None)):
+        answer = NoTickets("no tickets")
+        answer.__cause__ = behind
+        assert answer.hidden_failure is hidden
