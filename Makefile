@@ -28,7 +28,7 @@ demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
 test: setup ## all tests that need nothing but Python
 	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or operate)"
 
-test-chain: setup ## tickets, funding and faults on a real EVM (anvil and solc come from npm)
+test-chain: setup ## tickets, funding and faults on a real EVM, also on Livepeer's own contracts (anvil, solc and they come from npm)
 	@$(BIN)/python -m pytest -m chain
 
 test-policy: setup ## who may spend, and how much, over real HTTP and under load

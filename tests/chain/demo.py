@@ -41,7 +41,7 @@ def tell(evm: Evm) -> int:
     evm.fund(sender, deposit=ETH, reserve=ETH)
     addresses = (os.urandom(20), os.urandom(20))
     for address in addresses:
-        evm.send(evm.bonding.functions.join(to_checksum_address(address)))
+        evm.join(to_checksum_address(address))
     chain = Chain(evm.web3.eth.block_number, evm.rounds.functions.lastInitializedRound().call(), evm.round_hash)
     played = asyncio.run(play(Stage(chain, _section(evm), secret, FACE_VALUE, addresses)))
     for line in render(played.story):

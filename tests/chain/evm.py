@@ -137,13 +137,19 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise ToolsMissing(f"anvil did not start: {log.read_text()[-500:]}")
 
 
+def connect(url: str) -> Web3:
+    """A client without the checks that ask for the chain id before every call."""
+    web3 = Web3(Web3.HTTPProvider(url))
+    web3.middleware_onion.remove("validation")
+    return web3
+
+
 class Evm:
     """Our contracts on an anvil chain. `owner` is one of anvil's own accounts: it deploys and sends what nobody else must."""
 
     def __init__(self, anvil: Anvil, tools: Tools, *, with_multicall: bool = True) -> None:
         self.url = anvil.url
-        self.web3 = Web3(Web3.HTTPProvider(anvil.url))
-        self.web3.middleware_onion.remove("validation")
+        self.web3 = connect(anvil.url)
         self.owner = self.web3.eth.accounts[0]
         self._artifacts = tools.artifacts
         self.controller = self._deploy("Controller")
@@ -159,9 +165,12 @@ class Evm:
 
     def _deploy(self, name: str, *arguments: Any) -> Contract:
         artifact = self._artifacts[name]
-        factory = self.web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+        return self._deploy_code(artifact["abi"], artifact["bytecode"], *arguments)
+
+    def _deploy_code(self, abi: Any, bytecode: str, *arguments: Any) -> Contract:
+        factory = self.web3.eth.contract(abi=abi, bytecode=bytecode)
         receipt = self._wait(factory.constructor(*arguments).transact({"from": self.owner}))
-        return self.web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
+        return self.web3.eth.contract(address=receipt["contractAddress"], abi=abi)
 
     def _wait(self, transaction: Any) -> Any:
         receipt = self.web3.eth.wait_for_transaction_receipt(transaction, poll_latency=0.01)
@@ -188,6 +197,10 @@ class Evm:
         self.send(self.rounds.functions.initializeRound())
         round_: int = self.rounds.functions.currentRound().call()
         return round_
+
+    def join(self, account: str) -> None:
+        """Makes an account an active transcoder."""
+        self.send(self.bonding.functions.join(account))
 
     @property
     def round_hash(self) -> bytes:

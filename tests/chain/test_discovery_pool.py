@@ -31,7 +31,7 @@ async def test_the_pools_orchestrators_are_listed_in_its_order(evm: Evm, tmp_pat
         silent = evm.web3.eth.accounts[4]
         for account in (silent, *evm.web3.eth.accounts[5:8]):
             if not evm.bonding.functions.isActiveTranscoder(account).call():
-                evm.send(evm.bonding.functions.join(account))
+                evm.join(account)
         discovery = {"enabled": True, "on_chain": source, "ai_service_registry": registry.address, "allow_private_addresses": True}
         with running_signer(tmp_path, [evm.url], evm.controller.address, CHAIN_ID, discovery=discovery) as signer:
             async with httpx.AsyncClient(base_url=signer.client.base_url, trust_env=False) as client, asyncio.timeout(30):

@@ -130,7 +130,7 @@ def test_what_cannot_work_is_refused_before_sending(evm: Evm, cli: Cli) -> None:
 def test_burn_runway_claimable_and_largest_ticket_follow_what_happened(evm: Evm, cli: Cli, tmp_path: Path) -> None:
     cli.ok("fund", "--deposit", "1eth", "--reserve", "3eth", "--yes")
     for account in evm.web3.eth.accounts[5:8]:
-        evm.send(evm.bonding.functions.join(account))
+        evm.join(account)
     assert "no end in sight" in cli.ok("funds")
     orch = SmallOrchestrator(to_canonical_address(evm.web3.eth.accounts[7]), evm.web3.eth.block_number)
     (tmp_path / "signer").mkdir()

@@ -38,7 +38,7 @@ def expected(evm: Evm, **changes: Any) -> ChainView:
 
 def prepare(evm: Evm) -> None:
     evm.fund(SENDER, deposit=ETH, reserve=2 * ETH)
-    evm.send(evm.bonding.functions.join(evm.web3.eth.accounts[5]))
+    evm.join(evm.web3.eth.accounts[5])
 
 
 async def test_the_view_is_what_the_contracts_say_in_one_request_a_poll(evm: Evm) -> None:
@@ -60,7 +60,7 @@ async def test_rounds_funds_unlock_pool_and_pause_are_followed(evm: Evm) -> None
         evm.give(SENDER, ETH)
         evm.rpc("anvil_impersonateAccount", "0x" + SENDER.hex())
         await asyncio.to_thread(evm.send, evm.broker.functions.unlock(), sender=evm.web3.to_checksum_address(SENDER))
-        await asyncio.to_thread(evm.send, evm.bonding.functions.join(evm.web3.eth.accounts[6]))
+        await asyncio.to_thread(evm.join, evm.web3.eth.accounts[6])
         await asyncio.to_thread(evm.send, evm.controller.functions.pause())
         view = expected(evm, withdraw_round=round_ + 2, paused=True, transcoder_pool_size=2)
         await until(lambda: chain.view() == view)

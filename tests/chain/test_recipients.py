@@ -27,7 +27,7 @@ def signer(evm: Evm, tmp_path: Path) -> Iterator[SignerProcess]:
 def test_only_a_registered_transcoder_is_paid(evm: Evm, signer: SignerProcess) -> None:
     member, stranger = evm.web3.eth.accounts[7], evm.web3.eth.accounts[8]
     if not evm.bonding.functions.isActiveTranscoder(member).call():
-        evm.send(evm.bonding.functions.join(member))
+        evm.join(member)
     for account, status in ((stranger, 403), (member, 200)):
         orchestrator = SmallOrchestrator(to_canonical_address(account), evm.web3.eth.block_number)
         started = time.monotonic()

@@ -33,7 +33,7 @@ def signer(evm: Evm, tmp_path: Path) -> Iterator[SignerProcess]:
 def orchestrator(evm: Evm, **more: Any) -> SmallOrchestrator:
     account = evm.web3.eth.accounts[7]
     if not evm.bonding.functions.isActiveTranscoder(account).call():
-        evm.send(evm.bonding.functions.join(account))
+        evm.join(account)
     return SmallOrchestrator(to_canonical_address(account), evm.web3.eth.block_number, **more)
 
 
