@@ -53,6 +53,7 @@ class OpenLedger:
             clock_ns=lambda: self.now_ns,
             has_sessions_table=isinstance(store, PostgresStore),
         )
+        self.housekeeping._is_open = True  # `opened` has opened the store
 
     async def pay(self, payment: Payment) -> Found:
         """As the service does: looked up first, then paid in its turn. None: it is recorded."""

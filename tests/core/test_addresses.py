@@ -149,6 +149,8 @@ def test_any_text_is_a_url_or_an_error_of_the_tree(text: str) -> None:
 @given(st.ip_addresses())
 def test_without_a_grant_only_global_addresses_pass(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     if not AddressPolicy().reason_against(address):
-        assert address.is_global
-        assert not any((address.is_multicast, address.is_loopback, address.is_link_local))
+        carried = None if address.version == 4 else address.sixtofour  # newer versions of Python take all of 2002::/16 for private
+        judged = carried or address
+        assert judged.is_global
+        assert not any((judged.is_multicast, judged.is_loopback, judged.is_link_local))
     assert parse_ip(str(address)) == address

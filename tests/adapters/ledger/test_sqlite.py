@@ -26,8 +26,10 @@ from pathlib import Path
 from tests.ledgers import Session, opened
 
 async def client(ledger):
-    session = Session()
+    session = None
     while True:
+        if session is None or session.sequence_number == 400:  # its params' nonces end at 500
+            session = Session()
         payment = session.next(event=b"event")
         assert await ledger.pay(payment) is None
         print(payment.key.digest.hex(), flush=True)
@@ -77,6 +79,14 @@ def test_what_two_killed_processes_acknowledged_is_there_and_the_file_is_whole(p
     assert len(acknowledged) > 10
     assert acknowledged <= recorded
     assert events == len(recorded)
+
+
+async def test_workers_that_open_a_new_file_together_all_open_it(tmp_path: Path) -> None:
+    for number in range(20):
+        stores = [SqliteStore(tmp_path / str(number), writer=str(worker)) for worker in range(6)]
+        await asyncio.gather(*(store.open() for store in stores))
+        for store in stores:
+            await store.close()
 
 
 async def test_only_the_owner_may_read_the_file(path: Path) -> None:

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,7 +99,20 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Makes the file, for its owner only, and its tables. Raises StoreFailed."""
-        await self._in(self._side_thread, self._open)
+        await self._in(self._side_thread, self._open_in_turn)
+
+    def _open_in_turn(self) -> None:
+        """SQLite does not wait for another worker that turns a new file to its log at the same moment: it is tried again."""
+        deadline = time.monotonic() + _SIDE_WAIT_SECONDS
+        while True:
+            try:
+                self._open()
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
 
     def _open(self) -> None:
         try:
@@ -109,22 +123,20 @@ class SqliteStore:
             if isinstance(error, FileNotFoundError) and not self._may_create:
                 raise NoLedger("there is no ledger at ledger.path") from None
             raise StoreFailed(f"ledger.path cannot be opened for writing: {error.strerror}") from None
-        self._side = self._connect(_SIDE_WAIT_SECONDS)
-        try:
+        with ExitStack() as opened:
+            self._side = self._connect(_SIDE_WAIT_SECONDS, opened)
             self._check_version()
-        except (sqlite3.Error, StoreFailed):
-            self._side.close()
-            raise
-        self._side.execute("PRAGMA journal_mode = WAL")
-        self._side.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            self._side.execute(statement)
-        self._side.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._side.execute("COMMIT")
-        self._write = self._connect(0.0)
-        self._write.execute("PRAGMA cache_size = -32768")
-        self._write.execute("PRAGMA cache_spill = OFF")
-        self._read = self._connect(0.25)
+            self._side.execute("PRAGMA journal_mode = WAL")
+            self._side.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                self._side.execute(statement)
+            self._side.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._side.execute("COMMIT")
+            self._write = self._connect(0.0, opened)
+            self._write.execute("PRAGMA cache_size = -32768")
+            self._write.execute("PRAGMA cache_spill = OFF")
+            self._read = self._connect(0.25, opened)
+            opened.pop_all()  # from here on `close` closes them
 
     def _check_version(self) -> None:
         version = self._side.execute("PRAGMA user_version").fetchone()[0]
@@ -133,8 +145,9 @@ class SqliteStore:
         if version not in (0, SCHEMA_VERSION):
             raise StoreFailed(f"the ledger file has schema version {version}, this program writes {SCHEMA_VERSION}")
 
-    def _connect(self, wait_seconds: float) -> sqlite3.Connection:
+    def _connect(self, wait_seconds: float, opened: ExitStack) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=256)
+        opened.callback(connection.close)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         return connection
@@ -165,7 +178,7 @@ class SqliteStore:
         try:
             self._write.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if not _is_busy(error):
                 raise
             await asyncio.get_running_loop().run_in_executor(self._commits, self._wait_for_lock)
 
@@ -195,7 +208,7 @@ class SqliteStore:
             try:
                 self._write.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                if not _is_busy(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(_LOCK_POLL_SECONDS)
             else:
@@ -363,6 +376,11 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
         except sqlite3.Error as error:
             raise StoreFailed(_reason(error)) from None
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another process holds a lock."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
