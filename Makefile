@@ -34,7 +34,7 @@ test-chain: setup ## tickets, funding and faults on a real EVM, also on Livepeer
 test-policy: setup ## who may spend, and how much, over real HTTP and under load
 	@$(BIN)/python -m pytest -n 2 -m policy
 
-test-operate: setup ## Kafka, kills under load, alert rules, image and console (Java, promtool, Chromium)
+test-operate: setup ## Kafka, kills under load, alert rules, image, console, the published Python SDK (Java, promtool, Chromium, Python 3.12)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m operate
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole

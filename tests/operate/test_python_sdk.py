@@ -1,0 +1,105 @@
+"""Livepeer's Python SDK, as it is published, against the running signer and an orchestrator that checks what it is paid."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.operate.conftest import skip_or_fail
+from tests.served import served
+from tests.simulators import Chain, Clock, Network, Offer, Orchestrator
+
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(300)]
+
+HERE = Path(__file__).parent / "sdk"
+CACHE = HERE.parents[2] / ".cache" / "sdk"
+NEEDS = (3, 12)
+"""The SDK's own demand on Python."""
+
+WEI_A_SECOND = 200_000_000_000
+RUNNER = {
+    "url": "https://runner.example/",
+    "app": "me/app",
+    "price_info": {"price": 1, "currency": "wei", "unit": "seconds"},
+}
+
+
+def find_interpreter() -> str | None:
+    """A Python that the SDK runs on: this one, one on the PATH, or one of pyenv's."""
+    if sys.version_info >= NEEDS:
+        return sys.executable
+    for minor in (13, 12):
+        pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+        found = shutil.which(f"python3.{minor}", path=os.environ["PATH"].replace("/.pyenv/shims", "/.no-shims"))
+        for candidate in filter(None, (found, *map(str, pyenv.glob(f"3.{minor}.*/bin/python3")))):
+            return candidate
+    return None
+
+
+@pytest.fixture(scope="module")
+def sdk_python() -> Path:
+    """An interpreter with the SDK in it, installed once from its lock."""
+    interpreter = find_interpreter()
+    if interpreter is None:
+        skip_or_fail(f"the SDK needs Python {'.'.join(map(str, NEEDS))}, and none is here")
+    lock = HERE / "requirements.lock"
+    digest = hashlib.sha256(f"{interpreter}\n".encode() + lock.read_bytes()).hexdigest()[:16]
+    place = CACHE / digest
+    python = place / "bin" / "python"
+    if not (place / "installed").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([str(interpreter), "-m", "venv", str(place)], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)]
+        subprocess.run(install, check=True)
+        (place / "installed").touch()
+    return python
+
+
+async def keep_time(clock: Clock) -> None:
+    """The orchestrator's clock is the wall's."""
+    while True:
+        clock.now_ns = time.time_ns()
+        await asyncio.sleep(0.01)
+
+
+async def test_the_published_sdk_finds_pays_refreshes_and_skips(sdk_python: Path, tmp_path: Path) -> None:
+    clock, chain = Clock(time.time_ns()), Chain()
+    # a ticket pays for three seconds; in the last 180 seconds of a token nothing is paid before it is renewed
+    offer = Offer(WEI_A_SECOND, ticket_ev=3 * WEI_A_SECOND, token_seconds=183)
+    orchestrator = Orchestrator(clock, chain, offer, runners=[RUNNER])
+    static = {
+        "l1_block": chain.l1_block,
+        "last_initialized_round": chain.round,
+        "last_initialized_round_block_hash": "0x" + chain.block_hash.hex(),
+        "deposit_wei": "1eth",
+        "reserve_wei": "1eth",
+    }
+    async with Network() as network:
+        await network.host_orchestrator(orchestrator)
+        ticking = asyncio.create_task(keep_time(clock))
+        discovery = {"enabled": True, "static": [orchestrator.url], "allow_private_addresses": True}
+        with served(tmp_path, chain={"source": "static", "static": static}, discovery=discovery) as signer:
+            while await asyncio.to_thread(lambda: signer.get("/discover-orchestrators").status) != 200:  # noqa: ASYNC110 - as a client asks
+                await asyncio.sleep(0.1)
+            command = [str(sdk_python), str(HERE / "client.py"), signer.url, orchestrator.url]
+            done = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True, timeout=60, check=False))
+        ticking.cancel()
+    assert done.returncode == 0, done.stderr[-2000:] + signer.log[-2000:]
+    seen = json.loads(done.stdout)
+    assert seen["found"] == [orchestrator.url]
+    assert seen["runners"] == 1
+    assert orchestrator.refusals == []
+    payments = sum(account.payments for account in orchestrator.accounts.values())
+    assert payments == seen["paid"] >= 2
+    assert seen["paid"] + seen["skipped"] == 8
+    assert seen["skipped"] >= 1, "the credit of a ticket lasts"
+    assert seen["refreshes"] >= 1, "a token of 183 seconds is renewed after three"
