@@ -51,10 +51,9 @@ def _print_limits(found: dict[str, Measured], slack: float) -> bool:
         if not all(name in found for name in limit.rows):
             continue
         value = limit.value([found[name] for name in limit.rows])
-        verdict = "ok" if value <= limit.limit * slack else "ABOVE"
-        is_over = is_over or verdict != "ok"
-        beside = "" if slack == 1.0 else f" x {slack:g}"
-        print(f"{limit.what:58} {value:8.2f}  limit {limit.limit:g}{beside}  {verdict}")
+        most = limit.with_slack(slack)
+        is_over = is_over or value > most
+        print(f"{limit.what:58} {value:8.2f}  limit {most:g}  {'ok' if value <= most else 'ABOVE'}")
     return is_over
 
 

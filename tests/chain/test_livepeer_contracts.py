@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_utils.address import to_checksum_address
 from web3.exceptions import ContractLogicError
 from web3.logs import DISCARD
 
@@ -17,7 +16,7 @@ from tests.chain.evm import CHAIN_ID, ETH, Evm, Tools, running_anvil
 from tests.chain.livepeer import LivepeerEvm
 from tests.chain.orchestrator import SmallOrchestrator
 from tests.chain.signer_process import SignerProcess, is_ready, running_signer
-from tests.chain.test_service import SENDER, error_code, orchestrator, pay, redeem
+from tests.chain.test_service import SENDER, check_pause_unlock_and_withdrawal, error_code, orchestrator, pay, redeem
 from tests.simulators import Chain, Clock, Network, Offer, Orchestrator
 
 ROUTES = ("/generate-live-payment", "/signTicket")
@@ -97,21 +96,7 @@ def test_who_is_no_transcoder_is_not_paid(evm: LivepeerEvm, signer: SignerProces
 def test_pause_unlock_and_withdrawal_are_seen(evm: LivepeerEvm, signer: SignerProcess) -> None:
     evm.join(evm.web3.eth.accounts[7])
     wait_for_round(signer, evm)
-    orch = orchestrator(evm)
-    signer.wait(lambda s: error_code(s, orch) == "", 5)
-    evm.send(evm.controller.functions.pause())
-    signer.wait(lambda s: error_code(s, orch) == "503 protocol_paused", 5)
-    evm.send(evm.controller.functions.unpause())
-    signer.wait(lambda s: error_code(s, orch) == "", 5)
-    sender = to_checksum_address(SENDER)
-    evm.give(SENDER, ETH)
-    evm.rpc("anvil_impersonateAccount", sender)
-    evm.send(evm.broker.functions.unlock(), sender=sender)
-    evm.next_round()
-    signer.wait(lambda s: error_code(s, orchestrator(evm)) == "503 deposit_unlocking", 5)
-    evm.next_round()
-    evm.send(evm.broker.functions.withdraw(), sender=sender)
-    signer.wait(lambda s: error_code(s, orchestrator(evm)) == "503 no_deposit", 5)
+    check_pause_unlock_and_withdrawal(evm, signer)
 
 
 def test_the_funding_commands_move_real_funds(evm: LivepeerEvm, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,8 +147,10 @@ def error_code(signer: SignerProcess, orch: SmallOrchestrator) -> str:
     return "" if reply.status_code == 200 else f"{reply.status_code} {reply.json()['error']['code']}"
 
 
-def test_a_paused_protocol_an_unlock_and_an_empty_deposit_refuse(evm: Evm, signer: SignerProcess) -> None:
+def check_pause_unlock_and_withdrawal(evm: Evm, signer: SignerProcess) -> None:
+    """That each ends payments, and that what can be taken back lets them go on."""
     orch = orchestrator(evm)
+    signer.wait(lambda s: error_code(s, orch) == "", 5)
     evm.send(evm.controller.functions.pause())
     signer.wait(lambda s: error_code(s, orch) == "503 protocol_paused", 5)
     evm.send(evm.controller.functions.unpause())
@@ -165,6 +167,10 @@ def test_a_paused_protocol_an_unlock_and_an_empty_deposit_refuse(evm: Evm, signe
     evm.send(evm.broker.functions.withdraw(), sender=sender)
     late = orchestrator(evm)
     signer.wait(lambda s: error_code(s, late) == "503 no_deposit", 5)
+
+
+def test_a_paused_protocol_an_unlock_and_an_empty_deposit_refuse(evm: Evm, signer: SignerProcess) -> None:
+    check_pause_unlock_and_withdrawal(evm, signer)
 
 
 def test_ceilings_in_usd_follow_the_feed_and_refuse_when_it_is_stale(evm: Evm, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ async def test_workers_that_open_a_new_file_together_all_open_it(tmp_path: Path)
     for number in range(20):
         stores = [SqliteStore(tmp_path / str(number), writer=str(worker)) for worker in range(6)]
         await asyncio.gather(*(store.open() for store in stores))
+        assert [await store.query("SELECT count(*) FROM lrs_payments") for store in stores] == [[(0,)]] * 6
         for store in stores:
             await store.close()
 

@@ -99,20 +99,8 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Makes the file, for its owner only, and its tables. Raises StoreFailed."""
-        await self._in(self._side_thread, self._open_in_turn)
-
-    def _open_in_turn(self) -> None:
-        """SQLite does not wait for another worker that turns a new file to its log at the same moment: it is tried again."""
-        deadline = time.monotonic() + _SIDE_WAIT_SECONDS
-        while True:
-            try:
-                self._open()
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOCK_POLL_SECONDS)
-            else:
-                return
+        # SQLite does not wait for another worker that turns a new file to its log at the same moment
+        await self._in(self._side_thread, lambda: _once_free(self._open, _SIDE_WAIT_SECONDS))
 
     def _open(self) -> None:
         try:
@@ -203,16 +191,7 @@ class SqliteStore:
 
     def _wait_for_lock(self) -> None:
         """SQLite's own waiting backs off to 100 ms between looks, longer than another worker's whole transaction."""
-        deadline = time.monotonic() + self._lock_wait_seconds
-        while True:
-            try:
-                self._write.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOCK_POLL_SECONDS)
-            else:
-                return
+        _once_free(lambda: self._write.execute("BEGIN IMMEDIATE"), self._lock_wait_seconds)
 
     def _load(self, wanted: Wanted) -> Books:
         execute = self._write.execute
@@ -376,6 +355,20 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
         except sqlite3.Error as error:
             raise StoreFailed(_reason(error)) from None
+
+
+def _once_free(step: Callable[[], object], wait_seconds: float) -> None:
+    """Takes a step, again and again while another process holds a lock; after so long raises what SQLite says."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            step()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
