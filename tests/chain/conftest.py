@@ -40,6 +40,5 @@ def deployed(anvil: Anvil, tools: Tools) -> Evm:
 @pytest.fixture
 def evm(deployed: Evm) -> Iterator[Evm]:
     """The contracts, without any sender's funds."""
-    snapshot = deployed.rpc("evm_snapshot")
-    yield deployed
-    deployed.rpc("evm_revert", snapshot)
+    with deployed.restored() as evm:
+        yield evm

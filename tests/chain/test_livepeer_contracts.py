@@ -31,9 +31,8 @@ def livepeer(tools: Tools) -> Iterator[LivepeerEvm]:
 @pytest.fixture
 def evm(livepeer: LivepeerEvm) -> Iterator[LivepeerEvm]:
     """The contracts, without any sender's funds."""
-    snapshot = livepeer.rpc("evm_snapshot")
-    yield livepeer
-    livepeer.rpc("evm_revert", snapshot)
+    with livepeer.restored() as evm:
+        yield evm
 
 
 @pytest.fixture

@@ -12,21 +12,14 @@ from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config import parse_config
 from livepeer_remote_signer.process.listening import bind
 from livepeer_remote_signer.process.server import make_server
-from tests.simulators import Chain
+from tests.simulators import Chain, static_chain
 
 KEY = "0x" + "11" * 32
 
 
 def config_text(chain: Chain, **sections: Any) -> str:
     """A configuration that can pay. JSON is YAML."""
-    static = {
-        "l1_block": chain.l1_block,
-        "last_initialized_round": chain.round,
-        "last_initialized_round_block_hash": "0x" + chain.block_hash.hex(),
-        "deposit_wei": "1eth",
-        "reserve_wei": "1eth",
-    }
-    return json.dumps({"key": {"private_key": KEY}, "chain": {"source": "static", "static": static}, **sections})
+    return json.dumps({"key": {"private_key": KEY}, "chain": static_chain(chain), **sections})
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import pytest
 
 from tests.operate.conftest import skip_or_fail
 from tests.served import served
-from tests.simulators import Chain, Clock, Network, Offer, Orchestrator
+from tests.simulators import Chain, Clock, Network, Offer, Orchestrator, static_chain
 
 pytestmark = [pytest.mark.operate, pytest.mark.timeout(300)]
 
@@ -76,18 +76,11 @@ async def test_the_published_sdk_finds_pays_refreshes_and_skips(sdk_python: Path
     # a ticket pays for three seconds; in the last 180 seconds of a token nothing is paid before it is renewed
     offer = Offer(WEI_A_SECOND, ticket_ev=3 * WEI_A_SECOND, token_seconds=183)
     orchestrator = Orchestrator(clock, chain, offer, runners=[RUNNER])
-    static = {
-        "l1_block": chain.l1_block,
-        "last_initialized_round": chain.round,
-        "last_initialized_round_block_hash": "0x" + chain.block_hash.hex(),
-        "deposit_wei": "1eth",
-        "reserve_wei": "1eth",
-    }
     async with Network() as network:
         await network.host_orchestrator(orchestrator)
         ticking = asyncio.create_task(keep_time(clock))
         discovery = {"enabled": True, "static": [orchestrator.url], "allow_private_addresses": True}
-        with served(tmp_path, chain={"source": "static", "static": static}, discovery=discovery) as signer:
+        with served(tmp_path, chain=static_chain(chain), discovery=discovery) as signer:
             while await asyncio.to_thread(lambda: signer.get("/discover-orchestrators").status) != 200:  # noqa: ASYNC110 - as a client asks
                 await asyncio.sleep(0.1)
             command = [str(sdk_python), str(HERE / "client.py"), signer.url, orchestrator.url]

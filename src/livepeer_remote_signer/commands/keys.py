@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from livepeer_remote_signer.commands.serve import positive
 from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.core.api_keys import MAX_NAME_CHARACTERS, ROUTES, KeyRecord, KeysFileError
 
@@ -29,7 +30,7 @@ def add_parsers(subparsers: Any) -> None:
     create.add_argument("--auth-id", help='the auth id its payments are made under (default: "key:" and its id)')
     create.add_argument("--route", action="append", default=[], choices=ROUTES, help="open this route only; may be given several times")
     create.add_argument("--expires", metavar="WHEN", help="30d, 12h or a date such as 2030-01-31 (UTC); default: never")
-    create.add_argument("--requests-per-minute", type=_positive, metavar="N", help="refuse more calls than this, per process")
+    create.add_argument("--requests-per-minute", type=positive, metavar="N", help="refuse more calls than this, per process")
     listing = commands.add_parser("list", help="show all keys, without anything secret")
     _add_place(listing)
     listing.add_argument("--json", action="store_true", help="as JSON")
@@ -42,16 +43,6 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--config", type=Path, help="the configuration file that names auth.api_keys_file")
     place.add_argument("--file", type=Path, help="the keys file itself")
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
-    return number
 
 
 def run(args: argparse.Namespace) -> int:

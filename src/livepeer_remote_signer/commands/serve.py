@@ -34,7 +34,7 @@ def add_parsers(subparsers: Any) -> None:
     serve.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration (see config.example.yaml)")
     serve.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="N",
         help="processes that share the address; above 1 a supervisor replaces them, and restarts them on SIGHUP without a gap",
@@ -65,7 +65,8 @@ def _print_faults(path: str, error: Exception) -> None:
         print(f"{path}: {line}", file=sys.stderr)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option's whole number of at least 1. Raises ArgumentTypeError."""
     try:
         number = int(text)
     except ValueError:

@@ -32,6 +32,11 @@ class _Seen:
     paused_until_ns: int = 0
     reason: str = ""
 
+    @property
+    def spent_wei(self) -> Fraction:
+        """All that is remembered of it."""
+        return sum(self.spent.values(), Fraction(0))
+
 
 class OrchestratorGuard:
     """Counts within a rolling window, in sixtieths of it. `None` as a limit: that rule is off."""
@@ -94,7 +99,7 @@ class OrchestratorGuard:
         if self._max_spend_wei is not None:
             oldest = (now_ns - self._window_ns) // self._bucket_ns
             seen.spent = {bucket: ev for bucket, ev in seen.spent.items() if bucket >= oldest}
-            spent = sum(seen.spent.values(), Fraction(0))
+            spent = seen.spent_wei
             if spent >= self._max_spend_wei:
                 return f"{int(spent)} wei were paid within {self._window_ns // NS_PER_SECOND} s, the limit is {self._max_spend_wei}"
         return None
@@ -103,7 +108,7 @@ class OrchestratorGuard:
         """Raises OrchestratorPaused for a payment that would pass the limit of spend, which is not passed yet."""
         if self._max_spend_wei is None:
             return
-        spent = sum(seen.spent.values(), Fraction(0))
+        spent = seen.spent_wei
         if spent + plan.total_ev <= self._max_spend_wei:
             return
         raise OrchestratorPaused(

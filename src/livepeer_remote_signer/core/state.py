@@ -185,7 +185,7 @@ def _parse_any(raw: bytes) -> SignerState:
     try:
         value = parse_json(raw)
     except BadJson as error:
-        raise InvalidState(f"{error.message}") from None
+        raise InvalidState(error.message) from None
     if not isinstance(value, JsonObject):
         raise InvalidState(f"{json_type(value)} where an object is expected")
     if any(item is None and fold_key(key) == "orchestratoraddress" for key, item in value):
