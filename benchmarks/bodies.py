@@ -6,8 +6,8 @@ import base64
 import random
 import time
 
-from livepeer_remote_signer.core.amounts import encode_uint
-from livepeer_remote_signer.core.ticket import MAX_WIN_PROB
+from livepeer_remote_signer.core.protocol.amounts import encode_uint
+from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.proto import net_pb2
 
 L1_BLOCK = 23_400_000

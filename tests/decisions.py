@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from livepeer_remote_signer.core.chain import ChainView
-from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.payment import PaymentPlan, PaymentRequest
-from livepeer_remote_signer.core.pricing import Ceilings
-from livepeer_remote_signer.core.state import SignerState, encode_state
+from livepeer_remote_signer.core.protocol.state import SignerState, encode_state
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 from tests.strategies import CHAIN, NOW_NS, SEAL, new_request, new_sender
 
 SECOND = 10**9

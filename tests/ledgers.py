@@ -17,12 +17,12 @@ from livepeer_remote_signer.adapters.ledger.outbox import Outbox
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Store
-from livepeer_remote_signer.core.budgets import Budget
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.ledger import Found, LedgerRules, Record, RequestKey, Stored
-from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.state import encode_state
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.state import encode_state
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.ledger import Found, LedgerRules, Record, RequestKey, Stored
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.plans import NOW_NS, orchestrator_info, plan_payment
 
 

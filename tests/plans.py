@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from livepeer_remote_signer.core.chain import ChainView
-from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.payment import LivePaymentSender, PaymentPlan, PaymentRequest, SessionIds
-from livepeer_remote_signer.core.pricing import Ceilings
-from livepeer_remote_signer.core.state import SignerState, encode_state
+from livepeer_remote_signer.core.protocol.state import SignerState, encode_state
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, PaymentPlan, PaymentRequest, SessionIds
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 from livepeer_remote_signer.proto import net_pb2
 from tests.signing import PlainKey, SignatureSeal
 

@@ -15,10 +15,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.core.chain import ChainView
-from livepeer_remote_signer.core.eip191 import personal_digest, recover_address
-from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS, DEFAULT_MODEL, CapabilityModel, Ceiling, Ceilings
+from livepeer_remote_signer.core.protocol.eip191 import personal_digest, recover_address
+from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL, CapabilityModel
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.pricing import Ceiling, Ceilings
 from livepeer_remote_signer.proto import net_pb2
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -18,7 +18,7 @@ import yaml
 
 from livepeer_remote_signer.adapters.keys import SigningKey
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.process.listening import bind
 from livepeer_remote_signer.process.server import make_server
 from tests.plans import CHAIN, SECRET, orchestrator_info

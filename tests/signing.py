@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import coincurve
 
-from livepeer_remote_signer.core.eip191 import personal_digest, public_key_address, recover_address
+from livepeer_remote_signer.core.protocol.eip191 import personal_digest, public_key_address, recover_address
 
 
 class PlainKey:

@@ -8,12 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.core.amounts import encode_uint
-from livepeer_remote_signer.core.chain import ChainView
-from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.payment import LivePaymentSender, PaymentRequest, SessionIds
-from livepeer_remote_signer.core.state import SignerState
-from livepeer_remote_signer.core.ticket import MAX_WIN_PROB
+from livepeer_remote_signer.core.protocol.amounts import encode_uint
+from livepeer_remote_signer.core.protocol.state import SignerState
+from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, PaymentRequest, SessionIds
 from livepeer_remote_signer.proto import net_pb2
 from tests.signing import PlainKey, SignatureSeal
 

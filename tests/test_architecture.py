@@ -124,6 +124,17 @@ def test_imports_run_one_way(module: Module) -> None:
         assert layer in allowed, f"{module.name} ({module.layer}) imports {imported} ({layer})"
 
 
+@PURE
+def test_in_the_core_decisions_stand_on_formats_and_never_the_reverse(module: Module) -> None:
+    room = module.name.removeprefix("core").strip(".").split(".")[0]
+    allowed = {"protocol": {"protocol", "errors", "recent"}, "rules": {"rules", "protocol", "errors", "recent"}}.get(
+        room, {"errors", "recent"}
+    )
+    for imported in module.imports():
+        if imported.startswith(f"{PACKAGE}.core."):
+            assert imported.split(".")[2] in allowed, f"{module.name} imports {imported}"
+
+
 def test_every_module_belongs_to_a_layer() -> None:
     assert {module.layer for module in MODULES} - {""} == set(MAY_IMPORT)
 
@@ -157,7 +168,7 @@ def test_the_core_neither_waits_nor_reads_a_clock_nor_prints(module: Module) -> 
 def test_money_in_the_core_never_goes_through_a_float(module: Module) -> None:
     calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "float"]
     floats = [node for node in calls if not isinstance(node.args[0], ast.Constant)]
-    assert not floats or module.name == "core.billing", "the one float is a duration, as go-livepeer computes it"
+    assert not floats or module.name == "core.rules.billing", "the one float is a duration, as go-livepeer computes it"
 
 
 @OURS
@@ -259,7 +270,7 @@ def test_only_an_internal_fault_hides_what_it_was() -> None:
 START = """
 import sys
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 
 create_app(parse_config("key: {private_key: '%s'}\\nchain: {source: static}", {}))
 print(*(name for name in %r if name in sys.modules))

@@ -12,12 +12,12 @@ from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.api.front import BodyLimits, Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
-from livepeer_remote_signer.config import Config
-from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.payment import SessionIds
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.protocol.state import RecentStates
+from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
 from livepeer_remote_signer.core.recent import remembering
-from livepeer_remote_signer.core.state import RecentStates
-from livepeer_remote_signer.core.wire import parse_orchestrator_info
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.payment import SessionIds
 from livepeer_remote_signer.service import RemoteSigner
 from livepeer_remote_signer.wiring.admin import ConsoleSources, open_administration
 from livepeer_remote_signer.wiring.auth import open_auth, open_recipients

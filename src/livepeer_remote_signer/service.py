@@ -15,8 +15,6 @@ from typing import NamedTuple, Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.chain import ChainView
-from livepeer_remote_signer.core.eip191 import keccak256
 from livepeer_remote_signer.core.errors import (
     AuthIdChanged,
     InvalidState,
@@ -27,10 +25,17 @@ from livepeer_remote_signer.core.errors import (
     StaleState,
     Suspended,
 )
-from livepeer_remote_signer.core.ledger import Found, Newest, Record, RequestKey, Stored
-from livepeer_remote_signer.core.limits import check_chain, check_params_alive
-from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
-from livepeer_remote_signer.core.policy import (
+from livepeer_remote_signer.core.protocol.eip191 import keccak256
+from livepeer_remote_signer.core.protocol.state import Seal, SignerState, encode_state, parse_state
+from livepeer_remote_signer.core.protocol.strict_json import INT64_MAX
+from livepeer_remote_signer.core.protocol.ticket import seg_creds_message, ticket_hash_parts
+from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg_data
+from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, RequestKey, Stored
+from livepeer_remote_signer.core.rules.limits import check_chain, check_params_alive
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.rules.policy import (
     ANONYMOUS,
     Caller,
     Identity,
@@ -40,12 +45,7 @@ from livepeer_remote_signer.core.policy import (
     apply_verdict,
     is_verdict_cached,
 )
-from livepeer_remote_signer.core.pricing import Ceilings
-from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
-from livepeer_remote_signer.core.state import Seal, SignerState, encode_state, parse_state
-from livepeer_remote_signer.core.strict_json import INT64_MAX
-from livepeer_remote_signer.core.ticket import seg_creds_message, ticket_hash_parts
-from livepeer_remote_signer.core.wire import encode_payment, encode_seg_data
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 
 SEG_CREDS_CACHE_ENTRIES = 4096
 """A signature less for every call of a session but its first. Requests longer than MAX_KEY_BYTES are not kept."""

@@ -9,8 +9,8 @@ from eth_abi.abi import encode
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.price_feed import PriceFeed
-from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts, Rate
-from livepeer_remote_signer.core.pricing import StaleRate
+from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts, Rate
+from livepeer_remote_signer.core.rules.pricing import StaleRate
 
 NOW = 1_800_000_000
 

@@ -8,7 +8,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 from livepeer_remote_signer.core.errors import RecipientRefused, RecipientUndetermined
-from livepeer_remote_signer.core.recipients import RecipientRules
+from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from tests.plans import ORCHESTRATOR, plan_payment
 
 

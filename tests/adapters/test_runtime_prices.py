@@ -13,9 +13,9 @@ import pytest
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
-from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.runtime_prices import GLOBAL, PriceChange
+from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
+from livepeer_remote_signer.core.rules.runtime_prices import GLOBAL, PriceChange
 
 CONFIGURED = CeilingAmounts(Amount(Fraction(5)))
 SEVEN = PriceChange(GLOBAL, Amount(Fraction(7)))

@@ -11,7 +11,7 @@ import pytest
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
 from livepeer_remote_signer.api.admin import MAX_BODY_BYTES, AdminParts, create_admin
-from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts
+from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
 
 TOKEN = "a-token-of-the-operator"
 GOOD = {"Authorization": f"Bearer {TOKEN}"}

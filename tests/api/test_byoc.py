@@ -11,7 +11,7 @@ from eth_account.messages import encode_defunct
 from eth_utils import keccak
 
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 
 KEY = "0x" + "17" * 32
 JOB = {"id": "job-1", "capability": "text-reversal", "request": '{"run":"reverse"}', "parameters": "{}", "timeout_seconds": 30}

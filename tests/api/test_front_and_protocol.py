@@ -21,8 +21,8 @@ from livepeer_remote_signer import app as composition
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.server_protocol import IDLE_SECONDS, PaymentProtocol, payment_protocol
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
-from livepeer_remote_signer.core.json_forms import info_to_json
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.protocol.json_forms import info_to_json
 from tests.asgi import Answer, call
 from tests.plans import NOW_NS, orchestrator_info
 from tests.served import live_body

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from livepeer_remote_signer.api import live_payment
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.payment import PaymentRequest
+from livepeer_remote_signer.core.rules.payment import PaymentRequest
 
 KEYS = [
     "orchestrator",

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.cli import main
-from livepeer_remote_signer.config import parse_config
-from livepeer_remote_signer.core.json_forms import info_to_json
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.protocol.json_forms import info_to_json
 from tests.asgi import call, running
 from tests.plans import orchestrator_info
 from tests.signer import PAY, configuration

@@ -12,7 +12,7 @@ from eth_utils.address import to_checksum_address
 from web3.exceptions import ContractLogicError
 from web3.logs import DISCARD
 
-from livepeer_remote_signer.core.funding import format_eth
+from livepeer_remote_signer.core.rules.funding import format_eth
 from livepeer_remote_signer.simulate.recipient import Chain, Winner
 from livepeer_remote_signer.simulate.report import render
 from livepeer_remote_signer.simulate.stage import Stage, play

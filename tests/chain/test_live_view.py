@@ -10,7 +10,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.chain.reading import ChainQuestion
 from livepeer_remote_signer.adapters.chain.rpc import RpcChain
-from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.rules.chain import ChainView
 from tests.adapters.chain.test_rpc import PACE, is_fresh, polling, until
 from tests.chain.evm import CHAIN_ID, ETH, Anvil, Evm, Tools, running_anvil
 from tests.chain.proxy import Arbitrum, arbitrum_node

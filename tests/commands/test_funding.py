@@ -10,8 +10,8 @@ import pytest
 
 from livepeer_remote_signer.adapters.funding import FundingError, Prepared, Signed
 from livepeer_remote_signer.commands import funding
-from livepeer_remote_signer.config import parse_config
-from livepeer_remote_signer.core.funding import Funds
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.rules.funding import Funds
 
 ETH = 10**18
 FUNDS = Funds(ETH, ETH, ETH, 0, 0, 7, True, 5760, 100, 100, 2, 1, False)

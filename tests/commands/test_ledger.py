@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from livepeer_remote_signer.cli import main
-from livepeer_remote_signer.core.budgets import Budget
+from livepeer_remote_signer.core.rules.budgets import Budget
 from tests.ledgers import Session, opened
 
 BUDGETS = [{"scope": "auth_id", "match": "*", "window": "total", "limit_wei": "0.5eth"}]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from livepeer_remote_signer.config import Config, ConfigError, parse_config
+from livepeer_remote_signer.config.loading import ConfigError, parse_config
+from livepeer_remote_signer.config.models import Config
 
 KEY = "1f" * 32
 LEAST = f"key: {{private_key: '{KEY}'}}\nchain: {{source: static}}\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.config import ConfigError, parse_config
-from livepeer_remote_signer.config.loading import parse_go_duration
-from livepeer_remote_signer.config.models import ARBITRUM_ONE_CHAIN_ID, ARBITRUM_ONE_CONTROLLER, KafkaSink
+from livepeer_remote_signer.config.chain import ARBITRUM_ONE_CHAIN_ID, ARBITRUM_ONE_CONTROLLER
+from livepeer_remote_signer.config.events import KafkaSink
+from livepeer_remote_signer.config.loading import ConfigError, parse_config, parse_go_duration
 from tests.config.reading import KEY, LEAST, fault, read
 
 RPC = f"key: {{private_key: '{KEY}'}}\nchain: {{source: static, rpc: {{controller: '0x{'11' * 20}', chain_id: 5}}}}\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.config import ConfigError, parse_config
 from livepeer_remote_signer.config.files import MAX_SECRET_FILE_BYTES
+from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.wiring.logs import known_secrets
 
 KEY = f"key: {{private_key: '0x{'1f' * 32}'}}\n"

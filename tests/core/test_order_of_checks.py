@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec import structs
 
-from livepeer_remote_signer.core.chain import ChainView, StaleReading
 from livepeer_remote_signer.core.errors import (
     BadCapabilities,
     BadJobType,
@@ -41,11 +40,13 @@ from livepeer_remote_signer.core.errors import (
     TooManyTickets,
     TotalEvExceeded,
 )
-from livepeer_remote_signer.core.limits import TicketLimits
-from livepeer_remote_signer.core.payment import PaymentPlan, PaymentRequest
-from livepeer_remote_signer.core.pricing import Ceilings, MaxPrice
-from livepeer_remote_signer.core.state import SignerState, encode_state
-from livepeer_remote_signer.core.ticket import MAX_WIN_PROB, REFRESH_AT_NONCE
+from livepeer_remote_signer.core.protocol.prices import MaxPrice
+from livepeer_remote_signer.core.protocol.state import SignerState, encode_state
+from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB, REFRESH_AT_NONCE
+from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 from livepeer_remote_signer.proto import net_pb2
 from tests.decisions import LATER_NS, NO_CEILINGS, SECOND, STATE, decide
 from tests.strategies import CHAIN, SEAL, info_message, new_request

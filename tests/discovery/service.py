@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.process.listening import bind
 from livepeer_remote_signer.process.server import make_server
 from tests.simulators import Chain, static_chain

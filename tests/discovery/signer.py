@@ -16,7 +16,7 @@ from typing import Any
 
 from livepeer_remote_signer.adapters import discovery
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.process.listening import bind
 from livepeer_remote_signer.process.server import make_server
 

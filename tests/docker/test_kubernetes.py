@@ -9,7 +9,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 
 FOLDER = Path(__file__).parents[2] / "docker/k8s"
 OBJECTS: list[dict[str, Any]] = [o for name in ("namespace.yaml", "signer.yaml") for o in yaml.safe_load_all((FOLDER / name).read_text())]

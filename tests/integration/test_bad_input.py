@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.adapters.keys import SigningKey
-from livepeer_remote_signer.core.json_forms import info_to_json
+from livepeer_remote_signer.core.protocol.json_forms import info_to_json
 from livepeer_remote_signer.proto import net_pb2
 from tests.plans import SECRET, orchestrator_info
 from tests.served import Answer, Served, post

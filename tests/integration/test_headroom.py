@@ -14,8 +14,8 @@ import pytest
 
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.proto import net_pb2
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says

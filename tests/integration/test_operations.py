@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from livepeer_remote_signer.core.amounts import float_string
+from livepeer_remote_signer.core.protocol.amounts import float_string
 from tests.plans import SECRET, orchestrator_info
 from tests.prometheus_text import Metric, parse_metrics
 from tests.served import Answer, Served, live_body, post, served

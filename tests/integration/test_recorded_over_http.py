@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import Config, parse_config
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.json_forms import info_from_json, info_to_json
-from livepeer_remote_signer.core.strict_json import parse_json
+from livepeer_remote_signer.core.protocol.json_forms import info_from_json, info_to_json
+from livepeer_remote_signer.core.protocol.strict_json import parse_json
 from tests.asgi import Answer, call, running
 from tests.recorded import PAYING_PATH, RecordedCase, check_message, check_payment, check_question, check_state, recorded_cases
 

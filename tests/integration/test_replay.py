@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
-from livepeer_remote_signer.core.policy import Caller, Identity
-from livepeer_remote_signer.core.state import SignerState, encode_state, parse_state
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.wire import parse_orchestrator_info
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
+from livepeer_remote_signer.core.rules.policy import Caller, Identity
 from livepeer_remote_signer.service import _idempotency_key
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says

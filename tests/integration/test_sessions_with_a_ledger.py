@@ -12,7 +12,7 @@ import pytest
 
 from livepeer_remote_signer import app as composition
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from tests.asgi import call, running
 from tests.recorded import RecordedCase, check_payment, recorded_cases
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from livepeer_remote_signer.core.state import SignerState, parse_state
-from livepeer_remote_signer.core.ticket import ticket_ev
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.state import SignerState, parse_state
+from livepeer_remote_signer.core.protocol.ticket import ticket_ev
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.proto import net_pb2
 from tests.plans import NOW_NS, PRICE_PER_UNIT, orchestrator_info
 from tests.policy.connections import Connections

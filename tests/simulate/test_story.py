@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from livepeer_remote_signer.core import ticket
+from livepeer_remote_signer.core.protocol import ticket
 from livepeer_remote_signer.simulate import command
 from livepeer_remote_signer.simulate.recipient import Recipient
 

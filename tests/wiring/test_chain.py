@@ -10,9 +10,10 @@ import pytest
 import yaml
 from eth_abi.abi import encode
 
-from livepeer_remote_signer.config import Config, ConfigError, parse_config
-from livepeer_remote_signer.core.ceilings import Amount
-from livepeer_remote_signer.core.pricing import StaleRate
+from livepeer_remote_signer.config.loading import ConfigError, parse_config
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.rules.ceilings import Amount
+from livepeer_remote_signer.core.rules.pricing import StaleRate
 from livepeer_remote_signer.wiring.chain import ChainParts, open_chain
 
 RPC = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1/k3y"]}}

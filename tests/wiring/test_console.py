@@ -14,9 +14,10 @@ from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.config import Config, parse_config
-from livepeer_remote_signer.core.ceilings import Rate
-from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.rules.ceilings import Rate
+from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.wiring.admin import ConsoleSources
 from livepeer_remote_signer.wiring.chain import ChainParts, ceiling_amounts
 from livepeer_remote_signer.wiring.console import Overview, describe_outcomes

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from livepeer_remote_signer.adapters.logs import Redaction
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.wiring.logs import known_secrets
 from tests.signer import configuration
 

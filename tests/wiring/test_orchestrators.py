@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.wiring import chain
 from livepeer_remote_signer.wiring.keys import open_signing_key
 from livepeer_remote_signer.wiring.orchestrators import ATTEMPTS_BEFORE_READY, OrchestratorParts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from livepeer_remote_signer.core.ceilings import CeilingAmounts, Rate, resolve_ceilings
-from livepeer_remote_signer.core.pricing import Ceilings
+from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts, Rate, resolve_ceilings
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 
 
 class RateSource(Protocol):

@@ -21,8 +21,8 @@ from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCErro
 
 from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name
 from livepeer_remote_signer.adapters.chain.reading import ARBITRUM_ONE_CONTRACTS, ARBITRUM_ONE_CONTROLLER
-from livepeer_remote_signer.core.eip191 import checksum_address, keccak256
-from livepeer_remote_signer.core.funding import SECONDS_PER_HOUR, Burn, Funds
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address, keccak256
+from livepeer_remote_signer.core.rules.funding import SECONDS_PER_HOUR, Burn, Funds
 
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: on Arbitrum the L1 part of the gas moves between estimate and inclusion."""

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, read_text, read_word, read_words
-from livepeer_remote_signer.core.ceilings import Rate
+from livepeer_remote_signer.core.rules.ceilings import Rate
 
 MAX_DECIMALS = 36
 MAX_AHEAD_SECONDS = 60

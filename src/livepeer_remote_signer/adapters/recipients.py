@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from livepeer_remote_signer.core.errors import RecipientUndetermined
-from livepeer_remote_signer.core.guard import OrchestratorGuard
-from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.recipients import RecipientRules, check_lists, not_a_transcoder
+from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.recipients import RecipientRules, check_lists, not_a_transcoder
 
 LOOKUP_SECONDS = 1.0
 REFUSAL_SECONDS = 60.0

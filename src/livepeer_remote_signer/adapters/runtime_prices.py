@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts, Rate
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.runtime_prices import PriceChange, describe_ceilings, encode_amount, overlay, parse_kept
-from livepeer_remote_signer.core.strict_json import is_too_deep
+from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
+from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts, Rate
+from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, describe_ceilings, encode_amount, overlay, parse_kept
 
 LOOK_EVERY_SECONDS = 0.5
 SETTING_PREFIX = "price:"

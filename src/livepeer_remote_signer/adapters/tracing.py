@@ -17,8 +17,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.payment import OpenedSession, PaymentPlan
-from livepeer_remote_signer.core.request_id import RequestId, trail_of
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
+from livepeer_remote_signer.core.rules.request_id import RequestId, trail_of
 
 SHUTDOWN_MS = 3000
 MAX_TEXT_CHARACTERS = 256

@@ -26,8 +26,8 @@ from livepeer_remote_signer.core.errors import (
     LedgerUnavailable,
     Unauthenticated,
 )
-from livepeer_remote_signer.core.runtime_prices import PriceChange, ceiling_name, parse_price_change
-from livepeer_remote_signer.core.strict_json import JsonNumber, exact_object, json_type, parse_json, text_field
+from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, exact_object, json_type, parse_json, text_field
+from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, ceiling_name, parse_price_change
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 100

@@ -15,8 +15,8 @@ from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.responses import to_response
-from livepeer_remote_signer.core.byoc import byoc_job_message, parse_byoc_job
-from livepeer_remote_signer.core.eip191 import checksum_address
+from livepeer_remote_signer.core.protocol.byoc import byoc_job_message, parse_byoc_job
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.service import MessageSigner
 
 

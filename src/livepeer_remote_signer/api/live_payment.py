@@ -14,9 +14,8 @@ from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
 from livepeer_remote_signer.core.errors import BadField
-from livepeer_remote_signer.core.payment import PaymentRequest
-from livepeer_remote_signer.core.pricing import MaxPrice
-from livepeer_remote_signer.core.strict_json import (
+from livepeer_remote_signer.core.protocol.prices import MaxPrice
+from livepeer_remote_signer.core.protocol.strict_json import (
     INT64_MAX,
     INT64_MIN,
     JsonNumber,
@@ -28,6 +27,7 @@ from livepeer_remote_signer.core.strict_json import (
     parse_json,
     text_field,
 )
+from livepeer_remote_signer.core.rules.payment import PaymentRequest
 from livepeer_remote_signer.service import SignedPayment
 
 _KEYS = frozenset({"orchestrator", "state", "manifestid", "app", "type", "inpixels", "maxprice", "capabilities"})

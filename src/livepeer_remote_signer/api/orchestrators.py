@@ -14,8 +14,8 @@ from fastapi import FastAPI, Query, Request, Response
 
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.core.errors import BadField, NotFound
-from livepeer_remote_signer.core.json_forms import capabilities_from_json, info_to_json
-from livepeer_remote_signer.core.strict_json import JsonObject, base64_field, exact_object, parse_json, text_field
+from livepeer_remote_signer.core.protocol.json_forms import capabilities_from_json, info_to_json
+from livepeer_remote_signer.core.protocol.strict_json import JsonObject, base64_field, exact_object, parse_json, text_field
 
 FetchInfo = Callable[[str, bytes], Awaitable[bytes]]
 """(URL, serialized Capabilities) -> serialized OrchestratorInfo."""

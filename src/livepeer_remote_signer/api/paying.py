@@ -24,8 +24,8 @@ from livepeer_remote_signer.api.live_payment import (
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import Overloaded, SignerError
-from livepeer_remote_signer.core.payment import PaymentRequest
-from livepeer_remote_signer.core.policy import Caller
+from livepeer_remote_signer.core.rules.payment import PaymentRequest
+from livepeer_remote_signer.core.rules.policy import Caller
 from livepeer_remote_signer.service import Observer, RemoteSigner, Route
 
 GENERATE_LIVE_PAYMENT = "/generate-live-payment"

@@ -30,8 +30,8 @@ from livepeer_remote_signer.api.orchestrators import (
 )
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
-from livepeer_remote_signer.core.eip191 import checksum_address, orchestrator_info_message
-from livepeer_remote_signer.core.policy import Caller, Identity
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
+from livepeer_remote_signer.core.rules.policy import Caller, Identity
 from livepeer_remote_signer.service import MessageSigner
 
 _log = logging.getLogger(__name__)

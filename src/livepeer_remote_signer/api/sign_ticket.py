@@ -13,13 +13,11 @@ from fractions import Fraction
 from typing import Any
 
 from livepeer_remote_signer.api.live_payment import parse_max_price_field
-from livepeer_remote_signer.core.amounts import float_string
-from livepeer_remote_signer.core.billing import units_per_second
-from livepeer_remote_signer.core.eip191 import checksum_address
 from livepeer_remote_signer.core.errors import BadField
-from livepeer_remote_signer.core.json_forms import capabilities_from_json, info_from_json
-from livepeer_remote_signer.core.payment import PaymentPlan, PaymentRequest
-from livepeer_remote_signer.core.strict_json import (
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.protocol.json_forms import capabilities_from_json, info_from_json
+from livepeer_remote_signer.core.protocol.strict_json import (
     JsonObject,
     base64_field,
     exact_object,
@@ -28,7 +26,9 @@ from livepeer_remote_signer.core.strict_json import (
     parse_json,
     text_field,
 )
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.billing import units_per_second
+from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest
 from livepeer_remote_signer.service import SignedPayment
 
 _KEYS = frozenset({"signerState", "orchestratorInfo", "manifestId", "type", "inPixels", "app", "maxPrice", "capabilities"})

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.ledger import no_ledger_text
 from livepeer_remote_signer.commands.serve import read_config
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.events.sink import Sink

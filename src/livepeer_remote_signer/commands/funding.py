@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.serve import read_config
-from livepeer_remote_signer.config import Config
-from livepeer_remote_signer.core.amounts import float_string, parse_wei
-from livepeer_remote_signer.core.eip191 import checksum_address
-from livepeer_remote_signer.core.funding import (
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.protocol.amounts import float_string, parse_wei
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.rules.funding import (
     Burn,
     FundingRefused,
     Funds,

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from livepeer_remote_signer.core.listening import DEFAULT_LISTEN, ListenAddress, parse_listen, with_port
-from livepeer_remote_signer.core.variables import fill_variables
+from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, ListenAddress, parse_listen, with_port
+from livepeer_remote_signer.config.variables import fill_variables
 
 TIMEOUT_SECONDS = 2
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from livepeer_remote_signer.commands.serve import positive
 from livepeer_remote_signer.config.loading import ConfigError, load_config
-from livepeer_remote_signer.core.api_keys import MAX_NAME_CHARACTERS, ROUTES, KeyRecord, KeysFileError
+from livepeer_remote_signer.core.rules.api_keys import MAX_NAME_CHARACTERS, ROUTES, KeyRecord, KeysFileError
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _DURATION_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

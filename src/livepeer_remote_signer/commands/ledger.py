@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.serve import read_config
-from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.controls import Controls

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from livepeer_remote_signer.config import Config, ConfigError, load_config
+from livepeer_remote_signer.config.loading import ConfigError, load_config
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.process.listening import StartupError, bind
 from livepeer_remote_signer.process.workers import Worker, inherited_worker, supervise
 
@@ -205,7 +206,7 @@ def _files(config: Config) -> dict[str, Path]:
 def run_openapi(_: argparse.Namespace) -> int:
     """Prints the OpenAPI description of all routes, also of those that are off by default."""
     from livepeer_remote_signer.app import create_app
-    from livepeer_remote_signer.config import parse_config
+    from livepeer_remote_signer.config.loading import parse_config
 
     text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nbyoc_jobs: true\n"
     app = create_app(parse_config(text, {}))

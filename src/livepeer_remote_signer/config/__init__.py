@@ -1,6 +1,4 @@
-"""One YAML file plus environment -> a frozen `Config`. Secrets come by file or environment only."""
+"""One YAML file plus environment -> a frozen `Config`. Secrets come by file or environment only.
 
-from livepeer_remote_signer.config.loading import ConfigError, load_config, parse_config
-from livepeer_remote_signer.config.models import Config
-
-__all__ = ["Config", "ConfigError", "load_config", "parse_config"]
+Nothing is imported here: the health check needs two of these files, and none of the libraries behind the others.
+"""

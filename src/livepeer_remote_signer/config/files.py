@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from livepeer_remote_signer.config.faults import explain
-from livepeer_remote_signer.config.models import CapabilityPrice, Config
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.config.prices import CapabilityPrice
 from livepeer_remote_signer.config.strict_yaml import ConfigError
 from livepeer_remote_signer.config.urls import check_http_url
 

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from livepeer_remote_signer.config.faults import explain
 from livepeer_remote_signer.config.files import with_files
+from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, with_port
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
-from livepeer_remote_signer.core.listening import DEFAULT_LISTEN, with_port
-from livepeer_remote_signer.core.variables import fill_variables
+from livepeer_remote_signer.config.variables import fill_variables
 
 __all__ = ["ConfigError", "load_config", "parse_config", "parse_go_duration"]
 

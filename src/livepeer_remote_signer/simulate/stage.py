@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httpx
 
 from livepeer_remote_signer.app import create_app
-from livepeer_remote_signer.config import load_config
+from livepeer_remote_signer.config.loading import load_config
 from livepeer_remote_signer.process.listening import bind
 from livepeer_remote_signer.process.server import make_server
 from livepeer_remote_signer.simulate.clock import Clock

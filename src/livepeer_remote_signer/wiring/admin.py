@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.config import Config, ConfigError
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.wiring.chain import ChainParts, ceiling_amounts
 from livepeer_remote_signer.wiring.ledger import LedgerParts
 from livepeer_remote_signer.wiring.operations import WORKER_FOLDER_VARIABLE
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
-    from livepeer_remote_signer.config.models import AdminConfig
+    from livepeer_remote_signer.config.auth import AdminConfig
     from livepeer_remote_signer.wiring.console import Overview
 
 MIN_TOKEN_CHARACTERS = 16

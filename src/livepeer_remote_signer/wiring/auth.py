@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.config.models import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
-from livepeer_remote_signer.core.api_keys import KeysFileError
+from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.guard import OrchestratorGuard
-from livepeer_remote_signer.core.payment import OpenedSession
-from livepeer_remote_signer.core.recipients import RecipientRules
+from livepeer_remote_signer.core.rules.api_keys import KeysFileError
+from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
+from livepeer_remote_signer.core.rules.payment import OpenedSession
+from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from livepeer_remote_signer.service import Authorizer, Identifier, Observer, RecipientPolicy, SignedPayment
 from livepeer_remote_signer.wiring.chain import ChainParts
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.static import StaticChain
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.config.models import ARBITRUM_ONE_CHAIN_ID, CapabilityPrice, CurrencyFeed, PricesConfig
-from livepeer_remote_signer.core.amounts import float_string
-from livepeer_remote_signer.core.ceilings import Amount, CeilingAmounts
-from livepeer_remote_signer.core.chain import ChainView
-from livepeer_remote_signer.core.pricing import CAPABILITY_NUMBERS
+from livepeer_remote_signer.config.chain import ARBITRUM_ONE_CHAIN_ID
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.config.prices import CapabilityPrice, CurrencyFeed, PricesConfig
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS
+from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
+from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.service import ChainSource
 
 if TYPE_CHECKING:

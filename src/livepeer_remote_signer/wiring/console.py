@@ -8,9 +8,9 @@ from typing import Any
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
-from livepeer_remote_signer.core.amounts import float_string
-from livepeer_remote_signer.core.eip191 import checksum_address
-from livepeer_remote_signer.core.overview import (
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.rules.overview import (
     Span,
     SpendEntry,
     Spending,

@@ -14,8 +14,8 @@ from livepeer_remote_signer.adapters.keys import (
     parse_private_key,
     read_secret_file,
 )
-from livepeer_remote_signer.config.models import KeyConfig, PreviousSeal, StateConfig
-from livepeer_remote_signer.core.timestamps import parse_rfc3339_ns
+from livepeer_remote_signer.config.keys import KeyConfig, PreviousSeal, StateConfig
+from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 
 
 def load_secret(config: KeyConfig) -> bytes:

@@ -11,9 +11,10 @@ from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
 from livepeer_remote_signer.adapters.ledger.outbox import Outbox
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.core.budgets import Budget
-from livepeer_remote_signer.core.ledger import LedgerRules
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.ledger import LedgerRules
 
 
 class LedgerParts:

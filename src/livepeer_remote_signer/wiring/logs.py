@@ -8,8 +8,8 @@ from contextlib import suppress
 from pydantic import SecretStr
 
 from livepeer_remote_signer.adapters.logs import LogWriter, Redaction, parts_of_url, route_standard_logging
-from livepeer_remote_signer.config import Config
-from livepeer_remote_signer.config.models import HttpSink
+from livepeer_remote_signer.config.events import HttpSink
+from livepeer_remote_signer.config.models import Config
 
 
 def open_logs(config: Config) -> LogWriter:

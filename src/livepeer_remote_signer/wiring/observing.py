@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
-from livepeer_remote_signer.core.amounts import float_string
-from livepeer_remote_signer.core.billing import seconds_between_tickets
-from livepeer_remote_signer.core.chain import ChainView
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.ledger import Found, Record, RequestKey
-from livepeer_remote_signer.core.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
-from livepeer_remote_signer.core.policy import Caller, Identity, Verdict, header_text
-from livepeer_remote_signer.core.pricing import Ceilings
-from livepeer_remote_signer.core.request_id import RequestId, trail_of
-from livepeer_remote_signer.core.state import SignerState
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.state import SignerState
+from livepeer_remote_signer.core.rules.billing import seconds_between_tickets
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.ledger import Found, Record, RequestKey
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict, header_text
+from livepeer_remote_signer.core.rules.pricing import Ceilings
+from livepeer_remote_signer.core.rules.request_id import RequestId, trail_of
 from livepeer_remote_signer.service import (
     Authorizer,
     Identifier,

@@ -29,10 +29,11 @@ from livepeer_remote_signer.adapters.metrics import Metrics, Slots
 from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
 from livepeer_remote_signer.adapters.metrics.process import add_process_metrics
 from livepeer_remote_signer.api.errors import status_of
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.config.models import FileSink, HttpSink, KafkaSink
-from livepeer_remote_signer.core.events import EventSource, encode_event
-from livepeer_remote_signer.core.request_id import trail_of
+from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.rules.events import EventSource, encode_event
+from livepeer_remote_signer.core.rules.request_id import trail_of
 from livepeer_remote_signer.service import Observer, SignedPayment
 from livepeer_remote_signer.wiring.chain import ChainParts
 from livepeer_remote_signer.wiring.ledger import LedgerParts

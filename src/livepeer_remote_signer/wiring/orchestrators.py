@@ -12,10 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.config import Config, ConfigError
-from livepeer_remote_signer.core.addresses import AddressPolicy
-from livepeer_remote_signer.core.eip191 import orchestrator_info_message
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import Overloaded
+from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.rules.addresses import AddressPolicy
 from livepeer_remote_signer.service import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 

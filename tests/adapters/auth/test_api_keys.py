@@ -12,9 +12,9 @@ import pytest
 
 from livepeer_remote_signer.adapters.auth import api_keys
 from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, create_key, read_keys, revoke_key
-from livepeer_remote_signer.core.api_keys import KeysFileError
 from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
-from livepeer_remote_signer.core.policy import Identity
+from livepeer_remote_signer.core.rules.api_keys import KeysFileError
+from livepeer_remote_signer.core.rules.policy import Identity
 
 PATH = "/generate-live-payment"
 

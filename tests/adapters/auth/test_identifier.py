@@ -8,7 +8,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
 from livepeer_remote_signer.core.errors import Unauthenticated
-from livepeer_remote_signer.core.policy import Caller, Identity
+from livepeer_remote_signer.core.rules.policy import Caller, Identity
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 

@@ -15,7 +15,7 @@ import pytest
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 from livepeer_remote_signer.core.errors import AuthFailed
-from livepeer_remote_signer.core.policy import ANONYMOUS, Caller, Identity, Verdict
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict
 from livepeer_remote_signer.simulate.serving import make_certificate
 from tests.hooks import Answer, Hook, die, drip, flood, hang_up, reply, running_hook, says, silence
 from tests.plans import NOW_NS, plan_payment

@@ -8,7 +8,7 @@ import pytest
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_distrust, pick_due, pick_preferred
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, endpoint_name
 from livepeer_remote_signer.adapters.chain.reading import Head, Reading
-from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.rules.chain import ChainView
 
 PACE = Pace(poll=5, timeout=4, max_age=60, max_head_age=300)
 

@@ -15,7 +15,7 @@ from livepeer_remote_signer.adapters.chain.endpoints import Pace
 from livepeer_remote_signer.adapters.chain.reading import ChainQuestion
 from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable, RpcChain
 from livepeer_remote_signer.adapters.price_feed import PriceFeed
-from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.rules.chain import ChainView
 from tests.fake_chain import CHAIN_ID, CONTRACTS, CONTROLLER, FEED, FakeChain
 from tests.rpc_node import RpcNode, answer_of
 

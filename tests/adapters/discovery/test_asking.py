@@ -29,8 +29,10 @@ from livepeer_remote_signer.adapters.discovery.messages import (
     parse_line,
 )
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
-from livepeer_remote_signer.core.addresses import AddressPolicy
-from livepeer_remote_signer.core.discovery import (
+from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.protocol.wire import MAX_CAPABILITY_MODELS
+from livepeer_remote_signer.core.rules.addresses import AddressPolicy
+from livepeer_remote_signer.core.rules.discovery import (
     MAX_NODES,
     MAX_ORCHESTRATORS,
     MAX_URL_CHARACTERS,
@@ -40,8 +42,6 @@ from livepeer_remote_signer.core.discovery import (
     parse_nodes,
     parse_offers,
 )
-from livepeer_remote_signer.core.eip191 import orchestrator_info_message
-from livepeer_remote_signer.core.wire import MAX_CAPABILITY_MODELS
 from livepeer_remote_signer.proto import net_pb2
 from tests.adapters.discovery.plain_http import PlainHttp
 from tests.signing import PlainKey

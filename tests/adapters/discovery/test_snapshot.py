@@ -15,9 +15,9 @@ import pytest
 from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, Job
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, SourceFault
-from livepeer_remote_signer.core.discovery import Offer
 from livepeer_remote_signer.core.errors import NotReady
-from livepeer_remote_signer.core.pricing import Ceilings
+from livepeer_remote_signer.core.rules.discovery import Offer
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 from tests.simulators import Clock
 
 A, B = "https://a.example:8935", "https://b.example:8935"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.events.sink import SinkError
-from livepeer_remote_signer.core.events import EventSource, encode_event
+from livepeer_remote_signer.core.rules.events import EventSource, encode_event
 from tests.plans import plan_payment
 
 PLAN = plan_payment()

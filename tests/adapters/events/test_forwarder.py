@@ -11,7 +11,7 @@ from livepeer_remote_signer.adapters.events import forwarder as module
 from livepeer_remote_signer.adapters.events.forwarder import Forwarder
 from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
+from livepeer_remote_signer.core.rules.events import OutboxEntry, OutboxLevel
 from tests.adapters.events.making import CountingMeter, ListSink, make_event
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.events.http import HttpSink, batch_key
 from livepeer_remote_signer.adapters.events.sink import SinkError
-from livepeer_remote_signer.core.events import event_id
+from livepeer_remote_signer.core.rules.events import event_id
 from tests.adapters.events.making import make_event
 
 SECRET = "planted-receiver-secret"

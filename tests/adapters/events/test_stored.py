@@ -17,7 +17,7 @@ from livepeer_remote_signer.adapters.ledger.outbox import Outbox
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.events import OutboxLevel
+from livepeer_remote_signer.core.rules.events import OutboxLevel
 from tests.adapters.events.making import CountingMeter, ListSink, make_event
 
 

@@ -19,7 +19,7 @@ from livepeer_remote_signer.adapters.keys import (
     parse_private_key,
     read_secret_file,
 )
-from livepeer_remote_signer.config import parse_config
+from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.wiring.keys import open_signing_key
 
 SECRET = bytes.fromhex("2c" * 32)

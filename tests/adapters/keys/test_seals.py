@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.adapters.keys import PreviousKey, SigningKey, SigningKeyError, StateSeal
-from livepeer_remote_signer.config import ConfigError, parse_config
+from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.wiring.keys import open_seal
 
 NOW_NS = 1_775_592_000_000_000_000

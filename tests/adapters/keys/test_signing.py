@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from livepeer_remote_signer.adapters.keys import SigningKey
 from livepeer_remote_signer.adapters.keys.signing import CoincurveSigner, EthAccountSigner
-from livepeer_remote_signer.core.eip191 import personal_digest, recover_address
+from livepeer_remote_signer.core.protocol.eip191 import personal_digest, recover_address
 
 HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 SECRETS = st.integers(1, 2 * HALF_ORDER).map(lambda number: number.to_bytes(32, "big"))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.core.budgets import Budget
 from livepeer_remote_signer.core.errors import (
     BadField,
     BudgetExceeded,
@@ -20,9 +19,10 @@ from livepeer_remote_signer.core.errors import (
     StaleState,
     Suspended,
 )
-from livepeer_remote_signer.core.ledger import Newest, Record
-from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.ledger import Newest, Record
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.ledgers import Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS, ORCHESTRATOR
 

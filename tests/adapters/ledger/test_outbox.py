@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.core.errors import OutboxFull
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from tests.ledgers import Session, opened
 from tests.plans import NOW_NS
 

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
-from livepeer_remote_signer.core.budgets import Budget
 from livepeer_remote_signer.core.errors import (
     BudgetExceeded,
     LedgerUnavailable,
@@ -23,9 +22,10 @@ from livepeer_remote_signer.core.errors import (
     StaleState,
     Suspended,
 )
-from livepeer_remote_signer.core.ledger import Newest, Record
-from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.ledger import Newest, Record
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS
 

@@ -27,7 +27,7 @@ from livepeer_remote_signer.adapters.logs.lines import render_console, render_js
 from livepeer_remote_signer.adapters.logs.payments import paid_line
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
-from livepeer_remote_signer.core.request_id import RequestId
+from livepeer_remote_signer.core.rules.request_id import RequestId
 from tests.plans import plan_payment
 
 REQUEST_ID = "0123456789abcdef0123456789abcdef"

@@ -11,8 +11,8 @@ from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
-from livepeer_remote_signer.core.chain import ChainView, StaleReading
-from livepeer_remote_signer.core.request_id import RequestId
+from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
+from livepeer_remote_signer.core.rules.request_id import RequestId
 from tests.plans import CHAIN, orchestrator_info, plan_payment
 from tests.prometheus_text import Metric, parse_metrics
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
-from livepeer_remote_signer.core.addresses import AddressPolicy
-from livepeer_remote_signer.core.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.errors import AddressRefused, BadCapabilities, BadField, OrchestratorUnreachable
+from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
+from livepeer_remote_signer.core.rules.addresses import AddressPolicy
 from livepeer_remote_signer.proto import net_pb2
 from tests.signing import PlainKey
 from tests.simulators import Answers, Chain, Clock, HttpRequest, Network, Offer, Orchestrator, answers_of, url_of

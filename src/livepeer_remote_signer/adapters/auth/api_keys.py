@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from livepeer_remote_signer.core.api_keys import (
+from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
+from livepeer_remote_signer.core.rules.api_keys import (
     SALT_BYTES,
     KeyRecord,
     KeysFileError,
@@ -26,8 +27,7 @@ from livepeer_remote_signer.core.api_keys import (
     parse_keys,
     split_key,
 )
-from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
-from livepeer_remote_signer.core.policy import Identity
+from livepeer_remote_signer.core.rules.policy import Identity
 
 LOOK_EVERY_SECONDS = 1.0
 MAX_FILE_BYTES = 64 * 1024 * 1024

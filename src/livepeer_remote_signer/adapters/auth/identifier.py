@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.errors import Unauthenticated
-from livepeer_remote_signer.core.policy import Caller, Identity, header_text
+from livepeer_remote_signer.core.rules.policy import Caller, Identity, header_text
 
 KEY_PREFIX = "lrs_"
 MAX_CLAIMED_CHARACTERS = 1024

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
-from livepeer_remote_signer.core.policy import Identity
-from livepeer_remote_signer.core.strict_json import is_too_deep
+from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
+from livepeer_remote_signer.core.rules.policy import Identity
 
 ALGORITHMS = ("RS256", "ES256")
 MAX_TOKEN_CHARACTERS = 8192

@@ -21,9 +21,9 @@ from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.core.errors import AuthFailed
-from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.policy import Caller, Identity, Verdict, bind_verdict
-from livepeer_remote_signer.core.webhook import MAX_REPLY_BYTES, encode_question, parse_verdict
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict, bind_verdict
+from livepeer_remote_signer.core.rules.webhook import MAX_REPLY_BYTES, encode_question, parse_verdict
 
 KEEP_ALIVE_SECONDS = 4.0
 """Below the five seconds after which common servers close an idle connection, so that none is used while it closes."""

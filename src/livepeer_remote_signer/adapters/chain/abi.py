@@ -13,7 +13,7 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_abi.exceptions import DecodingError
 
-from livepeer_remote_signer.core.eip191 import keccak256
+from livepeer_remote_signer.core.protocol.eip191 import keccak256
 
 WORD = 32
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from livepeer_remote_signer.core.strict_json import is_too_deep
+from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")

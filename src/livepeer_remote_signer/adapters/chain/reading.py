@@ -25,7 +25,7 @@ from livepeer_remote_signer.adapters.chain.abi import (
     read_words,
 )
 from livepeer_remote_signer.adapters.chain.json_rpc import RpcError, RpcFault, RpcRequest, parse_data, parse_quantity
-from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.rules.chain import ChainView
 
 MULTICALL3 = bytes.fromhex("cA11bde05977b3631167028862bE2a173976CA11")
 ARBITRUM_ONE_CONTROLLER = bytes.fromhex("D8E8328501E9645d16Cf49539efC04f734606ee4")

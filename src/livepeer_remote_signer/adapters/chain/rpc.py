@@ -19,7 +19,7 @@ from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_distrust, pick_due, pick_preferred
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, open_client
 from livepeer_remote_signer.adapters.chain.reading import ChainQuestion, Contracts, Reading, parse_reads, read_requests
-from livepeer_remote_signer.core.chain import ChainView, StaleReading
+from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
 
 MAX_BATCHES_A_READING = 5
 _NOTHING = ChainView(0, 0, bytes(32), 0, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepeer_remote_signer.core.chain import ChainView
+from livepeer_remote_signer.core.rules.chain import ChainView
 
 
 class StaticChain:

@@ -10,8 +10,8 @@ from typing import TypeVar
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient, resolve_name
 from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
-from livepeer_remote_signer.core.discovery import Node, parse_nodes, parse_offers, parse_pool
 from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.rules.discovery import Node, parse_nodes, parse_offers, parse_pool
 
 WEBHOOK_TIMEOUT_SECONDS = 10.0
 MAX_WEBHOOK_BYTES = 4 << 20

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from livepeer_remote_signer.core.addresses import AddressPolicy, IpNetwork
-from livepeer_remote_signer.core.discovery import Node, Offer, Runner
+from livepeer_remote_signer.core.rules.addresses import AddressPolicy, IpNetwork
+from livepeer_remote_signer.core.rules.discovery import Node, Offer, Runner
 
 MAX_LINE_BYTES = 4 << 20
 """More than the bounds on answers allow: a pool of 1000 URLs of 2048 characters is the longest line."""

@@ -17,7 +17,9 @@ from typing import NamedTuple, Protocol
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool, SourceFault
-from livepeer_remote_signer.core.discovery import (
+from livepeer_remote_signer.core.errors import NotReady
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.discovery import (
     Entry,
     Sighting,
     build_steps,
@@ -28,9 +30,7 @@ from livepeer_remote_signer.core.discovery import (
     merge_sightings,
     normal_form,
 )
-from livepeer_remote_signer.core.errors import NotReady
-from livepeer_remote_signer.core.pricing import Ceilings
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.pricing import Ceilings
 
 FIRST_RETRY_SECONDS = 2.0
 MAX_RETRY_SECONDS = 60.0

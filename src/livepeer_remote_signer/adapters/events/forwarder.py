@@ -16,7 +16,7 @@ from typing import Protocol
 from livepeer_remote_signer.adapters.events.outbox import Outbox
 from livepeer_remote_signer.adapters.events.sink import Sink, SinkError
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
+from livepeer_remote_signer.core.rules.events import OutboxEntry, OutboxLevel
 
 BATCH_EVENTS = 500
 IDLE_SECONDS = 0.2

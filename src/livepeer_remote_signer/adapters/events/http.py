@@ -15,7 +15,7 @@ from hashlib import blake2b
 import httpx
 
 from livepeer_remote_signer.adapters.events.sink import SinkError
-from livepeer_remote_signer.core.events import EVENT_TYPE, event_data, event_id, event_session, event_time_ms
+from livepeer_remote_signer.core.rules.events import EVENT_TYPE, event_data, event_id, event_session, event_time_ms
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 EVENT_SOURCE = "/livepeer-remote-signer"

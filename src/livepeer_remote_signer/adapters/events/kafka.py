@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from livepeer_remote_signer.adapters.events.sink import SinkError
-from livepeer_remote_signer.core.events import event_id, event_session, event_time_ms
+from livepeer_remote_signer.core.rules.events import event_id, event_session, event_time_ms
 
 REQUEST_TIMEOUT_MS = 10_000
 DELIVERY_SECONDS = 20.0

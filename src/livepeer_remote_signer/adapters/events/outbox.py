@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
+from livepeer_remote_signer.core.rules.events import OutboxEntry, OutboxLevel
 
 DEFAULT_MEMORY_LIMIT = 10_000
 

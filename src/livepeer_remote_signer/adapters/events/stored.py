@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.events import OutboxEntry, OutboxLevel
+from livepeer_remote_signer.core.rules.events import OutboxEntry, OutboxLevel
 
 OVERLAP = 1000
 """How far behind a sink's last event is looked for one that was committed late by another replica."""

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 
 from livepeer_remote_signer.adapters.keys.signing import SigningKey
-from livepeer_remote_signer.core.eip191 import SIGNATURE_BYTES
+from livepeer_remote_signer.core.protocol.eip191 import SIGNATURE_BYTES
 from livepeer_remote_signer.core.recent import Recent
 
 MAC_BYTES = 32

@@ -15,7 +15,7 @@ from coincurve.context import GLOBAL_CONTEXT
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from livepeer_remote_signer.core.eip191 import personal_digest, personal_digest_32, public_key_address
+from livepeer_remote_signer.core.protocol.eip191 import personal_digest, personal_digest_32, public_key_address
 
 MAC_KEY_BYTES = 32
 _V = (b"\x1b", b"\x1c")

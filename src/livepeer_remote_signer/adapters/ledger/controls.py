@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Store, add_switch, bytes_text, text_bytes
-from livepeer_remote_signer.core.budgets import Budget, BudgetUse, budget_uses, parse_usage
-from livepeer_remote_signer.core.ledger import NS_PER_MS, SpendSum, Switches
+from livepeer_remote_signer.core.rules.budgets import Budget, BudgetUse, budget_uses, parse_usage
+from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
 
 
 class Switch(NamedTuple):

@@ -28,9 +28,11 @@ from livepeer_remote_signer.adapters.ledger.store import (
     text_bytes,
 )
 from livepeer_remote_signer.adapters.ledger.turns import Turn, Turns
-from livepeer_remote_signer.core.budgets import Claim
 from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError, StaleState
-from livepeer_remote_signer.core.ledger import (
+from livepeer_remote_signer.core.protocol.state import parse_state
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import Claim
+from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
     Books,
     Found,
@@ -50,9 +52,7 @@ from livepeer_remote_signer.core.ledger import (
     is_taken,
     post,
 )
-from livepeer_remote_signer.core.payment import PaymentPlan
-from livepeer_remote_signer.core.state import parse_state
-from livepeer_remote_signer.core.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""

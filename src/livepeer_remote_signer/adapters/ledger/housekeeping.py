@@ -10,7 +10,7 @@ from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.outbox import Outbox
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
-from livepeer_remote_signer.core.ledger import NS_PER_MS
+from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0

@@ -31,8 +31,8 @@ from livepeer_remote_signer.adapters.ledger.store import (
     text_bytes,
     usage_expires_ms,
 )
-from livepeer_remote_signer.core.budgets import encode_usage, parse_usage
-from livepeer_remote_signer.core.ledger import Books, Tip
+from livepeer_remote_signer.core.rules.budgets import encode_usage, parse_usage
+from livepeer_remote_signer.core.rules.ledger import Books, Tip
 
 CONNECT_TIMEOUT_SECONDS = 3
 _NOBODY_AT_FAULT = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation

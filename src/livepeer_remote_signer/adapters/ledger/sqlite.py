@@ -33,8 +33,8 @@ from livepeer_remote_signer.adapters.ledger.store import (
     text_bytes,
     usage_expires_ms,
 )
-from livepeer_remote_signer.core.budgets import Usage, encode_usage, parse_usage
-from livepeer_remote_signer.core.ledger import Books, Tip
+from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
+from livepeer_remote_signer.core.rules.ledger import Books, Tip
 
 LOCK_WAIT_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0005

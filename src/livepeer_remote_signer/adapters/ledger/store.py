@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from livepeer_remote_signer.core.budgets import WINDOW_SECONDS, Usage
-from livepeer_remote_signer.core.ledger import Books, SpendKey, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
+from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 
 SCHEMA_VERSION = 1
 GLOBAL_SWITCH = "all"

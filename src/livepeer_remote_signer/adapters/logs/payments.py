@@ -14,11 +14,11 @@ from typing import Protocol
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
-from livepeer_remote_signer.core.eip191 import checksum_address
 from livepeer_remote_signer.core.errors import Denied, SignerError
-from livepeer_remote_signer.core.payment import OpenedSession, PaymentPlan
-from livepeer_remote_signer.core.request_id import trail_of
-from livepeer_remote_signer.core.state import SignerState, encode_text
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.protocol.state import SignerState, encode_text
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
+from livepeer_remote_signer.core.rules.request_id import trail_of
 
 MAX_TEXT_CHARACTERS = 256
 

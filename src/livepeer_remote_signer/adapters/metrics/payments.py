@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
-from livepeer_remote_signer.core.billing import units_per_second
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.events import EVENT_TYPE
-from livepeer_remote_signer.core.payment import OpenedSession, PaymentPlan
-from livepeer_remote_signer.core.request_id import RequestId, trail_of
+from livepeer_remote_signer.core.rules.billing import units_per_second
+from livepeer_remote_signer.core.rules.events import EVENT_TYPE
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
+from livepeer_remote_signer.core.rules.request_id import RequestId, trail_of
 
 SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CREDIT_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)

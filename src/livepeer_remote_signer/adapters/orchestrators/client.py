@@ -22,9 +22,9 @@ from livepeer_remote_signer.adapters.orchestrators.dialing import (
 from livepeer_remote_signer.adapters.orchestrators.http_get import HttpFault, get_over
 from livepeer_remote_signer.adapters.orchestrators.names import resolve_name
 from livepeer_remote_signer.adapters.orchestrators.pins import Pins
-from livepeer_remote_signer.core.addresses import AddressPolicy, OrchestratorUrl, parse_orchestrator_url
 from livepeer_remote_signer.core.errors import OrchestratorUnreachable
-from livepeer_remote_signer.core.wire import parse_capabilities, parse_message
+from livepeer_remote_signer.core.protocol.wire import parse_capabilities, parse_message
+from livepeer_remote_signer.core.rules.addresses import AddressPolicy, OrchestratorUrl, parse_orchestrator_url
 from livepeer_remote_signer.proto import net_pb2
 
 DISCOVERY_TIMEOUT_SECONDS = 2.0

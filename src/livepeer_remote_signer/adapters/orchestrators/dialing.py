@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import Literal, NamedTuple, TypeAlias
 
 from livepeer_remote_signer.adapters.orchestrators.names import resolve_name
-from livepeer_remote_signer.core.addresses import AddressPolicy, OrchestratorUrl, parse_ip
 from livepeer_remote_signer.core.errors import OrchestratorUnreachable
+from livepeer_remote_signer.core.rules.addresses import AddressPolicy, OrchestratorUrl, parse_ip
 
 TlsPolicy: TypeAlias = Literal["tofu", "system", "pin-strict"]
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]

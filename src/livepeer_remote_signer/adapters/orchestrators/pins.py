@@ -11,8 +11,8 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.orchestrators.dialing import TlsPolicy
-from livepeer_remote_signer.core.addresses import OrchestratorUrl
 from livepeer_remote_signer.core.errors import OrchestratorUnreachable
+from livepeer_remote_signer.core.rules.addresses import OrchestratorUrl
 
 MAX_PINS = 8192
 

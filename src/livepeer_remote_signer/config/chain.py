@@ -1,0 +1,61 @@
+"""The chain: read over RPC, or fixed values. Every key with its type, default and meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from livepeer_remote_signer.config.urls import SecretHttpUrl
+from livepeer_remote_signer.config.values import Address, Hash, Seconds, Section, Wei, check_one_form
+
+ARBITRUM_ONE_CONTROLLER = "0xD8E8328501E9645d16Cf49539efC04f734606ee4"
+ARBITRUM_ONE_CHAIN_ID = 42161
+
+
+class StaticChain(Section):
+    """A chain view from configuration: development, tests, offchain."""
+
+    l1_block: int = Field(0, ge=0)
+    last_initialized_round: int = Field(0, ge=0)
+    last_initialized_round_block_hash: Hash = bytes(32)
+    deposit_wei: Wei = 0
+    reserve_wei: Wei = 0
+    withdraw_round: int = Field(0, ge=0)
+
+
+class RpcChain(Section):
+    """Live reads: endpoints in order of preference, never printed with their keys. The head may stand still for at most
+    max_head_age_seconds; where it is not set for 300 s on Arbitrum One, and without limit elsewhere."""
+
+    urls: tuple[SecretHttpUrl, ...] = Field((), description="JSON-RPC endpoints in order of preference")
+    urls_file: Path | None = None
+    controller: Address = bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
+    chain_id: int = Field(ARBITRUM_ONE_CHAIN_ID, gt=0)
+    poll_seconds: Seconds = 5
+    max_age_seconds: Seconds = 60
+    max_head_age_seconds: Seconds | None = None
+    timeout_seconds: Seconds = 4
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RpcChain:
+        check_one_form(self, "urls")
+        return self
+
+
+class ChainConfig(Section):
+    """Where round, L1 block and funds come from."""
+
+    source: Literal["static", "rpc"]
+    static: StaticChain = StaticChain()
+    rpc: RpcChain = RpcChain()
+
+    @model_validator(mode="after")
+    def _urls(self) -> ChainConfig:
+        if self.source == "rpc" and not self.rpc.urls and self.rpc.urls_file is None:
+            raise ValueError("chain.source rpc needs chain.rpc.urls or chain.rpc.urls_file (or ETH_RPC_URL)")
+        return self

@@ -1,0 +1,61 @@
+"""The ledger, and the budgets that it keeps. Every key with its type, default and meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+from livepeer_remote_signer.config.values import HEX, Section, Wei, check_one_form
+
+
+class LedgerConfig(Section):
+    """Where spend, sequence numbers and events are kept."""
+
+    backend: Literal["none", "sqlite", "postgres"] = "none"
+    path: Path | None = None
+    url: SecretStr | None = None
+    url_file: Path | None = None
+    on_stale: Literal["heal", "refuse"] = "heal"
+    retention_seconds: int = Field(86_400, ge=3600)
+    max_pending_events: int = Field(1_000_000, ge=1)
+    on_full: Literal["refuse", "drop_oldest"] = "refuse"
+
+    @model_validator(mode="after")
+    def _place(self) -> LedgerConfig:
+        if self.backend == "sqlite" and self.path is None:
+            raise ValueError("backend sqlite needs path")
+        if self.backend == "postgres" and self.url is None and self.url_file is None:
+            raise ValueError("backend postgres needs url or url_file")
+        check_one_form(self, "url")
+        return self
+
+
+class HeadroomConfig(Section):
+    """Seconds of credit bought ahead, by route."""
+
+    generate_live_payment: int = Field(0, ge=0, le=3600)
+    sign_ticket: int = Field(0, ge=0, le=3600)
+
+
+class BudgetConfig(Section):
+    """What may be spent by each matching id. `match` "*": each id on its own."""
+
+    scope: Literal["auth_id", "app", "orchestrator", "global"]
+    match: str = "*"
+    window: Literal["total", "minute", "hour", "day"]
+    measure: Literal["ev", "face_value"] = "ev"
+    limit_wei: Wei
+
+    @model_validator(mode="after")
+    def _may_hold(self) -> BudgetConfig:
+        if self.scope == "orchestrator" and self.match != "*" and (len(self.match) != 42 or HEX.fullmatch(self.match) is None):
+            raise ValueError(
+                f'match of scope orchestrator must be "*", or 0x and 40 hex digits, not {self.match[:64]!r}: it would never hold'
+            )
+        return self

@@ -1,0 +1,64 @@
+"""Price ceilings, and the feed that converts their currencies. Every key with its type, default and meaning."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from livepeer_remote_signer.config.values import Address, Amount, Decimal, PriceAmount, Seconds, Section
+from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL
+
+ARBITRUM_ONE_ETH_USD_FEED = "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612"
+
+
+class CapabilityPrice(Section):
+    """One entry of go-livepeer's maxPricePerCapability file."""
+
+    pipeline: str
+    model_id: Annotated[str, BeforeValidator(lambda name: name or DEFAULT_MODEL)] = DEFAULT_MODEL
+    price_per_unit: Amount
+    pixels_per_unit: Decimal | None = None
+    currency: Annotated[str, BeforeValidator(lambda name: "wei" if name is None or not str(name).strip() else name)] = "wei"
+
+    @model_validator(mode="after")
+    def _known(self) -> CapabilityPrice:
+        if self.pipeline not in CAPABILITY_NUMBERS:
+            raise ValueError(f"unknown pipeline {self.pipeline!r}: one of {', '.join(CAPABILITY_NUMBERS)}")
+        if self.pixels_per_unit is not None and self.pixels_per_unit <= 0:
+            raise ValueError("pixels_per_unit must be positive")
+        return self
+
+
+class CurrencyFeed(Section):
+    """A Chainlink ETH/currency feed, read over chain.rpc."""
+
+    address: Address = bytes.fromhex(ARBITRUM_ONE_ETH_USD_FEED[2:])
+    max_age_seconds: Seconds = 5400
+
+
+class PricesConfig(Section):
+    """Price ceilings. 0 as max_price_per_unit: no global ceiling."""
+
+    max_price_per_unit: Amount = PriceAmount(Fraction(0), "wei")
+    pixels_per_unit: Decimal = Fraction(1)
+    max_price_per_capability: Annotated[
+        Annotated[tuple[CapabilityPrice, ...], Tag("[list]")] | Annotated[Path, Tag("[path]")],
+        Discriminator(lambda given: "[path]" if isinstance(given, str | Path) else "[list]"),
+    ] = ()
+    currency_feed: CurrencyFeed | None = None
+    runtime_file: Path | None = Field(None, description="where ceilings changed at runtime are kept")
+
+    @model_validator(mode="after")
+    def _positive(self) -> PricesConfig:
+        if self.pixels_per_unit <= 0:
+            raise ValueError("pixels_per_unit must be positive")
+        return self

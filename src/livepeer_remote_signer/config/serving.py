@@ -1,0 +1,49 @@
+"""Limits, browsers, logs, traces and documentation of the service itself. Every key with its type, default and meaning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    Field,
+)
+
+from livepeer_remote_signer.config.urls import HttpUrl
+from livepeer_remote_signer.config.values import Seconds, Section, Wei
+
+
+class LimitsConfig(Section):
+    """Limits on tickets (wei) and on requests."""
+
+    max_ticket_ev_wei: Wei = 3_000_000_000_000
+    max_total_ev_wei: Wei = 20_000_000_000_000
+    deposit_multiplier: int = Field(1, ge=1)
+    max_body_bytes: int = Field(1024 * 1024, ge=1024)
+    max_requests_in_work: int = Field(256, ge=1)
+    body_timeout_seconds: Seconds = 10
+    drain_seconds: Seconds = 20
+
+
+class CorsConfig(Section):
+    """Origins of browsers that may call the public routes; "*" for all."""
+
+    allow_origins: tuple[str, ...] = ()
+
+
+class LogConfig(Section):
+    """Log lines: JSON for machines, console for people."""
+
+    format: Literal["json", "console"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class TracingConfig(Section):
+    """OpenTelemetry traces over OTLP/HTTP (the extra `otel`)."""
+
+    otlp_endpoint: HttpUrl | None = None
+
+
+class DocsConfig(Section):
+    """Interactive API documentation."""
+
+    enabled: bool = False

@@ -1,0 +1,189 @@
+"""The billing event of one payment, as consumers of `create_signed_ticket` know it, and what a store of events exchanges.
+
+Source: section 12 of the protocol: names, types and order of go-livepeer's keys; keys of ours follow them. Consumers bill
+from these bytes, so they are made once, when the payment is signed, and never altered on their way.
+
+Texts that a client chose are cut to MAX_TEXT_CHARACTERS: an event that no sink accepts would hold up all that follow it.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.protocol.prices import PIPELINE_NAMES, UNIT_OF_TYPE, CapabilityModel
+from livepeer_remote_signer.core.protocol.state import encode_text
+from livepeer_remote_signer.core.protocol.ticket import TicketParams
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND, encode_rfc3339_ns
+from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
+
+EVENT_TYPE = "create_signed_ticket"
+MAX_TEXT_CHARACTERS = 2048
+MAX_CLIENT_REQUEST_ID_CHARACTERS = 256
+USD_DECIMALS = 18
+PRICE_DECIMALS = 8
+
+_PIPELINE_OF_TYPE = {"lv2v": "live-video-to-video"}
+_WEI_PER_ETH = 10**18
+_ID_FROM, _ID_TO = len('{"id":"'), len('{"id":"') + 36
+_SESSION = b'"data":{"session_id":"'
+_DATA = b',"data":'
+_TIMESTAMP = b'"timestamp":"'
+
+
+class EventSource(NamedTuple):
+    """Who makes the events: the 20-byte address that pays, and a name for this process among its replicas."""
+
+    payer: bytes
+    instance: str
+
+
+class OutboxEntry(NamedTuple):
+    """One stored event. `position` grows in the order in which a session's events were stored."""
+
+    position: int
+    event: bytes
+
+
+class OutboxLevel(NamedTuple):
+    """How much waits to be sent to some sink, and since when (unix nanoseconds; None when nothing waits)."""
+
+    pending: int
+    oldest_ns: int | None
+
+
+def encode_event(
+    plan: PaymentPlan,
+    source: EventSource,
+    request_id: str,
+    client_request_id: str = "",
+    eth_usd: Fraction | None = None,
+) -> bytes:
+    """The record of one payment, JSON in UTF-8 without line breaks.
+
+    `request_id` are our 128 random bits as 32 hex digits; the event's id is made of the same bits, since a request has one
+    event. `eth_usd` is the price of one ETH in USD: without it the figures in USD are null.
+    """
+    session, state, info = plan.session, plan.state, plan.session.info
+    job_type, now_ns = session.request.type, plan.now_ns
+    previous_ns = now_ns if plan.previous_update_ns is None else plan.previous_update_ns
+    billed_ns = plan.billed.elapsed_ns or max(0, now_ns - previous_ns)
+    now = encode_rfc3339_ns(now_ns)
+    previous = now if previous_ns == now_ns else encode_rfc3339_ns(previous_ns)
+    capability, model = _capability_names(session)
+    pixels = plan.billed.units if job_type == "lv2v" else 0
+    status = "continuing" if state.sequence_number else "new"
+    usd = _usd_figures(plan.fee, eth_usd)
+    return (
+        f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{now_ns // 1_000_000}","gateway":"","data":'
+        f'{{"session_id":{encode_text(state.state_id)},"session_status":"{status}","app":{_text(state.app)},'
+        f'"pipeline":{encode_text(_PIPELINE_OF_TYPE.get(job_type, job_type))},"request_id":"{request_id}",'
+        f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder)},"manifest_id":{_text(session.manifest_id)},'
+        f'"pm_session_id":"{info.pm_session_id}","current_time":"{now}","previous_time":"{previous}",'
+        f'"current_time_unix":{now_ns // 1_000_000},"previous_time_unix":{previous_ns // 1_000_000},'
+        f'"billable_secs":{_seconds_text(billed_ns)},"pixels":{pixels},'
+        f'"session_balance":"{_whole(state.balance)}","computed_fee":"{_whole(plan.fee)}","cost":"{_price_text(info.price)}",'
+        f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{_text(state.auth_id)},'
+        f'"client_request_id":{encode_text(client_request_id[:MAX_CLIENT_REQUEST_ID_CHARACTERS])},'
+        f'"model_id":{_text(model)},"capability":{_text(capability)},'
+        f'"billable_units":{plan.billed.units},"unit":"{UNIT_OF_TYPE.get(job_type, "pixels")}",'
+        f'"ticket_ev":"{_whole(info.ev)}","total_ev":"{_multiple(info.ev, plan.num_tickets)}",{_params_text(info.ticket_params)},'
+        f'"payer_address":"{_address_text(source.payer)}",{usd},"instance":{encode_text(source.instance)}}}}}'
+    ).encode()
+
+
+def event_id_of(request_id: str) -> str:
+    """The UUID (version 4 in form) of a request's event: its own 128 bits but for the six that mark the version."""
+    variant = "89ab"[int(request_id[16], 16) & 3]
+    return f"{request_id[:8]}-{request_id[8:12]}-4{request_id[13:16]}-{variant}{request_id[17:20]}-{request_id[20:]}"
+
+
+def event_id(event: bytes) -> str:
+    """The id of an encoded event."""
+    return event[_ID_FROM:_ID_TO].decode("ascii")
+
+
+def event_session(event: bytes) -> bytes:
+    """The session of an encoded event, as its bytes stand there: events of one session must stay in order."""
+    start = event.index(_SESSION) + len(_SESSION)
+    return event[start : event.index(b'"', start)]
+
+
+def event_data(event: bytes) -> bytes:
+    """The `data` object of an encoded event, JSON."""
+    return event[event.index(_DATA) + len(_DATA) : -1]
+
+
+def event_time_ms(event: bytes) -> int:
+    """The `timestamp` of an encoded event, unix milliseconds."""
+    start = event.index(_TIMESTAMP) + len(_TIMESTAMP)
+    return int(event[start : event.index(b'"', start)])
+
+
+def _text(value: str) -> str:
+    return encode_text(value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS])
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """A quotient that is not negative, rounded half away from zero."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def _whole(value: Fraction) -> int:
+    return value.numerator if value.denominator == 1 else _rounded(value.numerator, value.denominator)
+
+
+def _multiple(value: Fraction, count: int) -> int:
+    return _rounded(value.numerator * count, value.denominator)
+
+
+def _seconds_text(ns: int) -> str:
+    """Exact seconds as a JSON number: `60`, `5.25`."""
+    seconds, rest = divmod(ns, NS_PER_SECOND)
+    return f"{seconds}.{rest:09d}".rstrip("0") if rest else str(seconds)
+
+
+def _usd_figures(fee: Fraction, eth_usd: Fraction | None) -> str:
+    if eth_usd is None:
+        return '"computed_fee_usd":null,"eth_usd_price":null'
+    scaled = str(_rounded(fee.numerator * eth_usd.numerator, fee.denominator * eth_usd.denominator)).rjust(USD_DECIMALS + 1, "0")
+    return f'"computed_fee_usd":"{scaled[:-USD_DECIMALS]}.{scaled[-USD_DECIMALS:]}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
+
+
+@lru_cache(16)
+def _usd_price_text(eth_usd: Fraction) -> str:
+    return float_string(eth_usd, PRICE_DECIMALS)
+
+
+@lru_cache(4096)
+def _price_text(price: Fraction) -> str:
+    return float_string(price, 10)
+
+
+@lru_cache(4096)
+def _address_text(address: bytes) -> str:
+    return checksum_address(address)
+
+
+@lru_cache(4096)
+def _params_text(params: TicketParams) -> str:
+    return f'"face_value":"{params.face_value}","win_prob":"{params.win_prob}","recipient":"{checksum_address(params.recipient)}"'
+
+
+def _capability_names(session: OpenedSession) -> tuple[str, str]:
+    if session.capabilities is None:
+        return "", ""
+    names_of = _names_of if len(session.request.capabilities) <= MAX_KEY_BYTES else _names_of.__wrapped__
+    return names_of(session.capabilities.pairs)
+
+
+@lru_cache(1024)
+def _names_of(pairs: tuple[CapabilityModel, ...]) -> tuple[str, str]:
+    """The capabilities and models of a request; where there are several each name stands once, joined by commas."""
+    capabilities = dict.fromkeys(PIPELINE_NAMES.get(number, str(number)) for number, _ in pairs)
+    models = dict.fromkeys(model for _, model in pairs)
+    return ",".join(capabilities), ",".join(models)

@@ -1,0 +1,128 @@
+"""The guard over orchestrators: pauses paying one that takes first payments and lets sessions lapse, or earns too fast.
+
+Values and `now` in, a refusal or nothing out; what it remembers is this process's own. Only payments that were made start
+a pause: one that is merely asked for, perhaps by somebody who may not pay at all, is refused by itself. Only `live` and
+`lv2v` sessions can be abandoned: a job of another type may well be one payment long.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from livepeer_remote_signer.core.errors import OrchestratorPaused
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+
+ABANDONED_AFTER_NS = 90 * NS_PER_SECOND
+"""Half again what the longest first payment covers: a session that goes on has paid again by then."""
+
+BUCKETS = 60
+MAX_ORCHESTRATORS = 10_000
+_CONTINUING_TYPES = ("live", "lv2v")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is remembered of one orchestrator: sessions that paid once, by their start; spend in wei by bucket of time."""
+
+    started: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    spent: dict[int, Fraction] = field(default_factory=dict)
+    paused_until_ns: int = 0
+    reason: str = ""
+
+    @property
+    def spent_wei(self) -> Fraction:
+        """All that is remembered of it."""
+        return sum(self.spent.values(), Fraction(0))
+
+
+class OrchestratorGuard:
+    """Counts within a rolling window, in sixtieths of it. `None` as a limit: that rule is off."""
+
+    def __init__(
+        self, *, window_seconds: float, pause_seconds: float, max_abandoned_sessions: int | None = None, max_spend_wei: int | None = None
+    ) -> None:
+        self._window_ns = int(window_seconds * NS_PER_SECOND)
+        self._bucket_ns = max(1, self._window_ns // BUCKETS)
+        self._pause_ns = int(pause_seconds * NS_PER_SECOND)
+        self._max_abandoned = max_abandoned_sessions
+        self._max_spend_wei = max_spend_wei
+        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+
+    def check(self, plan: PaymentPlan) -> None:
+        """Raises OrchestratorPaused when this orchestrator is paused, is from now on, or would be by this payment."""
+        seen = self._seen.get(plan.session.info.address)
+        if seen is None:
+            seen = _Seen()
+        if plan.now_ns >= seen.paused_until_ns:
+            reason = self._fault(seen, plan)
+            if reason is None:
+                self._check_room(seen, plan)
+                return
+            self._seen[plan.session.info.address] = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
+            seen = self._seen[plan.session.info.address]
+        wait = -(-(seen.paused_until_ns - plan.now_ns) // NS_PER_SECOND)
+        raise OrchestratorPaused(
+            f"paying this orchestrator is paused for {wait} s: {seen.reason}",
+            hint="choose another orchestrator; the operator sets recipients.guard",
+            retry_after_seconds=wait,
+            orchestrator="0x" + plan.session.info.address.hex(),
+        )
+
+    def paid(self, plan: PaymentPlan) -> None:
+        """Told of every payment that was made."""
+        address, state = plan.session.info.address, plan.state
+        seen = self._seen.setdefault(address, _Seen())
+        self._seen.move_to_end(address)
+        while len(self._seen) > MAX_ORCHESTRATORS:
+            self._seen.popitem(last=False)
+        if self._max_abandoned is not None:
+            if not plan.session.is_new:
+                seen.started.pop(state.state_id, None)
+            elif state.type in _CONTINUING_TYPES:
+                seen.started[state.state_id] = plan.now_ns
+        if self._max_spend_wei is not None:
+            bucket = plan.now_ns // self._bucket_ns
+            seen.spent[bucket] = seen.spent.get(bucket, Fraction(0)) + plan.total_ev
+
+    def _fault(self, seen: _Seen, plan: PaymentPlan) -> str | None:
+        """Which rule this orchestrator has broken; None for none."""
+        now_ns = plan.now_ns
+        if self._max_abandoned is not None:
+            while seen.started and next(iter(seen.started.values())) < now_ns - self._window_ns:
+                seen.started.popitem(last=False)
+            abandoned = sum(1 for start in seen.started.values() if start <= now_ns - ABANDONED_AFTER_NS)
+            if abandoned > self._max_abandoned and plan.session.is_new:
+                return f"{abandoned} sessions took a first payment and never went on, more than {self._max_abandoned}"
+        if self._max_spend_wei is not None:
+            oldest = (now_ns - self._window_ns) // self._bucket_ns
+            seen.spent = {bucket: ev for bucket, ev in seen.spent.items() if bucket >= oldest}
+            spent = seen.spent_wei
+            if spent >= self._max_spend_wei:
+                return f"{int(spent)} wei were paid within {self._window_ns // NS_PER_SECOND} s, the limit is {self._max_spend_wei}"
+        return None
+
+    def _check_room(self, seen: _Seen, plan: PaymentPlan) -> None:
+        """Raises OrchestratorPaused for a payment that would pass the limit of spend, which is not passed yet."""
+        if self._max_spend_wei is None:
+            return
+        spent = seen.spent_wei
+        if spent + plan.total_ev <= self._max_spend_wei:
+            return
+        raise OrchestratorPaused(
+            f"{int(spent)} wei were paid to this orchestrator within {self._window_ns // NS_PER_SECOND} s, "
+            f"and the {int(plan.total_ev)} wei of this payment would pass the limit of {self._max_spend_wei}",
+            hint="choose another orchestrator; the operator sets recipients.guard.max_spend_wei",
+            retry_after_seconds=self._frees_up_seconds(seen, plan, spent + plan.total_ev - self._max_spend_wei),
+            orchestrator="0x" + plan.session.info.address.hex(),
+        )
+
+    def _frees_up_seconds(self, seen: _Seen, plan: PaymentPlan, wanted_wei: Fraction) -> int | None:
+        """Whole seconds until so much has left the window, rounded up; None when the payment alone passes the limit."""
+        for bucket in sorted(seen.spent):
+            wanted_wei -= seen.spent[bucket]
+            if wanted_wei <= 0:
+                return -(-((bucket + 1) * self._bucket_ns + self._window_ns - plan.now_ns) // NS_PER_SECOND)
+        return None

@@ -1,0 +1,221 @@
+"""What a ledger decides: which request a payment answers, whether its place in the session is free, what it may spend.
+
+Sources: sections 6 (step 16), 7 and 13 of the protocol. Pure: `Books` are the rows that a batch of payments needs, read
+inside the transaction that will record them; `admit` judges a payment against them and `post` counts it. The adapters
+only read, write and commit.
+
+The rules of replay. (StateID, SequenceNumber) is used once. The identical request again is answered with the identical
+bytes. A request that is late in its session is answered from the session's newest state. A state that the ledger does
+not know is adopted when it is younger than what the ledger remembers: had it been used here, that would still be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from livepeer_remote_signer.core.errors import StaleState, Suspended
+from livepeer_remote_signer.core.protocol.state import SignerState
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, claims_of, fit_budgets, spend_of
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+
+NS_PER_MS = 1_000_000
+_NS_PER_MINUTE = 60 * NS_PER_SECOND
+
+
+class RequestKey(Struct, frozen=True, gc=False):
+    """Names one request to the ledger.
+
+    `state_id` and `sequence_number` say which step of which session it asks for; `digest` (32 bytes) is the same for the
+    identical request and for no other; `idempotency_key` (32 bytes, or empty) is a digest of the caller and of the key it
+    sent with a new session; `last_update_ns` is the time of the state that was sent. `is_healed`: the step is not the one
+    that was asked for, but the one after the session's newest state.
+    """
+
+    state_id: str
+    sequence_number: int
+    digest: bytes
+    auth_id: str
+    idempotency_key: bytes
+    last_update_ns: int | None
+    is_new: bool
+    is_healed: bool = False
+
+
+class Stored(NamedTuple):
+    """This very request was answered, for `auth_id`: the reply as its route keeps it, and the state's bytes in it."""
+
+    kept: bytes
+    auth_id: str
+    state: bytes
+
+
+class Newest(NamedTuple):
+    """The place was used by another request; `state` is the session's newest one, `raw` the bytes that were sealed."""
+
+    state: SignerState
+    raw: bytes
+
+
+Found = Stored | Newest | None
+"""None: nobody used this place."""
+
+
+class Record(Struct, frozen=True, gc=False):
+    """What is kept of a payment: the state's bytes, the rest of the reply as its route keeps it, and the billing event."""
+
+    state: bytes
+    kept: bytes
+    event: bytes | None
+
+
+class Tip(NamedTuple):
+    """The newest payment of a session: its sequence number, and when it was made (unix milliseconds)."""
+
+    sequence_number: int
+    made_ms: int
+
+
+class Switches(NamedTuple):
+    """The kill switches that are set."""
+
+    auth_ids: frozenset[str] = frozenset()
+    all: bool = False
+
+    def check(self, auth_id: str) -> None:
+        """Raises Suspended."""
+        if self.all:
+            raise Suspended("payments are suspended by the operator", hint="the operator ends it with the resume command", scope="global")
+        if auth_id in self.auth_ids:
+            raise Suspended(
+                "payments of this auth id are suspended by the operator",
+                hint="the operator ends it with the resume command",
+                scope="auth_id",
+                auth_id=auth_id[:128],
+            )
+
+
+class LedgerRules(NamedTuple):
+    """What the operator configured: budgets, and how long rows are remembered."""
+
+    budgets: Sequence[Budget]
+    retention_seconds: int
+
+
+class SpendKey(NamedTuple):
+    """A line of the spending statistics: unix minute, who paid, and whom."""
+
+    minute: int
+    auth_id: str
+    orchestrator: bytes
+
+
+class SpendSum(NamedTuple):
+    """What was paid on a line. Amounts in wei, the expected value and the fee rounded up by payment."""
+
+    payments: int = 0
+    tickets: int = 0
+    ev_wei: int = 0
+    face_value_wei: int = 0
+    fee_wei: int = 0
+
+
+_NOTHING_SPENT = SpendSum()
+
+
+@dataclass(slots=True)
+class Books:
+    """The rows that a batch needs, kept up to date while the batch goes on. A missing entry is a missing row."""
+
+    tips: dict[str, Tip] = field(default_factory=dict)
+    nonces: dict[bytes, int] = field(default_factory=dict)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    idempotency_keys: set[bytes] = field(default_factory=set)
+    healed: set[tuple[str, bytes]] = field(default_factory=set)
+    """Session and digest of late requests that were answered already."""
+    switches: Switches = field(default_factory=Switches)
+
+
+def is_taken(key: RequestKey, tip: Tip | None) -> bool:
+    """Whether the place that the request asks for was used by another one.
+
+    The state that was sent must be the newest payment's, or a later one that another signer of the same key made. One that
+    is older than the newest payment is a branch of the session and would pay the same time twice, whatever its number.
+    """
+    if tip is None:
+        return False
+    is_older = key.last_update_ns is None or key.last_update_ns // NS_PER_MS < tip.made_ms
+    return key.sequence_number <= tip.sequence_number or is_older
+
+
+def check_known(key: RequestKey, tip: Tip | None, rules: LedgerRules, now_ns: int) -> None:
+    """Raises StaleState for a state that the ledger does not know and may have forgotten."""
+    if key.is_new or tip is not None:
+        return
+    age_ns = None if key.last_update_ns is None else now_ns - key.last_update_ns
+    if age_ns is None or age_ns >= rules.retention_seconds * NS_PER_SECOND:
+        age = "no LastUpdate" if age_ns is None else f"a LastUpdate {age_ns // NS_PER_SECOND} s ago"
+        raise StaleState(
+            f"the ledger does not know this session, whose state has {age}: states older than {rules.retention_seconds} s are not adopted",
+            hint="start a new session without state",
+            age_seconds=None if age_ns is None else age_ns // NS_PER_SECOND,
+            retention_seconds=rules.retention_seconds,
+        )
+
+
+def claims_of_plan(plan: PaymentPlan, rules: LedgerRules) -> tuple[Claim, ...]:
+    """The budgets that hold for a payment."""
+    if not rules.budgets:
+        return ()
+    return claims_of(rules.budgets, Spender(plan.state.auth_id, plan.state.app, plan.session.info.address))
+
+
+def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books, rules: LedgerRules) -> PaymentPlan | None:
+    """The plan as the ledger allows it: with raised nonces, and fewer tickets ahead. None when its place is taken.
+
+    Raises Suspended, StaleState, BudgetExceeded, RateExceeded, and RefreshSession when the recipient's nonces run out.
+    """
+    books.switches.check(plan.state.auth_id)
+    tip = books.tips.get(key.state_id)
+    if is_taken(key, tip) or (key.idempotency_key and key.idempotency_key in books.idempotency_keys):
+        return None
+    if key.is_healed and (key.state_id, key.digest) in books.healed:
+        return None
+    check_known(key, tip, rules, plan.now_ns)
+    if claims:
+        plan = fit_budgets(plan, claims, books.usage)
+    last_nonce = books.nonces.get(plan.session.info.ticket_params.recipient_rand_hash, 0)
+    return plan if last_nonce < plan.first_nonce else plan.with_first_nonce(last_nonce + 1)
+
+
+def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books) -> None:
+    """Counts a payment that will be recorded, so that the batch's next ones are judged with it."""
+    books.tips[key.state_id] = Tip(key.sequence_number, plan.now_ns // NS_PER_MS)
+    books.nonces[plan.session.info.ticket_params.recipient_rand_hash] = plan.first_nonce + plan.num_tickets - 1
+    if key.idempotency_key:
+        books.idempotency_keys.add(key.idempotency_key)
+    if key.is_healed:
+        books.healed.add((key.state_id, key.digest))
+    counted = set()
+    for budget, name in claims:
+        if name not in counted:
+            counted.add(name)
+            books.usage[name].add(budget.window, plan.now_ns, spend_of(plan, budget.measure))
+
+
+def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: Mapping[SpendKey, SpendSum]) -> None:
+    """Adds a payment to the statistics in `spend`, whose lines go on from those in `before`."""
+    key = SpendKey(plan.now_ns // _NS_PER_MINUTE, plan.state.auth_id, plan.session.info.address)
+    payments, tickets, ev_wei, face_value_wei, fee_wei = spend.get(key) or before.get(key) or _NOTHING_SPENT
+    fee_n, fee_d = plan.fee.as_integer_ratio()
+    spend[key] = SpendSum(
+        payments + 1,
+        tickets + plan.num_tickets,
+        ev_wei + spend_of(plan, "ev"),
+        face_value_wei + plan.total_face_value,
+        fee_wei - (-fee_n // fee_d),
+    )

@@ -1,0 +1,101 @@
+"""The authorization webhook's words: what it is asked, byte for byte, and what its answer means.
+
+Source: section 9 of the protocol. Existing webhooks read `headers` and `state` as go-livepeer writes them; our own keys
+stand beside them, and consumers ignore keys they do not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from livepeer_remote_signer.core.errors import AuthFailed, BadField, BadJson
+from livepeer_remote_signer.core.protocol.amounts import float_string, rat_string
+from livepeer_remote_signer.core.protocol.prices import MaxPrice
+from livepeer_remote_signer.core.protocol.state import encode_state, encode_text
+from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, fold_object, int64_field, parse_json, text_field
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.policy import Caller, Verdict, header_text
+
+MAX_REPLY_BYTES = 64 * 1024
+MAX_AUTH_ID_CHARACTERS = 1024
+"""An auth id travels in the state with every call."""
+
+MAX_REASON_CHARACTERS = 2048
+NOT_FORWARDED = frozenset(
+    (
+        b"host",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Host, and what speaks of one connection only. A caller's `Connection` header cannot take others away."""
+
+_REPLY_KEYS = ("status", "reason", "expiry", "auth_id", "maxprice", "code")
+_MAX_PRICE_KEYS = ("price", "currency", "unit")
+
+
+def encode_question(caller: Caller, plan: PaymentPlan, request_id: str) -> bytes:
+    """The body that the webhook is asked with: the caller's headers, the proposed state, and our own keys."""
+    session = plan.session
+    params = session.info.ticket_params
+    return (
+        f'{{"headers":{_encode_headers(caller)},"state":{encode_state(plan.state).decode()},"request_id":{encode_text(request_id)},'
+        f'"type":{encode_text(session.request.type)},"manifest_id":{encode_text(session.manifest_id)},'
+        f'"computed_fee":"{float_string(plan.fee, 0)}","num_tickets":{plan.num_tickets},"ticket_ev":"{rat_string(session.info.ev)}",'
+        f'"face_value":"{params.face_value}","recipient":"0x{params.recipient.hex()}",'
+        f'"orchestrator_url":{encode_text(session.info.transcoder)},"price":"{rat_string(session.info.price)}"}}'
+    ).encode()
+
+
+def _encode_headers(caller: Caller) -> str:
+    """Header names as Go spells them, in their order, each with the list of its values."""
+    found: dict[str, list[str]] = {}
+    for name, value in caller.headers:
+        if name not in NOT_FORWARDED:
+            found.setdefault(canonical_name(name), []).append(encode_text(header_text(value)))
+    return "{" + ",".join(f"{encode_text(name)}:[{','.join(found[name])}]" for name in sorted(found)) + "}"
+
+
+def canonical_name(name: bytes) -> str:
+    """`x-api-key` as `X-Api-Key`: the form in which Go keeps header names."""
+    return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
+
+
+def parse_verdict(body: bytes) -> Verdict:
+    """The webhook's answer. Raises AuthFailed for anything but the object of section 9; a malformed maxPrice is told later."""
+    try:
+        fields = fold_object(parse_json(body), "the authorization webhook's answer", _REPLY_KEYS)
+        status = int64_field(fields, "status", "status")
+        verdict = Verdict(
+            status=status,
+            reason=text_field(fields, "reason", "reason")[:MAX_REASON_CHARACTERS],
+            expiry=int64_field(fields, "expiry", "expiry"),
+            auth_id=text_field(fields, "auth_id", "auth_id"),
+            max_price=_max_price(fields["maxprice"]) if "maxprice" in fields else None,
+            code=text_field(fields, "code", "code")[:MAX_REASON_CHARACTERS],
+        )
+    except (BadJson, BadField) as error:
+        raise AuthFailed(f"the authorization webhook answered nonsense: {error.message}") from None
+    if status <= 0:
+        raise AuthFailed("the authorization webhook's answer has no positive status")
+    if len(verdict.auth_id) > MAX_AUTH_ID_CHARACTERS:
+        raise AuthFailed(f"the authorization webhook's auth_id has {len(verdict.auth_id)} characters, more than {MAX_AUTH_ID_CHARACTERS}")
+    return verdict
+
+
+def _max_price(value: Any) -> MaxPrice:
+    """maxPrice as it was spelled; what cannot be one is spelled empty, which no ceiling is (502, like every bad maxPrice)."""
+    try:
+        fields = fold_object(value, "maxPrice", _MAX_PRICE_KEYS)
+        price = fields.get("price")
+        spelled = str(price) if isinstance(price, JsonNumber) else text_field(fields, "price", "maxPrice.price")
+        return MaxPrice(spelled, text_field(fields, "currency", "maxPrice.currency"), text_field(fields, "unit", "maxPrice.unit"))
+    except (BadJson, BadField):
+        return MaxPrice("", "", "")

@@ -1,0 +1,261 @@
+"""Budgets: what counts, for how long, whose it is, and what a refusal says."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from livepeer_remote_signer.core.errors import BudgetExceeded, NoTickets, RateExceeded, SignerError
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import (
+    MAX_NAME_BYTES,
+    WINDOW_SECONDS,
+    Budget,
+    Claim,
+    Spender,
+    Usage,
+    bounded_name,
+    budget_uses,
+    claims_of,
+    encode_usage,
+    fit_budgets,
+    parse_usage,
+    spend_of,
+)
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from tests.outcomes import outcome
+from tests.plans import NOW_NS, ORCHESTRATOR, plan_payment
+
+ALICE = Spender("alice", "app-1", ORCHESTRATOR)
+windows = st.sampled_from(list(WINDOW_SECONDS))
+
+
+def planned(tickets: int, least: int | None = None, now_ns: int = NOW_NS) -> PaymentPlan:
+    """A payment of so many tickets of 1e12 wei (a hair less: the probability is rounded down), `least` of them due."""
+    plan = replace(plan_payment(now_ns=now_ns), min_tickets=0).with_tickets(tickets)
+    return replace(plan, min_tickets=tickets if least is None else least)
+
+
+def claim(window: str = "total", measure: str = "ev", limit: int = 0) -> Claim:
+    return claims_of([Budget("auth_id", "*", window, measure, limit)], ALICE)[0]  # type: ignore[arg-type]
+
+
+@given(windows, st.integers(1, 1000), st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 400)), max_size=120))
+def test_no_interval_of_the_windows_length_sees_more_than_the_limit(window: str, limit: int, wanted: list[tuple[int, int]]) -> None:
+    length_ns = WINDOW_SECONDS[window] * NS_PER_SECOND
+    usage, now, spent = Usage(), NOW_NS, []
+    for step, amount in wanted:
+        now += step * length_ns // 4000
+        if usage.spent(window, now) + amount <= limit:  # type: ignore[arg-type]
+            usage.add(window, now, amount)  # type: ignore[arg-type]
+            spent.append((now, amount))
+    for start, _ in spent:
+        assert sum(amount for at, amount in spent if start <= at < start + length_ns) <= limit
+
+
+@given(windows, st.integers(1, 500), st.lists(st.tuples(st.integers(0, 800), st.integers(1, 400)), min_size=1, max_size=80))
+def test_what_a_refusal_promises_to_free_up_is_free_then(window: str, wanted: int, spent: list[tuple[int, int]]) -> None:
+    length_ns = WINDOW_SECONDS[window] * NS_PER_SECOND
+    usage, now = Usage(), NOW_NS
+    for step, amount in spent:
+        now += step * length_ns // 4000
+        usage.add(window, now, amount)  # type: ignore[arg-type]
+    before = usage.spent(window, now)  # type: ignore[arg-type]
+    wait = usage.frees_up_seconds(window, now, wanted)  # type: ignore[arg-type]
+    if wait is None:
+        assert before < wanted
+    else:
+        assert 1 <= wait <= WINDOW_SECONDS[window] * 61 // 60 + 1
+        assert usage.spent(window, now + wait * NS_PER_SECOND) <= before - wanted  # type: ignore[arg-type]
+
+
+@given(windows, st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 2**200)), max_size=200))
+def test_a_row_of_spending_stays_small_and_reads_back_exactly(window: str, spent: list[tuple[int, int]]) -> None:
+    usage, now = Usage(), NOW_NS
+    for seconds, amount in spent:
+        now += seconds * NS_PER_SECOND // 60
+        usage.add(window, now, amount)  # type: ignore[arg-type]
+    assert len(usage.amounts) <= 62
+    again = parse_usage(encode_usage(usage))
+    assert again.amounts == usage.amounts
+    assert again.spent(window, now) == usage.spent(window, now)  # type: ignore[arg-type]
+
+
+def test_a_total_never_frees_up() -> None:
+    usage = Usage()
+    usage.add("total", NOW_NS, 5)
+    usage.add("total", NOW_NS + 10**18, 7)
+    assert usage.spent("total", NOW_NS + 10**20) == 12
+    assert usage.frees_up_seconds("total", NOW_NS, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "holds"),
+    [
+        (("auth_id", "*"), True),
+        (("auth_id", "alice"), True),
+        (("auth_id", "bob"), False),
+        (("app", "*"), True),
+        (("app", "app-1"), True),
+        (("app", "alice"), False),
+        (("orchestrator", "*"), True),
+        (("orchestrator", "0x" + ORCHESTRATOR.hex().upper()), True),
+        (("orchestrator", "0x" + "00" * 20), False),
+        (("global", "anything"), True),
+    ],
+)
+def test_a_budget_holds_for_what_it_names(budget: tuple[str, str], holds: bool) -> None:
+    assert bool(claims_of([Budget(budget[0], budget[1], "hour", "ev", 1)], ALICE)) is holds  # type: ignore[arg-type]
+
+
+def test_apps_of_two_auth_ids_are_two_apps_and_names_cannot_be_mixed_up() -> None:
+    budgets = [Budget("app", "*", "total", "ev", 1)]
+    spenders = [
+        Spender("a", "b", ORCHESTRATOR),
+        Spender("a", "c", ORCHESTRATOR),
+        Spender("c", "b", ORCHESTRATOR),
+        Spender('a","b', "", ORCHESTRATOR),
+    ]
+    assert len({claims_of(budgets, spender)[0].key for spender in spenders}) == 4
+
+
+@given(st.text(max_size=600), st.text(max_size=600))
+def test_names_are_bounded_and_stay_apart(one: str, other: str) -> None:
+    assert len(bounded_name(one).encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES
+    assert (bounded_name(one) == bounded_name(other)) == (one == other)
+
+
+@given(st.integers(1, 100))
+def test_expected_value_is_never_counted_too_low(tickets: int) -> None:
+    plan = planned(tickets)
+    assert 0 <= spend_of(plan, "ev") - plan.total_ev < 1
+    assert spend_of(plan, "face_value") == plan.total_face_value
+
+
+@given(st.integers(1, 100), st.integers(0, 100), st.integers(0, 10**14), st.sampled_from(["ev", "face_value"]))
+def test_tickets_ahead_are_given_up_before_a_payment_is_refused(tickets: int, least: int, limit: int, measure: str) -> None:
+    plan = planned(tickets, min(tickets, least))
+    limit = limit * 1200 if measure == "face_value" else limit
+    held = claim(measure=measure, limit=limit)
+    fitted = outcome(fit_budgets, plan, [held], {held.key: Usage()})
+    if isinstance(fitted, SignerError):
+        smallest = replace(plan, min_tickets=0).with_tickets(max(1, plan.min_tickets))
+        assert spend_of(smallest, measure) > limit  # type: ignore[arg-type]
+        assert type(fitted) is (BudgetExceeded if plan.min_tickets else NoTickets)
+        return
+    assert max(1, plan.min_tickets) <= fitted.num_tickets <= tickets
+    assert spend_of(fitted, measure) <= limit  # type: ignore[arg-type]
+    if fitted.num_tickets < tickets:
+        assert spend_of(replace(fitted, num_tickets=fitted.num_tickets + 1), measure) > limit  # type: ignore[arg-type]
+    assert fitted.state.balance == plan.state.balance - (tickets - fitted.num_tickets) * plan.session.info.ev
+
+
+def test_a_used_up_total_names_limit_rest_and_need() -> None:
+    held = claim(limit=10**12 + 5)
+    usage = {held.key: Usage({0: 10**12})}
+    with pytest.raises(
+        BudgetExceeded, match=r"auth_id 'alice', ev per total: 5 of 1000000000005 wei are left, .* needs 1000000000000"
+    ) as caught:
+        fit_budgets(planned(1), [held], usage)
+    assert caught.value.values["left_wei"] == "5"
+    assert caught.value.retry_after_seconds is None
+
+
+def test_a_used_up_window_says_when_it_frees_up() -> None:
+    held = claim("hour", limit=15 * 10**11)
+    usage = Usage()
+    usage.add("hour", NOW_NS - 600 * NS_PER_SECOND, 10**12)
+    with pytest.raises(RateExceeded) as caught:
+        fit_budgets(planned(1), [held], {held.key: usage})
+    wait = caught.value.retry_after_seconds
+    assert wait is not None
+    assert 3000 < wait <= 3060
+    later = planned(1, now_ns=NOW_NS + wait * NS_PER_SECOND)
+    assert fit_budgets(later, [held], {held.key: usage}) is later
+
+
+def test_the_wait_counts_what_was_spent_beyond_a_limit_that_was_lowered() -> None:
+    held = claim("hour", limit=2 * 10**12)
+    usage = Usage()
+    for minutes in range(50, 0, -5):
+        usage.add("hour", NOW_NS - minutes * 60 * NS_PER_SECOND, 10**12)
+    with pytest.raises(RateExceeded) as caught:
+        fit_budgets(planned(1), [held], {held.key: usage})
+    wait = caught.value.retry_after_seconds
+    assert wait is not None
+    later = planned(1, now_ns=NOW_NS + wait * NS_PER_SECOND)
+    assert fit_budgets(later, [held], {held.key: usage}) is later
+    with pytest.raises(RateExceeded):
+        fit_budgets(planned(1, now_ns=NOW_NS + (wait - 1) * NS_PER_SECOND), [held], {held.key: usage})
+
+
+def test_a_payment_larger_than_the_whole_window_is_told_so() -> None:
+    held = claim("minute", limit=10**11)
+    with pytest.raises(RateExceeded) as caught:
+        fit_budgets(planned(1), [held], {held.key: Usage()})
+    assert caught.value.retry_after_seconds == 60
+    assert "more than the whole window" in str(caught.value.hint)
+
+
+def test_of_several_refusals_the_one_that_lasts_longest_is_told() -> None:
+    minute, total, day = claim("minute"), claim("total"), claim("day")
+    usage = {c.key: Usage() for c in (minute, total, day)}
+    with pytest.raises(BudgetExceeded):
+        fit_budgets(planned(1), [minute, total, day], usage)
+    with pytest.raises(RateExceeded, match="per day"):
+        fit_budgets(planned(1), [minute, day], usage)
+
+
+def test_uses_show_every_spender_of_every_budget_fullest_first() -> None:
+    budgets = [
+        Budget("auth_id", "*", "total", "ev", 100),
+        Budget("auth_id", "alice", "total", "ev", 40),
+        Budget("global", "*", "hour", "ev", 50),
+    ]
+    usage = {}
+    for spender, amount in ((ALICE, 30), (Spender("bob", "", ORCHESTRATOR), 90)):
+        for _, key in claims_of(budgets, spender):
+            usage.setdefault(key, Usage()).amounts.setdefault(0, amount)
+    uses = budget_uses(budgets, usage, NOW_NS)
+    assert [(use.id, use.budget.limit_wei, use.spent_wei, use.left_wei) for use in uses] == [
+        ("bob", 100, 90, 10),
+        ("alice", 40, 30, 10),
+        ("alice", 100, 30, 70),
+        ("", 50, 0, 50),
+    ]
+
+
+def test_a_global_budget_is_shown_before_anything_was_spent() -> None:
+    budgets = [Budget("global", "*", "day", "ev", 50), Budget("auth_id", "*", "day", "ev", 100)]
+    assert [(use.budget, use.id, use.spent_wei, use.left_wei) for use in budget_uses(budgets, {}, NOW_NS)] == [(budgets[0], "", 0, 50)]
+
+
+def test_a_fee_of_fractions_is_not_what_budgets_count() -> None:
+    plan = planned(3)
+    assert isinstance(plan.total_ev, Fraction)
+    assert spend_of(plan, "ev") == -(-plan.total_ev.numerator // plan.total_ev.denominator)
+
+
+def test_buckets_that_left_the_window_are_forgotten() -> None:
+    usage = Usage()
+    for minute in range(200):
+        usage.add("hour", NOW_NS + minute * 60 * NS_PER_SECOND, 1)
+    assert len(usage.amounts) <= 62
+
+
+def test_a_long_name_is_cut_and_told_apart_by_a_digest() -> None:
+    long, other = "x" * 500, "x" * 499 + "y"
+    assert bounded_name("x" * MAX_NAME_BYTES) == "x" * MAX_NAME_BYTES
+    assert bounded_name(long).startswith("x" * 64 + "#")
+    assert len(bounded_name(long)) <= MAX_NAME_BYTES
+    assert bounded_name(long) != bounded_name(other)
+
+
+def test_a_budget_that_still_covers_the_payment_is_not_the_one_that_is_told() -> None:
+    claims = claims_of([Budget("auth_id", "*", "day", "ev", 10**30), Budget("auth_id", "*", "total", "ev", 1)], ALICE)
+    with pytest.raises(BudgetExceeded):
+        fit_budgets(planned(1), claims, {claim.key: Usage() for claim in claims})

@@ -1,0 +1,213 @@
+"""The billing event: section 12's record, the same for the same payment, valid under its published schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from livepeer_remote_signer.core.protocol.wire import Capabilities
+from livepeer_remote_signer.core.rules.events import (
+    EventSource,
+    encode_event,
+    event_data,
+    event_id,
+    event_id_of,
+    event_session,
+    event_time_ms,
+)
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.proto import net_pb2
+from tests.plans import NOW_NS, orchestrator_info, plan_payment
+
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "event.schema.json").read_text("utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+SOURCE = EventSource(bytes.fromhex("4a9b6c3d2e1f0a8b7c6d5e4f3a2b1c0d9e8f7a6b"), "signer-1")
+REQUEST_ID = "0123456789abcdef0123456789abcdef"
+KEYS_OF_GO_LIVEPEER = [
+    "session_id",
+    "session_status",
+    "app",
+    "pipeline",
+    "request_id",
+    "orch_address",
+    "orch_url",
+    "manifest_id",
+    "pm_session_id",
+    "current_time",
+    "previous_time",
+    "current_time_unix",
+    "previous_time_unix",
+    "billable_secs",
+    "pixels",
+    "session_balance",
+    "computed_fee",
+    "cost",
+    "sequence_number",
+    "num_tickets",
+    "auth_id",
+]
+
+
+def record(plan: PaymentPlan, **others: Any) -> dict[str, Any]:
+    """The decoded event, after the schema allowed it."""
+    decoded: dict[str, Any] = json.loads(encode_event(plan, SOURCE, REQUEST_ID, **others))
+    VALIDATOR.validate(decoded)
+    return decoded
+
+
+def with_texts(plan: PaymentPlan, **texts: str) -> PaymentPlan:
+    """The plan with other texts in its state."""
+    return structs.replace(plan, state=structs.replace(plan.state, **texts))
+
+
+def test_the_record_has_the_keys_that_consumers_know_in_their_order() -> None:
+    event = record(plan_payment())
+    assert list(event) == ["id", "type", "timestamp", "gateway", "data"]
+    assert list(event["data"])[: len(KEYS_OF_GO_LIVEPEER)] == KEYS_OF_GO_LIVEPEER
+    assert list(event["data"]) == SCHEMA["properties"]["data"]["required"]
+
+
+def test_the_first_payment_of_a_live_session_is_new_and_bills_ten_seconds() -> None:
+    plan = plan_payment()
+    event = record(plan)
+    data = event["data"]
+    assert event["timestamp"] == str(NOW_NS // 1_000_000)
+    assert (data["session_status"], data["sequence_number"], data["billable_secs"], data["billable_units"]) == ("new", 0, 10, 10)
+    assert (data["pipeline"], data["unit"], data["pixels"]) == ("live", "seconds", 0)
+    assert data["current_time"] == data["previous_time"] == "2026-04-07T20:00:00.123456789Z"
+    assert data["orch_address"].lower() == "0xcaf7d2090f491f13b703f75d7f9a527563103224"
+    assert data["orch_address"] != data["orch_address"].lower(), "EIP-55 has capitals"
+    assert data["computed_fee"] == str(10 * 100_000_000_000)
+    assert data["cost"] == "100000000000.0000000000"
+    assert int(data["total_ev"]) >= int(data["computed_fee"])
+    assert data["payer_address"].lower() == "0x" + SOURCE.payer.hex()
+
+
+def test_a_continuing_payment_names_the_previous_one() -> None:
+    first = plan_payment()
+    data = record(plan_payment(state=first.state, now_ns=NOW_NS + 61_250_000_000))["data"]
+    assert (data["session_status"], data["sequence_number"]) == ("continuing", 1)
+    assert data["session_id"] == first.state.state_id
+    assert data["previous_time"] == "2026-04-07T20:00:00.123456789Z"
+    assert data["current_time_unix"] - data["previous_time_unix"] == 61_250
+    assert (data["billable_secs"], data["billable_units"]) == (61.25, 62)
+
+
+def test_lv2v_counts_pixels_under_go_livepeers_name_of_the_pipeline() -> None:
+    data = record(plan_payment(orchestrator_info(price_per_unit=1200), job_type="lv2v"))["data"]
+    assert data["pipeline"] == "live-video-to-video"
+    assert data["pixels"] == data["billable_units"] == 60 * 1280 * 720 * 30
+    assert data["unit"] == "720p-pixel-seconds"
+
+
+def test_a_fixed_payment_bills_one_unit_and_tells_the_time_since_the_last() -> None:
+    first = plan_payment(orchestrator_info(price_per_unit=10**12), job_type="fixed")
+    assert (record(first)["data"]["billable_units"], record(first)["data"]["billable_secs"]) == (1, 0)
+    later = plan_payment(
+        orchestrator_info(price_per_unit=10**12, now_ns=NOW_NS + 10**10), state=first.state, job_type="fixed", now_ns=NOW_NS + 10**10
+    )
+    assert record(later)["data"]["billable_secs"] == 10
+
+
+def test_figures_in_usd_stand_only_where_the_price_is_known() -> None:
+    plan = plan_payment()
+    without = record(plan)["data"]
+    assert (without["computed_fee_usd"], without["eth_usd_price"]) == (None, None)
+    data = record(plan, eth_usd=Fraction(3123_45678901, 10**8))["data"]
+    assert data["eth_usd_price"] == "3123.45678901"
+    assert data["computed_fee_usd"] == "0.003123456789010000", "10^12 wei are a millionth of an ETH"
+
+
+def test_amounts_are_rounded_half_away_from_zero() -> None:
+    plan = plan_payment()
+    half = structs.replace(plan, fee=Fraction(5, 2), state=structs.replace(plan.state, balance=Fraction(1, 2)))
+    data = record(half)["data"]
+    assert (data["computed_fee"], data["session_balance"]) == ("3", "1")
+
+
+def test_capabilities_give_the_names_of_pipeline_and_model() -> None:
+    plan = plan_payment()
+    pairs = ((35, "streamdiffusion"), (35, "comfyui"), (99, "x"))
+    session = structs.replace(plan.session, capabilities=Capabilities(pairs, net_pb2.Capabilities()))
+    data = record(structs.replace(plan, session=session))["data"]
+    assert (data["capability"], data["model_id"]) == ("live-video-to-video,99", "streamdiffusion,comfyui,x")
+    assert (record(plan)["data"]["capability"], record(plan)["data"]["model_id"]) == ("", "")
+
+
+def test_a_callers_request_id_stands_beside_ours() -> None:
+    data = record(plan_payment(), client_request_id='trace "7"\n' + "x" * 400)["data"]
+    assert data["request_id"] == REQUEST_ID
+    assert data["client_request_id"].startswith('trace "7"\n')
+    assert len(data["client_request_id"]) == 256
+
+
+def test_long_texts_of_a_client_cannot_make_an_event_that_no_sink_takes() -> None:
+    plan = with_texts(plan_payment(), app="\x01" * 300_000, auth_id="é" * 300_000)
+    plan = structs.replace(plan, session=structs.replace(plan.session, manifest_id="<" * 900_000))
+    assert len(encode_event(plan, SOURCE, REQUEST_ID)) < 64 * 1024
+    record(plan)
+
+
+@given(
+    app=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+    auth_id=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+)
+def test_any_text_survives_encoding(app: str, auth_id: str) -> None:
+    raw = encode_event(with_texts(PLAN, app=app, auth_id=auth_id), SOURCE, REQUEST_ID)
+    assert b"\n" not in raw, "one record is one line"
+    decoded = json.loads(raw)["data"]
+    assert (decoded["app"], decoded["auth_id"]) == (app, auth_id)
+
+
+PLAN = plan_payment()
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_the_events_id_is_a_uuid_made_of_the_request_id(bits: bytes) -> None:
+    request_id = bits.hex()
+    raw = encode_event(PLAN, SOURCE, request_id)
+    decoded = json.loads(raw)
+    VALIDATOR.validate(decoded)
+    assert event_id(raw) == decoded["id"] == event_id_of(request_id)
+    differing = [a for a, b in zip(request_id, decoded["id"].replace("-", ""), strict=True) if a != b]
+    assert len(differing) <= 2, "only the digits that mark version and variant"
+
+
+def test_parts_are_read_from_the_bytes() -> None:
+    raw = encode_event(PLAN, SOURCE, REQUEST_ID)
+    decoded = json.loads(raw)
+    assert json.loads(event_data(raw)) == decoded["data"]
+    assert event_session(raw).decode() == decoded["data"]["session_id"]
+    assert event_time_ms(raw) == int(decoded["timestamp"])
+
+
+def test_parts_are_not_confused_by_a_client_that_writes_them_into_its_texts() -> None:
+    trap = ',"data":{"session_id":"other","timestamp":"1"'
+    raw = encode_event(with_texts(PLAN, app=trap, auth_id=trap), SOURCE, REQUEST_ID)
+    assert event_session(raw).decode() == PLAN.state.state_id
+    assert event_time_ms(raw) == NOW_NS // 1_000_000
+    assert json.loads(event_data(raw))["app"] == trap
+
+
+def test_a_price_is_the_orchestrators_present_one_not_the_sessions_first() -> None:
+    plan = plan_payment()
+    cheaper = replace(plan.session.info, price_per_unit=7, pixels_per_unit=3)
+    data = record(structs.replace(plan, session=structs.replace(plan.session, info=cheaper)))["data"]
+    assert data["cost"] == "2.3333333333"
+
+
+@pytest.mark.parametrize("field", ["num_tickets", "request_id", "auth_id", "computed_fee", "instance"])
+def test_the_schema_refuses_a_record_without_a_field(field: str) -> None:
+    event = record(plan_payment())
+    del event["data"][field]
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(event)

@@ -1,0 +1,95 @@
+"""The figures of `funds`, and what may be changed when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+
+from livepeer_remote_signer.core.rules.funding import (
+    Burn,
+    FundingRefused,
+    Funds,
+    check_cancel_unlock,
+    check_fund,
+    check_unlock,
+    check_withdraw,
+    format_eth,
+    format_hours,
+    runway_hours,
+)
+
+ETH = 10**18
+FUNDS = Funds(
+    wallet_wei=ETH,
+    deposit_wei=ETH // 4,
+    reserve_wei=ETH,
+    claimed_wei=ETH // 2,
+    withdraw_round=0,
+    current_round=100,
+    is_round_initialized=True,
+    round_length=5760,
+    round_start_block=1000,
+    l1_block=1060,
+    unlock_period=2,
+    pool_size=3,
+    paused=False,
+)
+
+
+def test_each_orchestrator_can_claim_an_equal_share_of_what_the_round_began_with() -> None:
+    assert FUNDS.claimable_wei == ETH // 2
+    assert FUNDS._replace(pool_size=0).claimable_wei == 0
+
+
+def test_the_runway_is_the_deposit_at_the_last_hours_burn() -> None:
+    assert runway_hours(ETH, Burn(ETH // 10, 3, 3600)) == 10
+    assert runway_hours(ETH, Burn(ETH // 10, 3, 1800)) == 5
+    assert runway_hours(ETH, Burn(0, 0, 3600)) is None
+
+
+def test_hours_until_a_round_count_l1_blocks_of_twelve_seconds() -> None:
+    assert FUNDS.hours_until_round(101) == Fraction(5700 * 12, 3600)
+    assert FUNDS.hours_until_round(99) == 0
+
+
+@pytest.mark.parametrize(
+    ("wei", "text"),
+    [(0, "0 ETH"), (1, "0.000000000000000001 ETH"), (ETH // 4, "0.25 ETH"), (100 * ETH, "100 ETH"), (-ETH // 2, "-0.5 ETH")],
+)
+def test_amounts_are_written_exactly(wei: int, text: str) -> None:
+    assert format_eth(wei) == text
+
+
+def test_many_hours_are_days() -> None:
+    assert (format_hours(Fraction(5)), format_hours(Fraction(96))) == ("about 5.0 hours", "about 4.0 days")
+
+
+REFUSED: dict[str, tuple[Callable[[], None], str]] = {
+    "fund nothing": (lambda: check_fund(FUNDS, 0, 0), "nothing to fund"),
+    "fund above the wallet": (lambda: check_fund(FUNDS, ETH, 1), "the wallet holds 1 ETH"),
+    "fund while paused": (lambda: check_fund(FUNDS._replace(paused=True), 1, 0), "paused"),
+    "unlock nothing": (lambda: check_unlock(FUNDS._replace(deposit_wei=0, reserve_wei=0)), "neither deposit nor reserve"),
+    "unlock twice": (lambda: check_unlock(FUNDS._replace(withdraw_round=102)), "from round 102 on"),
+    "cancel nothing": (lambda: check_cancel_unlock(FUNDS), "no unlock to cancel"),
+    "withdraw locked": (lambda: check_withdraw(FUNDS), "run unlock first, and withdraw 2 rounds later"),
+    "withdraw early": (
+        lambda: check_withdraw(FUNDS._replace(withdraw_round=101)),
+        "until round 101, the chain is in round 100: wait about 19.0",
+    ),
+    "withdraw nothing": (lambda: check_withdraw(FUNDS._replace(deposit_wei=0, reserve_wei=0, withdraw_round=9)), "neither"),
+}
+
+
+@pytest.mark.parametrize(("check", "why"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_change_that_would_fail_is_refused_with_its_reason(check: Callable[[], None], why: str) -> None:
+    with pytest.raises(FundingRefused, match=why):
+        check()
+
+
+def test_changes_that_can_work_pass() -> None:
+    check_fund(FUNDS, 1, 1)
+    check_unlock(FUNDS)
+    check_cancel_unlock(FUNDS._replace(withdraw_round=102))
+    check_withdraw(FUNDS._replace(withdraw_round=100))

@@ -1,0 +1,118 @@
+"""The guard: orchestrators that take first payments and deliver nothing, or earn too fast, are paused for a while."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from livepeer_remote_signer.core.errors import OrchestratorPaused
+from livepeer_remote_signer.core.rules.guard import ABANDONED_AFTER_NS, OrchestratorGuard
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from tests.plans import NOW_NS, orchestrator_info, plan_payment
+
+SECOND = 10**9
+
+
+def first(now_ns: int, job_type: str = "live", address: bytes = bytes([5]) * 20) -> PaymentPlan:
+    return plan_payment(orchestrator_info(address=address, now_ns=now_ns), now_ns=now_ns, job_type=job_type)
+
+
+def pay(guard: OrchestratorGuard, plan: PaymentPlan) -> PaymentPlan:
+    guard.check(plan)
+    guard.paid(plan)
+    return plan
+
+
+def abandoning(limit: int) -> OrchestratorGuard:
+    return OrchestratorGuard(window_seconds=600, pause_seconds=300, max_abandoned_sessions=limit)
+
+
+def test_sessions_that_never_go_on_pause_their_orchestrator_and_no_other() -> None:
+    guard = abandoning(3)
+    for _ in range(4):
+        pay(guard, first(NOW_NS))
+    later = NOW_NS + ABANDONED_AFTER_NS
+    with pytest.raises(OrchestratorPaused) as caught:
+        guard.check(first(later))
+    assert caught.value.retry_after_seconds == 300
+    assert "4 sessions" in caught.value.message
+    guard.check(first(later, address=bytes([6]) * 20))
+    with pytest.raises(OrchestratorPaused) as caught:
+        guard.check(first(later + 299 * SECOND))
+    assert caught.value.retry_after_seconds == 1
+    pay(guard, first(later + 300 * SECOND))
+
+
+def test_sessions_that_go_on_or_are_young_do_not_count() -> None:
+    guard = abandoning(1)
+    started = [pay(guard, first(NOW_NS)) for _ in range(5)]
+    guard.check(first(NOW_NS + ABANDONED_AFTER_NS - 1))
+    for plan in started[:4]:
+        at = NOW_NS + 60 * SECOND
+        guard.paid(plan_payment(orchestrator_info(address=bytes([5]) * 20, now_ns=at), state=plan.state, now_ns=at))
+    guard.check(first(NOW_NS + ABANDONED_AFTER_NS))
+
+
+def test_jobs_of_one_payment_cannot_be_abandoned_and_old_sessions_are_forgotten() -> None:
+    guard = abandoning(1)
+    for _ in range(5):
+        pay(guard, first(NOW_NS - 601 * SECOND))
+    for _ in range(5):
+        pay(guard, first(NOW_NS, "fixed"))
+    guard.check(first(NOW_NS + ABANDONED_AFTER_NS))
+
+
+def test_spend_within_the_window_is_limited_before_it_is_made() -> None:
+    each = int(first(NOW_NS).total_ev) + 1
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=3 * each)
+    for second in range(3):
+        pay(guard, first(NOW_NS + second * SECOND))
+    with pytest.raises(OrchestratorPaused, match="would pass the limit") as caught:
+        guard.check(first(NOW_NS + 3 * SECOND))
+    wait = caught.value.retry_after_seconds
+    assert wait is not None
+    with pytest.raises(OrchestratorPaused, match="would pass the limit") as caught:
+        guard.check(replace(first(NOW_NS + 3 * SECOND), num_tickets=4))
+    assert caught.value.retry_after_seconds == wait + 1
+    pay(guard, first(NOW_NS + (3 + wait) * SECOND))
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(NOW_NS + (3 + wait) * SECOND))
+
+
+def test_a_payment_that_is_only_asked_for_pauses_nobody() -> None:
+    each = first(NOW_NS).total_ev
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=int(each) + 1)
+    large = replace(first(NOW_NS), num_tickets=100)
+    with pytest.raises(OrchestratorPaused, match="0 wei were paid") as caught:
+        guard.check(large)
+    assert caught.value.retry_after_seconds is None
+    pay(guard, first(NOW_NS))
+
+
+def test_spend_that_has_reached_the_limit_pauses_the_orchestrator() -> None:
+    each = first(NOW_NS).total_ev
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=300, max_spend_wei=int(each))
+    guard.paid(first(NOW_NS))
+    for second in (1, 299):
+        with pytest.raises(OrchestratorPaused, match="paused for") as caught:
+            guard.check(first(NOW_NS + second * SECOND))
+        assert caught.value.retry_after_seconds == 301 - second
+    guard.paid(first(NOW_NS + 301 * SECOND))
+
+
+def test_spend_that_is_older_than_the_window_is_forgotten() -> None:
+    each = int(first(NOW_NS).total_ev) + 1
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=2 * each)
+    for step in range(10):
+        pay(guard, first(NOW_NS + step * 31 * SECOND))
+
+
+def test_what_is_remembered_of_orchestrators_is_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.core.rules.guard.MAX_ORCHESTRATORS", 2)
+    guard = abandoning(1)
+    for address in (5, 5, 6, 6, 7):
+        pay(guard, first(NOW_NS, address=bytes([address]) * 20))
+    later = NOW_NS + ABANDONED_AFTER_NS
+    guard.check(first(later))
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(later, address=bytes([6]) * 20))

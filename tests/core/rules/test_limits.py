@@ -1,0 +1,134 @@
+"""Ticket params against chain and limits: each edge on both sides, in the protocol's order, faults of funding apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.core.errors import (
+    BadTicketParams,
+    ChainStale,
+    DepositTooSmall,
+    DepositUnlocking,
+    FaceValueTooLow,
+    NoDeposit,
+    NoReserve,
+    ProtocolPaused,
+    RefreshSession,
+    SignerError,
+    TicketEvExceeded,
+    TotalEvExceeded,
+)
+from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
+from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
+from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
+from livepeer_remote_signer.core.rules.limits import TicketLimits, check_ticket_params, total_ev_exceeded
+from tests.strategies import CHAIN, ETHER, info_bytes
+
+STALE = StaleReading("no endpoint answers", 61.23, 60.0)
+HUGE = TicketLimits(max_ticket_ev_wei=10**30, max_total_ev_wei=10**30)
+
+
+def info(**changes: Any) -> OrchestratorInfo:
+    """A checked offer."""
+    return parse_orchestrator_info(info_bytes(**changes))
+
+
+def always_wins(face_value: int) -> dict[str, int]:
+    """Params whose EV is the face value."""
+    return {"face_value": face_value, "win_prob": MAX_WIN_PROB}
+
+
+def whole_ev(ev: int) -> dict[str, int]:
+    """Params whose EV is exactly `ev`: 2^256 - 1 is divisible by 3."""
+    return {"face_value": 3 * ev, "win_prob": MAX_WIN_PROB // 3}
+
+
+@pytest.mark.parametrize(
+    ("offer", "chain", "limits", "error"),
+    [
+        ({}, {"stale": STALE, "paused": True}, {}, ChainStale),
+        ({"expiration_block": 0}, {"paused": True}, {}, ProtocolPaused),
+        ({"expiration_block": 0}, {}, {}, BadTicketParams),
+        ({"expiration_block": 0, "win_prob": 0}, {}, {}, BadTicketParams),
+        ({"expiration_block": 23_400_001}, {}, {}, RefreshSession),
+        ({"expiration_block": 1}, {}, {}, RefreshSession),
+        ({"expiration_block": 23_400_002}, {}, {}, None),
+        ({"expiration_block": 23_400_001, "win_prob": 0}, {}, {}, RefreshSession),
+        ({"expiration_block": 2**63 - 1}, {}, {}, None),
+        ({"expiration_block": 23_400_000 + 2**63 - 1}, {}, {}, None),
+        ({"expiration_block": 23_400_000 + 2**63}, {}, {}, RefreshSession),
+        ({"expiration_block": 2**64 - 1}, {}, {}, RefreshSession),
+        ({"expiration_block": 2**64}, {}, {}, BadTicketParams),
+        ({"expiration_block": 2**64 + 1}, {}, {}, RefreshSession),
+        ({"expiration_block": 2**64 + 23_400_002}, {}, {}, None),
+        ({"expiration_block": 2**255}, {}, {}, BadTicketParams),
+        ({"expiration_block": 2**256 - 1}, {}, {}, RefreshSession),
+        ({"win_prob": 0}, {"deposit_wei": 0, "reserve_wei": 0, "withdraw_round": 1}, {}, None),
+        (always_wins(10**10), {"deposit_wei": 0}, {}, FaceValueTooLow),
+        (always_wins(10**20), {}, {}, FaceValueTooLow),
+        ({"face_value": 10**10, "win_prob": MAX_WIN_PROB - 1}, {}, {}, None),
+        (whole_ev(3 * 10**12), {}, {}, None),
+        (whole_ev(3 * 10**12 + 1), {"deposit_wei": 0}, {}, TicketEvExceeded),
+        ({}, {"deposit_wei": 0, "reserve_wei": 0}, {}, NoDeposit),
+        ({}, {"reserve_wei": 0, "withdraw_round": 4012}, {}, NoReserve),
+        ({}, {"withdraw_round": 4013}, {}, DepositUnlocking),
+        ({}, {"withdraw_round": 4000}, {"max_total_ev_wei": 0}, DepositUnlocking),
+        ({}, {"withdraw_round": 4014}, {}, None),
+        (whole_ev(2 * 10**12), {}, {"max_total_ev_wei": 2 * 10**12}, None),
+        (whole_ev(2 * 10**12), {"deposit_wei": 1}, {"max_total_ev_wei": 2 * 10**12 - 1}, TotalEvExceeded),
+        ({"face_value": ETHER // 4}, {}, {}, None),
+        ({"face_value": ETHER // 4 + 1}, {}, {}, DepositTooSmall),
+        ({"face_value": 10**15}, {}, {"deposit_multiplier": 250}, None),
+        ({"face_value": 10**15}, {}, {"deposit_multiplier": 251}, DepositTooSmall),
+        ({"face_value": 10**15}, {"deposit_wei": 250 * 10**15 - 1}, {"deposit_multiplier": 250}, DepositTooSmall),
+    ],
+)
+def test_params_are_judged_in_the_protocols_order(
+    offer: dict[str, Any], chain: dict[str, Any], limits: dict[str, int], error: type[SignerError] | None
+) -> None:
+    view: ChainView = replace(CHAIN, **chain)
+    if error is None:
+        check_ticket_params(info(**offer), view, TicketLimits(**limits))
+        return
+    with pytest.raises(SignerError) as refusal:
+        check_ticket_params(info(**offer), view, TicketLimits(**limits))
+    assert type(refusal.value) is error
+    assert refusal.value.message
+
+
+def test_a_refresh_says_where_to_refresh() -> None:
+    with pytest.raises(RefreshSession, match="refresh session for remote signer: ") as refusal:
+        check_ticket_params(info(expiration_block=5), CHAIN, TicketLimits())
+    assert refusal.value.orchestrator_url == "https://orchestrator.example:8935"
+    assert refusal.value.values == {"expiration_block": 5, "l1_block": 23_400_000}
+
+
+def test_a_stale_chain_says_how_old_it_is_and_when_to_try_again() -> None:
+    with pytest.raises(ChainStale, match="no endpoint answers") as failure:
+        check_ticket_params(info(), replace(CHAIN, stale=STALE), HUGE)
+    assert failure.value.values == {"age_seconds": 61.2, "limit_seconds": 60.0}
+    assert failure.value.retry_after_seconds == 5
+    with pytest.raises(ChainStale) as never:
+        check_ticket_params(info(), replace(CHAIN, stale=STALE.__class__("no reading yet", None, 60.0)), HUGE)
+    assert never.value.values["age_seconds"] is None
+
+
+def test_limits_are_compared_exactly_where_floats_would_round() -> None:
+    offer = info(**whole_ev(10**30))
+    check_ticket_params(offer, replace(CHAIN, deposit_wei=10**40), HUGE)
+    assert offer.ev == 10**30
+    above = info(face_value=3 * 10**30 + 1, win_prob=MAX_WIN_PROB // 3)
+    assert 0 < above.ev - 10**30 < 1
+    with pytest.raises(TicketEvExceeded):
+        check_ticket_params(above, replace(CHAIN, deposit_wei=10**40), HUGE)
+
+
+def test_the_batchs_refusal_names_the_count_and_both_sums() -> None:
+    refusal = total_ev_exceeded(info(**whole_ev(2 * 10**12)), 11, TicketLimits())
+    assert "22000000000000.000 wei of 11 tickets exceeds the maximum total EV 20000000000000 wei" in refusal.message
+    assert refusal.values == {"total_ev": "22000000000000", "max_total_ev": 20_000_000_000_000, "num_tickets": 11}
+    assert Fraction(str(refusal.values["total_ev"])) == 11 * 2 * 10**12

@@ -1,0 +1,126 @@
+"""What the authorization webhook is asked, and which answers are verdicts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livepeer_remote_signer.core.errors import AuthFailed
+from livepeer_remote_signer.core.protocol.prices import MaxPrice
+from livepeer_remote_signer.core.protocol.state import encode_state
+from livepeer_remote_signer.core.rules.policy import Caller, Verdict
+from livepeer_remote_signer.core.rules.webhook import canonical_name, encode_question, parse_verdict
+from tests.plans import ORCHESTRATOR, PRICE_PER_UNIT, plan_payment
+
+
+def asked(*headers: tuple[bytes, bytes]) -> dict[str, object]:
+    question: dict[str, object] = json.loads(encode_question(Caller(headers), plan_payment(), "r1"))
+    return question
+
+
+def test_headers_are_spelled_and_sorted_as_go_does_and_keep_every_value() -> None:
+    question = encode_question(
+        Caller(((b"x-b", b"2"), (b"authorization", b"Bearer <abc>"), (b"x-b", b"3"), (b"content-type", b"application/json"))),
+        plan_payment(),
+        "r1",
+    )
+    assert question.startswith(
+        rb'{"headers":{"Authorization":["Bearer \u003cabc\u003e"],"Content-Type":["application/json"],"X-B":["2","3"]},"state":{'
+    )
+
+
+def test_headers_of_the_connection_are_not_forwarded_and_a_caller_cannot_take_others_away() -> None:
+    found = asked(
+        (b"host", b"h"),
+        (b"content-length", b"5"),
+        (b"connection", b"close, signer-auth-id"),
+        (b"transfer-encoding", b"chunked"),
+        (b"te", b"trailers"),
+        (b"proxy-authorization", b"p"),
+        (b"signer-auth-id", b"a"),
+    )
+    assert found["headers"] == {"Content-Length": ["5"], "Signer-Auth-Id": ["a"]}
+
+
+def test_the_state_is_the_proposed_one_to_the_byte() -> None:
+    plan = plan_payment()
+    question = encode_question(Caller(), plan, "r1")
+    assert b'"state":' + encode_state(plan.state) + b',"request_id":"r1"' in question
+
+
+def test_our_keys_tell_what_is_about_to_be_paid() -> None:
+    question = asked()
+    plan = plan_payment()
+    ours = "request_id type manifest_id computed_fee num_tickets ticket_ev face_value recipient orchestrator_url price"
+    assert question.keys() == {"headers", "state", *ours.split()}
+    assert question["recipient"] == "0x" + ORCHESTRATOR.hex()
+    assert question["num_tickets"] == plan.num_tickets
+    assert question["computed_fee"] == str(10 * PRICE_PER_UNIT)
+    assert question["price"] == str(PRICE_PER_UNIT)
+
+
+def test_a_header_that_is_not_utf8_is_still_json() -> None:
+    assert asked((b"x", b"\xff"))["headers"] == {"X": ["\ufffd"]}
+
+
+@pytest.mark.parametrize(("name", "spelled"), [(b"x-api-key", "X-Api-Key"), (b"etag", "Etag"), (b"x--3d", "X--3d"), (b"-a", "-A")])
+def test_canonical_names(name: bytes, spelled: str) -> None:
+    assert canonical_name(name) == spelled
+
+
+def test_a_whole_answer() -> None:
+    body = b'{"STATUS":200,"reason":null,"expiry":5,"auth_id":"a","maxPrice":{"price":1.50,"currency":"wei","unit":"seconds"},"more":[1]}'
+    assert parse_verdict(body) == Verdict(200, "", 5, "a", MaxPrice("1.50", "wei", "seconds"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"ok",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"status":null}',
+        b'{"status":0}',
+        b'{"status":-1}',
+        b'{"status":"200"}',
+        b'{"status":200.0}',
+        b'{"status":2e2}',
+        b'{"status":true}',
+        b'{"status":99999999999999999999}',
+        b'{"status":403,"Status":200}',
+        b'{"status":200} {"status":403}',
+        b'{"status":200,"expiry":"5"}',
+        b'{"status":200,"expiry":1.5}',
+        b'{"status":200,"auth_id":5}',
+        b'{"status":200,"reason":[]}',
+        b'{"status":200,"auth_id":"%s"}' % (b"x" * 1025),
+        b"[" * 60_000,
+        b"\xff",
+    ],
+)
+def test_anything_else_is_a_failure(body: bytes) -> None:
+    with pytest.raises(AuthFailed):
+        parse_verdict(body)
+
+
+@pytest.mark.parametrize(
+    "price", ["5", '""', '{"price":true,"currency":"wei","unit":"seconds"}', '{"price":1,"currency":5,"unit":"seconds"}', "[]"]
+)
+def test_a_malformed_max_price_is_told_apart_from_nonsense(price: str) -> None:
+    verdict = parse_verdict(b'{"status":200,"maxPrice":%s}' % price.encode())
+    assert verdict.max_price is not None
+    assert verdict.max_price in (MaxPrice("", "", ""), MaxPrice("", "wei", "seconds"))
+
+
+@given(st.binary(max_size=200))
+def test_no_answer_raises_anything_else(body: bytes) -> None:
+    try:
+        verdict = parse_verdict(body)
+    except AuthFailed:
+        return
+    assert verdict.status > 0
