@@ -33,6 +33,9 @@ class Issuer:
         self.keys: list[dict[str, Any]] = [jwk(RSA_KEY, "r1"), jwk(EC_KEY, "e1")]
         self.documents: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.drip_seconds = 0.0
+        """Between two bytes of every answer."""
+
         self.url = ""
 
     def token(self, key: Any = RSA_KEY, algorithm: str = "RS256", kid: str | None = "r1", **claims: Any) -> str:
@@ -53,19 +56,36 @@ async def running_issuer() -> AsyncIterator[Issuer]:
     """An issuer on a free port of 127.0.0.1."""
     found = Issuer()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
-        found.asked.append(path)
-        body = found.answer(path)
-        status = "404 Not Found" if body is None else "200 OK"
-        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body or b'')}\r\nConnection: close\r\n\r\n".encode() + (body or b""))
-        await writer.drain()
-        writer.close()
+    tasks: set[asyncio.Task[None]] = set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+            found.asked.append(path)
+            body = found.answer(path)
+            status = "404 Not Found" if body is None else "200 OK"
+            answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body or b'')}\r\nConnection: close\r\n\r\n".encode() + (body or b"")
+            for piece in (bytes((byte,)) for byte in answer) if found.drip_seconds else (answer,):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(found.drip_seconds)
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield found
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()

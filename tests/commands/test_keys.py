@@ -59,6 +59,28 @@ def test_limits_are_kept_and_shown(file: Path, capsys: Captured) -> None:
     assert row["state"].startswith("active until ")
 
 
+@pytest.mark.parametrize(
+    ("when", "meant"),
+    [
+        ("2999-01-31", 32_474_736_000),
+        ("2999-01-31T12:30:00", 32_474_781_000),
+        ("2999-01-31T12:30:00Z", 32_474_781_000),
+        ("2999-01-31T12:30:00+02:00", 32_474_773_800),
+    ],
+)
+def test_a_date_is_utc_wherever_the_command_runs_unless_it_names_its_zone(
+    file: Path, monkeypatch: pytest.MonkeyPatch, when: str, meant: int
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        assert keys(file, "create", "--name", "bob", "--expires", when) == 0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert read_keys(file)[0].expires == meant
+
+
 @pytest.mark.parametrize("when", ["yesterday", "2001-01-01", "0d", "5y", "-1d"])
 def test_an_expiry_that_cannot_be_meant_makes_no_key(file: Path, capsys: Captured, when: str) -> None:
     assert keys(file, "create", "--name", "bob", f"--expires={when}") == 2

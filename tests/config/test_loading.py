@@ -36,6 +36,25 @@ def test_key_and_chain_are_enough() -> None:
     assert (config.auth.webhook, config.admin, config.ledger.backend, config.byoc_jobs) == (None, None, "none", False)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0x" + "ab" * 19 + "  ",
+        "0x" + "ab" * 9 + "  " + "ab" * 10,
+        "0x" + "ab" * 19 + "a ",
+        "0x" + "ab" * 19,
+        "0x" + "ab" * 21,
+        "0x" + "ab" * 19 + "zz",
+        "0X" + "ab" * 20,
+        "ab" * 21,
+    ],
+)
+@pytest.mark.parametrize("key", ["allow", "deny"])
+def test_an_address_that_would_match_nobody_is_refused(address: str, key: str) -> None:
+    """Python's own reader of hex skips blanks: 19 bytes and two blanks are as long as an address."""
+    assert fault(f"{LEAST}recipients: {{{key}: ['{address}']}}") == f"recipients.{key}.0: must be 0x and 40 hex digits"
+
+
 @pytest.mark.parametrize("text", ["", "{}", "# nothing", "null", "---\n"])
 def test_an_empty_file_misses_its_keys_by_name(text: str) -> None:
     assert fault(text) == "the key 'key' is missing\nthe key 'chain' is missing"

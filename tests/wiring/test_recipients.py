@@ -10,6 +10,7 @@ from tests.plans import orchestrator_info
 from tests.signer import running_signer
 
 OTHER = bytes([5]) * 20
+ANOTHER = bytes([6]) * 20
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,9 @@ OTHER = bytes([5]) * 20
         ({"must_be_orchestrator": True}, "recipient_refused"),
         ({"must_be_orchestrator": False}, None),
         ({"must_be_orchestrator": False, "allow": ["0x" + OTHER.hex()]}, None),
+        ({"must_be_orchestrator": False, "allow": ["0x" + ANOTHER.hex()]}, "recipient_refused"),
         ({"must_be_orchestrator": False, "deny": ["0x" + OTHER.hex()]}, "recipient_refused"),
+        ({"must_be_orchestrator": False, "deny": ["0x" + ANOTHER.hex()]}, None),
     ],
 )
 async def test_another_recipient_than_the_orchestrator_is_the_operators_choice(recipients: dict[str, object], code: str | None) -> None:

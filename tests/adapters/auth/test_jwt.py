@@ -36,6 +36,14 @@ class Seconds:
         return self.now
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for what other tasks do."""
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.005)
+    assert holds()
+
+
 @asynccontextmanager
 async def verifying(issuer: Issuer, clock: Seconds | None = None, jwks: bool = True, **options: Any) -> AsyncIterator[JwtVerifier]:
     keys = JwksKeys(issuer.url, f"{issuer.url}/jwks" if jwks else None, monotonic=clock or Seconds())
@@ -157,7 +165,12 @@ async def test_a_new_key_is_fetched_when_a_token_names_it_but_not_for_every_made
             with pytest.raises(Unauthenticated):
                 await verifier.verify(issuer.token(OTHER_RSA_KEY, kid=name))
         assert issuer.asked == ["/jwks"]
-        clock.now += tokens_module.REFETCH_SECONDS
+        for after in (6, 29):
+            clock.now = 1000.0 + after
+            with pytest.raises(Unauthenticated):
+                await verifier.verify(issuer.token(OTHER_RSA_KEY, kid="r2"))
+            assert issuer.asked == ["/jwks"], f"asked again after {after} s"
+        clock.now = 1030.0
         assert (await verifier.verify(issuer.token(OTHER_RSA_KEY, kid="r2"))).auth_id == "alice"
         with pytest.raises(Unauthenticated):
             await verifier.verify(issuer.token(kid="r1", sub="again"))
@@ -168,15 +181,37 @@ async def test_keys_are_refreshed_beside_the_calls_and_never_used_too_long(issue
     clock = Seconds()
     async with verifying(issuer, clock) as verifier:
         await verifier.verify(issuer.token())
-        clock.now += tokens_module.REFRESH_SECONDS + 1
+        clock.now = 1000.0 + 600
+        await verifier.verify(issuer.token(sub="b"))
+        assert issuer.asked == ["/jwks"]
         issuer.documents["/jwks"] = b"gone"
-        assert (await verifier.verify(issuer.token(sub="b"))).auth_id == "b"
-        clock.now += tokens_module.MAX_KEYS_AGE_SECONDS
-        with pytest.raises(AuthFailed):
-            await verifier.verify(issuer.token(sub="c"))
-        del issuer.documents["/jwks"]
-        clock.now += tokens_module.RETRY_SECONDS
+        clock.now = 1000.0 + 601
+        assert (await verifier.verify(issuer.token(sub="c"))).auth_id == "c"
+        await until(lambda: len(issuer.asked) == 2)
+        clock.now = 1000.0 + 3600
         assert (await verifier.verify(issuer.token(sub="d"))).auth_id == "d"
+        await until(lambda: len(issuer.asked) == 3)
+        clock.now = 1000.0 + 3601
+        with pytest.raises(AuthFailed):
+            await verifier.verify(issuer.token(sub="e"))
+        del issuer.documents["/jwks"]
+        clock.now = 1000.0 + 3604
+        with pytest.raises(AuthFailed):
+            await verifier.verify(issuer.token(sub="f"))
+        assert len(issuer.asked) == 3, "a fetch that failed is not tried again within five seconds"
+        clock.now = 1000.0 + 3605
+        assert (await verifier.verify(issuer.token(sub="g"))).auth_id == "g"
+
+
+async def test_an_issuer_that_drips_ends_in_time(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tokens_module.FETCH_TIMEOUT_SECONDS == 5
+    monkeypatch.setattr(tokens_module, "FETCH_TIMEOUT_SECONDS", 0.3)
+    issuer.drip_seconds = 0.05
+    async with verifying(issuer) as verifier:
+        started = time.monotonic()
+        with pytest.raises(AuthFailed):
+            await asyncio.wait_for(verifier.verify(issuer.token()), 5)
+        assert time.monotonic() - started < 3
 
 
 async def test_an_issuer_that_publishes_no_keys_any_more_is_believed(issuer: Issuer) -> None:
@@ -184,13 +219,13 @@ async def test_an_issuer_that_publishes_no_keys_any_more_is_believed(issuer: Iss
     async with verifying(issuer, clock) as verifier:
         await verifier.verify(issuer.token())
         issuer.keys = []
-        clock.now += tokens_module.REFETCH_SECONDS
+        clock.now += 30
         for token in (issuer.token(kid="new"), issuer.token(sub="b"), issuer.token(EC_KEY, "ES256", "e1"), issuer.token(kid=None, sub="c")):
             with pytest.raises(Unauthenticated, match="does not publish"):
                 await verifier.verify(token)
         assert issuer.asked == ["/jwks", "/jwks"]
         issuer.keys = [jwk(RSA_KEY, "r1")]
-        clock.now += tokens_module.REFETCH_SECONDS
+        clock.now += 30
         assert (await verifier.verify(issuer.token(sub="d"))).auth_id == "d"
 
 

@@ -258,6 +258,12 @@ def test_a_secret_is_found_however_a_line_spells_it(output: Output, standard_log
     assert text.count("[redacted]") == 6, text
 
 
+@pytest.mark.parametrize("known", ["pa ss/word", "pa%20ss%2Fword"])
+@pytest.mark.parametrize("written", ["pa ss/word", "pa%20ss%2Fword"])
+def test_a_secret_is_found_as_it_stands_in_a_url_and_as_it_is_meant(known: str, written: str) -> None:
+    assert Redaction([known]).clean(f"POST https://user:{written}@h/ failed") == "POST https://user:[redacted]@h/ failed"
+
+
 def test_a_key_that_stands_for_the_user_of_a_url_is_a_secret() -> None:
     known = Redaction(parts_of_url("https://Planted_Key_01234:@collector.example/v1"))
     assert known.clean("cannot reach collector.example as Planted_Key_01234") == "cannot reach collector.example as [redacted]"

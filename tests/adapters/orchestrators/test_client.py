@@ -150,6 +150,18 @@ async def test_pin_strict_refuses_a_new_certificate_before_anything_is_sent(netw
     await asking.aclose()
 
 
+async def test_pin_strict_answers_again_and_again_on_new_connections_to_the_pinned_certificate(network: Network) -> None:
+    node = orchestrator()
+    await network.host_orchestrator(node)
+    asking = client(tls="pin-strict")
+    for connections in (1, 2, 3):
+        info = net_pb2.OrchestratorInfo.FromString(await asking.fetch_orchestrator_info(node.url))
+        assert info.address == node.address
+        assert network.connections == connections
+        await network.hang_up()
+    await asking.aclose()
+
+
 async def test_the_system_policy_refuses_self_signed_certificates(network: Network) -> None:
     node = orchestrator()
     await network.host_orchestrator(node)

@@ -120,6 +120,11 @@ def test_a_proxys_name_may_not_change_while_the_verdict_is_cached() -> None:
         apply_cached_verdict(plan, Identity(claimed_auth_id="bob"))
 
 
+def test_what_a_proxy_claims_says_nothing_against_a_credential_while_the_verdict_is_cached() -> None:
+    plan = apply_auth_id(plan_payment(), "team-a")
+    assert apply_cached_verdict(plan, Identity("team-a", b"k", claimed_auth_id="bob")) == plan
+
+
 def test_a_verdict_without_binding_takes_old_bindings_away() -> None:
     plan = plan_payment()
     bound = replace(plan, state=replace(plan.state, auth_binding="old", auth_max_price="1"))

@@ -12,7 +12,7 @@ from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.state import encode_state
 from livepeer_remote_signer.core.rules.policy import Caller, Verdict
-from livepeer_remote_signer.core.rules.webhook import canonical_name, encode_question, parse_verdict
+from livepeer_remote_signer.core.rules.webhook import MAX_REASON_CHARACTERS, canonical_name, encode_question, parse_verdict
 from tests.plans import ORCHESTRATOR, PRICE_PER_UNIT, plan_payment
 
 
@@ -115,6 +115,13 @@ def test_a_malformed_max_price_is_told_apart_from_nonsense(price: str) -> None:
     verdict = parse_verdict(b'{"status":200,"maxPrice":%s}' % price.encode())
     assert verdict.max_price is not None
     assert verdict.max_price in (MaxPrice("", "", ""), MaxPrice("", "wei", "seconds"))
+
+
+def test_a_long_reason_and_a_long_code_are_cut_and_the_refusal_stands() -> None:
+    long = "x" * (MAX_REASON_CHARACTERS - 1) + "yz"
+    verdict = parse_verdict(json.dumps({"status": 402, "reason": long, "code": long}).encode())
+    assert (MAX_REASON_CHARACTERS, verdict.status) == (2048, 402)
+    assert verdict.reason == verdict.code == long[:-1]
 
 
 @given(st.binary(max_size=200))
