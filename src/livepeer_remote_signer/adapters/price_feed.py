@@ -79,6 +79,11 @@ class PriceFeed:
             return None
         return self._answer.rate
 
+    def usd_per_eth(self) -> Fraction | None:
+        """The rate where the feed quotes USD; None for another currency, and without a rate."""
+        now = self.rate()
+        return now.per_eth if now is not None and now.currency == "usd" else None
+
     def status(self) -> FeedStatus:
         """What metrics and readiness show."""
         if self._answer is None:

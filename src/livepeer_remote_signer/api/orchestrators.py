@@ -7,7 +7,7 @@ Source: sections 5.2 and 11 of the protocol.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import FastAPI, Query, Request, Response
@@ -16,12 +16,13 @@ from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.core.errors import BadField, NotFound
 from livepeer_remote_signer.core.protocol.json_forms import capabilities_from_json, info_to_json
 from livepeer_remote_signer.core.protocol.strict_json import JsonObject, base64_field, exact_object, parse_json, text_field
+from livepeer_remote_signer.core.rules.discovery import Filters
 
 FetchInfo = Callable[[str, bytes], Awaitable[bytes]]
 """(URL, serialized Capabilities) -> serialized OrchestratorInfo."""
 
-Discover = Callable[[Sequence[str], Sequence[str]], bytes]
-"""(capabilities, of which any will do; runners' apps, likewise) -> the JSON list. Raises NotReady."""
+Discover = Callable[[Filters], bytes]
+"""What a caller asks for -> the JSON list. Raises NotReady."""
 
 
 class OrchestratorQuery(NamedTuple):
@@ -63,11 +64,13 @@ def add_discovery_route(
     async def discover_orchestrators(
         request: Request,
         caps: Annotated[list[str] | None, Query(description="pipeline/model or a runner's app; repeated: any of them")] = None,
-        app: Annotated[list[str] | None, Query(description="only orchestrators with a runner of this app; repeated: any of them")] = None,
+        app: Annotated[list[str] | None, Query(description="only runners of this app, and who has them; repeated: any of them")] = None,
+        gpu: Annotated[list[str] | None, Query(description="only runners on a GPU of this name, likewise")] = None,
     ) -> Response:
         """Orchestrators, their capabilities within the price ceilings, and their runners."""
         await identified(request)
         if discover is None:
             raise NotFound("discovery is not enabled", hint="set discovery.enabled: true and a source")
-        wanted_caps, wanted_apps = ([name for name in names or () if name] for names in (caps, app))
-        return Response(discover(wanted_caps, wanted_apps), media_type="application/json")
+        apps, gpus = (frozenset(filter(None, map(str.strip, names or ()))) for names in (app, gpu))
+        wanted = Filters(frozenset(filter(None, caps or ())), apps, gpus)
+        return Response(discover(wanted), media_type="application/json")

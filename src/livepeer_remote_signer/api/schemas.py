@@ -194,6 +194,15 @@ class RunnerPrice(BaseModel):
     price: float = Field(description="exact in the text; wei per unit")
     currency: Literal["wei"]
     unit: Literal["seconds", "720p-pixel-seconds", "fixed"]
+    price_usd: float | None = Field(None, description="the same in USD; left out without a price feed")
+
+
+class Gpu(BaseModel):
+    """A runner's GPU, as far as it says."""
+
+    id: str | None = None
+    name: str | None = None
+    vram_mb: int | None = None
 
 
 class Runner(BaseModel):
@@ -207,7 +216,7 @@ class Runner(BaseModel):
     capacity: int
     capacity_used: int
     capacity_available: int
-    gpu: dict[str, str | int] | None = None
+    gpu: Gpu | None = None
     price_info: RunnerPrice
 
 
@@ -218,7 +227,7 @@ class DiscoveredOrchestrator(BaseModel):
     score: int
     capabilities: list[str] = Field(description="pipeline/model, and the runners' apps")
     runners: list[Runner]
-    last_seen: int = Field(description="unix seconds of its last good answer")
+    last_seen: str = Field(description="time of its last good answer, RFC 3339, UTC")
     stale: bool | None = Field(None, description="true while nobody has answered for longer than an answer is kept")
 
 

@@ -31,6 +31,7 @@ class DiscoveryConfig(Section):
     keep_seconds: Seconds = 1500
     timeout_seconds: Seconds = 3
     max_concurrency: int = Field(64, ge=1)
+    follow_nodes: int = Field(0, ge=0, le=64)
     allow_private_addresses: bool = False
 
     @model_validator(mode="after")

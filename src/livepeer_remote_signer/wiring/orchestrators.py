@@ -17,6 +17,8 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import Overloaded
 from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
+from livepeer_remote_signer.core.rules.discovery import ListRules
+from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from livepeer_remote_signer.service import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
@@ -89,12 +91,14 @@ class OrchestratorParts:
             allow_private=config.allow_private_addresses,
             networks=tuple(str(network) for network in orchestrators.allowed_networks),
             tls=orchestrators.tls,
+            follow_nodes=config.follow_nodes,
         )
+        recipients = RecipientRules(frozenset(self._config.recipients.allow), frozenset(self._config.recipients.deny))
         return Discovery(
             AskingCrew(),
             job,
             DiscoveryPace(config.refresh_seconds, config.keep_seconds),
-            ceilings=chain.ceilings.current,
+            rules=lambda: ListRules(chain.ceilings.current(), recipients, chain.feed.usd_per_eth() if chain.feed is not None else None),
             clock_ns=clock_ns,
             fetch_urls=fetch_urls,
         )

@@ -9,6 +9,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.adapters.discovery import AskingCrew, Job
-from livepeer_remote_signer.adapters.discovery.asking import ask_one, fetch_pool
+from livepeer_remote_signer.adapters.discovery.asking import ask_all, ask_one, fetch_pool
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import (
     Answer,
@@ -32,21 +33,22 @@ from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
 from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.protocol.wire import MAX_CAPABILITY_MODELS
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
-from livepeer_remote_signer.core.rules.discovery import (
+from livepeer_remote_signer.core.rules.advertised import (
     MAX_NODES,
     MAX_ORCHESTRATORS,
     MAX_URL_CHARACTERS,
     Node,
     Offer,
     Runner,
+    Terms,
     parse_nodes,
-    parse_offers,
+    parse_terms,
 )
 from livepeer_remote_signer.proto import net_pb2
 from tests.adapters.discovery.plain_http import PlainHttp
 from tests.signing import PlainKey
 from tests.simulators import Chain, Clock, Network, Orchestrator, url_of
-from tests.simulators import Offer as Terms
+from tests.simulators import Offer as Asked
 
 KEY = PlainKey(bytes([7]) * 32)
 
@@ -63,9 +65,10 @@ async def all_of(said: AsyncIterator[Answer | Pool]) -> list[Answer | Pool]:
 def test_jobs_and_answers_survive_the_wire() -> None:
     there = job("https://a.example:1", webhook_url="http://x")
     assert parse_job(encode_job(there)) == there
-    runner = Runner("https://r.example/", "me/app", Fraction(25, 2), '{"url":"x"}')
+    runner = Runner("https://r.example/", "me/app", "4090", Fraction(25, 2), '{"url":"x"}')
+    terms = Terms((Offer(35, "m", Fraction(7, 3)),), bytes(range(20)), "https://public.example", ("https://more.example",))
     for answer in (
-        Answer("https://a.example:1", (Offer(35, "m", Fraction(7, 3)),), (Node("https://a.example:1", (runner,)),), ()),
+        Answer("https://a.example:1", terms, (Node("https://a.example:1", (runner,)),), ()),
         Answer("https://a.example:1", None, None, ("down", "down too")),
     ):
         assert parse_line(encode_answer(answer)) == answer
@@ -84,7 +87,9 @@ def largest_answer() -> Answer:
     body = [{"address": f"https://h{n}.example:1/" + "a" * 2000, "runners": runners} for n in range(MAX_NODES)]
     nodes = parse_nodes(json.dumps(body).encode(), AddressPolicy())
     assert sum(len(node.runners) for node in nodes) > 16
-    return Answer("https://a.example:1", parse_offers(info.SerializeToString()), nodes, ("\udcff" * 300,))
+    info.address, info.transcoder = bytes(20), "https://t.example/".ljust(MAX_URL_CHARACTERS, "a")
+    info.nodes.extend(f"https://n{n}.example/".ljust(MAX_URL_CHARACTERS, "a") for n in range(MAX_NODES))
+    return Answer("https://a.example:1", parse_terms(info.SerializeToString()), nodes, ("\udcff" * 300,))
 
 
 def test_the_largest_answer_that_the_bounds_allow_is_handed_on_whole() -> None:
@@ -99,24 +104,25 @@ async def test_a_line_that_is_too_long_is_told_as_a_fault_and_ends_nothing(monke
     answer, pool = largest_answer(), Pool(("https://a.example/" + "a" * 300,), "")
     said = parse_line(encode_said(answer))
     assert isinstance(said, Answer)
-    assert (said.url, said.offers, said.nodes) == (answer.url, None, None)
+    assert (said.url, said.terms, said.nodes) == (answer.url, None, None)
     assert "too many to hand on, the most is 200" in said.faults[0]
     assert "too many to hand on" in str(parse_line(encode_said(pool)))
 
 
 async def test_a_process_asks_and_tells_both_halves() -> None:
     async with Network() as network:
-        node = Orchestrator(Clock(), Chain(), Terms(1000))
+        node = Orchestrator(Clock(), Chain(), Asked(1000))
         node.runners = [{"url": "https://r.example/", "app": "me/app", "price_info": {"price": 5, "currency": "wei", "unit": "seconds"}}]
         await network.host_orchestrator(node)
         gone = "https://127.0.0.1:1"
         answers = {said.url: said for said in await all_of(AskingCrew().ask(job(node.url, gone))) if isinstance(said, Answer)}
     good = answers[node.url]
-    assert good.offers == (Offer(35, "streamdiffusion", Fraction(1000)),)
+    assert good.terms is not None
+    assert good.terms.offers == (Offer(35, "streamdiffusion", Fraction(1000)),)
     assert good.nodes is not None
     assert [runner.app for runner in good.nodes[0].runners] == ["me/app"]
     assert good.faults == ()
-    assert (answers[gone].offers, answers[gone].nodes) == (None, None)
+    assert (answers[gone].terms, answers[gone].nodes) == (None, None)
     assert len(answers[gone].faults) == 2
 
 
@@ -142,22 +148,101 @@ async def test_of_a_process_that_breaks_the_last_line_is_told_without_the_traceb
 
 async def test_private_addresses_are_not_asked_without_a_grant() -> None:
     async with Network() as network:
-        server = await network.host_orchestrator(Orchestrator(Clock(), Chain(), Terms(1000)))
+        server = await network.host_orchestrator(Orchestrator(Clock(), Chain(), Asked(1000)))
         (answer,) = await all_of(AskingCrew().ask(job(url_of(server), allow_private=False)))
         assert network.connections == 0
     assert isinstance(answer, Answer)
     assert all("may not be dialled" in fault for fault in answer.faults)
 
 
+@dataclass
+class Advertising(Orchestrator):
+    """An orchestrator that can be made to say odd things of itself. `named` None: its own URL."""
+
+    named: str | None = None
+    nodes: list[str] = field(default_factory=list)
+    hides_address: bool = False
+
+    def get_info(self, request: net_pb2.OrchestratorRequest) -> net_pb2.OrchestratorInfo:
+        info = super().get_info(request)
+        info.nodes.extend(self.nodes)
+        if self.named is not None:
+            info.transcoder = self.named
+        if self.hides_address:
+            info.address = b""
+        return info
+
+
+def terms_of(answer: Answer | Pool) -> Terms:
+    assert isinstance(answer, Answer)
+    assert answer.terms is not None
+    return answer.terms
+
+
+async def test_the_service_url_that_an_orchestrator_names_is_taken_where_it_may_be_dialled() -> None:
+    async with Network() as network:
+        node = Advertising(Clock(), Chain(), Asked(1000))
+        await network.host_orchestrator(node)
+        for named, taken in (
+            ("https://93.184.216.34:8935", "https://93.184.216.34:8935"),
+            (node.url, node.url),
+            ("https://10.1.2.3:8935", ""),
+            ("https://169.254.169.254", ""),
+            ("http://93.184.216.34", ""),
+            ("https://no-such-name.invalid", ""),
+            ("", ""),
+        ):
+            node.named = named
+            (answer,) = await all_of(ask_all(job(node.url)._replace(networks=("127.0.0.0/8",), allow_private=False)))
+            assert terms_of(answer).transcoder == taken, named
+            assert isinstance(answer, Answer)
+            assert any("is not listed" in fault for fault in answer.faults) is (bool(named) and not taken), answer.faults
+
+
+async def test_advertised_nodes_are_asked_as_far_as_the_operator_wants_and_theirs_are_not() -> None:
+    async with Network() as network:
+        first, second, third, fourth = (Advertising(Clock(), Chain(), Asked(1000)) for _ in range(4))
+        for node in (first, second, third, fourth):
+            await network.host_orchestrator(node)
+        first.nodes = [second.url, first.url, third.url]
+        second.nodes = [fourth.url]
+
+        async def asked(follow: int) -> set[str]:
+            said = await all_of(ask_all(job(first.url)._replace(follow_nodes=follow)))
+            return {answer.url for answer in said if isinstance(answer, Answer)}
+
+        assert await asked(0) == {first.url}
+        assert await asked(1) == {first.url, second.url}
+        assert await asked(3) == {first.url, second.url, third.url}
+
+
+async def test_an_orchestrator_that_cannot_be_paid_says_so() -> None:
+    async with Network() as network:
+        node = Advertising(Clock(), Chain(), Asked(1000), hides_address=True)
+        await network.host_orchestrator(node)
+        (answer,) = await all_of(ask_all(job(node.url)))
+    assert terms_of(answer).recipient == b""
+    assert isinstance(answer, Answer)
+    assert "cannot be paid" in answer.faults[0]
+
+
+async def test_the_asking_process_imports_nothing_from_the_folder_it_is_started_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uvloop.py").write_text("raise SystemExit('planted')")
+    monkeypatch.chdir(tmp_path)
+    (answer,) = await all_of(AskingCrew().ask(job("https://127.0.0.1:1")))
+    assert isinstance(answer, Answer)
+
+
 async def test_the_webhooks_pool_is_asked() -> None:
     async with Network() as network, PlainHttp() as webhook:
-        node = Orchestrator(Clock(), Chain(), Terms(1000))
+        node = Orchestrator(Clock(), Chain(), Asked(1000))
         await network.host_orchestrator(node)
         webhook.body = f'[{{"address": "{node.url}/"}}]'.encode()
         pool, answer = await all_of(AskingCrew().ask(job(webhook_url=webhook.url)))
     assert pool == Pool((node.url,), "")
     assert isinstance(answer, Answer)
-    assert answer.offers
+    assert answer.terms is not None
+    assert answer.terms.offers
 
 
 async def test_a_webhooks_authority_is_taken_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

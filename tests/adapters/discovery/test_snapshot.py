@@ -16,7 +16,8 @@ from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, SourceFault
 from livepeer_remote_signer.core.errors import NotReady
-from livepeer_remote_signer.core.rules.discovery import Offer
+from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms
+from livepeer_remote_signer.core.rules.discovery import Filters, ListRules
 from livepeer_remote_signer.core.rules.pricing import Ceilings
 from tests.simulators import Clock
 
@@ -25,6 +26,10 @@ OFFER = Offer(35, "m", Fraction(100))
 LV2V = "live-video-to-video/m"
 PACE = DiscoveryPace(refresh_seconds=600, keep_seconds=1500)
 DEFAULTS = DiscoveryPace(refresh_seconds=1500, keep_seconds=1500)
+
+
+def terms(*offers: Offer) -> Terms:
+    return Terms(offers, bytes(20))
 
 
 @dataclass
@@ -42,7 +47,12 @@ class ScriptedCrew:
             yield self.pool
         for url in (self.pool.urls if self.pool is not None else None) or job.urls:
             offers = self.answers.get(url)
-            yield Answer(url, offers, () if offers is not None else None, () if offers is not None else ("down",))
+            yield Answer(
+                url,
+                terms(*offers) if offers is not None else None,
+                () if offers is not None else None,
+                () if offers is not None else ("down",),
+            )
         if self.failure is not None:
             raise self.failure
 
@@ -50,12 +60,12 @@ class ScriptedCrew:
 def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), pace: DiscoveryPace = PACE, **more: Any) -> Discovery:
     webhook_url = "https://pool.example" if crew.pool is not None else None
     job = Job(bytes(20), bytes(65), tuple(urls), webhook_url, 3.0, 32, True, (), "tofu")
-    options: dict[str, Any] = {"ceilings": Ceilings, "clock_ns": clock}
+    options: dict[str, Any] = {"rules": ListRules, "clock_ns": clock}
     return Discovery(crew, job, pace, **options | more)
 
 
 def lines(found: Discovery, caps: Sequence[str] = (), app: str = "") -> list[dict[str, Any]]:
-    value: list[dict[str, Any]] = json.loads(found.render(caps, [app] if app else ()))
+    value: list[dict[str, Any]] = json.loads(found.render(Filters(frozenset(caps), frozenset([app] if app else ()))))
     return value
 
 
@@ -67,10 +77,10 @@ async def test_there_is_no_list_before_somebody_answered() -> None:
     crew = ScriptedCrew()
     found = discovery(crew, Clock())
     with pytest.raises(NotReady, match="no orchestrator is known yet"):
-        found.render((), ())
+        found.render(Filters())
     await found.refresh()
     with pytest.raises(NotReady, match="none of 2 orchestrators answered"):
-        found.render((), ())
+        found.render(Filters())
     crew.answers = {A: (OFFER,)}
     await found.refresh()
     assert addresses(found) == [A]
@@ -83,7 +93,7 @@ async def test_without_a_source_nobody_is_asked_and_the_reason_is_told() -> None
     await found.refresh()
     assert crew.asked == []
     with pytest.raises(NotReady, match=r"discovery\.webhook_url"):
-        found.render((), ())
+        found.render(Filters())
 
 
 async def test_those_that_failed_are_asked_first() -> None:
@@ -205,7 +215,7 @@ async def test_after_an_outage_the_first_answer_drops_nobody_who_is_still_being_
 
     async def one_by_one(job: Job) -> AsyncGenerator[Answer | Pool, None]:
         for url in job.urls:
-            yield Answer(url, (OFFER,), (), ())
+            yield Answer(url, terms(OFFER), (), ())
             await found._build()
             seen.append(addresses(found))
 
@@ -299,7 +309,7 @@ async def test_a_refresh_whose_source_could_not_be_read_is_none() -> None:
     assert (found.status().refreshes, crew.asked) == (0, [])
     assert found.status().fault == "the on-chain pool cannot be read: the contracts are not known yet"
     with pytest.raises(NotReady, match="no orchestrator is known yet: the on-chain pool cannot be read"):
-        found.render((), "")
+        found.render(Filters())
     pool = [A]
     await found.refresh()
     assert (found.status().refreshes, found.status().fault, addresses(found)) == (1, "", [A])
@@ -318,21 +328,72 @@ async def test_an_orchestrator_that_is_spelled_otherwise_from_now_on_offers_what
     await found.refresh()
     pool = ["https://a.example"]
     await found.refresh()
-    listed = json.loads(found.render((), ()))
+    listed = json.loads(found.render(Filters()))
     assert [(entry["address"], entry["capabilities"]) for entry in listed] == [("https://a.example", ["live-video-to-video/other"])]
 
 
 async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None:
-    ceilings = Ceilings()
+    rules = ListRules()
     crew = ScriptedCrew({A: (OFFER,), B: (Offer(35, "m", Fraction(50)),)})
-    found = discovery(crew, Clock(), ceilings=lambda: ceilings)
+    found = discovery(crew, Clock(), rules=lambda: rules)
     await found.start()
     try:
         await _until(lambda: found.status().entries == 2)
-        ceilings = Ceilings(Fraction(60))
+        rules = ListRules(Ceilings(Fraction(60)))
         await _until(lambda: found.status().entries == 1)
         assert addresses(found) == [B]
         assert len(crew.asked) == 1
+    finally:
+        await found.stop()
+
+
+async def test_a_list_is_given_out_when_the_first_round_is_whole_or_has_taken_long_enough() -> None:
+    """Who reads early keeps what he was told for a minute: it must not be a part."""
+    now = 0.0
+    half, rest = asyncio.Event(), asyncio.Event()
+
+    class Slow(ScriptedCrew):
+        async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
+            yield Answer(A, terms(OFFER), (), ())
+            half.set()
+            await rest.wait()
+            yield Answer(B, terms(OFFER), (), ())
+
+    found = discovery(Slow(), Clock(), monotonic=lambda: now)
+    await found.start()
+    try:
+        await half.wait()
+        await _until(lambda: found.status().entries == 1)
+        with pytest.raises(NotReady, match="1 orchestrators have answered, and the others are still being asked") as caught:
+            found.render(Filters())
+        assert caught.value.retry_after_seconds
+        now = 15.0
+        assert addresses(found) == [A]
+        now = 14.9
+        rest.set()
+        await _until(lambda: found.status().refreshes == 1)
+        assert addresses(found) == [A, B]
+    finally:
+        await found.stop()
+
+
+async def test_a_changed_rate_changes_the_prices_in_usd() -> None:
+    rules = ListRules(usd_per_eth=Fraction(3000))
+    runner = Runner(
+        "https://r.example/", "me/app", "", Fraction(10**12), '{"url":"https://r.example/","price_info":{"price":1000000000000}}'
+    )
+
+    class WithRunner(ScriptedCrew):
+        async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
+            yield Answer(A, terms(OFFER), (Node(A, (runner,)),), ())
+
+    found = discovery(WithRunner(), Clock(), rules=lambda: rules)
+    await found.start()
+    try:
+        await _until(lambda: found.status().refreshes == 1)
+        assert lines(found)[0]["runners"][0]["price_info"]["price_usd"] == 0.003
+        rules = ListRules(usd_per_eth=Fraction(2000))
+        await _until(lambda: lines(found)[0]["runners"][0]["price_info"]["price_usd"] == 0.002)
     finally:
         await found.stop()
 

@@ -11,7 +11,15 @@ from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient, resolve_name
 from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.rules.discovery import Node, parse_nodes, parse_offers, parse_pool
+from livepeer_remote_signer.core.rules.advertised import (
+    MAX_ORCHESTRATORS,
+    Node,
+    Terms,
+    normal_form,
+    parse_nodes,
+    parse_pool,
+    parse_terms,
+)
 
 WEBHOOK_TIMEOUT_SECONDS = 10.0
 MAX_WEBHOOK_BYTES = 4 << 20
@@ -43,10 +51,29 @@ async def ask_all(job: Job, resolve: Resolver = resolve_name) -> AsyncIterator[A
             await asyncio.sleep(random.uniform(0, MAX_JITTER_SECONDS))  # noqa: S311 - spreads load, hides nothing
             return await ask_one(client, url, job)
 
-    tasks = [asyncio.ensure_future(ask(url)) for url in urls]
+    answers: asyncio.Queue[asyncio.Task[Answer]] = asyncio.Queue()
+    tasks: set[asyncio.Task[Answer]] = set()
+    asked: set[str] = set()
+
+    def begin(url: str) -> None:
+        if len(asked) < MAX_ORCHESTRATORS and (name := normal_form(url)) not in asked:
+            asked.add(name)
+            task = asyncio.ensure_future(ask(url))
+            task.add_done_callback(answers.put_nowait)
+            tasks.add(task)
+
+    for url in urls:
+        begin(url)
+    first = frozenset(asked)
     try:
-        for task in asyncio.as_completed(tasks):
-            yield await task
+        while tasks:
+            task = await answers.get()
+            tasks.discard(task)
+            answer = task.result()
+            if answer.terms is not None and normal_form(answer.url) in first:
+                for node in answer.terms.nodes[: job.follow_nodes]:
+                    begin(node)
+            yield answer
     finally:
         for left in tasks:
             left.cancel()
@@ -72,11 +99,28 @@ async def ask_one(client: OrchestratorClient, url: str, job: Job) -> Answer:
     def nodes_of(body: bytes) -> tuple[Node, ...]:
         return parse_nodes(body, job.addresses)
 
-    offers, nodes = await asyncio.gather(
-        half("GetOrchestrator", client.fetch_orchestrator_info(url, ignore_capacity_check=True, keep_open=False), parse_offers),
+    terms, nodes = await asyncio.gather(
+        half("GetOrchestrator", client.fetch_orchestrator_info(url, ignore_capacity_check=True, keep_open=False), parse_terms),
         half("/discovery", client.fetch_discovery(url), nodes_of),
     )
-    return Answer(url, offers, nodes, tuple(faults))
+    if terms is not None:
+        terms = terms._replace(transcoder=await _usable_transcoder(client, terms, url, faults))
+        if not terms.recipient:
+            faults.append("GetOrchestrator: it cannot be paid: no address of 20 bytes, or no price")
+    return Answer(url, terms, nodes, tuple(faults))
+
+
+async def _usable_transcoder(client: OrchestratorClient, terms: Terms, url: str, faults: list[str]) -> str:
+    """The service URL that the orchestrator names, "" where it names none that may be dialled: gateways elsewhere will dial it."""
+    if not terms.transcoder:
+        return ""
+    try:
+        if normal_form(terms.transcoder) != normal_form(url):
+            await client.check_addresses(terms.transcoder)
+    except SignerError as error:
+        faults.append(f"the service URL that it names is not listed: {error.message[:300]}")
+        return ""
+    return terms.transcoder
 
 
 async def fetch_pool(webhook_url: str) -> Pool:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from livepeer_remote_signer.adapters.discovery.messages import MAX_LINE_BYTES, Answer, Job, Pool, encode_job, parse_line
 
-WORKER = (sys.executable, "-m", "livepeer_remote_signer.adapters.discovery.worker")
+WORKER = (sys.executable, "-P", "-m", "livepeer_remote_signer.adapters.discovery.worker")
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 START_SECONDS = 15.0
 LAST_WORDS_BYTES = 400
@@ -60,8 +60,8 @@ class AskingCrew:
 
 def _budget(job: Job, count: int) -> float:
     """How long a job may take: every orchestrator at its slowest, and the webhook."""
-    rounds = -(-max(count, 1) // job.max_concurrency)
-    return rounds * (max(job.timeout_seconds, 2.0) + 1.0) + 10.0
+    rounds = -(-max(count, 1) * (1 + job.follow_nodes) // job.max_concurrency)
+    return rounds * (max(job.timeout_seconds, 2.0) + job.timeout_seconds + 1.0) + 10.0
 
 
 async def _read_line(reader: asyncio.StreamReader, deadline: float) -> bytes:

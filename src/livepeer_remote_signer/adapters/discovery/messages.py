@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy, IpNetwork
-from livepeer_remote_signer.core.rules.discovery import Node, Offer, Runner
+from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms
 
 MAX_LINE_BYTES = 4 << 20
 """More than the bounds on answers allow: a pool of 1000 URLs of 2048 characters is the longest line."""
@@ -20,7 +20,8 @@ class SourceFault(Exception):
 
 
 class Job(NamedTuple):
-    """Whom to ask, and how. With a `webhook_url` the URLs come from there. `tls` is `system` or `tofu`."""
+    """Whom to ask, and how. With a `webhook_url` the URLs come from there. `tls` is `system` or `tofu`. Of the nodes that each of
+    them advertises the first `follow_nodes` are asked as well."""
 
     sender: bytes
     signature: bytes
@@ -31,6 +32,7 @@ class Job(NamedTuple):
     allow_private: bool
     networks: tuple[str, ...]
     tls: str
+    follow_nodes: int = 0
 
     @property
     def addresses(self) -> AddressPolicy:
@@ -42,7 +44,7 @@ class Answer(NamedTuple):
     """What one orchestrator answered; a half that failed is None and its fault is told."""
 
     url: str
-    offers: tuple[Offer, ...] | None
+    terms: Terms | None
     nodes: tuple[Node, ...] | None
     faults: tuple[str, ...]
 
@@ -80,11 +82,12 @@ def parse_job(line: bytes) -> Job:
 
 def encode_answer(answer: Answer) -> bytes:
     """One line."""
-    body: dict[str, Any] = {"url": answer.url, "faults": answer.faults, "offers": None, "nodes": None}
-    if answer.offers is not None:
-        body["offers"] = [(o.capability, o.model, str(o.price)) for o in answer.offers]
+    body: dict[str, Any] = {"url": answer.url, "faults": answer.faults, "terms": None, "nodes": None}
+    if (terms := answer.terms) is not None:
+        offers = [(o.capability, o.model, str(o.price)) for o in terms.offers]
+        body["terms"] = {"offers": offers, "recipient": terms.recipient.hex(), "transcoder": terms.transcoder, "nodes": terms.nodes}
     if answer.nodes is not None:
-        body["nodes"] = [(n.address, [(r.url, r.app, str(r.price), r.encoded) for r in n.runners]) for n in answer.nodes]
+        body["nodes"] = [(n.address, [(r.url, r.app, r.gpu, str(r.price), r.encoded) for r in n.runners]) for n in answer.nodes]
     return _line(body)
 
 
@@ -112,14 +115,18 @@ def parse_line(line: bytes) -> Answer | Pool:
     value = json.loads(line)
     if "pool" in value:
         return Pool(None if value["pool"] is None else tuple(value["pool"]), value["fault"], tuple(value["left_out"]))
-    offers, nodes = value["offers"], value["nodes"]
+    terms, nodes = value["terms"], value["nodes"]
     return Answer(
         url=value["url"],
-        offers=None if offers is None else tuple(Offer(c, m, Fraction(p)) for c, m, p in offers),
+        terms=None if terms is None else _terms(**terms),
         nodes=None if nodes is None else tuple(Node(address, _runners(runners)) for address, runners in nodes),
         faults=tuple(value["faults"]),
     )
 
 
+def _terms(offers: Sequence[tuple[int, str, str]], recipient: str, transcoder: str, nodes: Sequence[str]) -> Terms:
+    return Terms(tuple(Offer(c, m, Fraction(p)) for c, m, p in offers), bytes.fromhex(recipient), transcoder, tuple(nodes))
+
+
 def _runners(values: Sequence[Sequence[str]]) -> tuple[Runner, ...]:
-    return tuple(Runner(url, app, Fraction(price), encoded) for url, app, price, encoded in values)
+    return tuple(Runner(url, app, gpu, Fraction(price), encoded) for url, app, gpu, price, encoded in values)

@@ -15,7 +15,7 @@ from livepeer_remote_signer.adapters.chain.reading import Contracts
 from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable
 from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
 from livepeer_remote_signer.adapters.discovery.messages import SourceFault
-from livepeer_remote_signer.core.rules.discovery import choose_urls
+from livepeer_remote_signer.core.rules.advertised import choose_urls
 
 MAX_POOL = 500
 _FIRST = "getFirstTranscoderInPool()"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
@@ -19,23 +20,24 @@ from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool, SourceFault
 from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.advertised import Terms, choose_urls, normal_form
 from livepeer_remote_signer.core.rules.discovery import (
     Entry,
+    Filters,
+    ListRules,
     Sighting,
     build_steps,
-    choose_urls,
     filter_entries,
     forget_old,
     has_answer_since,
     merge_sightings,
-    normal_form,
 )
-from livepeer_remote_signer.core.rules.pricing import Ceilings
 
 FIRST_RETRY_SECONDS = 2.0
 MAX_RETRY_SECONDS = 60.0
 REBUILD_SECONDS = 1.0
 JITTER = 0.1
+FIRST_ROUND_SECONDS = 15.0
 KEPT_REFRESHES = 2.5
 """Two refreshes, with their jitter and the time that asking takes: nobody is dropped for one that he missed."""
 
@@ -94,14 +96,16 @@ class Discovery:
         job: Job,
         pace: DiscoveryPace,
         *,
-        ceilings: Callable[[], Ceilings],
+        rules: Callable[[], ListRules],
         clock_ns: Callable[[], int],
         fetch_urls: FetchUrls | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """By `monotonic`, in seconds, the end of the first round is waited for."""
         self._crew = crew
         self._job = job
         self._pace = pace
-        self._ceilings = ceilings
+        self._rules = rules
         self._clock_ns = clock_ns
         self._fetch_urls = fetch_urls
         self._urls = list(choose_urls(job.urls).urls)
@@ -111,27 +115,36 @@ class Discovery:
         self._entries: list[Entry] = []
         self._everything = b""
         self._answered: set[str] = set()
-        self._built_with: Ceilings | None = None
+        self._built_with: ListRules | None = None
         self._has_news = False
         self._began_ns = 0
         """When the last refresh began that asked everybody; 0 before the first."""
         self._refreshes = self._attempts = 0
+        self._monotonic = monotonic
+        self._started: float | None = None
         self._fault = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- answers, from memory ---
 
-    def render(self, caps: Sequence[str], apps: Sequence[str]) -> bytes:
-        """The JSON list. Raises NotReady until there is something to list."""
-        if not self._entries:
+    def render(self, filters: Filters) -> bytes:
+        """The JSON list. Raises NotReady until there is something to list, and while the first round is not whole: callers keep what
+        they are told for a minute."""
+        if not self._entries or self._is_first_round():
             raise NotReady(
-                f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}",
+                f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}"
+                if not self._entries
+                else f"{len(self._sightings)} orchestrators have answered, and the others are still being asked for the first time",
                 hint="discovery asks in the background; try again in a few seconds",
                 retry_after_seconds=max(1, round(FIRST_RETRY_SECONDS)),
             )
-        if not caps and not apps:
+        if filters == Filters():
             return self._everything
-        return b"[" + b",".join(filter_entries(self._entries, caps, apps)) + b"]"
+        return b"[" + b",".join(filter_entries(self._entries, filters)) + b"]"
+
+    def _is_first_round(self) -> bool:
+        """Whether everybody is being asked for the first time, for no longer than FIRST_ROUND_SECONDS."""
+        return self._attempts == 0 and self._started is not None and self._monotonic() - self._started < FIRST_ROUND_SECONDS
 
     def status(self) -> DiscoveryStatus:
         """How discovery fares."""
@@ -147,6 +160,7 @@ class Discovery:
 
     async def start(self) -> None:
         """Begins to ask and returns at once."""
+        self._started = self._monotonic()
         self._tasks = [asyncio.create_task(self._keep_fresh()), asyncio.create_task(self._keep_built())]
 
     async def stop(self) -> None:
@@ -179,7 +193,7 @@ class Discovery:
         while True:
             await asyncio.sleep(REBUILD_SECONDS)
             has_aged = abs(self._clock_ns() - aged_ns) >= self._pace.kept_seconds * NS_PER_SECOND / 20
-            if self._sightings and (self._has_news or has_aged or self._ceilings() != self._built_with):
+            if self._sightings and (self._has_news or has_aged or self._rules() != self._built_with):
                 aged_ns = self._clock_ns()
                 await self._build()
 
@@ -250,12 +264,12 @@ class Discovery:
         now_ns = self._clock_ns()
         for fault in answer.faults:
             _log.debug("discovery: %s: %s", answer.url, fault)
-        if answer.offers is None and answer.nodes is None:
+        if answer.terms is None and answer.nodes is None:
             return False
         new = Sighting(
             answer.url,
-            answer.offers or (),
-            None if answer.offers is None else now_ns,
+            answer.terms or Terms(),
+            None if answer.terms is None else now_ns,
             answer.nodes or (),
             None if answer.nodes is None else now_ns,
         )
@@ -274,15 +288,15 @@ class Discovery:
 
     async def _build(self) -> None:
         """Makes the list anew, in steps between which payments are served, and puts it in place at once."""
-        ceilings = self._ceilings()
+        rules = self._rules()
         self._has_news = False
         entries: list[Entry] = []
         asked = dict.fromkeys(map(normal_form, self._urls))
         named = [self._sightings[name] for name in asked if name in self._sightings]
         others = [sighting for name, sighting in self._sightings.items() if name not in asked]
         is_stale = not has_answer_since(self._sightings.values(), self._oldest_ns())
-        for _ in build_steps([*named, *others], ceilings, entries.append, is_stale=is_stale):
+        for _ in build_steps([*named, *others], rules, entries.append, is_stale=is_stale):
             await asyncio.sleep(0)
-        self._built_with = ceilings
+        self._built_with = rules
         self._entries = entries
-        self._everything = b"[" + b",".join(entry.encoded for entry in entries) + b"]"
+        self._everything = b"[" + b",".join(entry.encode() for entry in entries) + b"]"

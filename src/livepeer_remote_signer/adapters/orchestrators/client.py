@@ -167,6 +167,15 @@ class OrchestratorClient:
         finally:
             tls.writer.transport.abort()
 
+    async def check_addresses(self, url: str) -> None:
+        """Raises BadField, AddressRefused or OrchestratorUnreachable unless every address behind the URL's name may be dialled."""
+        target = parse_orchestrator_url(url)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._dialer.checked_addresses(target)
+        except TimeoutError:
+            raise OrchestratorUnreachable(f"the name {target.host} was not found in time", orchestrator=str(target)) from None
+
     async def aclose(self) -> None:
         """Closes every connection."""
         channels = list(self._channels.values())
