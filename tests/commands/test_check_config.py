@@ -51,6 +51,8 @@ def test_on_arbitrum_one_dollars_have_a_feed(tmp_path: Path) -> None:
         ("state: {previous: [{mac_key_file: f, accept_until: tomorrow}]}", "state.previous.0.accept_until: must be a time"),
         ("discovery: {enabled: true, on_chain: service_registry}", "discovery.on_chain"),
         ("recipients: {require: active}", "recipients.require active"),
+        ("budgets: [{scope: app, match: '*', window: day, limit_wei: 5}]", "budgets.0: scope app needs a match that names one app"),
+        ("budgets: [{scope: app, window: day, limit_wei: 5}]", "escapes its limit under any new app label"),
         ("ledger: {backend: postgres, url: nonsense}", "ledger.url: this is no libpq connection string"),
         (
             "auth: {webhook: {url: 'https://h', secret: abc, headers: {Authorization: x}}}",
@@ -104,3 +106,18 @@ def test_what_is_printed_of_prices_can_be_read_back(tmp_path: Path, capsys: pyte
     assert check(tmp_path, text) == 0
     printed = yaml.safe_load(capsys.readouterr().out)["prices"]
     assert (printed["max_price_per_unit"], printed["pixels_per_unit"]) == ("0.5USD", "1.25")
+
+
+def test_ids_whose_limit_is_above_the_default_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    budgets = """
+ledger: {backend: sqlite, path: LEDGER}
+budgets:
+  - {scope: auth_id, match: "*", window: day, limit_wei: 10}
+  - {scope: auth_id, match: team-a, window: day, limit_wei: 50}
+  - {scope: auth_id, match: team-b, window: day, limit_wei: 5}
+  - {scope: auth_id, match: team-c, window: hour, limit_wei: 500}
+"""
+    assert check(tmp_path, "chain: {source: static}\n" + budgets.replace("LEDGER", str(tmp_path / "ledger"))) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if "budget" in line] == [
+        "note: budgets: auth_id 'team-a' may spend 50 wei ev per day: its own entry stands instead of the 10 wei of match \"*\""
+    ]

@@ -148,6 +148,8 @@ def run_check_config(arguments: argparse.Namespace) -> int:
     if config is None:
         return 2
     from livepeer_remote_signer.adapters.keys import SigningKeyError
+    from livepeer_remote_signer.core.rules.budgets import raised_limits
+    from livepeer_remote_signer.wiring.ledger import budgets_of
 
     unread = {key: path for key, path in _files(config).items() if not os.access(path, os.R_OK)}
     try:
@@ -156,6 +158,12 @@ def run_check_config(arguments: argparse.Namespace) -> int:
         _print_faults(arguments.config, error)
         return 2
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+    for budget, default in raised_limits(budgets_of(config)):
+        print(
+            f"note: budgets: {budget.scope} {budget.match!r} may spend {budget.limit_wei} wei {budget.measure} per {budget.window}: "
+            f'its own entry stands instead of the {default.limit_wei} wei of match "*"',
+            file=sys.stderr,
+        )
     for key, path in unread.items():
         print(f"note: {key} {path} {'cannot be read here' if path.exists() else 'is not there yet'}", file=sys.stderr)
     return 0

@@ -44,7 +44,7 @@ class HeadroomConfig(Section):
 
 
 class BudgetConfig(Section):
-    """What may be spent by each matching id. `match` "*": each id on its own."""
+    """What may be spent by each matching id. `match` "*": each id on its own that no entry of the same kind names."""
 
     scope: Literal["auth_id", "app", "orchestrator", "global"]
     match: str = "*"
@@ -54,6 +54,11 @@ class BudgetConfig(Section):
 
     @model_validator(mode="after")
     def _may_hold(self) -> BudgetConfig:
+        if self.scope == "app" and self.match == "*":
+            raise ValueError(
+                'scope app needs a match that names one app: with "*" a caller escapes its limit under any new app label, and each '
+                "label leaves a row for ever; to limit a caller whatever it calls itself use scope auth_id"
+            )
         if self.scope == "orchestrator" and self.match != "*" and (len(self.match) != 42 or HEX.fullmatch(self.match) is None):
             raise ValueError(
                 f'match of scope orchestrator must be "*", or 0x and 40 hex digits, not {self.match[:64]!r}: it would never hold'

@@ -22,7 +22,7 @@ class LedgerParts:
 
     def __init__(self, config: Config, store: Store, clock_ns: Callable[[], int], writer: str) -> None:
         ledger = config.ledger
-        budgets = tuple(Budget(b.scope, b.match, b.window, b.measure, b.limit_wei) for b in config.budgets)
+        budgets = budgets_of(config)
         self.is_sqlite = ledger.backend == "sqlite"
         self.store = store
         self.engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds))
@@ -64,6 +64,11 @@ class LedgerParts:
         if self.engine.outbox_full is not None:
             failure = failure or self.engine.outbox_full.message
         return (ReadyCheck("ledger", not failure, failure or "records payments"),)
+
+
+def budgets_of(config: Config) -> tuple[Budget, ...]:
+    """The configured budgets as rules."""
+    return tuple(Budget(b.scope, b.match, b.window, b.measure, b.limit_wei) for b in config.budgets)
 
 
 def open_ledger(config: Config, clock_ns: Callable[[], int], *, may_create: bool = True) -> LedgerParts | None:

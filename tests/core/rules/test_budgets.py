@@ -24,6 +24,7 @@ from livepeer_remote_signer.core.rules.budgets import (
     encode_usage,
     fit_budgets,
     parse_usage,
+    raised_limits,
     spend_of,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
@@ -110,6 +111,45 @@ def test_a_total_never_frees_up() -> None:
 )
 def test_a_budget_holds_for_what_it_names(budget: tuple[str, str], holds: bool) -> None:
     assert bool(claims_of([Budget(budget[0], budget[1], "hour", "ev", 1)], ALICE)) is holds  # type: ignore[arg-type]
+
+
+DEFAULT, ALICES = Budget("auth_id", "*", "day", "ev", 10), Budget("auth_id", "alice", "day", "ev", 50)
+
+
+def test_an_entry_that_names_an_id_stands_instead_of_the_default() -> None:
+    for budgets in ([DEFAULT, ALICES], [ALICES, DEFAULT]):
+        assert [claim.budget for claim in claims_of(budgets, ALICE)] == [ALICES]
+        assert [claim.budget for claim in claims_of(budgets, ALICE._replace(auth_id="bob"))] == [DEFAULT]
+        usage = {claim.key: Usage() for name in ("alice", "bob") for claim in claims_of(budgets, ALICE._replace(auth_id=name))}
+        assert {(use.id, use.budget.limit_wei) for use in budget_uses(budgets, usage, NOW_NS)} == {("alice", 50), ("bob", 10)}
+
+
+def test_an_orchestrators_entry_stands_instead_of_the_default_in_any_case_of_its_address() -> None:
+    default = Budget("orchestrator", "*", "day", "ev", 10)
+    named = Budget("orchestrator", "0x" + ORCHESTRATOR.hex().upper(), "day", "ev", 50)
+    assert [claim.budget for claim in claims_of([default, named], ALICE)] == [named]
+    assert [claim.budget for claim in claims_of([default, named], ALICE._replace(orchestrator=bytes(20)))] == [default]
+
+
+@pytest.mark.parametrize("other", [{"window": "hour"}, {"measure": "face_value"}, {"scope": "app", "match": "app-1"}, {"match": "bob"}])
+def test_a_default_gives_way_to_nothing_of_another_kind(other: dict[str, str]) -> None:
+    budgets = [DEFAULT, ALICES._replace(**other)]
+    assert DEFAULT in [claim.budget for claim in claims_of(budgets, ALICE)]
+
+
+def test_two_entries_of_one_id_both_hold() -> None:
+    lower = ALICES._replace(limit_wei=20)
+    assert [claim.budget for claim in claims_of([ALICES, DEFAULT, lower], ALICE)] == [ALICES, lower]
+
+
+def test_entries_that_allow_more_than_both_together_did_are_told() -> None:
+    lower = ALICES._replace(match="bob", limit_wei=5)
+    hourly, dearer = ALICES._replace(window="hour"), DEFAULT._replace(limit_wei=60)
+    everybody = Budget("global", "*", "day", "ev", 1)
+    assert raised_limits([DEFAULT, ALICES, lower, hourly, everybody]) == [(ALICES, DEFAULT)]
+    assert raised_limits([dearer, DEFAULT, ALICES]) == [(ALICES, DEFAULT)], "of two defaults the lower one held"
+    assert raised_limits([DEFAULT, ALICES, ALICES._replace(limit_wei=10)]) == []
+    assert raised_limits([ALICES]) == raised_limits([]) == []
 
 
 def test_apps_of_two_auth_ids_are_two_apps_and_names_cannot_be_mixed_up() -> None:

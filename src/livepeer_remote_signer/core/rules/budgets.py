@@ -2,8 +2,9 @@
 
 Amounts are whole wei. The expected value of a payment is rounded up, so a budget may count up to one wei a payment too
 much and never too little. A rolling window is cut into sixty buckets; a bucket counts until the whole window has passed
-since its end, so that no interval of the window's length ever sees more than the limit. Every budget that matches holds:
-a `"*"` budget and one that names an id are two limits on the same spending.
+since its end, so that no interval of the window's length ever sees more than the limit. Every budget that matches holds,
+but for a `"*"` budget where another one of the same scope, window and measure names the id: that one stands instead of it,
+as the exception from a default.
 """
 
 from __future__ import annotations
@@ -121,8 +122,38 @@ def claims_of(budgets: Sequence[Budget], spender: Spender) -> tuple[Claim, ...]:
     """The budgets that hold for this spender."""
     names = Spender(bounded_name(spender.auth_id), bounded_name(spender.app), spender.orchestrator)
     return tuple(
-        Claim(budget, usage_key(budget.scope, budget.window, budget.measure, *names)) for budget in budgets if _matches(budget, spender)
+        Claim(budget, usage_key(budget.scope, budget.window, budget.measure, *names))
+        for budget in without_overridden([budget for budget in budgets if _matches(budget, spender)])
     )
+
+
+def without_overridden(matching: Sequence[Budget]) -> list[Budget]:
+    """Of the budgets that match one id those that hold for it: a default gives way where an entry names the id."""
+    named = {(budget.scope, budget.window, budget.measure) for budget in matching if budget.match != "*"}
+    return [budget for budget in matching if budget.match != "*" or (budget.scope, budget.window, budget.measure) not in named]
+
+
+def raised_limits(budgets: Sequence[Budget]) -> list[tuple[Budget, Budget]]:
+    """Entries that name an id and allow it more than the default, each with that default: beside it they would allow less.
+
+    Of several entries for one id the lowest counts.
+    """
+    found = []
+    for budget in budgets:
+        if budget.match == "*" or budget.scope == "global":
+            continue
+        same = [b for b in budgets if (b.scope, b.window, b.measure) == (budget.scope, budget.window, budget.measure)]
+        defaults = [b for b in same if b.match == "*"]
+        lowest = min((b for b in same if _is_same_id(b, budget)), key=lambda b: b.limit_wei)
+        if defaults and lowest is budget and budget.limit_wei > (default := min(defaults, key=lambda b: b.limit_wei)).limit_wei:
+            found.append((budget, default))
+    return found
+
+
+def _is_same_id(one: Budget, other: Budget) -> bool:
+    if one.scope == "orchestrator":
+        return one.match.lower() == other.match.lower()
+    return one.match == other.match
 
 
 def _matches(budget: Budget, spender: Spender) -> bool:
@@ -231,10 +262,14 @@ def budget_uses(budgets: Sequence[Budget], usage: Mapping[str, Usage], now_ns: i
     uses = []
     for key, used in {**everybodys, **usage}.items():
         scope, window, measure, *names = json.loads(key)
-        for budget in budgets:
-            match = budget.match.lower() if budget.scope == "orchestrator" else bounded_name(budget.match)
-            named = not names or match in ("*", names[-1])
-            if (budget.scope, budget.window, budget.measure) == (scope, window, measure) and named:
-                spent = used.spent(budget.window, now_ns)
-                uses.append(BudgetUse(budget, " / ".join(names), spent, max(0, budget.limit_wei - spent)))
+        matching = [b for b in budgets if (b.scope, b.window, b.measure) == (scope, window, measure) and _names(b, names)]
+        for budget in without_overridden(matching):
+            spent = used.spent(budget.window, now_ns)
+            uses.append(BudgetUse(budget, " / ".join(names), spent, max(0, budget.limit_wei - spent)))
     return sorted(uses, key=lambda use: (use.left_wei * 10**6 // max(1, use.budget.limit_wei), use.id))
+
+
+def _names(budget: Budget, names: Sequence[str]) -> bool:
+    """Whether a budget holds for the spender whose names usage was kept under."""
+    match = budget.match.lower() if budget.scope == "orchestrator" else bounded_name(budget.match)
+    return not names or match in ("*", names[-1])
