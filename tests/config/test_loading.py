@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -497,3 +498,13 @@ def test_no_secret_is_in_any_error(line: int, change: str) -> None:
 )
 def test_no_value_of_a_misplaced_variable_is_in_its_error(name: str) -> None:
     assert SECRET not in fault(LEAST, **{name: SECRET})
+
+
+def test_other_programs_find_the_configuration_and_the_application_by_these_names() -> None:
+    from livepeer_remote_signer import config
+    from livepeer_remote_signer.app import create_app
+
+    assert {name: getattr(config, name).__name__ for name in config.__all__} == {name: name for name in config.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'parse'"):
+        _ = config.parse
+    assert "clock_ns" in inspect.signature(create_app).parameters
