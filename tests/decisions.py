@@ -26,10 +26,11 @@ def decide(
     ceilings: Ceilings = NO_CEILINGS,
     limits: TicketLimits | None = None,
     headroom_seconds: int = 0,
+    catch_up_seconds: int = 0,
 ) -> PaymentPlan:
     """Steps 2 to 15."""
     sender = new_sender(limits)
-    return sender.plan(sender.open(request, now_ns), chain, ceilings, now_ns, headroom_seconds)
+    return sender.plan(sender.open(request, now_ns), chain, ceilings, now_ns, headroom_seconds, catch_up_seconds)
 
 
 def sealed(state: SignerState) -> dict[str, bytes]:

@@ -64,7 +64,13 @@ def payment_sender(*, must_be_orchestrator: bool = True) -> LivePaymentSender:
 
 
 def plan_payment(
-    info: bytes | None = None, *, state: SignerState | None = None, now_ns: int = NOW_NS, job_type: str = "live"
+    info: bytes | None = None,
+    *,
+    state: SignerState | None = None,
+    now_ns: int = NOW_NS,
+    job_type: str = "live",
+    catch_up_seconds: int = 0,
+    clock_agrees: bool | None = None,
 ) -> PaymentPlan:
     """A payment as planned: the first of a session, or the one after `state`."""
     raw = encode_state(state) if state is not None else b""
@@ -76,4 +82,5 @@ def plan_payment(
         type=job_type,
     )
     sender = payment_sender()
-    return sender.plan(sender.open(request, now_ns), replace(CHAIN), Ceilings(), now_ns)
+    chain = replace(CHAIN, clock_agrees=clock_agrees)
+    return sender.plan(sender.open(request, now_ns), chain, Ceilings(), now_ns, catch_up_seconds=catch_up_seconds)

@@ -97,11 +97,19 @@ class WatchedSender(LivePaymentSender):
         finally:
             self.watch.done("open", started, trail)
 
-    def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:
+    def plan(
+        self,
+        session: OpenedSession,
+        chain: ChainView,
+        ceilings: Ceilings,
+        now_ns: int,
+        headroom_seconds: int = 0,
+        catch_up_seconds: int = 0,
+    ) -> PaymentPlan:
         """Steps 10 to 15."""
         started = time.perf_counter()
         try:
-            return super().plan(session, chain, ceilings, now_ns, headroom_seconds)
+            return super().plan(session, chain, ceilings, now_ns, headroom_seconds, catch_up_seconds)
         finally:
             self.watch.done("policy", started)
 

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import (
     BadField,
@@ -21,7 +22,7 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
-from livepeer_remote_signer.core.rules.ledger import Newest, Record
+from livepeer_remote_signer.core.rules.ledger import Newest, Record, Tip
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.ledgers import Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS, ORCHESTRATOR
@@ -94,6 +95,33 @@ async def test_a_young_state_that_is_not_known_is_adopted_and_an_old_one_is_not(
         with pytest.raises(StaleState, match="3600 s ago"):
             await ledger.pay(too_old)
         assert too_old.made == []
+
+
+async def test_a_session_that_catches_up_goes_on_from_the_time_that_was_paid_and_from_no_earlier_one(place: Place) -> None:
+    async with opened(place, 2) as (one, other):
+        session = Session()
+        assert await one.pay(session.next()) is None
+        session.now_ns += 100 * NS_PER_SECOND
+        part = owing(session.next(), 80)
+        assert await one.pay(part) is None
+        left_ns = part.plan.updated_ns
+        # what a signer of the release before compares a state's LastUpdate with
+        assert await other.store.tip(session.state_id) == Tip(1, left_ns // 10**6)
+        for branch_ns in (left_ns - 10**6, left_ns - 80 * NS_PER_SECOND):
+            assert isinstance(await other.pay(session.request(2, last_update_ns=branch_ns)), Newest)
+        next_part = owing(session.next(last_update_ns=left_ns), 40)
+        assert await other.pay(next_part) is None
+        assert isinstance(await one.pay(session.request(3, last_update_ns=left_ns)), Newest)
+        assert await one.pay(session.next(last_update_ns=next_part.plan.updated_ns)) is None
+        assert await one.store.tip(session.state_id) == Tip(3, session.now_ns // 10**6)
+
+
+def owing(payment: Payment, seconds: int) -> Payment:
+    """The payment as one that leaves so many seconds unpaid."""
+    plan = payment.plan
+    owed_ns = seconds * NS_PER_SECOND
+    payment.plan = replace(plan, owed_ns=owed_ns, state=replace(plan.state, last_update_ns=plan.now_ns - owed_ns))
+    return payment
 
 
 async def test_of_two_branches_of_an_adopted_session_only_one_is_paid(place: Place) -> None:

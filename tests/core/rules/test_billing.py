@@ -69,10 +69,23 @@ def test_when_no_time_has_passed_nothing_is_due(job_type: str, elapsed_ns: int) 
         bill_units(job_type, 0, 10 * SECOND, 10 * SECOND + elapsed_ns)
 
 
+@pytest.mark.parametrize(("job_type", "second"), [("live", 1), ("lv2v", 27_648_000)])
+def test_a_session_dated_ahead_owes_a_second_where_the_clock_is_right_and_nothing_elsewhere(job_type: str, second: int) -> None:
+    now_ns = 1_000 * SECOND
+    for ahead_ns in (30 * SECOND + 1, 3600 * SECOND, 2**62):
+        assert bill_units(job_type, 0, now_ns + ahead_ns, now_ns, is_clock_right=True) == Billed(second, SECOND)
+        with pytest.raises(NoTickets, match="no tickets"):
+            bill_units(job_type, 0, now_ns + ahead_ns, now_ns)
+    for close_ns in (0, 1, 30 * SECOND):
+        with pytest.raises(NoTickets, match="no tickets"):
+            bill_units(job_type, 0, now_ns + close_ns, now_ns, is_clock_right=True)
+    assert bill_units(job_type, 0, now_ns - 3 * SECOND, now_ns, is_clock_right=True) == bill_units(job_type, 0, now_ns - 3 * SECOND, now_ns)
+
+
 @pytest.mark.parametrize("last_update_ns", [None, 0, 2**62])
 def test_fixed_is_one_unit_and_untyped_what_was_asked_whatever_the_clock_says(last_update_ns: int | None) -> None:
     assert bill_units("fixed", 0, last_update_ns, 7) == Billed(1, 0)
-    assert bill_units("", 921_600, last_update_ns, 7) == Billed(921_600, 0)
+    assert bill_units("", 921_600, last_update_ns, 7, is_clock_right=True) == Billed(921_600, 0)
 
 
 @pytest.mark.parametrize("in_pixels", [0, -1, -(2**63)])

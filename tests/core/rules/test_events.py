@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.protocol.wire import Capabilities
 from livepeer_remote_signer.core.rules.events import (
     EventSource,
@@ -100,6 +102,34 @@ def test_a_continuing_payment_names_the_previous_one() -> None:
     assert data["previous_time"] == "2026-04-07T20:00:00.123456789Z"
     assert data["current_time_unix"] - data["previous_time_unix"] == 61_250
     assert (data["billable_secs"], data["billable_units"]) == (61.25, 62)
+
+
+@pytest.mark.parametrize(("job_type", "price"), [("live", 10**11), ("lv2v", 3617)])
+def test_the_events_of_a_backlog_bill_its_time_piece_by_piece(job_type: str, price: int) -> None:
+    offer = orchestrator_info(price_per_unit=price, now_ns=NOW_NS + 500 * 10**9)
+    state, now_ns, events = plan_payment(offer, job_type=job_type).state, NOW_NS + 500 * 10**9 + 7, []
+    while not events or events[-1]["current_time_unix"] < now_ns // 10**6:
+        now_ns += 10**9
+        plan = plan_payment(offer, state=state, now_ns=now_ns, job_type=job_type, catch_up_seconds=900)
+        event, state = record(plan), plan.state
+        assert event["timestamp"] == str(now_ns // 10**6)
+        events.append(event["data"])
+    assert len(events) > 2
+    assert events[0]["previous_time"] == "2026-04-07T20:00:00.123456789Z"
+    for event, later in pairwise(events):
+        assert event["current_time"] == later["previous_time"]
+        assert parse_rfc3339_ns(event["current_time"]) - parse_rfc3339_ns(event["previous_time"]) == round(event["billable_secs"] * 10**9)
+    assert sum(Fraction(str(event["billable_secs"])) for event in events) * 10**9 == now_ns - NOW_NS
+    assert sum(int(event["computed_fee"]) for event in events) <= -(-(now_ns - NOW_NS) * 10**11 // 10**9) + 10**11
+
+
+def test_a_session_dated_ahead_bills_the_second_before_now() -> None:
+    ahead = plan_payment(now_ns=NOW_NS + 3600 * 10**9).state
+    plan = plan_payment(state=ahead, clock_agrees=True)
+    data = record(plan)["data"]
+    assert (data["current_time"], data["previous_time"]) == ("2026-04-07T20:00:00.123456789Z", "2026-04-07T19:59:59.123456789Z")
+    assert (data["billable_secs"], data["billable_units"]) == (1, 1)
+    assert plan.state.last_update_ns == NOW_NS
 
 
 def test_lv2v_counts_pixels_under_go_livepeers_name_of_the_pipeline() -> None:

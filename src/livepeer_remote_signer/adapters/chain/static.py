@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from livepeer_remote_signer.core.rules.chain import ChainView
 
 
 class StaticChain:
-    """Always the one view it was made with."""
+    """Always the one view it was made with. It has no time of its own, so this host's clock counts as right."""
 
     def __init__(self, view: ChainView) -> None:
-        self._view = view
+        self._view = replace(view, clock_agrees=True)
 
     def view(self) -> ChainView:
         """The view, never stale."""

@@ -297,7 +297,6 @@ class GroupCommitLedger:
         except Exception as error:  # noqa: BLE001 - refusals and faults belong to their own caller, not to the batch
             return error
         post(key, plan, entry.claims, books)
-        made_ms = plan.now_ns // NS_PER_MS
         rand_hash = plan.session.info.ticket_params.recipient_rand_hash
         writes.tips[key.state_id] = books.tips[key.state_id]
         writes.nonces[rand_hash] = books.nonces[rand_hash]
@@ -305,7 +304,7 @@ class GroupCommitLedger:
             writes.usage[claim.key] = books.usage[claim.key]
         add_spend(writes.spend, plan, self._spend)
         if record.event is not None:
-            writes.events.append((made_ms, record.event))
+            writes.events.append((plan.now_ns // NS_PER_MS, record.event))
         writes.payments.append(
             PaymentRow(
                 text_bytes(key.state_id),
@@ -314,7 +313,7 @@ class GroupCommitLedger:
                 text_bytes(key.auth_id),
                 key.idempotency_key or None,
                 int(key.is_healed),
-                made_ms,
+                books.tips[key.state_id].updated_ms,
                 record.state,
                 record.kept,
             )

@@ -142,7 +142,7 @@ class PostgresStore:
         """Queues the statements. Returns those that must change as many rows as are named beside them."""
         execute = connection.execute
         guarded: list[tuple[AsyncCursor[Row], int]] = []
-        tips = sorted((text_bytes(state_id), tip.sequence_number, tip.made_ms, state_id) for state_id, tip in writes.tips.items())
+        tips = sorted((text_bytes(state_id), tip.sequence_number, tip.updated_ms, state_id) for state_id, tip in writes.tips.items())
         nonces = sorted((rand_hash, nonce, writes.now_ms) for rand_hash, nonce in writes.nonces.items())
         if usage := sorted(writes.usage.items()):
             rows = [(key, encode_usage(used), usage_expires_ms(key, writes.now_ms)) for key, used in usage]

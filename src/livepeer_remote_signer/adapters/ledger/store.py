@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
 
 
 class PaymentRow(NamedTuple):
-    """One payment as it is kept. `idempotency_key` None: none was sent. Times in unix milliseconds."""
+    """One payment as it is kept. `idempotency_key` None: none was sent. `made_ms`: the LastUpdate that it left, unix milliseconds."""
 
     state_id: bytes
     sequence_number: int

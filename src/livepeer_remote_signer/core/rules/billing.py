@@ -23,6 +23,9 @@ MAX_DURATION_NS = 2**63 - 1
 MAX_TICKETS = 100
 """What the recipient and the consumers of events accept in one payment."""
 
+DATED_AHEAD_NS = 30 * NS_PER_SECOND
+"""Clocks of replicas differ by less; a date that lies further ahead was written while some clock was wrong."""
+
 
 class Billed(Struct, frozen=True, gc=False):
     """Units that are due, and the time they stand for (0 where time does not count)."""
@@ -31,16 +34,20 @@ class Billed(Struct, frozen=True, gc=False):
     elapsed_ns: int
 
 
-def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns: int) -> Billed:
+def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns: int, *, is_clock_right: bool = False) -> Billed:
     """Units due since `last_update_ns`; the first payment of lv2v and live is a fixed number of seconds.
 
-    Raises BadJobType, NoBillableUnits, and NoTickets when no time has passed since the last payment.
+    A session dated further ahead than clocks differ owes one second where this clock `is_clock_right`: else it would stand
+    still for as long as some clock was wrong. Raises BadJobType, NoBillableUnits, and NoTickets when no time has passed
+    since the last payment.
     """
     if job_type == "live" or job_type == "lv2v":
         if last_update_ns is None:
             elapsed_ns = (FIRST_LIVE_SECONDS if job_type == "live" else FIRST_LV2V_SECONDS) * NS_PER_SECOND
         else:
             elapsed_ns = min(now_ns - last_update_ns, MAX_DURATION_NS)
+            if is_clock_right and elapsed_ns < -DATED_AHEAD_NS:
+                elapsed_ns = NS_PER_SECOND
             if elapsed_ns <= 0:
                 raise NoTickets("no tickets", hint="no time has passed since the last payment: ask again when some has")
         units = ceil(go_seconds(elapsed_ns)) if job_type == "live" else lv2v_pixels(elapsed_ns)
@@ -57,6 +64,17 @@ def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns
             units=units,
         )
     return Billed(units, elapsed_ns)
+
+
+def bill_credit(job_type: str, credit: Fraction, price: Fraction) -> Billed:
+    """The longest time that `credit` (wei) pays for at `price` (wei per unit): whole seconds of live, nanoseconds of lv2v."""
+    units = int(credit / price)
+    if job_type == "live":
+        return Billed(units, units * NS_PER_SECOND)
+    elapsed_ns = -(-(units + 1) * NS_PER_SECOND // PIXELS_PER_SECOND) - 1
+    while lv2v_pixels(elapsed_ns) > units:  # the double product may round up to the pixel that comes next
+        elapsed_ns -= 1
+    return Billed(lv2v_pixels(elapsed_ns), elapsed_ns)
 
 
 def lv2v_pixels(elapsed_ns: int) -> int:
@@ -94,6 +112,11 @@ class Due(Struct, frozen=True, gc=False):
     ev_n: int
     fee_n: int
     denominator: int
+
+    @property
+    def required_wei(self) -> int:
+        """The credit that a payment must find or buy, cut to whole wei."""
+        return max(self.fee_n, self.ev_n) // self.denominator
 
     def balance_after(self, tickets: int) -> Fraction:
         """balance + tickets * ev - fee, exactly."""

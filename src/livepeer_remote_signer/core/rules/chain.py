@@ -19,7 +19,10 @@ class StaleReading:
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """One reading of the chain. Amounts in wei, blocks are L1 blocks, the hash has 32 bytes (zero: unknown)."""
+    """One reading of the chain. Amounts in wei, blocks are L1 blocks, the hash has 32 bytes (zero: unknown).
+
+    `clock_agrees`: whether this host's clock agrees with the chain's block times; None while nobody can tell.
+    """
 
     l1_block: int
     last_initialized_round: int
@@ -30,3 +33,4 @@ class ChainView:
     paused: bool = False
     transcoder_pool_size: int = 0
     stale: StaleReading | None = None
+    clock_agrees: bool | None = None

@@ -66,25 +66,26 @@ def encode_event(
     """The record of one payment, JSON in UTF-8 without line breaks.
 
     `request_id` are our 128 random bits as 32 hex digits; the event's id is made of the same bits, since a request has one
-    event. `eth_usd` is the price of one ETH in USD: without it the figures in USD are null.
+    event. Its `timestamp` is the moment of the payment; `current_time` is the session's LastUpdate, which is earlier where time
+    stays owed, so that consumers bill what was paid. `eth_usd` is the price of one ETH in USD: without it the figures in USD are null.
     """
     session, state, info = plan.session, plan.state, plan.session.info
-    job_type, now_ns = session.request.type, plan.now_ns
-    previous_ns = now_ns if plan.previous_update_ns is None else plan.previous_update_ns
-    billed_ns = plan.billed.elapsed_ns or max(0, now_ns - previous_ns)
-    now = encode_rfc3339_ns(now_ns)
-    previous = now if previous_ns == now_ns else encode_rfc3339_ns(previous_ns)
+    job_type, current_ns = session.request.type, plan.updated_ns
+    previous_ns = current_ns if plan.previous_update_ns is None else plan.previous_update_ns
+    billed_ns = plan.billed.elapsed_ns or max(0, current_ns - previous_ns)
+    current = encode_rfc3339_ns(current_ns)
+    previous = current if previous_ns == current_ns else encode_rfc3339_ns(previous_ns)
     capability, model = _capability_names(session)
     pixels = plan.billed.units if job_type == "lv2v" else 0
     status = "continuing" if state.sequence_number else "new"
     usd = _usd_figures(plan.fee, eth_usd)
     return (
-        f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{now_ns // 1_000_000}","gateway":"","data":'
+        f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{plan.now_ns // 1_000_000}","gateway":"","data":'
         f'{{"session_id":{encode_text(state.state_id)},"session_status":"{status}","app":{_text(state.app)},'
         f'"pipeline":{encode_text(_PIPELINE_OF_TYPE.get(job_type, job_type))},"request_id":"{request_id}",'
         f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder)},"manifest_id":{_text(session.manifest_id)},'
-        f'"pm_session_id":"{info.pm_session_id}","current_time":"{now}","previous_time":"{previous}",'
-        f'"current_time_unix":{now_ns // 1_000_000},"previous_time_unix":{previous_ns // 1_000_000},'
+        f'"pm_session_id":"{info.pm_session_id}","current_time":"{current}","previous_time":"{previous}",'
+        f'"current_time_unix":{current_ns // 1_000_000},"previous_time_unix":{previous_ns // 1_000_000},'
         f'"billable_secs":{_seconds_text(billed_ns)},"pixels":{pixels},'
         f'"session_balance":"{_whole(state.balance)}","computed_fee":"{_whole(plan.fee)}","cost":"{_price_text(info.price)}",'
         f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{_text(state.auth_id)},'

@@ -74,10 +74,14 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Tip(NamedTuple):
-    """The newest payment of a session: its sequence number, and when it was made (unix milliseconds)."""
+    """The newest payment of a session: its sequence number, and the LastUpdate that it left (unix milliseconds).
+
+    That is the moment of the payment, unless time stayed owed. A signer of the release before, which takes it for the
+    moment, compares it with a state's LastUpdate as we do: a shared ledger guards the same states for both.
+    """
 
     sequence_number: int
-    made_ms: int
+    updated_ms: int
 
 
 class Switches(NamedTuple):
@@ -143,12 +147,13 @@ class Books:
 def is_taken(key: RequestKey, tip: Tip | None) -> bool:
     """Whether the place that the request asks for was used by another one.
 
-    The state that was sent must be the newest payment's, or a later one that another signer of the same key made. One that
-    is older than the newest payment is a branch of the session and would pay the same time twice, whatever its number.
+    The state that was sent must be the newest payment's, or a later one that another signer of the same key made. One whose
+    LastUpdate is older than the newest payment's is a branch of the session and would pay the same time twice, whatever its
+    number.
     """
     if tip is None:
         return False
-    is_older = key.last_update_ns is None or key.last_update_ns // NS_PER_MS < tip.made_ms
+    is_older = key.last_update_ns is None or key.last_update_ns // NS_PER_MS < tip.updated_ms
     return key.sequence_number <= tip.sequence_number or is_older
 
 
@@ -194,7 +199,7 @@ def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Bo
 
 def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books) -> None:
     """Counts a payment that will be recorded, so that the batch's next ones are judged with it."""
-    books.tips[key.state_id] = Tip(key.sequence_number, plan.now_ns // NS_PER_MS)
+    books.tips[key.state_id] = Tip(key.sequence_number, plan.updated_ns // NS_PER_MS)
     books.nonces[plan.session.info.ticket_params.recipient_rand_hash] = plan.first_nonce + plan.num_tickets - 1
     if key.idempotency_key:
         books.idempotency_keys.add(key.idempotency_key)

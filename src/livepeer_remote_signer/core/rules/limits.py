@@ -128,12 +128,12 @@ def _check_funds(chain: ChainView) -> None:
         )
 
 
-def total_ev_exceeded(info: OrchestratorInfo, num_tickets: int, limits: TicketLimits) -> TotalEvExceeded:
-    """The refusal of a batch whose expected value is above the limit."""
+def total_ev_exceeded(info: OrchestratorInfo, num_tickets: int, limits: TicketLimits, hint: str | None = None) -> TotalEvExceeded:
+    """The refusal of a batch whose expected value is above the limit; `hint` where there is a better one than to pay more often."""
     total = info.ev * num_tickets
     return TotalEvExceeded(
         f"total EV {float_string(total, 3)} wei of {num_tickets} tickets exceeds the maximum total EV {limits.max_total_ev_wei} wei",
-        hint="pay more often, or raise the signer's limits.max_total_ev_wei",
+        hint=hint or "pay more often, or raise the signer's limits.max_total_ev_wei",
         total_ev=rat_string(total),
         max_total_ev=limits.max_total_ev_wei,
         num_tickets=num_tickets,

@@ -44,7 +44,15 @@ from livepeer_remote_signer.core.protocol.wire import (
     parse_capabilities,
     parse_orchestrator_info,
 )
-from livepeer_remote_signer.core.rules.billing import MAX_TICKETS, Billed, bill_units, tickets_due, units_per_second
+from livepeer_remote_signer.core.rules.billing import (
+    MAX_TICKETS,
+    Billed,
+    Due,
+    bill_credit,
+    bill_units,
+    tickets_due,
+    units_per_second,
+)
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import TicketLimits, check_ticket_params, total_ev_exceeded
 from livepeer_remote_signer.core.rules.pricing import Ceilings, check_configured_ceiling, parse_max_price, price_exceeded
@@ -91,7 +99,11 @@ class OpenedSession(Struct, frozen=True, gc=False):
 
 
 class PaymentPlan(Struct, frozen=True, gc=False):
-    """Everything a payment consists of but its signatures. Amounts in wei; `state` is the session's state afterwards."""
+    """Everything a payment consists of but its signatures. Amounts in wei; `state` is the session's state afterwards.
+
+    `due_tickets` cover all that is due; `min_tickets` are the fewest that may be paid: fewer than are due where a session
+    catches up in parts. `owed_ns` is the time that stays unpaid.
+    """
 
     session: OpenedSession
     state: SignerState
@@ -102,11 +114,18 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     aux_data: bytes
     first_nonce: int
     num_tickets: int
+    due_tickets: int
     min_tickets: int
     price: Fraction
     fee: Fraction
     billed: Billed
     balance_before: Fraction
+    owed_ns: int = 0
+
+    @property
+    def updated_ns(self) -> int:
+        """The session's LastUpdate after the payment."""
+        return self.now_ns - self.owed_ns
 
     @property
     def total_ev(self) -> Fraction:
@@ -119,12 +138,26 @@ class PaymentPlan(Struct, frozen=True, gc=False):
         return self.session.info.ticket_params.face_value * self.num_tickets
 
     def with_tickets(self, num_tickets: int) -> PaymentPlan:
-        """The same payment with another number of tickets, at least `min_tickets`."""
+        """The same payment with another number of tickets, at least `min_tickets`; a part of it with fewer than are due."""
         if num_tickets < self.min_tickets:
             raise ValueError(f"{num_tickets} tickets do not cover what is due: {self.min_tickets} do")
+        if num_tickets < self.due_tickets:
+            return self._in_part(num_tickets)
         more = num_tickets - self.num_tickets
         state = replace(self.state, sender_nonce=self.state.sender_nonce + more, balance=self.state.balance + more * self.session.info.ev)
         return replace(self, num_tickets=num_tickets, state=state)
+
+    def _in_part(self, num_tickets: int) -> PaymentPlan:
+        """Bills the time that so many tickets and the credit cover, and dates the session forward by exactly that time."""
+        owed_since_ns = self.session.state.last_update_ns
+        if owed_since_ns is None:
+            raise ValueError("a first payment has no parts")
+        credit = self.balance_before + num_tickets * self.session.info.ev
+        billed = bill_credit(self.session.request.type, credit, self.price)
+        fee = billed.units * self.price
+        updated_ns = owed_since_ns + billed.elapsed_ns
+        state = replace(self.state, last_update_ns=updated_ns, sender_nonce=self.first_nonce - 1 + num_tickets, balance=credit - fee)
+        return replace(self, state=state, num_tickets=num_tickets, fee=fee, billed=billed, owed_ns=self.now_ns - updated_ns)
 
     def with_first_nonce(self, first_nonce: int) -> PaymentPlan:
         """The same payment with higher nonces; RefreshSession when the recipient's nonces run out."""
@@ -246,37 +279,35 @@ class LivePaymentSender:
         check_first_price(state)
         return state
 
-    def plan(self, session: OpenedSession, chain: ChainView, ceilings: Ceilings, now_ns: int, headroom_seconds: int = 0) -> PaymentPlan:
-        """Steps 10 to 15, and the headroom: credit bought ahead within every limit, never the cause of a refusal."""
+    def plan(
+        self,
+        session: OpenedSession,
+        chain: ChainView,
+        ceilings: Ceilings,
+        now_ns: int,
+        headroom_seconds: int = 0,
+        catch_up_seconds: int = 0,
+    ) -> PaymentPlan:
+        """Steps 10 to 15, and two departures within every limit.
+
+        Headroom is credit bought ahead; it is never the cause of a refusal. A session that owes at most `catch_up_seconds`,
+        but more than the limits allow in one payment, pays a part.
+        """
         info, state, job_type = session.info, session.state, session.request.type
         check_ticket_params(info, chain, self._limits)
-        billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns)
+        billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns, is_clock_right=bool(chain.clock_agrees))
         _check_ceilings(session, ceilings)
         price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
         price_n, price_d = price.as_integer_ratio()
         fee = Fraction(billed.units * price_n, price_d)
         ahead = price * (units_per_second(job_type) * headroom_seconds) if headroom_seconds else None
         due = tickets_due(state.balance, fee, info.ev, ahead)
-        if due.tickets > MAX_TICKETS:
-            raise _too_many_tickets(session, due.tickets)
-        if due.tickets_ahead == 0:
-            raise NoTickets(
-                "no tickets",
-                hint="the credit covers this session for now: skip this payment cycle",
-                balance=str(int(state.balance)),
-                required=str(int(max(fee, info.ev))),
-            )
-        num_tickets = due.tickets
-        if due.tickets_ahead > num_tickets:
-            affordable = int(self._limits.max_total_ev_wei / info.ev)
-            num_tickets = max(num_tickets, min(due.tickets_ahead, MAX_TICKETS, affordable))
-        ev_n, ev_d = info.ev_ratio
-        if num_tickets * ev_n > self._limits.max_total_ev_wei * ev_d:
-            raise total_ev_exceeded(info, num_tickets, self._limits)
+        min_tickets = _fewest_tickets(session, billed, price, due, catch_up_seconds) if catch_up_seconds else due.tickets
+        num_tickets = self._within_limits(session, billed, due, min_tickets, catch_up_seconds)
         creation_round, block_hash = _creation_round(info, chain)
         if self._must_be_orchestrator:
             check_recipient_is_orchestrator(info)
-        return PaymentPlan(
+        whole = PaymentPlan(
             session=session,
             state=replace(
                 state,
@@ -285,18 +316,58 @@ class LivePaymentSender:
                 balance=due.balance_after(num_tickets),
             ),
             now_ns=now_ns,
-            previous_update_ns=state.last_update_ns,
+            previous_update_ns=_billed_since_ns(state, billed, now_ns),
             creation_round=creation_round,
             creation_round_block_hash=block_hash,
             aux_data=encode_aux_data(creation_round, block_hash),
             first_nonce=state.sender_nonce + 1,
             num_tickets=num_tickets,
-            min_tickets=due.tickets,
+            due_tickets=due.tickets,
+            min_tickets=min_tickets,
             price=price,
             fee=fee,
             billed=billed,
             balance_before=state.balance,
         )
+        return whole if num_tickets >= due.tickets else whole.with_tickets(num_tickets)
+
+    def _within_limits(self, session: OpenedSession, billed: Billed, due: Due, min_tickets: int, catch_up_seconds: int) -> int:
+        """As many tickets as are wanted and the limits allow. Raises NoTickets, and what `min_tickets` are refused with."""
+        info = session.info
+        if due.tickets_ahead == 0:
+            raise NoTickets(
+                "no tickets",
+                hint="the credit covers this session for now: skip this payment cycle",
+                balance=str(int(session.state.balance)),
+                required=str(due.required_wei),
+            )
+        ev_n, ev_d = info.ev_ratio
+        most = min(MAX_TICKETS, self._limits.max_total_ev_wei * ev_d // ev_n)
+        if due.tickets <= most:
+            return max(due.tickets, min(due.tickets_ahead, most))
+        if min_tickets <= most:
+            return most
+        hint = None
+        if session.state.last_update_ns is not None and billed.elapsed_ns > catch_up_seconds * NS_PER_SECOND > 0:
+            owed = -(-billed.elapsed_ns // NS_PER_SECOND)
+            hint = f"{owed} s are owed, more than catch_up.max_seconds ({catch_up_seconds}) allows: start a new session without state"
+        if due.tickets > MAX_TICKETS:
+            raise _too_many_tickets(session, due.tickets, hint)
+        raise total_ev_exceeded(info, due.tickets, self._limits, hint)
+
+
+def _fewest_tickets(session: OpenedSession, billed: Billed, price: Fraction, due: Due, catch_up_seconds: int) -> int:
+    """How many tickets a payment must have: all that are due or, of a session that may catch up, what one second takes."""
+    per_second, state = price * units_per_second(session.request.type), session.state
+    if not per_second or state.last_update_ns is None or billed.elapsed_ns > catch_up_seconds * NS_PER_SECOND:
+        return due.tickets
+    return min(due.tickets, tickets_due(state.balance, per_second, session.info.ev).tickets or 1)
+
+
+def _billed_since_ns(state: SignerState, billed: Billed, now_ns: int) -> int | None:
+    """When the time began that is billed now; None: with the session. A session dated ahead is billed up to now all the same."""
+    since_ns = state.last_update_ns
+    return now_ns - billed.elapsed_ns if since_ns is not None and billed.elapsed_ns and since_ns > now_ns else since_ns
 
 
 def _check_ceilings(session: OpenedSession, ceilings: Ceilings) -> None:
@@ -317,13 +388,13 @@ def _check_ceilings(session: OpenedSession, ceilings: Ceilings) -> None:
         raise price_exceeded(info.price, lowest, source)
 
 
-def _too_many_tickets(session: OpenedSession, num_tickets: int) -> TooManyTickets:
-    hint = "pay more often, or ask the orchestrator for a larger ticket EV"
+def _too_many_tickets(session: OpenedSession, num_tickets: int, hint: str | None) -> TooManyTickets:
+    usual_hint = "pay more often, or ask the orchestrator for a larger ticket EV"
     if session.request.type == "lv2v":
-        hint = "lv2v bills 27,648,000 pixels a second: a price per second belongs to type live, a price per job to type fixed"
+        usual_hint = "lv2v bills 27,648,000 pixels a second: a price per second belongs to type live, a price per job to type fixed"
     return TooManyTickets(
         f"numTickets {num_tickets} exceeds maximum of {MAX_TICKETS}",
-        hint=hint,
+        hint=hint or usual_hint,
         num_tickets=str(num_tickets)[:80],
         maximum=MAX_TICKETS,
     )
