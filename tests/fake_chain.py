@@ -23,7 +23,9 @@ class FakeChain:
     chain_id: int = CHAIN_ID
     number: int = 5_000_000
     l1_block: Any = 700
-    block_num: int = 690
+    """The header's field."""
+    block_num: int | None = None
+    """RoundsManager's count: the header's where it is not given."""
     timestamp: int = 1_800_000_000
     round: int = 7
     deposit: int = 10**18
@@ -63,8 +65,15 @@ class FakeChain:
         if target == MULTICALL3:
             (calls,) = decode(["(address,bool,bytes)[]"], data[4:])
             results = [self._call(bytes.fromhex(to[2:]), call) for to, _may_fail, call in calls]
+            if any(result is None and not may_fail for result, (_to, may_fail, _call) in zip(results, calls, strict=True)):
+                return None  # as the contract: one call that must not fail takes all others with it
             return encode(["(bool,bytes)[]"], [[(r is not None, r or b"") for r in results]])
         return self._contract_call(target, data)
+
+    def _block_num(self) -> int:
+        if self.block_num is not None:
+            return self.block_num
+        return int(self.l1_block, 16) if isinstance(self.l1_block, str) else self.l1_block
 
     def _contract_call(self, target: bytes, data: bytes) -> bytes | None:
         answers: dict[tuple[bytes, str], tuple[list[str], list[Any]]] = {
@@ -74,7 +83,7 @@ class FakeChain:
                 [self.deposit, self.withdraw_round, self.reserve, 0],
             ),
             (self.contracts.rounds_manager, "lastInitializedRound()"): (["uint256"], [self.round]),
-            (self.contracts.rounds_manager, "blockNum()"): (["uint256"], [self.block_num]),
+            (self.contracts.rounds_manager, "blockNum()"): (["uint256"], [self._block_num()]),
             (self.contracts.bonding_manager, "getTranscoderPoolSize()"): (["uint256"], [self.pool_size]),
             (FEED, "latestRoundData()"): (["uint80", "int256", "uint256", "uint256", "uint80"], list(self.feed)),
             (FEED, "decimals()"): (["uint8"], [8]),

@@ -30,6 +30,15 @@ class RpcNode:
         self.cuts_answer = False
         self.alter: Callable[[list[dict[str, Any]], list[dict[str, Any]]], Any] | None = None
         """Changes the answers: called with requests and answers, returns what is sent as JSON."""
+        self.alter_batch: Callable[[list[dict[str, Any]], list[dict[str, Any]]], Any] | None = None
+        """The same for batches only."""
+        self.batch_limit: int | None = None
+        """Longer batches get HTTP status 413."""
+        self.heads: list[str] = []
+        """Request line and headers of every HTTP request so far, in lower case."""
+        self.bodies: list[bytes] = []
+        self.encoding: str | None = None
+        """The content-encoding that answers claim."""
 
     @property
     def url(self) -> str:
@@ -38,7 +47,8 @@ class RpcNode:
 
     def heal(self) -> None:
         """Ends every fault."""
-        self.is_hanging, self.status, self.raw, self.cuts_answer, self.alter = False, 200, None, False, None
+        self.is_hanging, self.status, self.raw, self.cuts_answer = False, 200, None, False
+        self.alter, self.alter_batch, self.batch_limit, self.encoding = None, None, None, None
 
     async def __aenter__(self) -> RpcNode:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -71,18 +81,28 @@ class RpcNode:
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length:"))
-        document = json.loads(await reader.readexactly(length))
-        requests = document if isinstance(document, list) else [document]
+        sent = await reader.readexactly(length)
+        self.heads.append(head)
+        self.bodies.append(sent)
+        document = json.loads(sent)
+        is_batch = isinstance(document, list)
+        requests = document if is_batch else [document]
         self.batches.append([r["method"] for r in requests])
         if self.is_hanging:
             await self._until_healed()
+        status = self.status
         if self.raw is not None:
             body = self.raw
+        elif is_batch and self.batch_limit is not None and len(requests) > self.batch_limit:
+            status, body = 413, b"{}"
         else:
             answers: Any = await self._backend(requests)
-            answers = self.alter(requests, answers) if self.alter else answers
-            body = json.dumps(answers if document is requests else answers[0]).encode()
-        lines = [f"HTTP/1.1 {self.status} X", "content-type: application/json", f"content-length: {len(body)}", "", ""]
+            for alter in (self.alter, self.alter_batch if is_batch else None):
+                answers = alter(requests, answers) if alter else answers
+            body = json.dumps(answers if is_batch or not isinstance(answers, list) or not answers else answers[0]).encode()
+        lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}"]
+        lines += [f"content-encoding: {self.encoding}"] if self.encoding else []
+        lines += ["", ""]
         writer.write("\r\n".join(lines).encode() + (body[: len(body) // 2] if self.cuts_answer else body))
         await writer.drain()
         return not self.cuts_answer

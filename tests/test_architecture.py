@@ -244,7 +244,7 @@ def test_the_words_of_the_protocol_are_all_there() -> None:
         "deposit_unlocking deposit_too_small round_unknown chain_stale price_feed_stale overloaded denied auth_id_changed suspended "
         "recipient_refused orchestrator_paused address_refused protocol_paused orchestrator_unreachable unauthenticated auth_failed "
         "auth_bad_max_price budget_exceeded rate_exceeded stale_state session_busy ledger_unavailable outbox_full body_too_large not_found "
-        "method_not_allowed"
+        "method_not_allowed clock_wrong"
     )
     assert set(words.split()) <= {error.code for error in error_classes()}
     assert errors.SignerError.code == "internal"

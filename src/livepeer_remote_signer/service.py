@@ -33,7 +33,7 @@ from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, RequestKey, Stored
-from livepeer_remote_signer.core.rules.limits import check_chain, check_params_alive
+from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
 from livepeer_remote_signer.core.rules.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
 from livepeer_remote_signer.core.rules.policy import (
     ANONYMOUS,
@@ -256,6 +256,7 @@ class RemoteSigner:
     def pay_inline(self, request: PaymentRequest, route: Route, request_id: str) -> bytes:
         """`pay` where nobody has to be asked."""
         now_ns = self._clock_ns()
+        check_clock(self._chain.view())
         session = self._sender.open(request, now_ns)
         try:
             plan = self._plan(session, now_ns, route.headroom_seconds)
@@ -269,6 +270,7 @@ class RemoteSigner:
         """The reply's body. Raises an error of the tree; nothing of a refused request is kept."""
         now_ns = self._clock_ns()
         identity = await self._identifier.identify(caller) if self._identifier else ANONYMOUS
+        check_clock(self._chain.view())
         session = self._sender.open(request, now_ns)
         if self._ledger is None:
             plan = await self._with_headroom(session, route, now_ns, lambda plan: self._authorized(plan, caller, identity, request_id))

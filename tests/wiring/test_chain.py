@@ -15,6 +15,7 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.ceilings import Amount
 from livepeer_remote_signer.core.rules.pricing import StaleRate
 from livepeer_remote_signer.wiring.chain import ChainParts, open_chain
+from tests.signer import running_signer
 
 RPC = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1/k3y"]}}
 FEED = {"address": "0x" + "fe" * 20}
@@ -36,10 +37,28 @@ def test_a_static_chain_has_nothing_to_poll() -> None:
     assert [c.ok for c in parts.ready_checks()] == [True]
 
 
+@pytest.mark.parametrize(
+    ("static", "status", "reason"),
+    [
+        ({"deposit_wei": "1eth", "reserve_wei": "1eth"}, 200, "round 0"),
+        ({"deposit_wei": "0", "reserve_wei": "1eth"}, 503, "no deposit"),
+        ({"deposit_wei": "1eth", "reserve_wei": "0"}, 503, "no reserve"),
+        ({"deposit_wei": "1eth", "reserve_wei": "1eth", "last_initialized_round": 7, "withdraw_round": 8}, 503, "unlock in round 8"),
+        ({"deposit_wei": "1eth", "reserve_wei": "1eth", "last_initialized_round": 7, "withdraw_round": 9}, 200, "round 7"),
+    ],
+)
+async def test_readiness_needs_funds_that_can_be_paid_from(static: dict[str, Any], status: int, reason: str) -> None:
+    async with running_signer(chain={"source": "static", "static": static}) as signer:
+        reply = await signer.client.get("/readyz")
+    assert reply.status_code == status
+    assert reason in next(check["reason"] for check in reply.json()["checks"] if check["name"] == "chain")
+
+
 async def test_before_the_first_poll_a_live_chain_is_not_ready_and_says_why() -> None:
     parts = opened(RPC)
-    (check,) = parts.ready_checks()
-    assert (check.ok, check.reason) == (False, "no reading yet")
+    checks = {check.name: check for check in parts.ready_checks()}
+    assert (checks["chain"].ok, checks["chain"].reason) == (False, "chain data is stale: no reading yet")
+    assert checks["clock"].ok, "a clock that nothing is known of is not what stops signing"
     await parts.stop()
 
 
@@ -80,7 +99,7 @@ def test_a_feed_beside_a_static_chain_is_read_over_rpc_urls() -> None:
 @pytest.mark.parametrize(("price", "is_ready"), [("1usd", False), ("1000", True)])
 def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, is_ready: bool) -> None:
     parts = opened(RPC, max_price_per_unit=price, currency_feed=FEED)
-    check = parts.ready_checks()[1]
+    check = parts.ready_checks()[-1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert "ceilings in the feed's currency refuse: not read yet" in check.reason
 
@@ -100,7 +119,7 @@ def test_a_feed_of_another_currency_than_the_ceilings_is_told(price: str, entry:
     now = int(time.time())
     latest = encode(["uint80", "int256", "uint256", "uint256", "uint80"], [1, 3000 * 10**8, now, now, 1])
     parts.feed.accept([latest, encode(["uint8"], [8]), encode(["string"], ["ETH / EUR"])], now)
-    check = parts.ready_checks()[1]
+    check = parts.ready_checks()[-1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert said in check.reason
 

@@ -62,6 +62,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.ProtocolPaused: 503,
     e.RoundUnknown: 503,
     e.ChainStale: 503,
+    e.ClockWrong: 503,
     e.PriceFeedStale: 503,
     e.RecipientUndetermined: 503,
     e.LedgerUnavailable: 503,

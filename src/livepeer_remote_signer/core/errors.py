@@ -307,6 +307,12 @@ class ChainStale(Failed):
     code = "chain_stale"
 
 
+class ClockWrong(Failed):
+    """This host's clock does not agree with the chain's block times: what is due cannot be told."""
+
+    code = "clock_wrong"
+
+
 class PriceFeedStale(Failed):
     """A ceiling is given in a currency whose feed has no fresh answer."""
 

@@ -17,6 +17,7 @@ from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
 from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import find_chain_fault, find_clock_fault, find_funds_fault
 from livepeer_remote_signer.service import ChainSource
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class ChainParts(NamedTuple):
 
     def ready_checks(self) -> Sequence[ReadyCheck]:
         """Whether the chain lets the signer pay, and why not."""
-        checks = [_chain_check(self.source.view())]
+        view = self.source.view()
+        checks = [_chain_check(view)]
+        if self.rpc is not None:
+            checks.append(_clock_check(view))
         if self.feed is not None:
             checks.append(_feed_check(self.feed.status(), self.ceilings.amounts))
         return checks
@@ -148,12 +152,17 @@ def _feed_check(feed: FeedStatus, amounts: CeilingAmounts) -> ReadyCheck:
 
 def _chain_check(view: ChainView) -> ReadyCheck:
     """Whether the chain's reading allows payments, and why not."""
-    if view.stale is not None:
-        return ReadyCheck("chain", False, view.stale.reason)
-    if view.paused:
-        return ReadyCheck("chain", False, "the Livepeer protocol is paused")
-    if view.deposit_wei <= 0 or view.reserve_wei <= 0:
-        return ReadyCheck("chain", False, f"deposit {view.deposit_wei} wei, reserve {view.reserve_wei} wei: both must be above 0")
-    if view.withdraw_round and view.withdraw_round <= view.last_initialized_round + 1:
-        return ReadyCheck("chain", False, f"funds unlock in round {view.withdraw_round}")
-    return ReadyCheck("chain", True, f"L1 block {view.l1_block}, round {view.last_initialized_round}")
+    fault = find_chain_fault(view) or find_funds_fault(view)
+    return ReadyCheck(
+        "chain", fault is None, f"L1 block {view.l1_block}, round {view.last_initialized_round}" if fault is None else fault.message
+    )
+
+
+def _clock_check(view: ChainView) -> ReadyCheck:
+    """Whether this host's clock allows payments, and why not."""
+    fault = find_clock_fault(view)
+    if fault is not None:
+        return ReadyCheck("clock", False, fault.message)
+    return ReadyCheck(
+        "clock", True, "agrees with the chain's block times" if view.clock_agrees else "not compared with the chain's block times yet"
+    )

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -59,9 +60,9 @@ async def test_a_reading_has_every_value_and_the_l1_block_of_the_header() -> Non
         assert chain.contracts == CONTRACTS
 
 
-@pytest.mark.parametrize(("field", "expected"), [("0x2bc", 700), (701, 701), (None, 690), ("0x0", 690), ("", 690), ("0x", 690)])
+@pytest.mark.parametrize(("field", "expected"), [("0x2bc", 700), (701, 701), (None, 698), ("0x0", 698), ("", 698), ("0x", 698)])
 async def test_the_l1_block_is_hex_or_a_number_or_the_rounds_managers(field: object, expected: int) -> None:
-    async with RpcNode(FakeChain(l1_block=field).answer) as node, polling(node) as chain:
+    async with RpcNode(FakeChain(l1_block=field, block_num=698).answer) as node, polling(node) as chain:
         await until(is_fresh(chain))
         assert chain.view().l1_block == expected
 
@@ -155,6 +156,10 @@ async def test_before_the_first_reading_the_view_is_stale_without_an_age() -> No
 Fault = Callable[[RpcNode, FakeChain], None]
 
 
+def _refuse_calls(_: object, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"id": a["id"], "error": {"code": -32000, "message": SECRET}} for a in answers]
+
+
 def _set(**values: object) -> Fault:
     def apply(node: RpcNode, _: FakeChain) -> None:
         for name, value in values.items():
@@ -184,10 +189,8 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "half an answer": (_set(cuts_answer=True), "the connection failed"),
     "half a batch": (_set(alter=lambda _, answers: answers[:-1]), "not the 3 answers"),
     "doubled answer": (_set(alter=lambda _, answers: [answers[0], answers[0], answers[2]]), "other calls"),
-    "calls refused": (
-        _set(alter=lambda _, answers: [{"id": a["id"], "error": {"code": -32000, "message": SECRET}} for a in answers]),
-        "error -32000",
-    ),
+    "calls refused": (_set(alter=_refuse_calls), "error -32000"),
+    "a compressed answer": (_set(encoding="gzip"), "a compressed answer"),
     "no header": (
         _set(alter=lambda rs, answers: answer_of(rs, answers, "eth_getBlockByNumber").update(result=None) or answers),
         "no block",
@@ -196,7 +199,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         _set(alter=lambda rs, answers: answer_of(rs, answers, "eth_call").update(result="0x00") or answers),
         "no list of results",
     ),
-    "garbled L1 block": (_change(l1_block="12"), "l1BlockNumber is not a number"),
+    "garbled L1 block": (_change(l1_block="12", block_num=12), "l1BlockNumber is not a number"),
     "no L1 block": (_change(l1_block=None, block_num=0), "names an L1 block"),
     "contracts gone": (_change(contracts=CONTRACTS._replace(rounds_manager=bytes(20))), "names no contract"),
     "a read that reverts": (_change(reverting={"getSenderInfo(address)"}), "getSenderInfo reverted"),
@@ -320,6 +323,15 @@ async def test_without_a_controller_only_the_feed_is_read() -> None:
     feed = PriceFeed(FEED, 5400, wall_clock=lambda: 1_800_000_000.0)
     async with RpcNode(fake.answer) as node, polling(node, question=replace(QUESTION, controller=None), rider=feed):
         await until(lambda: feed.rate() is not None)
+
+
+async def test_one_read_that_reverts_costs_only_itself() -> None:
+    fake = FakeChain(timestamp=1_800_000_000, reverting={"latestRoundData()"})
+    feed = PriceFeed(FEED, 5400, wall_clock=lambda: 1_800_000_000.0)
+    async with RpcNode(fake.answer) as node, polling(node, rider=feed) as chain:
+        await until(is_fresh(chain))
+        assert feed.status().fault == "latestRoundData reverted"
+        assert chain.view().deposit_wei == 10**18
 
 
 async def test_reads_for_others_go_in_one_batch_and_say_when_nobody_answers() -> None:

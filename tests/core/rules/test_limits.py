@@ -11,6 +11,7 @@ import pytest
 from livepeer_remote_signer.core.errors import (
     BadTicketParams,
     ChainStale,
+    ClockWrong,
     DepositTooSmall,
     DepositUnlocking,
     FaceValueTooLow,
@@ -24,8 +25,8 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
-from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
-from livepeer_remote_signer.core.rules.limits import TicketLimits, check_ticket_params, total_ev_exceeded
+from livepeer_remote_signer.core.rules.chain import ChainView, ClockFault, StaleReading
+from livepeer_remote_signer.core.rules.limits import TicketLimits, check_clock, check_ticket_params, find_fault, total_ev_exceeded
 from tests.strategies import CHAIN, ETHER, info_bytes
 
 STALE = StaleReading("no endpoint answers", 61.23, 60.0)
@@ -115,6 +116,44 @@ def test_a_stale_chain_says_how_old_it_is_and_when_to_try_again() -> None:
     with pytest.raises(ChainStale) as never:
         check_ticket_params(info(), replace(CHAIN, stale=STALE.__class__("no reading yet", None, 60.0)), HUGE)
     assert never.value.values["age_seconds"] is None
+
+
+def test_a_wrong_clock_is_told_with_both_numbers() -> None:
+    check_clock(CHAIN)
+    view = replace(CHAIN, clock_fault=ClockFault("it is 61 s behind", -61.04, 30.0))
+    with pytest.raises(ClockWrong, match="it is 61 s behind") as failure:
+        check_clock(view)
+    assert failure.value.values == {"clock_ahead_seconds": -61.0, "limit_seconds": 30.0}
+    assert failure.value.retry_after_seconds == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({}, None),
+        ({"stale": STALE}, ChainStale),
+        ({"paused": True}, ProtocolPaused),
+        ({"clock_fault": ClockFault("behind", -31.0, 30.0)}, ClockWrong),
+        ({"deposit_wei": 0}, NoDeposit),
+        ({"deposit_wei": 1, "reserve_wei": 0}, NoReserve),
+        ({"last_initialized_round": 4012, "withdraw_round": 4013}, DepositUnlocking),
+        ({"last_initialized_round": 4012, "withdraw_round": 4014}, None),
+    ],
+)
+def test_what_readiness_shows_is_what_a_payment_meets(change: dict[str, Any], error: type[SignerError] | None) -> None:
+    view: ChainView = replace(CHAIN, **change)
+    fault = find_fault(view)
+    assert fault is None if error is None else type(fault) is error
+
+    def pay() -> None:
+        check_clock(view)
+        check_ticket_params(info(), view, TicketLimits())
+
+    if error is None:
+        pay()
+        return
+    with pytest.raises(error):
+        pay()
 
 
 def test_limits_are_compared_exactly_where_floats_would_round() -> None:

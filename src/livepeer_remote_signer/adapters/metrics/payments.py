@@ -15,6 +15,7 @@ from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.billing import units_per_second
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE
+from livepeer_remote_signer.core.rules.limits import find_fault
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.request_id import RequestId, trail_of
 
@@ -272,15 +273,9 @@ def add_chain_gauges(metrics: Metrics, view: Callable[[], Any], age_seconds: Cal
         lambda: rate.runway_seconds(view().deposit_wei),
     )
     metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
-    metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(is_usable(view())))
+    metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(find_fault(view()) is None))
     metrics.gauge("livepeer_signer_chain_l1_block", "L1 block of the chain reading.", lambda: view().l1_block)
     metrics.gauge("livepeer_signer_chain_round", "Last initialized round.", lambda: view().last_initialized_round)
     metrics.gauge(
         "livepeer_signer_withdraw_round", "Round in which the funds unlock; 0 while they are locked.", lambda: view().withdraw_round
     )
-
-
-def is_usable(view: Any) -> bool:
-    """Whether payments can be made on this view of the chain."""
-    is_unlocking = view.withdraw_round != 0 and view.withdraw_round <= view.last_initialized_round + 1
-    return view.stale is None and not view.paused and view.deposit_wei > 0 and view.reserve_wei > 0 and not is_unlocking

@@ -18,10 +18,20 @@ class StaleReading:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockFault:
+    """Why this host's clock may not be used. `ahead_seconds`: how far it is ahead of the chain's block times (negative: behind)."""
+
+    reason: str
+    ahead_seconds: float
+    limit_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChainView:
     """One reading of the chain. Amounts in wei, blocks are L1 blocks, the hash has 32 bytes (zero: unknown).
 
-    `clock_agrees`: whether this host's clock agrees with the chain's block times; None while nobody can tell.
+    `clock_agrees`: whether this host's clock agrees with the chain's block times; None while nobody can tell. `clock_fault`
+    says in words why it may not be used.
     """
 
     l1_block: int
@@ -34,3 +44,4 @@ class ChainView:
     transcoder_pool_size: int = 0
     stale: StaleReading | None = None
     clock_agrees: bool | None = None
+    clock_fault: ClockFault | None = None

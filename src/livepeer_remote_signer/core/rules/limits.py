@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from livepeer_remote_signer.core.errors import (
     BadTicketParams,
     ChainStale,
+    ClockWrong,
     DepositTooSmall,
     DepositUnlocking,
     FaceValueTooLow,
@@ -18,6 +19,7 @@ from livepeer_remote_signer.core.errors import (
     NoReserve,
     ProtocolPaused,
     RefreshSession,
+    SignerError,
     TicketEvExceeded,
     TotalEvExceeded,
 )
@@ -38,11 +40,26 @@ class TicketLimits:
     deposit_multiplier: int = 1
 
 
-def check_chain(chain: ChainView) -> None:
-    """Raises ChainStale for a reading that may not be used, ProtocolPaused when no ticket could be redeemed."""
+def find_clock_fault(chain: ChainView) -> SignerError | None:
+    """Why this host's clock may not be used. To be asked before anything is held against the time of day: by a wrong clock
+    good tokens look expired."""
+    fault = chain.clock_fault
+    if fault is None:
+        return None
+    return ClockWrong(
+        fault.reason,
+        hint="set the clock of the signer's host (chronyc tracking, timedatectl); it recovers with the next reading of the chain",
+        retry_after_seconds=5,
+        clock_ahead_seconds=round(fault.ahead_seconds, 1),
+        limit_seconds=fault.limit_seconds,
+    )
+
+
+def find_chain_fault(chain: ChainView) -> SignerError | None:
+    """Why a reading may not be used (ChainStale), or why no ticket could be redeemed (ProtocolPaused)."""
     if chain.stale is not None:
         stale = chain.stale
-        raise ChainStale(
+        return ChainStale(
             f"chain data is stale: {stale.reason}",
             hint="check the signer's Ethereum RPC endpoints; it recovers by itself when they answer",
             retry_after_seconds=5,
@@ -50,7 +67,41 @@ def check_chain(chain: ChainView) -> None:
             limit_seconds=stale.limit_seconds,
         )
     if chain.paused:
-        raise ProtocolPaused("the Livepeer protocol is paused by its Controller", retry_after_seconds=60)
+        return ProtocolPaused("the Livepeer protocol is paused by its Controller", retry_after_seconds=60)
+    return None
+
+
+def find_funds_fault(chain: ChainView) -> SignerError | None:
+    """Why the sender's funds cannot be paid from, whatever the ticket."""
+    if chain.deposit_wei <= 0:
+        return NoDeposit("the signer's address has no deposit in TicketBroker", hint="fund the deposit", deposit=0)
+    if chain.reserve_wei <= 0:
+        return NoReserve("the signer's address has no reserve in TicketBroker", hint="fund the reserve", reserve=0)
+    if chain.withdraw_round != 0 and chain.withdraw_round <= chain.last_initialized_round + 1:
+        return DepositUnlocking(
+            f"the signer's funds unlock in round {chain.withdraw_round}, the chain is in round {chain.last_initialized_round}",
+            hint="cancel the unlock (cancel-unlock) to go on paying",
+            withdraw_round=chain.withdraw_round,
+            round=chain.last_initialized_round,
+        )
+    return None
+
+
+def find_fault(chain: ChainView) -> SignerError | None:
+    """Why no payment at all can be made on this view of the chain: what readiness and metrics show."""
+    return find_chain_fault(chain) or find_clock_fault(chain) or find_funds_fault(chain)
+
+
+def check_clock(chain: ChainView) -> None:
+    """Raises ClockWrong."""
+    if (fault := find_clock_fault(chain)) is not None:
+        raise fault
+
+
+def check_chain(chain: ChainView) -> None:
+    """Raises ChainStale for a reading that may not be used, ProtocolPaused when no ticket could be redeemed."""
+    if (fault := find_chain_fault(chain)) is not None:
+        raise fault
 
 
 def check_params_alive(info: OrchestratorInfo, chain: ChainView) -> None:
@@ -100,7 +151,8 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
             ticket_ev=rat_string(ev),
             max_ticket_ev=limits.max_ticket_ev_wei,
         )
-    _check_funds(chain)
+    if (fault := find_funds_fault(chain)) is not None:
+        raise fault
     if ev_n > limits.max_total_ev_wei * ev_d:
         raise total_ev_exceeded(info, 1, limits)
     coverable = chain.deposit_wei // limits.deposit_multiplier
@@ -111,20 +163,6 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
             face_value=face_value,
             max_face_value=coverable,
             deposit=chain.deposit_wei,
-        )
-
-
-def _check_funds(chain: ChainView) -> None:
-    if chain.deposit_wei <= 0:
-        raise NoDeposit("the signer's address has no deposit in TicketBroker", hint="fund the deposit", deposit=0)
-    if chain.reserve_wei <= 0:
-        raise NoReserve("the signer's address has no reserve in TicketBroker", hint="fund the reserve", reserve=0)
-    if chain.withdraw_round != 0 and chain.withdraw_round <= chain.last_initialized_round + 1:
-        raise DepositUnlocking(
-            f"the signer's funds unlock in round {chain.withdraw_round}, the chain is in round {chain.last_initialized_round}",
-            hint="cancel the unlock (cancel-unlock) to go on paying",
-            withdraw_round=chain.withdraw_round,
-            round=chain.last_initialized_round,
         )
 
 
