@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
-from livepeer_remote_signer.adapters.ledger.outbox import Outbox
+from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Store
@@ -37,9 +37,10 @@ class OpenLedger:
             store, LedgerRules(tuple(budgets), retention), turn_wait_seconds=options.get("turn_wait_seconds", 2.0)
         )
         self.controls = Controls(store, budgets, lambda: self.now_ns)
-        self.outbox = Outbox(
+        self.outbox = LedgerOutbox(
             store,
             holder=os.urandom(4).hex(),
+            sinks=options.get("sinks", ("sink",)),
             max_pending=options.get("max_pending", 1000),
             refuse_when_full=options.get("refuse_when_full", True),
             set_full=self.engine.set_outbox_full,

@@ -42,6 +42,7 @@ CORE_MAY_IMPORT = frozenset(
     (
         "__future__",
         "binascii",
+        "bisect",
         "collections",
         "collections.abc",
         "dataclasses",

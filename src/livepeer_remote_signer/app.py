@@ -32,7 +32,7 @@ from livepeer_remote_signer.wiring.observing import (
     WatchedSender,
     WatchedSigner,
 )
-from livepeer_remote_signer.wiring.operations import Operations
+from livepeer_remote_signer.wiring.operations import Operations, open_sinks
 from livepeer_remote_signer.wiring.orchestrators import OrchestratorParts
 
 INFO_CACHE_ENTRIES = 4096
@@ -55,8 +55,9 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
     chain = open_chain(config, key.address)
     auth = open_auth(config.auth, open_mac_key(config.state, key))
     recipients = open_recipients(config, chain)
-    ledger = open_ledger(config, clock_ns)
-    operations = Operations(config, key.address, chain, ledger, logs)
+    sinks = tuple(open_sinks(config))
+    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks])
+    operations = Operations(config, key.address, chain, ledger, sinks, logs)
     watch = sender.watch = operations.watch
     render_metrics = operations.metrics.render
     admin = open_administration(

@@ -96,7 +96,7 @@ async def test_a_broker_that_is_killed_and_comes_back_gets_every_event_in_order(
     await asyncio.to_thread(kafka.start)
     await make(500)
     await forwarder.stop(60)
-    assert (await outbox.outbox_level()).pending == 0
+    assert outbox.backlog.pending == 0
     records = await consume(kafka, "outage", made)
     seen = in_order(records)
     assert sum(len(numbers) for numbers in seen.values()) == made, "none is missing"

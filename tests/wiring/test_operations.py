@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.adapters.events import forwarder
 from livepeer_remote_signer.wiring import operations
 from tests.prometheus_text import Metric, parse_metrics
 from tests.signer import RunningSigner, running_signer
@@ -25,7 +24,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What workers share; they look at each other often."""
     monkeypatch.setenv(operations.WORKER_FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(operations, "SETTLE_SECONDS", 0.01)
-    monkeypatch.setattr(forwarder, "LEVEL_SECONDS", 0.01)
     return tmp_path
 
 

@@ -81,7 +81,7 @@ def status_of(error: e.SignerError) -> int:
     """The HTTP status of an error of the tree; 500 for a cause without one."""
     if isinstance(error, e.Denied):
         return error.status
-    return STATUSES.get(type(error), 500)
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
 def error_reply(error: e.SignerError, request_id: str) -> Reply:

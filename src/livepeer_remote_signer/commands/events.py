@@ -13,11 +13,12 @@ from livepeer_remote_signer.commands.ledger import no_ledger_text
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.events.sink import Sink
-    from livepeer_remote_signer.adapters.ledger.outbox import Outbox
+    from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 
 BATCH_EVENTS = 500
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
@@ -70,7 +71,7 @@ def run_replay(arguments: argparse.Namespace) -> int:
 async def _replay(config: Config, since_ms: int, only: int | None) -> int:
     from livepeer_remote_signer.adapters.events.sink import SinkError
     from livepeer_remote_signer.adapters.keys import SigningKeyError
-    from livepeer_remote_signer.adapters.ledger.store import NoLedger, StoreFailed
+    from livepeer_remote_signer.adapters.ledger.store import NoLedger
     from livepeer_remote_signer.wiring.ledger import open_ledger
     from livepeer_remote_signer.wiring.operations import open_sinks
 
@@ -95,7 +96,7 @@ async def _replay(config: Config, since_ms: int, only: int | None) -> int:
     except NoLedger:
         print(f"error: {no_ledger_text(config)}", file=sys.stderr)
         return 1
-    except (StoreFailed, SinkError) as error:
+    except (LedgerUnavailable, SinkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
@@ -104,7 +105,7 @@ async def _replay(config: Config, since_ms: int, only: int | None) -> int:
     return 0
 
 
-async def _send(outbox: Outbox, sink: Sink, since_ms: int) -> int:
+async def _send(outbox: LedgerOutbox, sink: Sink, since_ms: int) -> int:
     """Sends all kept events since then, and returns how many."""
     sent = after_id = 0
     while rows := await outbox.since(since_ms, after_id, BATCH_EVENTS):

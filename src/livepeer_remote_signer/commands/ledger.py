@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.controls import Controls
@@ -110,7 +111,7 @@ def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Conf
     config = read_config(arguments.config)
     if config is None:
         return 2
-    from livepeer_remote_signer.adapters.ledger.store import NoLedger, StoreFailed  # the service's imports take half a second
+    from livepeer_remote_signer.adapters.ledger.store import NoLedger  # the service's imports take half a second
     from livepeer_remote_signer.wiring.ledger import open_ledger
 
     async def run() -> int:
@@ -131,7 +132,7 @@ def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Conf
     except NoLedger:
         print(no_ledger_text(config), file=sys.stderr)
         return 1
-    except StoreFailed as error:
+    except LedgerUnavailable as error:
         print(f"the ledger cannot be used: {error}", file=sys.stderr)
         return 1
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from livepeer_remote_signer import __version__
-from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
+from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.overview import (
@@ -128,7 +128,7 @@ class Overview:
             uses = await controls.usage()
             switches = await controls.switches()
             started = [await controls.sessions(now_ms - minutes * MS_PER_MINUTE) for minutes in (60, 1)]
-        except StoreFailed as error:
+        except LedgerUnavailable as error:
             return {}, [f"ledger: {error}"]
         return {
             "burn_wei_per_hour": expected_burn_wei_per_hour(lines, now_minute),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
-from livepeer_remote_signer.adapters.ledger.outbox import Outbox
+from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.api.rest import ReadyCheck
 from livepeer_remote_signer.config.loading import ConfigError
@@ -20,7 +20,7 @@ from livepeer_remote_signer.core.rules.ledger import LedgerRules
 class LedgerParts:
     """A configured ledger. `outbox` is None where no sink is configured: then payments record no events."""
 
-    def __init__(self, config: Config, store: Store, clock_ns: Callable[[], int], writer: str) -> None:
+    def __init__(self, config: Config, store: Store, clock_ns: Callable[[], int], writer: str, sinks: Sequence[str]) -> None:
         ledger = config.ledger
         budgets = budgets_of(config)
         self.is_sqlite = ledger.backend == "sqlite"
@@ -28,11 +28,12 @@ class LedgerParts:
         self.engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds))
         self.controls = Controls(store, budgets, clock_ns)
         self.controls.on_switches = self.engine.use_switches
-        self.outbox: Outbox | None = None
+        self.outbox: LedgerOutbox | None = None
         if config.events.sinks:
-            self.outbox = Outbox(
+            self.outbox = LedgerOutbox(
                 store,
                 holder=writer,
+                sinks=sinks,
                 max_pending=ledger.max_pending_events,
                 refuse_when_full=ledger.on_full == "refuse",
                 set_full=self.engine.set_outbox_full,
@@ -71,24 +72,25 @@ def budgets_of(config: Config) -> tuple[Budget, ...]:
     return tuple(Budget(b.scope, b.match, b.window, b.measure, b.limit_wei) for b in config.budgets)
 
 
-def open_ledger(config: Config, clock_ns: Callable[[], int], *, may_create: bool = True) -> LedgerParts | None:
+def open_ledger(config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[str] = (), may_create: bool = True) -> LedgerParts | None:
     """The configured ledger, not started; None for the stateless backend. Raises ConfigError.
 
-    Without `may_create` a file that is not there is not made: a command with a wrong path must not succeed on an empty one.
+    `sinks` are the names of those that events are sent to. Without `may_create` a file that is not there is not made: a
+    command with a wrong path must not succeed on an empty one.
     """
     ledger = config.ledger
     writer = os.urandom(8).hex()
     if ledger.backend == "sqlite" and ledger.path is not None:
         from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 
-        return LedgerParts(config, SqliteStore(ledger.path, writer=writer, may_create=may_create), clock_ns, writer)
+        return LedgerParts(config, SqliteStore(ledger.path, writer=writer, may_create=may_create), clock_ns, writer, sinks)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
         except ImportError:
             raise ConfigError("ledger.backend postgres needs the extra `postgres`: install livepeer-remote-signer[postgres]") from None
         try:
-            return LedgerParts(config, PostgresStore(ledger.url.get_secret_value(), writer=writer), clock_ns, writer)
+            return LedgerParts(config, PostgresStore(ledger.url.get_secret_value(), writer=writer), clock_ns, writer, sinks)
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
     return None

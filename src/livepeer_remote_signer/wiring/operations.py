@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +20,8 @@ from pydantic import SecretStr
 
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.adapters.events.forwarder import Forwarder
-from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
+from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox, Outbox
 from livepeer_remote_signer.adapters.events.sink import Sink, SinkError
-from livepeer_remote_signer.adapters.events.stored import StoredOutbox
 from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.adapters.metrics import Metrics, Slots
@@ -54,7 +53,15 @@ _log = logging.getLogger(__name__)
 class Operations:
     """Logs, metrics, traces and events of one process; started and stopped with the application."""
 
-    def __init__(self, config: Config, payer: bytes, chain: ChainParts, ledger: LedgerParts | None, logs: LogWriter | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        payer: bytes,
+        chain: ChainParts,
+        ledger: LedgerParts | None,
+        sinks: Sequence[Sink],
+        logs: LogWriter | None = None,
+    ) -> None:
         """Without `logs` payments leave no lines: for applications inside another program."""
         self.instance = instance_name()
         self._logs = logs
@@ -66,7 +73,7 @@ class Operations:
         self._config = config
         self._traces = _open_traces(config, self.instance)
         self.watch = Watch(self.payments.phase)
-        self._sinks = tuple(open_sinks(config))
+        self._sinks = tuple(sinks)
         for sink in self._sinks:
             self.events.expect(sink.kind)
         self._memory: MemoryOutbox | None = None
@@ -120,10 +127,10 @@ class Operations:
         pending = "livepeer_signer_outbox_pending", "Billing events that wait to be sent."
         oldest = "livepeer_signer_outbox_oldest_age_seconds", "Age of the oldest of them."
         if self._memory is None:
-            self.metrics.gauge(*pending, lambda: forwarder.level.pending)
+            self.metrics.gauge(*pending, lambda: forwarder.backlog.pending)
             self.metrics.gauge(*oldest, lambda: _age_seconds(forwarder))
         else:
-            self.metrics.follow(self.metrics.level(*pending), lambda: forwarder.level.pending)
+            self.metrics.follow(self.metrics.level(*pending), lambda: forwarder.backlog.pending)
             self.metrics.follow(self.metrics.level(*oldest, merge="most"), lambda: _age_seconds(forwarder))
 
     def outcomes(self) -> Mapping[str, int]:
@@ -174,13 +181,11 @@ class Operations:
     def _open_forwarder(self, ledger: LedgerParts | None) -> Forwarder | None:
         if not self._sinks:
             return None
-        names = [sink.name for sink in self._sinks]
-        if ledger is not None and ledger.outbox is not None:
-            from livepeer_remote_signer.adapters.ledger.store import StoreFailed
-
-            return Forwarder(StoredOutbox(ledger.outbox, names, StoreFailed, self.events.lost), self._sinks, self.events)
-        self._memory = MemoryOutbox(names, on_lost=self.events.lost)
-        return Forwarder(self._memory, self._sinks, self.events)
+        outbox: Outbox | None = ledger.outbox if ledger is not None else None
+        if outbox is None:
+            outbox = self._memory = MemoryOutbox([sink.name for sink in self._sinks])
+        self.metrics.follow(self.events.lost, lambda: outbox.backlog.lost)
+        return Forwarder(outbox, self._sinks, self.events)
 
 
 def instance_name() -> str:
@@ -285,5 +290,4 @@ def _add_feed_gauges(metrics: Metrics, chain: ChainParts) -> None:
 
 
 def _age_seconds(forwarder: Forwarder) -> float:
-    oldest = forwarder.level.oldest_ns
-    return 0.0 if oldest is None else max(0.0, (time.time_ns() - oldest) / 1e9)
+    return forwarder.backlog.oldest_age_seconds(time.time_ns() // 1_000_000)

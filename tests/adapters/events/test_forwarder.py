@@ -11,7 +11,7 @@ from livepeer_remote_signer.adapters.events import forwarder as module
 from livepeer_remote_signer.adapters.events.forwarder import Forwarder
 from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.rules.events import OutboxEntry, OutboxLevel
+from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
 from tests.adapters.events.making import CountingMeter, ListSink, make_event
 
 
@@ -22,7 +22,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(module, "LEASE_SECONDS", 0.3)
-    monkeypatch.setattr(module, "LEVEL_SECONDS", 0.02)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -62,16 +61,16 @@ class SharedOutbox(MemoryOutbox):
         if self.lease.holder is self:
             self.lease.holder = None
 
-    async def mark_sent(self, sink: str, positions: Sequence[int]) -> None:
+    async def mark_sent(self, sink: str, ids: Sequence[int]) -> None:
         if self.failures_to_mark:
             self.failures_to_mark -= 1
             raise LedgerUnavailable("not now")
-        await super().mark_sent(sink, positions)
+        await super().mark_sent(sink, ids)
 
-    async def pending_events(self, sink: str, limit: int) -> Sequence[OutboxEntry]:
+    async def pending(self, sink: str, limit: int) -> Sequence[OutboxEvent]:
         if self.is_down:
             raise LedgerUnavailable("down")
-        return await super().pending_events(sink, limit)
+        return await super().pending(sink, limit)
 
 
 async def test_events_reach_every_sink_in_order() -> None:
@@ -89,7 +88,7 @@ async def test_events_reach_every_sink_in_order() -> None:
     assert sinks[0].taken == sinks[1].taken == events
     assert meter.sent_events["file"] == 2400
     assert all(sink.is_closed for sink in sinks)
-    assert (await outbox.outbox_level()) == OutboxLevel(0, None)
+    assert outbox.backlog == Backlog(0, None, 0)
 
 
 async def test_a_sink_that_refuses_gets_the_same_batch_again_and_holds_up_no_other() -> None:
@@ -108,15 +107,16 @@ async def test_a_sink_that_refuses_gets_the_same_batch_again_and_holds_up_no_oth
     assert meter.failures["file"] == 3
 
 
-async def test_what_was_sent_but_not_marked_is_sent_again() -> None:
+async def test_what_was_sent_but_not_marked_is_marked_later_and_not_sent_again() -> None:
     sink, outbox = ListSink("one"), SharedOutbox(["one"])
-    outbox.failures_to_mark = 1
+    outbox.failures_to_mark = 2
     outbox.publish(make_event())
     forwarder = Forwarder(outbox, [sink], CountingMeter())
     forwarder.start()
-    await until(lambda: len(sink.taken) == 2)
+    await until(lambda: outbox.backlog.pending == 0)
     await forwarder.stop(1)
-    assert sink.taken[0] == sink.taken[1], "twice, under one id"
+    assert len(sink.taken) == 1
+    assert outbox.failures_to_mark == 0
 
 
 async def test_an_unreachable_outbox_is_asked_again() -> None:
@@ -183,23 +183,23 @@ async def test_stopping_waits_no_longer_than_it_may() -> None:
 
 async def test_the_level_shows_how_many_wait_and_since_when() -> None:
     sink = ListSink("one", refusals=10**6)
-    outbox = MemoryOutbox(["one"], clock_ns=lambda: 42)
+    outbox = MemoryOutbox(["one"], clock_ns=lambda: 42 * 10**6)
     forwarder = Forwarder(outbox, [sink], CountingMeter())
     forwarder.start()
     for _ in range(3):
         outbox.publish(make_event())
-    await until(lambda: forwarder.level == OutboxLevel(3, 42))
+    assert forwarder.backlog == Backlog(3, 42, 0)
+    assert forwarder.backlog.oldest_age_seconds(1042) == 1
     await forwarder.stop(0)
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
-    lost: list[int] = []
-    outbox = MemoryOutbox(["one", "two"], limit=2, on_lost=lost.append)
+    outbox = MemoryOutbox(["one", "two"], limit=2)
     events = [make_event(sequence_number=n) for n in range(3)]
     for event in events:
         outbox.publish(event)
-    pending = asyncio.run(outbox.pending_events("one", 10))
-    assert [entry.event for entry in pending] == events[1:]
-    assert sum(lost) == 2, "one for each sink"
+    pending = asyncio.run(outbox.pending("one", 10))
+    assert [event.payload for event in pending] == events[1:]
+    assert outbox.backlog.lost == 2, "one for each sink"
     assert outbox.abandon() == 4
-    assert sum(lost) == 6
+    assert outbox.backlog == Backlog(0, None, 6)

@@ -27,7 +27,7 @@ async def test_events_come_with_their_payments_in_order_per_session(place: Place
             await asyncio.gather(*(ledgers[n % 2].pay(payment) for n, payment in enumerate(payments)))
         refused = sessions[0].request(0, event=b"refused")
         await ledgers[0].pay(refused)
-        events = await ledgers[1].outbox.pending(100)
+        events = await ledgers[1].outbox.unsent(100)
         assert len(events) == 32
         assert [event.id for event in events] == sorted({event.id for event in events})
         for n in range(8):
@@ -40,12 +40,11 @@ async def test_what_is_marked_as_sent_is_not_pending_and_can_be_replayed(place: 
         session = Session()
         for n in range(6):
             await ledger.pay(session.next(event=b"%d" % n))
-        events = await ledger.outbox.pending(4)
+        events = await ledger.outbox.unsent(4)
         assert [e.payload for e in events] == [b"0", b"1", b"2", b"3"]
-        await ledger.outbox.mark_sent([e.id for e in events])
-        await ledger.outbox.mark_sent([])
-        assert [e.payload for e in await ledger.outbox.pending(10)] == [b"4", b"5"]
-        assert [e.payload for e in await ledger.outbox.pending(10, after_id=events[-1].id + 1)] == [b"5"]
+        await ledger.outbox.mark_sent("sink", [e.id for e in events])
+        assert [e.payload for e in await ledger.outbox.unsent(10)] == [b"4", b"5"]
+        assert [e.payload for e in await ledger.outbox.unsent(10, after_id=events[-1].id + 1)] == [b"5"]
         since = NOW_NS // 10**6 + 15_000
         assert [e.payload for e in await ledger.outbox.since(since)] == [b"2", b"3", b"4", b"5"]
         first = await ledger.outbox.since(since, limit=2)
@@ -54,15 +53,15 @@ async def test_what_is_marked_as_sent_is_not_pending_and_can_be_replayed(place: 
 
 async def test_one_process_at_a_time_publishes(place: Place) -> None:
     async with opened(place, 2) as (one, other):
-        assert await one.outbox.hold_lease(30)
-        assert not await other.outbox.hold_lease(30)
-        assert await one.outbox.hold_lease(30)
-        await other.outbox.release_lease()
-        assert not await other.outbox.hold_lease(30)
-        await one.outbox.release_lease()
-        assert await other.outbox.hold_lease(0.05)
+        assert await one.outbox.take_lease(30)
+        assert not await other.outbox.take_lease(30)
+        assert await one.outbox.take_lease(30)
+        await other.outbox.give_lease()
+        assert not await other.outbox.take_lease(30)
+        await one.outbox.give_lease()
+        assert await other.outbox.take_lease(0.05)
         await asyncio.sleep(0.1)
-        assert await one.outbox.hold_lease(30)
+        assert await one.outbox.take_lease(30)
 
 
 async def test_a_full_outbox_refuses_before_anything_is_signed_and_recovers(place: Place) -> None:
@@ -75,7 +74,7 @@ async def test_a_full_outbox_refuses_before_anything_is_signed_and_recovers(plac
             await ledger.pay(refused)
         assert refused.made == []
         assert ledger.outbox.backlog.pending == 3
-        await ledger.outbox.mark_sent([e.id for e in await ledger.outbox.pending(1)])
+        await ledger.outbox.mark_sent("sink", [e.id for e in await ledger.outbox.unsent(1)])
         await ledger.outbox.refresh()
         assert await ledger.pay(refused) is None
 
@@ -86,9 +85,9 @@ async def test_where_the_oldest_may_be_dropped_they_are_and_they_are_counted(pla
         for n in range(8):
             await ledger.pay(session.next(event=b"%d" % n))
         await ledger.outbox.refresh()
-        assert [e.payload for e in await ledger.outbox.pending(10)] == [b"5", b"6", b"7"]
+        assert [e.payload for e in await ledger.outbox.unsent(10)] == [b"5", b"6", b"7"]
         assert ledger.outbox.backlog.pending == 3
-        assert ledger.outbox.backlog.dropped == 5
+        assert ledger.outbox.backlog.lost == 5
         assert ledger.outbox.backlog.oldest_age_seconds(NOW_NS // 10**6 + 90_000) == 60
 
 
@@ -107,8 +106,8 @@ async def test_two_processes_that_see_the_same_surplus_drop_it_once(place: Place
 
         monkeypatch.setattr(slow.store, "query", overtaken)
         await slow.outbox.refresh()
-        assert [e.payload for e in await quick.outbox.pending(10)] == [b"5", b"6", b"7"]
-        assert (quick.outbox.backlog.dropped, slow.outbox.backlog.dropped) == (5, 0)
+        assert [e.payload for e in await quick.outbox.unsent(10)] == [b"5", b"6", b"7"]
+        assert (quick.outbox.backlog.lost, slow.outbox.backlog.lost) == (5, 0)
         assert slow.outbox.backlog.pending == 3
 
 
@@ -117,7 +116,7 @@ async def test_only_sent_events_are_forgotten_by_age(place: Place) -> None:
         session = Session()
         for n in range(4):
             await ledger.pay(session.next(event=b"%d" % n))
-        await ledger.outbox.mark_sent([e.id for e in await ledger.outbox.pending(2)])
+        await ledger.outbox.mark_sent("sink", [e.id for e in await ledger.outbox.unsent(2)])
         ledger.now_ns += 7200 * NS_PER_SECOND
         await ledger.housekeeping.prune()
         assert [e.payload for e in await ledger.outbox.since(0)] == [b"2", b"3"]

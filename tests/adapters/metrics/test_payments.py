@@ -157,7 +157,7 @@ def test_events_are_counted_by_sink() -> None:
     events.sent("kafka", 5)
     events.send_failed("kafka")
     events.send_failed("http")
-    events.lost(3)
+    events.lost.set(3)
     read = parse_metrics(metrics.render())
     assert read["livepeer_signer_events_sent_total"].value(sink="kafka") == 5
     assert read["livepeer_signer_events_sent_total"].value(sink="file") == 0

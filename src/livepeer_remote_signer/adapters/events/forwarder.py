@@ -16,12 +16,11 @@ from typing import Protocol
 from livepeer_remote_signer.adapters.events.outbox import Outbox
 from livepeer_remote_signer.adapters.events.sink import Sink, SinkError
 from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.rules.events import OutboxEntry, OutboxLevel
+from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
 
 BATCH_EVENTS = 500
 IDLE_SECONDS = 0.2
 LEASE_SECONDS = 4.0
-LEVEL_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -46,12 +45,10 @@ class Forwarder:
         self._leased_until = 0.0
         self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self.level = OutboxLevel(0, None)
-        """The outbox as it was last measured, at most a few seconds ago."""
 
     def start(self) -> None:
         """Begins to forward, on the running event loop."""
-        self._tasks = [asyncio.create_task(self._keep_lease()), asyncio.create_task(self._keep_level())]
+        self._tasks = [asyncio.create_task(self._keep_lease())]
         self._tasks += [asyncio.create_task(self._forward(sink)) for sink in self._sinks]
 
     async def stop(self, drain_seconds: float) -> None:
@@ -59,8 +56,8 @@ class Forwarder:
         self._is_stopping = True
         if not self._tasks:
             return
-        _, late = await asyncio.wait(self._tasks[2:], timeout=drain_seconds) if self._sinks else (set(), set())
-        for task in (*self._tasks[:2], *late):
+        _, late = await asyncio.wait(self._tasks[1:], timeout=drain_seconds) if self._sinks else (set(), set())
+        for task in (self._tasks[0], *late):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
@@ -72,6 +69,11 @@ class Forwarder:
                 await sink.aclose()
             except SinkError as error:
                 _log.warning("%s", error)
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits to be sent."""
+        return self._outbox.backlog
 
     @property
     def has_lease(self) -> bool:
@@ -90,32 +92,27 @@ class Forwarder:
                 _log.warning("the lease on the outbox could not be renewed: %s", error.message)
             await asyncio.sleep(LEASE_SECONDS / 3)
 
-    async def _keep_level(self) -> None:
-        while True:
-            try:
-                self.level = await self._outbox.outbox_level()
-            except SignerError as error:
-                _log.warning("the outbox could not be measured: %s", error.message)
-            await asyncio.sleep(LEVEL_SECONDS)
-
     async def _forward(self, sink: Sink) -> None:
-        batch: Sequence[OutboxEntry] = ()
+        batch: Sequence[OutboxEvent] = ()
+        is_taken = False
         pause = FIRST_PAUSE_SECONDS
         while True:
             if not self.has_lease:
-                batch = ()
+                batch, is_taken = (), False
                 if self._is_stopping:
                     return
                 await asyncio.sleep(IDLE_SECONDS)
                 continue
             try:
-                batch = batch or await self._outbox.pending_events(sink.name, BATCH_EVENTS)
+                batch = batch or await self._outbox.pending(sink.name, BATCH_EVENTS)
                 if not batch and self._is_stopping:
                     return
                 if batch:
-                    await sink.publish([entry.event for entry in batch])
-                    await self._outbox.mark_sent(sink.name, [entry.position for entry in batch])
-                    self._meter.sent(sink.kind, len(batch))
+                    if not is_taken:
+                        await sink.publish([event.payload for event in batch])
+                        self._meter.sent(sink.kind, len(batch))
+                        is_taken = True
+                    await self._outbox.mark_sent(sink.name, [event.id for event in batch])
             except (SinkError, SignerError) as error:
                 self._failed(sink, str(error))
                 wait = getattr(error, "retry_after_seconds", None) or pause
@@ -125,7 +122,7 @@ class Forwarder:
                 wait = pause
             else:
                 is_full = len(batch) == BATCH_EVENTS
-                batch, pause = (), FIRST_PAUSE_SECONDS
+                batch, is_taken, pause = (), False, FIRST_PAUSE_SECONDS
                 if not is_full:
                     await asyncio.sleep(0 if self._is_stopping else IDLE_SECONDS)
                 continue

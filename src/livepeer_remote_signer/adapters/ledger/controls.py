@@ -31,7 +31,7 @@ class SpendLine(NamedTuple):
 
 
 class Controls:
-    """Switches, settings and figures. Every method raises StoreFailed when the database cannot do it."""
+    """Switches, settings and figures. Every method raises LedgerUnavailable when the database cannot do it."""
 
     def __init__(self, store: Store, budgets: Sequence[Budget], clock_ns: Callable[[], int]) -> None:
         self._store = store

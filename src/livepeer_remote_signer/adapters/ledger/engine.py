@@ -175,7 +175,7 @@ class GroupCommitLedger:
         try:
             return await self._read(key, now_ns)
         except StoreFailed as error:
-            raise self._unavailable(str(error)) from None
+            raise self._unavailable(error.reason) from None
 
     async def _read(self, key: RequestKey, now_ns: int) -> Found:
         store = self._store
@@ -238,7 +238,7 @@ class GroupCommitLedger:
             await self._record_within_attempts(batch)
         except StoreFailed as error:
             self.stats.failures += 1
-            failure = self._unavailable(str(error))
+            failure = self._unavailable(error.reason)
             for entry in (*batch, *self._queue):
                 _resolve(entry, failure)
             self._queue.clear()

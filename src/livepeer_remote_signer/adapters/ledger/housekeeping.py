@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
-from livepeer_remote_signer.adapters.ledger.outbox import Outbox
+from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 
@@ -34,7 +34,7 @@ class Housekeeping:
         store: Store,
         ledger: GroupCommitLedger,
         controls: Controls,
-        outbox: Outbox | None,
+        outbox: LedgerOutbox | None,
         *,
         retention_seconds: int,
         clock_ns: Callable[[], int],
@@ -64,7 +64,7 @@ class Housekeeping:
         return self._look_failure or self._prune_failure
 
     async def start(self, must_open: bool) -> None:
-        """Opens the store and begins. Raises StoreFailed if it `must_open` now; else it is tried again until it opens."""
+        """Opens the store and begins. Raises LedgerUnavailable if it `must_open` now; else it is tried again until it opens."""
         try:
             await self._open()
         except StoreFailed as error:
@@ -155,6 +155,6 @@ class Housekeeping:
 
 def _noted(error: StoreFailed, before: str) -> str:
     """What is wrong, logged when it is not what was wrong `before`."""
-    if str(error) != before:
-        _log.warning("the ledger cannot be read: %s", error)
-    return str(error)
+    if error.reason != before:
+        _log.warning("the ledger cannot be read: %s", error.reason)
+    return error.reason

@@ -1,51 +1,43 @@
-"""The outbox: billing events that were recorded with their payments, until somebody has sent them.
+"""The outbox: billing events that were recorded with their payments, until every sink has them.
 
 Ids grow with time. Within a session they grow in the order of its payments; between replicas on PostgreSQL an event may
-appear after one with a higher id, so what is pending is asked for from the beginning, and `after_id` is only for reading
-ahead. One process at a time publishes: the one that holds the lease.
+appear after one with a higher id, so what is unsent is asked for from the beginning, or, by a sink that others are behind,
+from a little before its last one. One process at a time publishes: the one that holds the lease.
+
+The table only knows whether an event is done with. Which sink has which event is remembered here until all have it; then it
+is marked in the table. A restart while one sink is down therefore sends what waits for it to the others once more, under the
+same ids.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.errors import OutboxFull
+from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
+from livepeer_remote_signer.core.rules.id_spans import IdSpans
 
 LEASE = "events"
+OVERLAP = 1000
+"""How far behind a sink's last event is looked for one that was committed late by another replica."""
+
+MAX_SPANS = 10_000
+"""What is remembered of a sink: some 700 kB. What is forgotten beyond it is sent again."""
+
 _CHUNK = 500
 
 
-class OutboxEvent(NamedTuple):
-    """One event. `id` is the outbox's own; `made_ms` is its payment's time, unix milliseconds."""
-
-    id: int
-    made_ms: int
-    payload: bytes
-
-
-class Backlog(NamedTuple):
-    """What waits to be sent. `oldest_ms` is None when nothing does; `dropped` counts since start of this process."""
-
-    pending: int
-    oldest_ms: int | None
-    dropped: int
-
-    def oldest_age_seconds(self, now_ms: int) -> float:
-        """How long the oldest event has waited."""
-        return 0.0 if self.oldest_ms is None else max(0.0, (now_ms - self.oldest_ms) / 1000)
-
-
-class Outbox:
-    """Reads and marks events. Every method raises StoreFailed when the database cannot do it."""
+class LedgerOutbox:
+    """Reads and marks events. Every method raises LedgerUnavailable when the database cannot do it."""
 
     def __init__(
         self,
         store: Store,
         *,
         holder: str,
+        sinks: Sequence[str],
         max_pending: int,
         refuse_when_full: bool,
         set_full: Callable[[OutboxFull | None], None],
@@ -55,22 +47,50 @@ class Outbox:
         self._max_pending = max_pending
         self._refuse_when_full = refuse_when_full
         self._set_full = set_full
+        self._has = {sink: IdSpans(MAX_SPANS) for sink in sinks}
+        """Read and changed between two awaits only: the sinks' tasks meet here."""
+        self._last = dict.fromkeys(sinks, 0)
+        self._done: set[int] = set()
+        """What every sink has and the table has not been told yet."""
         self.backlog = Backlog(0, None, 0)
         """As last counted: `refresh` runs every second."""
 
-    async def pending(self, limit: int, after_id: int = 0) -> list[OutboxEvent]:
-        """The oldest events that are not marked as sent."""
+    async def pending(self, sink: str, limit: int) -> list[OutboxEvent]:
+        """The oldest events that `sink` has not got."""
+        has = self._has[sink]
+        is_ahead = self._last[sink] > min(self._last.values())
+        after = max(0, self._last[sink] - OVERLAP) if is_ahead else 0
+        found: list[OutboxEvent] = []
+        is_first = not is_ahead
+        while True:
+            rows = await self.unsent(limit, after)
+            if is_first and rows:
+                has.forget_below(rows[0].id)  # only this sink's own reading ends what is remembered of it: no other one is under way
+                is_first = False
+            found += [row for row in rows if row.id not in has]
+            if len(rows) < limit or len(found) >= limit:
+                return found[:limit]
+            after = rows[-1].id
+
+    async def mark_sent(self, sink: str, ids: Sequence[int]) -> None:
+        """Notes that a sink has these; what every sink has is marked in the table, also where that failed before."""
+        for id in ids:
+            self._has[sink].add(id)
+        self._last[sink] = max(self._last[sink], *ids)
+        self._done.update(id for id in ids if all(id in has for has in self._has.values()))
+        done = sorted(self._done)
+        for start in range(0, len(done), _CHUNK):
+            chunk = done[start : start + _CHUNK]
+            marks = ", ".join("?" * len(chunk))
+            await self._store.execute(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks})", tuple(chunk))  # noqa: S608 - only marks
+            self._done.difference_update(chunk)
+
+    async def unsent(self, limit: int, after_id: int = 0) -> list[OutboxEvent]:
+        """The oldest events that some sink has not got."""
         rows = await self._store.query(
             "SELECT id, made_ms, payload FROM lrs_outbox WHERE sent = 0 AND id > ? ORDER BY id LIMIT ?", (after_id, limit)
         )
         return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
-
-    async def mark_sent(self, ids: Sequence[int]) -> None:
-        """These events need not be sent again."""
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            marks = ", ".join("?" * len(chunk))
-            await self._store.execute(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks})", tuple(chunk))  # noqa: S608 - only marks
 
     async def since(self, since_ms: int, after_id: int = 0, limit: int = _CHUNK) -> list[OutboxEvent]:
         """Events made at or after a time, sent or not, in order: to be sent once more. Go on with the last one's id."""
@@ -79,7 +99,7 @@ class Outbox:
         )
         return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
 
-    async def hold_lease(self, seconds: float) -> bool:
+    async def take_lease(self, seconds: float) -> bool:
         """Whether this process may publish for so long; renewed by asking again before it ends."""
         now = self._store.now_ms_sql
         rows = await self._store.query(
@@ -90,7 +110,7 @@ class Outbox:
         )
         return bool(rows)
 
-    async def release_lease(self) -> None:
+    async def give_lease(self) -> None:
         """Lets another process publish at once."""
         await self._store.execute("DELETE FROM lrs_leases WHERE name = ? AND holder = ?", (LEASE, self._holder))
 
@@ -101,7 +121,7 @@ class Outbox:
             dropped = await self._drop_surplus()
             pending = await self._count()
         oldest = await self._store.query("SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1")
-        self.backlog = Backlog(pending, oldest[0][0] if oldest else None, self.backlog.dropped + dropped)
+        self.backlog = Backlog(pending, oldest[0][0] if oldest else None, self.backlog.lost + dropped)
         self._set_full(self._full() if self._refuse_when_full and pending >= self._max_pending else None)
 
     async def _count(self) -> int:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 
@@ -17,8 +18,20 @@ BYTES_A_PAYMENT = 24 * 1024
 Row: TypeAlias = tuple[Any, ...]
 
 
-class StoreFailed(Exception):
-    """The database could not do it. The message is safe to show: no path, host, user or value stands in it."""
+class StoreFailed(LedgerUnavailable):
+    """The database could not do it: to everybody outside this folder it is LedgerUnavailable.
+
+    `reason` is safe to show: no path, host, user or value stands in it.
+    """
+
+    code = LedgerUnavailable.code
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the ledger could not do it: {reason}", retry_after_seconds=2)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class NoLedger(StoreFailed):

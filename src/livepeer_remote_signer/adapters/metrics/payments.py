@@ -197,7 +197,7 @@ class EventMetrics:
         self._failures = metrics.counter(
             "livepeer_signer_event_send_failures_total", "Batches of billing events that a sink did not take.", ("sink",)
         )
-        self._lost = metrics.counter(
+        self.lost = metrics.counter(
             "livepeer_signer_events_lost_total", "Billing events that were dropped unsent: only without a ledger, or as configured."
         )
         self._kafka = metrics.counter("livepeer_kafka_event_send_errors", "Batches of events that Kafka did not take.", ("event_type",))
@@ -217,10 +217,6 @@ class EventMetrics:
         self._failures.add(1.0, kind)
         if kind == "kafka":
             self._kafka.add(1.0, EVENT_TYPE)
-
-    def lost(self, events: int) -> None:
-        """So many will never be sent."""
-        self._lost.add(events)
 
 
 class SpendRate:

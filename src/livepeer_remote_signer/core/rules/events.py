@@ -42,18 +42,27 @@ class EventSource(NamedTuple):
     instance: str
 
 
-class OutboxEntry(NamedTuple):
-    """One stored event. `position` grows in the order in which a session's events were stored."""
+class OutboxEvent(NamedTuple):
+    """One stored event. Ids grow in the order in which a session's events were stored; `made_ms` is unix milliseconds."""
 
-    position: int
-    event: bytes
+    id: int
+    made_ms: int
+    payload: bytes
 
 
-class OutboxLevel(NamedTuple):
-    """How much waits to be sent to some sink, and since when (unix nanoseconds; None when nothing waits)."""
+class Backlog(NamedTuple):
+    """What waits to be sent to some sink. `oldest_ms` (unix milliseconds) is None when nothing does.
+
+    `lost` are the events that this process dropped unsent since it started.
+    """
 
     pending: int
-    oldest_ns: int | None
+    oldest_ms: int | None
+    lost: int
+
+    def oldest_age_seconds(self, now_ms: int) -> float:
+        """How long the oldest event has waited."""
+        return 0.0 if self.oldest_ms is None else max(0.0, (now_ms - self.oldest_ms) / 1000)
 
 
 def encode_event(
