@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-policy test-operate test-discovery check coverage bench bench-gate proto run lock openapi
+.PHONY: help setup demo demo-chain test test-chain test-clients test-policy test-operate test-discovery check coverage bench bench-gate proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,10 +26,13 @@ demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
 	@$(BIN)/python -m tests.chain.demo
 
 test: setup ## all tests that need nothing but Python
-	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or operate)"
+	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or clients or operate)"
 
 test-chain: setup ## tickets, funding and faults on a real EVM, also on Livepeer's own contracts (anvil, solc and they come from npm)
 	@$(BIN)/python -m pytest -m chain
+
+test-clients: setup ## the published Python SDK and a Node client pay through the running signer (Python 3.12)
+	@$(BIN)/python -m pytest -n 2 -m clients
 
 test-policy: setup ## who may spend, and how much, over real HTTP and under load
 	@$(BIN)/python -m pytest -n 2 -m policy
