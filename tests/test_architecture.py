@@ -56,6 +56,7 @@ CORE_MAY_IMPORT = frozenset(
         "json",
         "math",
         "re",
+        "struct",
         "typing",
         "urllib.parse",
         "coincurve",

@@ -17,21 +17,14 @@ from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
 from livepeer_remote_signer.core.recent import remembering
 from livepeer_remote_signer.core.rules.limits import TicketLimits
-from livepeer_remote_signer.core.rules.payment import SessionIds
-from livepeer_remote_signer.service import RemoteSigner
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, SessionIds
+from livepeer_remote_signer.service.payments import RemoteSigner
+from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.admin import ConsoleSources, open_administration
 from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
 from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
 from livepeer_remote_signer.wiring.ledger import open_ledger
-from livepeer_remote_signer.wiring.observing import (
-    WatchedAuthorizer,
-    WatchedIdentifier,
-    WatchedLedger,
-    WatchedRecipients,
-    WatchedSender,
-    WatchedSigner,
-)
 from livepeer_remote_signer.wiring.operations import Operations, open_sinks
 from livepeer_remote_signer.wiring.orchestrators import OrchestratorParts
 
@@ -44,7 +37,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
     key = open_signing_key(config.key)
     seal = open_seal(config.state, key, clock_ns)
     recent_states = RecentStates(RECENT_STATES)
-    sender = WatchedSender(
+    sender = LivePaymentSender(
         TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
         seal,
         SessionIds(state_id=_random_name, manifest_id=_random_name),
@@ -58,7 +51,6 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
     sinks = tuple(open_sinks(config))
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks])
     operations = Operations(config, key.address, chain, ledger, sinks, logs)
-    watch = sender.watch = operations.watch
     render_metrics = operations.metrics.render
     admin = open_administration(
         config,
@@ -69,8 +61,7 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
     )
     orchestrators = OrchestratorParts(config, key, chain, clock_ns)
     observer = recipients.watch(operations.observer())
-    signer = WatchedSigner(key, seal, recent_states.remember)
-    signer.watch = watch
+    signer = PaymentSigner(key, seal, recent_states.remember)
     service = RemoteSigner(
         sender=sender,
         signer=signer,
@@ -78,10 +69,10 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         ceilings=chain.ceilings,
         clock_ns=clock_ns,
         observer=observer,
-        identifier=WatchedIdentifier(auth.identifier, watch) if auth.identifier else None,
-        recipients=WatchedRecipients(recipients.policy, watch) if recipients.policy else None,
-        authorizer=WatchedAuthorizer(auth.authorizer, watch) if auth.authorizer else None,
-        ledger=WatchedLedger(ledger.engine, watch) if ledger else None,
+        identifier=auth.identifier,
+        recipients=recipients.policy,
+        authorizer=auth.authorizer,
+        ledger=ledger.engine if ledger else None,
         heal_stale=config.ledger.on_stale == "heal",
         encode_event=operations.encode_event,
         publish=operations.publish,
@@ -93,7 +84,6 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         headroom_live_payment=config.headroom_seconds.generate_live_payment,
         headroom_sign_ticket=config.headroom_seconds.sign_ticket,
         interval_seconds=config.live_payment_interval_seconds,
-        begin=watch.begin,
     )
     operations.add_gauges(in_work=lambda: paying.in_work, signatures=lambda: signer.signatures, discovery=orchestrators.discovery)
 

@@ -438,7 +438,7 @@ def test_a_fault_of_ours_is_logged_and_tells_the_caller_nothing(
         raise RuntimeError("the secret detail")
 
     front = create_app(parse_config(yaml.safe_dump(configuration()), {}))
-    monkeypatch.setattr("livepeer_remote_signer.service.RemoteSigner.pay_inline", fail)
+    monkeypatch.setattr("livepeer_remote_signer.service.payments.RemoteSigner.pay_inline", fail)
     monkeypatch.setattr("livepeer_remote_signer.api.rest.parse_orchestrator_query", fail)
     body = json_body() if path == "/signTicket" else go_body() if path == PAY else b"{}"
     for ask in (call, over_protocol):

@@ -13,7 +13,7 @@ from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orches
 from livepeer_remote_signer.core.rules.payment import LivePaymentSender, PaymentPlan, SessionIds
 from livepeer_remote_signer.core.rules.policy import Caller, apply_verdict, is_verdict_cached
 from livepeer_remote_signer.core.rules.webhook import encode_question, parse_verdict
-from livepeer_remote_signer.service import PaymentSigner, SignedPayment
+from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
 from tests.recorded import (
     PAYING_PATH,
     RecordedCase,

@@ -136,6 +136,9 @@ async def test_without_a_known_credential_nothing_is_signed_on_any_route(signatu
                 assert refused.status_code == 401
                 assert refused.json()["error"]["code"] == "unauthenticated"
                 assert refused.headers["www-authenticate"].startswith("Bearer")
+        for path in ("/generate-live-payment", "/signTicket"):
+            refused = await signer.client.post(path, content=b"{", headers=bad)
+            assert refused.status_code == 401, "a stranger's body is not looked at"
         assert (await signer.pay({"X-Api-Key": narrow})).status_code == 403
         assert signatures.made == before
         assert (await signer.client.post("/sign-orchestrator-info", headers={"X-Api-Key": narrow})).status_code == 200

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -18,21 +17,14 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
-from livepeer_remote_signer.core.rules.request_id import RequestId, trail_of
+from livepeer_remote_signer.core.rules.trail import Trail
 
 SHUTDOWN_MS = 3000
 MAX_TEXT_CHARACTERS = 256
 
 
-class Signed(Protocol):
-    """What is traced of a payment that was made."""
-
-    @property
-    def plan(self) -> PaymentPlan: ...
-
-
 class PaymentTraces:
-    """Told of every outcome; needs requests whose marks are kept."""
+    """Told of every outcome."""
 
     def __init__(
         self,
@@ -49,46 +41,35 @@ class PaymentTraces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=traces_url(endpoint))))
         self._tracer = self._provider.get_tracer("livepeer_remote_signer", version)
 
-    def paid(self, payment: Signed, route: str, request_id: str) -> None:
+    def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """A trace of a payment that was made."""
-        trail = trail_of(request_id)
-        if trail is not None:
-            attributes: dict[str, str | int] = {
-                "tickets": payment.plan.num_tickets,
-                "auth_id": payment.plan.state.auth_id[:MAX_TEXT_CHARACTERS],
-            }
-            self._trace(trail, route, 200, attributes, None)
+        self._trace(trail, 200, {"tickets": plan.num_tickets, "auth_id": plan.state.auth_id[:MAX_TEXT_CHARACTERS]})
 
-    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+    def repeated(self, trail: Trail) -> None:
         """A trace of a reply that was given again."""
-        trail = trail_of(request_id)
-        if trail is not None:
-            trail.session = session
-            self._trace(trail, route, 200, {"code": "repeated"}, None)
+        self._trace(trail, 200, {"code": "repeated"})
 
-    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+    def refused(self, error: SignerError, trail: Trail) -> None:
         """A trace of a refusal or failure."""
-        trail = trail_of(request_id)
-        if trail is not None:
-            self._trace(trail, route, self._status_of(error), {"code": error.code}, error)
+        self._trace(trail, self._status_of(error), {"code": error.code}, error)
 
     def close(self) -> None:
         """Sends what waits, for at most a few seconds."""
         self._provider.force_flush(SHUTDOWN_MS)
         self._provider.shutdown()
 
-    def _trace(self, trail: RequestId, route: str, status: int, attributes: dict[str, str | int], error: SignerError | None) -> None:
+    def _trace(self, trail: Trail, status: int, attributes: dict[str, str | int], error: SignerError | None = None) -> None:
         ended = time.perf_counter()
         wall_ns = time.time_ns() - int(ended * 1e9)
         span = self._tracer.start_span(
-            f"POST {route}",
+            f"POST {trail.route}",
             kind=SpanKind.SERVER,
             start_time=wall_ns + int(trail.started * 1e9),
             attributes={
                 "http.request.method": "POST",
-                "http.route": route,
+                "http.route": trail.route,
                 "http.response.status_code": status,
-                "request_id": str(trail),
+                "request_id": trail.request_id,
                 **attributes,
                 **(_session_attributes(trail.session) if trail.session is not None else {}),
             },

@@ -17,7 +17,7 @@ from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.protocol.byoc import byoc_job_message, parse_byoc_job
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
-from livepeer_remote_signer.service import MessageSigner
+from livepeer_remote_signer.service.signing import MessageSigner
 
 
 def add_byoc_route(

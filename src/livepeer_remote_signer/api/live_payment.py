@@ -28,7 +28,7 @@ from livepeer_remote_signer.core.protocol.strict_json import (
     text_field,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentRequest
-from livepeer_remote_signer.service import SignedPayment
+from livepeer_remote_signer.service.signing import SignedPayment
 
 _KEYS = frozenset({"orchestrator", "state", "manifestid", "app", "type", "inpixels", "maxprice", "capabilities"})
 _STATE_KEYS = frozenset({"state", "sig"})

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
 from livepeer_remote_signer.api.live_payment import (
@@ -24,22 +24,19 @@ from livepeer_remote_signer.api.live_payment import (
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import Overloaded, SignerError
-from livepeer_remote_signer.core.rules.payment import PaymentRequest
-from livepeer_remote_signer.core.rules.policy import Caller
-from livepeer_remote_signer.service import Observer, RemoteSigner, Route
+from livepeer_remote_signer.core.rules.policy import Caller, header_text
+from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.service.observers import Observer
+from livepeer_remote_signer.service.payments import RemoteSigner, Route
 
 GENERATE_LIVE_PAYMENT = "/generate-live-payment"
 SIGN_TICKET = "/signTicket"
 
 _log = logging.getLogger(__name__)
 _JSON = (b"content-type", b"application/json")
-
-
-class PayingRoute(NamedTuple):
-    """How one route's body becomes a request, and what else the service needs to know of the route."""
-
-    parse: Callable[[bytes], PaymentRequest]
-    route: Route
+_CLIENT_ID_HEADER = b"x-request-id"
+_NAMES_AT_ONCE = 64
+"""Asking the kernel for the random bits of each name costs more than the rest of a trail's beginning."""
 
 
 class PayingRoutes:
@@ -54,56 +51,50 @@ class PayingRoutes:
         headroom_live_payment: int,
         headroom_sign_ticket: int,
         interval_seconds: float,
-        begin: Callable[[list[tuple[bytes, bytes]]], str] | None = None,
     ) -> None:
-        """`begin` names a request by its headers, where somebody wants to follow it."""
-        self._begin = begin or (lambda headers: new_request_id())
         self._service = service
         self._observer = observer
         self._max_in_work = max_in_work
         self.in_work = 0
+        self._trails = Trails()
         self._routes = {
-            GENERATE_LIVE_PAYMENT: PayingRoute(
+            GENERATE_LIVE_PAYMENT: Route(
+                GENERATE_LIVE_PAYMENT,
                 parse_live_payment,
-                Route(
-                    GENERATE_LIVE_PAYMENT,
-                    encode=encode_live_payment,
-                    headroom_seconds=headroom_live_payment,
-                    encode_state=encode_sealed_state,
-                    keep=keep_live_payment,
-                    restore=restore_live_payment,
-                ),
+                encode_live_payment,
+                headroom_live_payment,
+                encode_state=encode_sealed_state,
+                keep=keep_live_payment,
+                restore=restore_live_payment,
             ),
-            SIGN_TICKET: PayingRoute(
+            SIGN_TICKET: Route(
+                SIGN_TICKET,
                 parse_sign_ticket,
-                Route(
-                    SIGN_TICKET,
-                    encode=lambda signed: encode_sign_ticket(signed, interval_seconds),
-                    headroom_seconds=headroom_sign_ticket,
-                    encode_state=encode_signer_state,
-                    keep=lambda _, reply: reply,
-                    restore=lambda kept, _: kept,
-                ),
+                lambda signed: encode_sign_ticket(signed, interval_seconds),
+                headroom_sign_ticket,
+                encode_state=encode_signer_state,
+                keep=lambda _, reply: reply,
+                restore=lambda kept, _: kept,
             ),
         }
         self.paths = frozenset(self._routes)
 
     def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply | Awaitable[Reply]:
         """The reply, at once where nobody has to be asked; else a coroutine. Never raises."""
-        paying = self._routes[path]
-        request_id = self._begin(headers)
+        route = self._routes[path]
+        trail = self._trails.begin(path, headers)
         if self._service.is_inline:
             try:
-                paid = self._service.pay_inline(paying.parse(body), paying.route, request_id)
+                paid = self._service.pay_inline(body, route, trail)
             except SignerError as error:
-                return self._refused(error, paying.route, request_id)
+                return self._refused(error, trail)
             except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
-                return self._failed(paying.route, request_id)
-            return Reply(200, (_JSON, (b"x-request-id", request_id.encode())), paid)
+                return self._failed(trail)
+            return _paid(paid, trail)
         if self.in_work >= self._max_in_work:
-            return self._refused(self._overloaded(), paying.route, request_id)
+            return self._refused(self._overloaded(), trail)
         self.in_work += 1
-        return self._pay(paying, Caller(tuple(headers), peer, path), body, request_id)
+        return self._pay(route, Caller(tuple(headers), peer, path), body, trail)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -124,28 +115,51 @@ class PayingRoutes:
             limit=self._max_in_work,
         )
 
-    async def _pay(self, paying: PayingRoute, caller: Caller, body: bytes, request_id: str) -> Reply:
+    async def _pay(self, route: Route, caller: Caller, body: bytes, trail: Trail) -> Reply:
         try:
-            paid = await self._service.pay(paying.parse(body), caller, paying.route, request_id)
+            paid = await self._service.pay(body, caller, route, trail)
         except SignerError as error:
-            return self._refused(error, paying.route, request_id)
+            return self._refused(error, trail)
         except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
-            return self._failed(paying.route, request_id)
+            return self._failed(trail)
         finally:
             self.in_work -= 1
-        return Reply(200, (_JSON, (b"x-request-id", request_id.encode())), paid)
+        return _paid(paid, trail)
 
-    def _refused(self, error: SignerError, route: Route, request_id: str) -> Reply:
-        self._observer.refused(error, route.name, request_id)
-        return error_reply(error, request_id)
+    def _refused(self, error: SignerError, trail: Trail) -> Reply:
+        self._observer.refused(error, trail)
+        return error_reply(error, trail.request_id)
 
-    def _failed(self, route: Route, request_id: str) -> Reply:
+    def _failed(self, trail: Trail) -> Reply:
         """A fault of ours: the traceback goes to the log, never to the caller."""
-        _log.exception("payment failed on %s, request %s", route.name, request_id)
-        self._observer.refused(SignerError("internal error"), route.name, request_id)
-        return internal_reply(request_id)
+        _log.exception("payment failed on %s, request %s", trail.route, trail.request_id)
+        self._observer.refused(SignerError("internal error"), trail)
+        return internal_reply(trail.request_id)
+
+
+class Trails:
+    """Begins the trails of requests: names them, and reads the caller's own name for them from `X-Request-Id`."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def begin(self, route: str, headers: list[tuple[bytes, bytes]]) -> Trail:
+        """The trail of a request that has arrived whole."""
+        client_id = ""
+        for name, value in headers:
+            if name == _CLIENT_ID_HEADER:
+                client_id = header_text(value)
+                break
+        if not self._names:
+            digits = os.urandom(16 * _NAMES_AT_ONCE).hex()
+            self._names = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+        return Trail(route, self._names.pop(), client_id, time.perf_counter)
 
 
 def new_request_id() -> str:
     """128 random bits as hex: consumers of events deduplicate on it."""
     return os.urandom(16).hex()
+
+
+def _paid(reply: bytes, trail: Trail) -> Reply:
+    return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), reply)

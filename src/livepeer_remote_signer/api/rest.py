@@ -32,7 +32,7 @@ from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
-from livepeer_remote_signer.service import MessageSigner
+from livepeer_remote_signer.service.signing import MessageSigner
 
 _log = logging.getLogger(__name__)
 _LATER = {"headers": {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}}

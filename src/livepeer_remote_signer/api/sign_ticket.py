@@ -29,7 +29,7 @@ from livepeer_remote_signer.core.protocol.strict_json import (
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.billing import units_per_second
 from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest
-from livepeer_remote_signer.service import SignedPayment
+from livepeer_remote_signer.service.signing import SignedPayment
 
 _KEYS = frozenset({"signerState", "orchestratorInfo", "manifestId", "type", "inPixels", "app", "maxPrice", "capabilities"})
 

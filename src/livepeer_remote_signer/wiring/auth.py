@@ -16,9 +16,11 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.api_keys import KeysFileError
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
-from livepeer_remote_signer.core.rules.payment import OpenedSession
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from livepeer_remote_signer.service import Authorizer, Identifier, Observer, RecipientPolicy, SignedPayment
+from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.service.observers import Observer
+from livepeer_remote_signer.service.seams import Authorizer, Identifier, RecipientPolicy
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
@@ -153,12 +155,12 @@ class _GuardObserver:
         self._behind = behind
         self._guard = guard
 
-    def paid(self, payment: SignedPayment, route: str, request_id: str) -> None:
-        self._guard.paid(payment.plan)
-        self._behind.paid(payment, route, request_id)
+    def paid(self, plan: PaymentPlan, trail: Trail) -> None:
+        self._guard.paid(plan)
+        self._behind.paid(plan, trail)
 
-    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
-        self._behind.repeated(session, route, request_id)
+    def repeated(self, trail: Trail) -> None:
+        self._behind.repeated(trail)
 
-    def refused(self, error: SignerError, route: str, request_id: str) -> None:
-        self._behind.refused(error, route, request_id)
+    def refused(self, error: SignerError, trail: Trail) -> None:
+        self._behind.refused(error, trail)

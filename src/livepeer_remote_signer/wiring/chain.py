@@ -18,7 +18,7 @@ from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import find_chain_fault, find_clock_fault, find_funds_fault
-from livepeer_remote_signer.service import ChainSource
+from livepeer_remote_signer.service.seams import ChainSource
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.chain.rpc import RpcChain

@@ -32,11 +32,11 @@ from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.events import EventSource, encode_event
-from livepeer_remote_signer.core.rules.request_id import trail_of
-from livepeer_remote_signer.service import Observer, SignedPayment
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.service.observers import Observer, Observers, RareTicketWarning
 from livepeer_remote_signer.wiring.chain import ChainParts
 from livepeer_remote_signer.wiring.ledger import LedgerParts
-from livepeer_remote_signer.wiring.observing import Observers, RareTicketWarning, Watch, watched_event
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.discovery import Discovery
@@ -72,7 +72,6 @@ class Operations:
         self._rate = SpendRate(self.payments.spent_gwei)
         self._config = config
         self._traces = _open_traces(config, self.instance)
-        self.watch = Watch(self.payments.phase)
         self._sinks = tuple(sinks)
         for sink in self._sinks:
             self.events.expect(sink.kind)
@@ -82,11 +81,10 @@ class Operations:
         source = EventSource(payer, self.instance)
         rate = _eth_usd(chain)
 
-        def encode(signed: SignedPayment, route: str, request_id: str) -> bytes:
-            trail = trail_of(request_id)
-            return encode_event(signed.plan, source, str(request_id), trail.client_id if trail is not None else "", rate())
+        def encode(plan: PaymentPlan, trail: Trail) -> bytes:
+            return encode_event(plan, source, trail.request_id, trail.client_id, rate())
 
-        self.encode_event = watched_event(encode, self.watch) if self._sinks else None
+        self.encode_event = encode if self._sinks else None
         self.publish = self._memory.publish if self._memory is not None else None
         add_chain_gauges(self.metrics, chain.source.view, _chain_age(chain), self._rate)
         _add_feed_gauges(self.metrics, chain)

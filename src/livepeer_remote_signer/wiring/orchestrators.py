@@ -19,7 +19,7 @@ from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_messag
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
 from livepeer_remote_signer.core.rules.discovery import ListRules
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from livepeer_remote_signer.service import MessageSigner
+from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,12 +26,11 @@ from livepeer_remote_signer.adapters.logs.lines import render_console, render_js
 from livepeer_remote_signer.adapters.logs.payments import paid_line
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
-from livepeer_remote_signer.core.rules.request_id import RequestId
+from livepeer_remote_signer.core.rules.trail import Trail
 from tests.plans import plan_payment
 
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 PLAN = plan_payment()
-PAID = SimpleNamespace(plan=PLAN)
 
 
 class Output:
@@ -85,15 +83,20 @@ def standard_logging() -> Iterator[None]:
     logging.captureWarnings(False)
 
 
-def trail() -> RequestId:
+def trail(route: str = "/signTicket") -> Trail:
+    """A request of which nothing is known yet."""
+    return Trail(route, REQUEST_ID, "client-7", time.perf_counter)
+
+
+def opened(route: str = "/signTicket") -> Trail:
     """A request whose session was opened."""
-    made = RequestId.begin(REQUEST_ID, "client-7", time.perf_counter())
+    made = trail(route)
     made.session = PLAN.session
     return made
 
 
 def test_a_payment_is_one_line_with_the_ids_of_its_event(output: Output) -> None:
-    PaymentLog(output.writer(), status_of).paid(PAID, "/generate-live-payment", trail())
+    PaymentLog(output.writer(), status_of).paid(PLAN, opened("/generate-live-payment"))
     (record,) = output.records()
     assert (record["level"], record["message"], record["status"]) == ("info", "payment", 200)
     assert record["request_id"] == REQUEST_ID
@@ -122,7 +125,7 @@ def test_a_payment_is_one_line_with_the_ids_of_its_event(output: Output) -> None
     ],
 )
 def test_the_level_tells_whether_anybody_must_look(output: Output, error: errors.SignerError, level: str) -> None:
-    PaymentLog(output.writer(level="debug"), status_of).refused(error, "/signTicket", trail())
+    PaymentLog(output.writer(level="debug"), status_of).refused(error, opened())
     (record,) = output.records()
     assert record["level"] == level
     assert record["code"] == error.code
@@ -132,14 +135,14 @@ def test_the_level_tells_whether_anybody_must_look(output: Output, error: errors
 
 def test_lines_below_the_level_are_not_written(output: Output) -> None:
     log = PaymentLog(output.writer(level="warning"), status_of)
-    log.paid(PAID, "/signTicket", REQUEST_ID)
-    log.refused(errors.NoTickets("no tickets"), "/signTicket", REQUEST_ID)
-    log.refused(errors.PriceExceeded("x"), "/signTicket", REQUEST_ID)
+    log.paid(PLAN, trail())
+    log.refused(errors.NoTickets("no tickets"), trail())
+    log.refused(errors.PriceExceeded("x"), trail())
     assert [record["code"] for record in output.records()] == ["price_exceeded"]
 
 
 def test_a_request_that_was_not_understood_still_has_its_name(output: Output) -> None:
-    PaymentLog(output.writer(), status_of).refused(errors.BadJson("not JSON"), "/signTicket", REQUEST_ID)
+    PaymentLog(output.writer(), status_of).refused(errors.BadJson("not JSON"), trail())
     (record,) = output.records()
     assert (record["request_id"], record["route"]) == (REQUEST_ID, "/signTicket")
 
@@ -147,7 +150,7 @@ def test_a_request_that_was_not_understood_still_has_its_name(output: Output) ->
 async def test_lines_wait_for_each_other_and_not_for_long(output: Output) -> None:
     log = PaymentLog(output.writer(), status_of)
     for _ in range(10):
-        log.paid(PAID, "/signTicket", REQUEST_ID)
+        log.paid(PLAN, trail())
     assert os.get_blocking(output.reading)
     await asyncio.sleep(writer_module.FLUSH_SECONDS * 3)
     assert len(output.records()) == 10
@@ -156,7 +159,7 @@ async def test_lines_wait_for_each_other_and_not_for_long(output: Output) -> Non
 async def test_many_lines_do_not_wait(output: Output) -> None:
     log = PaymentLog(output.writer(), status_of)
     for _ in range(writer_module.BATCH_LINES):
-        log.paid(PAID, "/signTicket", REQUEST_ID)
+        log.paid(PLAN, trail())
     assert not output.writers[0]._deferred
     assert len(output.records()) == writer_module.BATCH_LINES
 
@@ -192,7 +195,7 @@ def test_a_callers_text_cannot_forge_a_line() -> None:
         assert len(line.splitlines()) == 1
         assert "\x1b" not in line
     state = replace(PLAN.state, app=forged)
-    line = paid_line(0.0, replace(PLAN, state=state), "/signTicket", REQUEST_ID, 0.0)
+    line = paid_line(0.0, replace(PLAN, state=state), trail(), 0.0)
     assert "\n" not in line
     assert json.loads(line)["app"] == forged
 
@@ -205,7 +208,7 @@ def test_any_content_is_one_line(message: str, value: object) -> None:
 
 
 def test_console_lines_are_for_people(output: Output) -> None:
-    PaymentLog(output.writer(form="console"), status_of).paid(PAID, "/signTicket", REQUEST_ID)
+    PaymentLog(output.writer(form="console"), status_of).paid(PLAN, trail())
     text = output.text()
     assert " INFO    payment status=200 route=/signTicket " in text
     assert "\n" not in text[:-1]
@@ -289,10 +292,10 @@ def test_what_only_looks_like_a_url_is_secret_in_all_its_pieces() -> None:
 # --- nothing is lost, nobody waits ---
 
 LOSSLESS = """
-import asyncio, signal, sys
-from types import SimpleNamespace
+import asyncio, signal, sys, time
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.core.errors import PriceExceeded
+from livepeer_remote_signer.core.rules.trail import Trail
 
 async def main():
     writer = LogWriter()
@@ -302,7 +305,7 @@ async def main():
     count = 0
     print("ready", flush=True)
     while not stop.is_set():
-        log.refused(PriceExceeded("x"), "/r", str(count))
+        log.refused(PriceExceeded("x"), Trail("/r", str(count), "", time.perf_counter))
         count += 1
         await asyncio.sleep(0)
     print(count, flush=True)

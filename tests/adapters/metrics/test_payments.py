@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +11,7 @@ from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, Payme
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
-from livepeer_remote_signer.core.rules.request_id import RequestId
+from livepeer_remote_signer.core.rules.trail import Trail
 from tests.plans import CHAIN, orchestrator_info, plan_payment
 from tests.prometheus_text import Metric, parse_metrics
 
@@ -31,9 +30,9 @@ NAMES_OF_GO_LIVEPEER = {
 }
 
 
-def request_id() -> RequestId:
+def trail() -> Trail:
     """A request that began just now."""
-    return RequestId.begin("0" * 32, "", time.perf_counter())
+    return Trail(PAY, "0" * 32, "", time.perf_counter)
 
 
 class Counted:
@@ -52,7 +51,7 @@ def test_a_payment_moves_the_counters_by_what_it_is_worth() -> None:
     counted = Counted()
     plan = plan_payment()
     for _ in range(3):
-        counted.payments.paid(SimpleNamespace(plan=plan), PAY, request_id())
+        counted.payments.paid(plan, trail())
     read = counted.read()
     assert read["livepeer_signer_requests_total"].value(route=PAY, status="200", code="ok", type="live") == 3
     assert read["livepeer_signer_payments_total"].value(type="live") == 3
@@ -70,22 +69,22 @@ def test_a_payment_moves_the_counters_by_what_it_is_worth() -> None:
 def test_credit_is_what_the_balance_buys_at_the_sessions_price() -> None:
     counted = Counted()
     plan = plan_payment()
-    counted.payments.paid(SimpleNamespace(plan=plan), PAY, request_id())
+    counted.payments.paid(plan, trail())
     seconds = float(plan.state.balance / plan.price)
     assert counted.read()["livepeer_signer_credit_seconds"].value("_sum", type="live") == pytest.approx(seconds)
     fixed = plan_payment(orchestrator_info(price_per_unit=10**12), job_type="fixed")
-    counted.payments.paid(SimpleNamespace(plan=fixed), PAY, request_id())
+    counted.payments.paid(fixed, trail())
     assert {dict(labels)["type"] for _, labels in counted.read()["livepeer_signer_credit_seconds"].samples} == {"live"}
 
 
 def test_refusals_are_counted_by_status_code_and_type() -> None:
     counted = Counted()
-    known = request_id()
+    known = trail()
     known.session = plan_payment(orchestrator_info(price_per_unit=1200), job_type="lv2v").session
-    counted.payments.refused(errors.NoTickets("no tickets"), PAY, known)
-    counted.payments.refused(errors.RefreshSession("token", "https://orch"), PAY, known)
-    counted.payments.refused(errors.BadJson("not JSON"), PAY, request_id())
-    counted.payments.refused(errors.Denied("no", status=402, webhook_code="anything a webhook says"), PAY, "0" * 32)
+    counted.payments.refused(errors.NoTickets("no tickets"), known)
+    counted.payments.refused(errors.RefreshSession("token", "https://orch"), known)
+    counted.payments.refused(errors.BadJson("not JSON"), trail())
+    counted.payments.refused(errors.Denied("no", status=402, webhook_code="anything a webhook says"), trail())
     counted.payments.replied("/healthz", 200)
     counted.payments.replied("other", 404)
     read = counted.read()
@@ -104,7 +103,7 @@ def test_every_known_name_is_there_with_a_value() -> None:
     EventMetrics(counted.metrics)
     view = ChainView(1, 1, bytes(32), 2 * 10**18, 10**18, transcoder_pool_size=100)
     add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0, SpendRate(counted.payments.spent_gwei))
-    counted.payments.paid(SimpleNamespace(plan=plan_payment()), PAY, request_id())
+    counted.payments.paid(plan_payment(), trail())
     read = counted.read()
     assert read.keys() >= NAMES_OF_GO_LIVEPEER
     assert read["livepeer_gateway_deposit"].value() == read["livepeer_broadcaster_deposit"].value() == 2 * 10**9

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
@@ -18,16 +17,9 @@ from livepeer_remote_signer.core.errors import Denied, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_text
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
-from livepeer_remote_signer.core.rules.request_id import trail_of
+from livepeer_remote_signer.core.rules.trail import Trail
 
 MAX_TEXT_CHARACTERS = 256
-
-
-class Signed(Protocol):
-    """What is logged of a payment that was made."""
-
-    @property
-    def plan(self) -> PaymentPlan: ...
 
 
 class PaymentLog:
@@ -38,33 +30,29 @@ class PaymentLog:
         self._status_of = status_of
         self._logs_payments = writer.is_enabled("info")
 
-    def paid(self, payment: Signed, route: str, request_id: str) -> None:
+    def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """A payment was made."""
         if self._logs_payments:
-            now, plan, ended = time.time(), payment.plan, time.perf_counter()
+            now, ended = time.time(), time.perf_counter()
             if self._writer.is_json:
-                self._writer.defer(lambda: paid_line(now, plan, route, request_id, ended))
+                self._writer.defer(lambda: paid_line(now, plan, trail, ended))
             else:
-                self._writer.defer(
-                    lambda: self._writer.render(now, "info", "payment", json.loads(f"{{{_paid_text(plan, route, request_id, ended)}}}"))
-                )
+                self._writer.defer(lambda: self._writer.render(now, "info", "payment", json.loads(f"{{{_paid_text(plan, trail, ended)}}}")))
 
-    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+    def repeated(self, trail: Trail) -> None:
         """A request that was paid before got its reply again."""
         if self._logs_payments:
             now, ended = time.time(), time.perf_counter()
-            self._writer.defer(
-                lambda: self._writer.render(now, "info", "payment repeated", repeated_fields(session, route, request_id, ended))
-            )
+            self._writer.defer(lambda: self._writer.render(now, "info", "payment repeated", repeated_fields(trail, ended)))
 
-    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+    def refused(self, error: SignerError, trail: Trail) -> None:
         """A payment was refused, or could not be decided."""
         status = self._status_of(error)
         level = level_of(self._status_of(error.hidden_failure or error))
         if LEVELS[level] >= self._writer.threshold:
             now, ended = time.time(), time.perf_counter()
             message = "no payment due" if status == 482 else "session to be refreshed" if status == 480 else "payment refused"
-            self._writer.defer(lambda: self._writer.render(now, level, message, refused_fields(error, status, route, request_id, ended)))
+            self._writer.defer(lambda: self._writer.render(now, level, message, refused_fields(error, status, trail, ended)))
 
 
 def level_of(status: int) -> str:
@@ -76,50 +64,51 @@ def level_of(status: int) -> str:
     return "warning" if status < 500 else "error"
 
 
-def paid_line(seconds: float, plan: PaymentPlan, route: str, request_id: str, ended: float) -> str:
+def paid_line(seconds: float, plan: PaymentPlan, trail: Trail, ended: float) -> str:
     """The line of a payment that was made, as JSON: `lines.render_json` would take five times as long."""
-    return f'{{"time":"{time_text(seconds)}","level":"info","message":"payment",{_paid_text(plan, route, request_id, ended)}}}'
+    return f'{{"time":"{time_text(seconds)}","level":"info","message":"payment",{_paid_text(plan, trail, ended)}}}'
 
 
-def _paid_text(plan: PaymentPlan, route: str, request_id: str, ended: float) -> str:
+def _paid_text(plan: PaymentPlan, trail: Trail, ended: float) -> str:
     ev_n, ev_d = plan.session.info.ev_ratio
     return (
-        f'"status":200,{_ids_text(plan.session, plan.state, route, request_id, ended)},"num_tickets":{plan.num_tickets},'
+        f'"status":200,{_ids_text(plan.session, plan.state, trail, ended)},"num_tickets":{plan.num_tickets},'
         f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev_n * plan.num_tickets, ev_d)}",'
         f'"fee":"{_rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
         f'"balance":"{_rounded(*plan.state.balance.as_integer_ratio())}"'
     )
 
 
-def repeated_fields(session: OpenedSession, route: str, request_id: str, ended: float) -> Fields:
+def repeated_fields(trail: Trail, ended: float) -> Fields:
     """The ids of the payment that was made, and the request's own name."""
-    ids: Fields = json.loads(f"{{{_ids_text(session, session.state, route, request_id, ended)}}}")
-    return {"status": 200, "code": "repeated", **ids}
+    return {"status": 200, "code": "repeated", **_known_fields(trail, ended)}
 
 
-def refused_fields(error: SignerError, status: int, route: str, request_id: str, ended: float) -> Fields:
+def refused_fields(error: SignerError, status: int, trail: Trail, ended: float) -> Fields:
     """Why, and the ids as far as the request was understood."""
     fields: Fields = {"status": status, "code": error.code, "error": error.message[:MAX_TEXT_CHARACTERS]}
     if isinstance(error, Denied) and error.webhook_code:
         fields["webhook_code"] = error.webhook_code[:MAX_TEXT_CHARACTERS]
     if failure := error.hidden_failure:
         fields["failure"] = f"{failure.code}: {failure.message}"[:MAX_TEXT_CHARACTERS]
-    trail = trail_of(request_id)
-    session = trail.session if trail is not None else None
-    known = _request_text(route, request_id, ended) if session is None else _ids_text(session, session.state, route, request_id, ended)
-    fields.update(json.loads(f"{{{known}}}"))
+    fields.update(_known_fields(trail, ended))
     return fields
 
 
-def _request_text(route: str, request_id: str, ended: float) -> str:
-    trail = trail_of(request_id)
-    if trail is None:
-        return f'"route":"{route}","request_id":"{request_id}"'
+def _known_fields(trail: Trail, ended: float) -> Fields:
+    """The ids of the request, and of its session once it was opened."""
+    session = trail.session
+    known = _request_text(trail, ended) if session is None else _ids_text(session, session.state, trail, ended)
+    fields: Fields = json.loads(f"{{{known}}}")
+    return fields
+
+
+def _request_text(trail: Trail, ended: float) -> str:
     client = f'"client_request_id":{encode_text(_short(trail.client_id))},' if trail.client_id else ""
-    return f'"route":"{route}","request_id":"{request_id}",{client}"ms":{(ended - trail.started) * 1000:.3f}'
+    return f'"route":"{trail.route}","request_id":"{trail.request_id}",{client}"ms":{(ended - trail.started) * 1000:.3f}'
 
 
-def _ids_text(session: OpenedSession, state: SignerState, route: str, request_id: str, ended: float) -> str:
+def _ids_text(session: OpenedSession, state: SignerState, trail: Trail, ended: float) -> str:
     info = session.info
     names = _names_text(
         state.state_id,
@@ -131,7 +120,7 @@ def _ids_text(session: OpenedSession, state: SignerState, route: str, request_id
         _short(info.transcoder),
         info.pm_session_id,
     )
-    return f'{_request_text(route, request_id, ended)},"sequence_number":{state.sequence_number},{names}'
+    return f'{_request_text(trail, ended)},"sequence_number":{state.sequence_number},{names}'
 
 
 @lru_cache(4096)

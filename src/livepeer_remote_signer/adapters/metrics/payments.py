@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
 from livepeer_remote_signer.core.errors import SignerError
@@ -17,7 +17,7 @@ from livepeer_remote_signer.core.rules.billing import units_per_second
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE
 from livepeer_remote_signer.core.rules.limits import find_fault
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
-from livepeer_remote_signer.core.rules.request_id import RequestId, trail_of
+from livepeer_remote_signer.core.rules.trail import Trail
 
 SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CREDIT_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -38,19 +38,12 @@ RATE_WINDOW_SECONDS = 3600.0
 FOLD_AT = 64
 """How many outcomes wait to be counted: then what it takes is in the processor's cache for all but the first."""
 
-_Outcome: TypeAlias = tuple[PaymentPlan | OpenedSession | None, SignerError | None, str, RequestId | None, float]
-"""What was paid, the session whose reply was given again, or why neither; the route; the request's trail; when it ended."""
-
-
-class Signed(Protocol):
-    """What is counted of a payment that was made."""
-
-    @property
-    def plan(self) -> PaymentPlan: ...
+_Outcome: TypeAlias = tuple[PaymentPlan | None, SignerError | None, Trail, float]
+"""What was paid, or why not, or neither where a reply was given again; the request's trail; when it ended."""
 
 
 class PaymentMetrics:
-    """Told of every outcome on a paying route, of every reply on the others, and of every phase of a payment."""
+    """Told of every outcome on a paying route, and of every reply on the others."""
 
     def __init__(self, metrics: Metrics, status_of: Callable[[SignerError], int]) -> None:
         self._status_of = status_of
@@ -88,25 +81,21 @@ class PaymentMetrics:
         for phase in PHASES:
             self._phases.slot((phase,))
 
-    def paid(self, payment: Signed, route: str, request_id: str) -> None:
+    def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """Counts a payment, soon."""
-        self._later((payment.plan, None, route, trail_of(request_id), time.perf_counter()))
+        self._later((plan, None, trail, time.perf_counter()))
 
-    def repeated(self, session: OpenedSession, route: str, request_id: str) -> None:
+    def repeated(self, trail: Trail) -> None:
         """Counts a reply that was given again, soon: a request, but no payment."""
-        self._later((session, None, route, trail_of(request_id), time.perf_counter()))
+        self._later((None, None, trail, time.perf_counter()))
 
-    def refused(self, error: SignerError, route: str, request_id: str) -> None:
+    def refused(self, error: SignerError, trail: Trail) -> None:
         """Counts a refusal or failure, soon."""
-        self._later((None, error, route, trail_of(request_id), time.perf_counter()))
+        self._later((None, error, trail, time.perf_counter()))
 
     def replied(self, route: str, status: int) -> None:
         """Counts a reply on a route that pays nothing; `route` is a route's pattern or `other`."""
         self._requests.add(1.0, route, str(status), "ok" if status < 400 else "error", "")
-
-    def phase(self, name: str, seconds: float) -> None:
-        """Counts the time of a phase that belongs to no request."""
-        self._phases.observe(seconds, name)
 
     def fold(self) -> None:
         """Counts what waits: one after the other in a row this takes a third of the time, while a payment waits for none."""
@@ -114,17 +103,17 @@ class PaymentMetrics:
         payments: defaultdict[tuple[str, str], list[PaymentPlan]] = defaultdict(list)
         seconds: defaultdict[str, list[float]] = defaultdict(list)
         phases: defaultdict[str, list[float]] = defaultdict(list)
-        for done_for, error, route, trail, ended in waiting:
-            if isinstance(done_for, PaymentPlan):
-                payments[route, done_for.session.request.type].append(done_for)
-            elif done_for is not None:
-                self._requests.add(1.0, route, "200", REPEATED, TYPE_LABELS.get(done_for.request.type, UNKNOWN_TYPE))
+        for plan, error, trail, ended in waiting:
+            if plan is not None:
+                payments[trail.route, plan.session.request.type].append(plan)
             elif error is not None:
-                self._count_refusal(error, route, trail)
-            if trail is not None:
-                seconds[route].append(ended - trail.started)
-                for phase, began, done in trail.marks:
-                    phases[phase].append(done - began)
+                code = (error.hidden_failure or error).code
+                self._requests.add(1.0, trail.route, str(self._status_of(error)), code, _kind_of(trail.session))
+            else:
+                self._requests.add(1.0, trail.route, "200", REPEATED, _kind_of(trail.session))
+            seconds[trail.route].append(ended - trail.started)
+            for phase, began, done in trail.marks:
+                phases[phase].append(done - began)
         for (route, job_type), plans in payments.items():
             self._count_payments(plans, route, job_type)
         for route, observed in seconds.items():
@@ -161,12 +150,6 @@ class PaymentMetrics:
         if credits:
             self._credit.observe_all(credits, kind)
 
-    def _count_refusal(self, error: SignerError, route: str, trail: RequestId | None) -> None:
-        session = trail.session if trail is not None else None
-        kind = TYPE_LABELS.get(session.request.type, UNKNOWN_TYPE) if session is not None else UNKNOWN_TYPE
-        code = (error.hidden_failure or error).code
-        self._requests.add(1.0, route, str(self._status_of(error)), code, kind)
-
     def outcomes(self) -> dict[str, int]:
         """Answers on the paying routes by status, over all workers."""
         found: dict[str, int] = {}
@@ -178,6 +161,10 @@ class PaymentMetrics:
     def spent_gwei(self) -> float:
         """Expected value of all tickets of all workers, since the numbers began."""
         return _column(self._metrics.merged(self._paid), 2)
+
+
+def _kind_of(session: OpenedSession | None) -> str:
+    return UNKNOWN_TYPE if session is None else TYPE_LABELS.get(session.request.type, UNKNOWN_TYPE)
 
 
 def _column(merged: Merged, index: int) -> float:

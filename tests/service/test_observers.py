@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
 
-from livepeer_remote_signer.wiring.observing import RareTicketWarning
+from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.service.observers import RareTicketWarning
 
 
 def first_payment(ev: int, price: int, job_type: str = "live", *, is_new: bool = True) -> SimpleNamespace:
@@ -18,11 +20,11 @@ def first_payment(ev: int, price: int, job_type: str = "live", *, is_new: bool =
         request=SimpleNamespace(type=job_type),
         state=SimpleNamespace(state_id="s1"),
     )
-    return SimpleNamespace(plan=SimpleNamespace(session=session, price=Fraction(price)))
+    return SimpleNamespace(session=session, price=Fraction(price))
 
 
 @pytest.mark.parametrize(
-    ("payment", "warns"),
+    ("plan", "warns"),
     [
         (first_payment(6_000, 1_000), True),
         (first_payment(5_000, 1_000), False),
@@ -32,8 +34,8 @@ def first_payment(ev: int, price: int, job_type: str = "live", *, is_new: bool =
     ],
 )
 def test_a_session_whose_tickets_last_longer_than_the_interval_is_warned_of_once(
-    payment: SimpleNamespace, warns: bool, caplog: pytest.LogCaptureFixture
+    plan: SimpleNamespace, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        RareTicketWarning(5).paid(payment, "/signTicket", "r1")  # type: ignore[arg-type]
+        RareTicketWarning(5).paid(plan, Trail("/signTicket", "r1", "", time.perf_counter))  # type: ignore[arg-type]
     assert ("longer than the payment interval of 5 s" in caplog.text) is warns

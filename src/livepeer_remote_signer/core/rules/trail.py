@@ -1,0 +1,69 @@
+"""What became known of one request on a paying route: its names, its session, and where its time went.
+
+Made at the edge when a request has arrived whole, and passed along as an argument; metrics, traces, logs and the billing
+event read it. It reads no clock of its own: the edge gives it one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from livepeer_remote_signer.core.rules.payment import OpenedSession
+
+
+class Mark(NamedTuple):
+    """A phase that is over. Seconds of the trail's clock."""
+
+    phase: str
+    started: float
+    ended: float
+
+
+class Trail:
+    """One request. Phases are named as in the metrics.
+
+    parse (body to request), identify, open (the request held against its session), lookup, policy (chain, units, price,
+    tickets), recipients, webhook, sign, event, ledger (which includes the last two: the ledger signs in its transaction).
+    """
+
+    __slots__ = ("client_id", "clock", "marks", "request_id", "route", "session", "started")
+
+    def __init__(self, route: str, request_id: str, client_id: str, clock: Callable[[], float]) -> None:
+        """`request_id`: ours, 128 random bits as 32 hex digits, because consumers of events deduplicate on it; `client_id`: the
+        caller's own name for the request, or ""; `clock`: monotonic seconds."""
+        self.route = route
+        self.request_id = request_id
+        self.client_id = client_id
+        self.clock = clock
+        self.session: OpenedSession | None = None
+        """The session, once it was opened."""
+        self.marks: list[Mark] = []
+        self.started = clock()
+
+    def phase(self, name: str) -> Phase:
+        """Marks the time that its `with` block takes, however that ends."""
+        return Phase(self, name)
+
+    def cut(self, before: int) -> list[Mark]:
+        """Takes away the marks but for the first `before`, and returns them."""
+        marks = self.marks[before:]
+        del self.marks[before:]
+        return marks
+
+
+class Phase:
+    """A part of a request's way that is timed."""
+
+    __slots__ = ("_name", "_started", "_trail")
+
+    def __init__(self, trail: Trail, name: str) -> None:
+        self._trail = trail
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = self._trail.clock()
+
+    def __exit__(self, *_: object) -> None:
+        trail = self._trail
+        trail.marks.append(Mark(self._name, self._started, trail.clock()))

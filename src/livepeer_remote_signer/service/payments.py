@@ -1,0 +1,297 @@
+"""The way of one payment: gather -> plan -> authorize -> reserve -> sign -> record. Nothing is signed until every check has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
+
+from livepeer_remote_signer.core.errors import AuthIdChanged, NoTickets, Refused, SessionBusy, SignerError, StaleState, Suspended
+from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
+from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, Stored
+from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.rules.policy import (
+    ANONYMOUS,
+    Caller,
+    Identity,
+    apply_auth_id,
+    apply_cached_verdict,
+    apply_verdict,
+    is_verdict_cached,
+)
+from livepeer_remote_signer.core.rules.request_key import request_key
+from livepeer_remote_signer.core.rules.trail import Mark, Trail
+from livepeer_remote_signer.service.observers import Observer
+from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, Ledger, RecipientPolicy
+from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
+
+_NOBODY = Caller()
+_T = TypeVar("_T")
+
+MAX_RACES = 4
+"""How often a call starts over because another one of its session was faster."""
+
+
+class Route(NamedTuple):
+    """What differs between the two paying routes: their names, bodies and replies, and the headroom they buy ahead."""
+
+    name: str
+    parse: Callable[[bytes], PaymentRequest]
+    encode: Callable[[SignedPayment], bytes]
+    headroom_seconds: int
+    encode_state: Callable[[bytes, bytes], object]
+    """A state and its seal in the form that this route's callers send back."""
+
+    keep: Callable[[SignedPayment, bytes], bytes]
+    """What a ledger keeps of a reply beside the state: as little as the reply can be made from."""
+
+    restore: Callable[[bytes, bytes], bytes]
+    """The reply, to the byte, from what was kept of it and the state."""
+
+
+class _Call(NamedTuple):
+    """One call on a paying route, and who it turned out to be from; `now_ns` is its one reading of the wall clock."""
+
+    route: Route
+    trail: Trail
+    now_ns: int
+    caller: Caller
+    identity: Identity
+
+
+class _Made(NamedTuple):
+    """A payment that was signed, and becomes one when it is recorded."""
+
+    plan: PaymentPlan
+    reply: bytes
+    marks: list[Mark]
+
+
+class RemoteSigner:
+    """The service: one payment in, one reply out."""
+
+    def __init__(
+        self,
+        *,
+        sender: LivePaymentSender,
+        signer: PaymentSigner,
+        chain: ChainSource,
+        ceilings: CeilingSource,
+        clock_ns: Callable[[], int],
+        observer: Observer,
+        identifier: Identifier | None = None,
+        recipients: RecipientPolicy | None = None,
+        authorizer: Authorizer | None = None,
+        ledger: Ledger | None = None,
+        heal_stale: bool = True,
+        encode_event: Callable[[PaymentPlan, Trail], bytes] | None = None,
+        publish: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._sender = sender
+        self._signer = signer
+        self._chain = chain
+        self._ceilings = ceilings
+        self._clock_ns = clock_ns
+        self._observer = observer
+        self._identifier = identifier
+        self._recipients = recipients
+        self._authorizer = authorizer
+        self._ledger = ledger
+        self._heal_stale = heal_stale
+        self._encode_event = encode_event
+        self._publish = publish
+        self.is_inline = identifier is None and recipients is None and authorizer is None and ledger is None
+        """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
+
+    def pay_inline(self, body: bytes, route: Route, trail: Trail) -> bytes:
+        """`pay` where nobody has to be asked."""
+        call = _Call(route, trail, self._clock_ns(), _NOBODY, ANONYMOUS)
+        session = self._open(body, call)
+        try:
+            plan = self._plan(session, call, route.headroom_seconds)
+        except SignerError as error:
+            self._due_after(error, session, call)
+            raise
+        return self._finish(plan, call)
+
+    async def pay(self, body: bytes, caller: Caller, route: Route, trail: Trail) -> bytes:
+        """The reply's body. Raises an error of the tree; nothing of a refused request is kept.
+
+        Who calls is known before the body is read (protocol section 6): nothing of a stranger's is looked at.
+        """
+        call = _Call(route, trail, self._clock_ns(), caller, ANONYMOUS)
+        if self._identifier is not None:
+            with trail.phase("identify"):
+                call = call._replace(identity=await self._identifier.identify(caller))
+        session = self._open(body, call)
+        if self._ledger is not None:
+            return await self._pay_once(self._ledger, session, call)
+        return self._finish(await self._with_headroom(session, call, lambda plan: self._authorized(plan, call)), call)
+
+    async def _pay_once(self, ledger: Ledger, session: OpenedSession, call: _Call) -> bytes:
+        """With a ledger: the identical request gets the identical bytes, a used sequence number heals or is refused."""
+        route, trail = call.route, call.trail
+        key = request_key(session, call.caller, call.identity, route.name)
+        made: list[_Made] = []
+
+        def sign(plan: PaymentPlan) -> Record:
+            before = len(trail.marks)
+            signed, reply = self._sign(plan, call)
+            record = Record(signed.state, route.keep(signed, reply), self._event(plan, trail))
+            made.append(_Made(plan, reply, trail.cut(before)))
+            return record
+
+        async def record(plan: PaymentPlan) -> Found:
+            nonlocal key
+            plan = await self._authorized(plan, call)
+            if plan.state.auth_id != key.auth_id:
+                key = replace(key, auth_id=plan.state.auth_id)
+            with trail.phase("ledger"):
+                return await ledger.pay(key, plan, sign)
+
+        async with ledger.turn(key):
+            with trail.phase("lookup"):
+                found = await ledger.find(key, call.now_ns)
+            for _ in range(MAX_RACES):
+                if isinstance(found, Stored):
+                    return self._repeat(found, session, call)
+                if isinstance(found, Newest):
+                    session = self._healed(session, found, call)
+                    state = session.state
+                    key = replace(key, sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
+                found = await self._with_headroom(session, call, record)
+                if found is None:
+                    paid = made[-1]
+                    trail.marks += paid.marks  # of the signatures that count: a transaction that was repeated made others
+                    self._observer.paid(paid.plan, trail)
+                    return paid.reply
+        raise SessionBusy("other calls of this session were faster", hint="send one call of a session at a time", retry_after_seconds=1)
+
+    def _open(self, body: bytes, call: _Call) -> OpenedSession:
+        """Steps 1 to 9."""
+        with call.trail.phase("parse"):
+            request = call.route.parse(body)
+        check_clock(self._chain.view())
+        return self._opened(request, call, None)
+
+    def _opened(self, request: PaymentRequest, call: _Call, newest: SignerState | None) -> OpenedSession:
+        trail = call.trail
+        with trail.phase("open"):
+            trail.session = session = self._sender.open(request, call.now_ns, newest)
+        return session
+
+    def _plan(self, session: OpenedSession, call: _Call, headroom_seconds: int) -> PaymentPlan:
+        """Steps 10 to 15."""
+        with call.trail.phase("policy"):
+            return self._sender.plan(session, self._chain.view(), self._ceilings.current(), call.now_ns, headroom_seconds)
+
+    async def _with_headroom(self, session: OpenedSession, call: _Call, take: Callable[[PaymentPlan], Awaitable[_T]]) -> _T:
+        """What `take` makes of the plan with tickets ahead or, where they were refused, of the plan without."""
+        plan = None
+        try:
+            plan = self._plan(session, call, call.route.headroom_seconds)
+            return await take(plan)
+        except SignerError as error:
+            due = self._due_after(error, session, call)
+            if due is None or plan is None or plan.num_tickets == due.num_tickets or not isinstance(error, Refused):
+                raise
+        return await take(due)
+
+    def _due_after(self, error: SignerError, session: OpenedSession, call: _Call) -> PaymentPlan | None:
+        """The plan without tickets ahead, after one with them met `error`: headroom is never the cause of a refusal. None: there
+        were none, or the operator wants to be told of a kill switch also where nothing is due.
+
+        Raises NoTickets from `error` where nothing is due, so that who is told of it can see what else is wrong.
+        """
+        if not call.route.headroom_seconds or isinstance(error, NoTickets | Suspended):
+            return None
+        try:
+            return self._plan(session, call, 0)
+        except NoTickets as nothing_due:
+            raise nothing_due from error
+
+    async def _authorized(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
+        """Step 16: the recipient, the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
+        caller, identity, trail = call.caller, call.identity, call.trail
+        if self._recipients is not None:
+            with trail.phase("recipients"):
+                await self._recipients.check(plan)
+        if self._authorizer is None:
+            return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id)
+        plan = apply_auth_id(plan, identity.auth_id)
+        if is_verdict_cached(plan.state, plan.now_ns, self._authorizer.binding(caller, identity)):
+            return apply_cached_verdict(plan, identity)
+        with trail.phase("webhook"):
+            verdict = await self._authorizer.authorize(caller, identity, plan, trail.request_id)
+        return apply_verdict(plan, verdict, identity)
+
+    def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
+        """Step 17, and the reply."""
+        with call.trail.phase("sign"):
+            signed = self._signer.sign(plan)
+        return signed, call.route.encode(signed)
+
+    def _event(self, plan: PaymentPlan, trail: Trail) -> bytes | None:
+        """Step 18; None where nobody takes events."""
+        if self._encode_event is None:
+            return None
+        with trail.phase("event"):
+            return self._encode_event(plan, trail)
+
+    def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
+        """Without a ledger events are sent from memory, best effort."""
+        _, reply = self._sign(plan, call)
+        event = self._event(plan, call.trail)
+        if self._publish is not None and event is not None:
+            self._publish(event)
+        self._observer.paid(plan, call.trail)
+        return reply
+
+    def _repeat(self, found: Stored, session: OpenedSession, call: _Call) -> bytes:
+        """The reply that the identical request got before."""
+        self._check_answer(found, session, call.identity)
+        reply = call.route.restore(found.kept, found.state)
+        call.trail.session = as_answered(session, found)
+        self._observer.repeated(call.trail)
+        return reply
+
+    def _check_answer(self, found: Stored, session: OpenedSession, identity: Identity) -> None:
+        """A reply is given again for as long as its params live, and to whom it was made for."""
+        chain = self._chain.view()
+        check_chain(chain)
+        check_params_alive(session.info, chain)
+        self._check_owner(found.auth_id, identity)
+
+    def _check_owner(self, auth_id: str, identity: Identity) -> None:
+        """A session answers to nobody but its own auth id; one without any is whoever's holds its state, as it is in order."""
+        known = identity.auth_id or ("" if self._authorizer else identity.claimed_auth_id)
+        if known and auth_id and auth_id != known:
+            raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
+
+    def _healed(self, session: OpenedSession, found: Newest, call: _Call) -> OpenedSession:
+        """The session continued from its newest state, so that no interval is paid twice and the session lives on.
+
+        All but the webhook's verdict is the newest state's: that one holds no longer than in the state that was sent.
+        """
+        newest, raw = found.state, found.raw
+        self._check_owner(newest.auth_id or session.state.auth_id, call.identity)
+        if session.state.auth_expiry < newest.auth_expiry:
+            newest = replace(newest, auth_expiry=session.state.auth_expiry)
+            raw = encode_state(newest)
+        if not self._heal_stale:
+            raise StaleState(
+                f"sequence number {session.state.sequence_number} of this session was used by another request",
+                hint="continue with the state in error.state",
+                sequence_number=session.state.sequence_number,
+                newest_sequence_number=newest.sequence_number,
+                state=call.route.encode_state(raw, self._signer.seal(raw)),
+            )
+        return self._opened(session.request, call, newest)
+
+
+def as_answered(session: OpenedSession, found: Stored) -> OpenedSession:
+    """The session of a repeated request as it was when it was paid: a first request opens a session of another name each time."""
+    state = parse_state(found.state)
+    return replace(session, state=state, manifest_id=session.request.manifest_id or state.manifest_id)

@@ -1,0 +1,65 @@
+"""What a payment needs from outside, one small Protocol for each; a stage that is not configured is None and costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.ledger import Found, Record, RequestKey
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict
+from livepeer_remote_signer.core.rules.pricing import Ceilings
+
+
+class ChainSource(Protocol):
+    """The last reading of the chain, from memory."""
+
+    def view(self) -> ChainView: ...
+
+
+class CeilingSource(Protocol):
+    """The operator's price ceilings as they stand now, from memory."""
+
+    def current(self) -> Ceilings: ...
+
+
+class Identifier(Protocol):
+    """Who is calling. Raises Unauthenticated."""
+
+    async def identify(self, caller: Caller) -> Identity: ...
+
+
+class Authorizer(Protocol):
+    """Whether this payment may be made: asks the webhook with the proposed state. Raises AuthFailed."""
+
+    def binding(self, caller: Caller, identity: Identity) -> str:
+        """What a cached verdict must carry to hold for this caller, "" when verdicts are not bound to credentials."""
+
+    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict: ...
+
+
+class RecipientPolicy(Protocol):
+    """Whether the ticket's recipient may be paid. Raises RecipientRefused, OrchestratorPaused, RecipientUndetermined."""
+
+    async def check(self, plan: PaymentPlan) -> None: ...
+
+
+class Ledger(Protocol):
+    """Budgets, replay guard and outbox. Raises BudgetExceeded, RateExceeded, Suspended, StaleState, SessionBusy, BadField,
+    LedgerUnavailable and OutboxFull."""
+
+    def turn(self, key: RequestKey) -> AbstractAsyncContextManager[None]:
+        """One call at a time for each session: waits a little for the one in work, then raises SessionBusy."""
+
+    async def find(self, key: RequestKey, now_ns: int) -> Found:
+        """What is known of this request, before anybody is asked whether it may be paid."""
+
+    async def pay(self, key: RequestKey, plan: PaymentPlan, sign: Callable[[PaymentPlan], Record]) -> Found:
+        """Judges, signs and records one payment in one transaction; returns None when it is durable.
+
+        `sign` is called with the plan as the ledger allows it: nonces may be raised, tickets bought ahead may be fewer. It
+        may be called again when the transaction has to be repeated; only the last call counts. Nothing is set aside before
+        the transaction, so whatever ends it gives all back. Anything but None: another call was faster, nothing was paid.
+        """

@@ -1,0 +1,100 @@
+"""Makes the signatures of a payment that passed every check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from livepeer_remote_signer.core.protocol.eip191 import keccak256
+from livepeer_remote_signer.core.protocol.state import Seal, SignerState, encode_state
+from livepeer_remote_signer.core.protocol.ticket import seg_creds_message, ticket_hash_parts
+from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg_data
+from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
+
+SEG_CREDS_CACHE_ENTRIES = 4096
+"""A signature less for every call of a session but its first. Requests longer than MAX_KEY_BYTES are not kept."""
+
+
+class MessageSigner(Protocol):
+    """Holds the key. Signs EIP-191 personal messages that this package composed, never a caller's bytes."""
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address whose deposit backs the tickets."""
+
+    def sign_personal(self, message: bytes) -> bytes:
+        """65 bytes r || s || v over the personal message `message`; deterministic (RFC 6979)."""
+
+
+class Ticket(Struct, frozen=True, gc=False):
+    """One signed ticket."""
+
+    sender_nonce: int
+    hash: bytes
+    sig: bytes
+
+
+class SignedPayment(Struct, frozen=True, gc=False):
+    """What a payment consists of: the two headers' bytes, the sealed state, and the plan that they were made from."""
+
+    plan: PaymentPlan
+    sender: bytes
+    payment: bytes
+    seg_creds: bytes
+    state: bytes
+    state_sig: bytes
+    tickets: tuple[Ticket, ...]
+
+
+class PaymentSigner:
+    """Makes the signatures of a plan: tickets, segment credentials, state seal, in this order."""
+
+    def __init__(self, signer: MessageSigner, seal: Seal, remember_state: Callable[[bytes, SignerState], None] | None = None) -> None:
+        self._signer = signer
+        self._seal = seal
+        self._remember_state = remember_state
+        self._known_seg_creds: dict[tuple[str, bytes, bytes], bytes] = {}
+        self.signatures = 0
+        """How many tickets were signed since start: a denied caller must not move it."""
+
+    @property
+    def address(self) -> bytes:
+        """The sender of all tickets."""
+        return self._signer.address
+
+    def sign(self, plan: PaymentPlan) -> SignedPayment:
+        """Signs; every check must have passed."""
+        session, sender, sign = plan.session, self._signer.address, self._signer.sign_personal
+        head, tail = ticket_hash_parts(session.info.ticket_params, sender, plan.aux_data)
+        tickets, signed = [], []
+        for nonce in range(plan.first_nonce, plan.first_nonce + plan.num_tickets):
+            digest = keccak256(head + nonce.to_bytes(32, "big") + tail)
+            sig = sign(digest)
+            signed.append((nonce, sig))
+            tickets.append(Ticket(nonce, digest, sig))
+        self.signatures += len(tickets)
+        payment = encode_payment(session.info, sender, plan.creation_round, plan.creation_round_block_hash, signed)
+        state = encode_state(plan.state)
+        if self._remember_state is not None:
+            self._remember_state(state, plan.state)
+        return SignedPayment(plan, sender, payment, self._seg_creds(session), state, self._seal.seal(state), tuple(tickets))
+
+    def seal(self, state: bytes) -> bytes:
+        """The seal over a state that was given out before."""
+        return self._seal.seal(state)
+
+    def _seg_creds(self, session: OpenedSession) -> bytes:
+        """Segment credentials depend on these three alone, and a session asks for the same ones at every call."""
+        key = (session.manifest_id, session.request.orchestrator, session.request.capabilities)
+        known = self._known_seg_creds.get(key)
+        if known is None:
+            sig = self._signer.sign_personal(seg_creds_message(session.manifest_id))
+            known = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
+            if sum(map(len, key)) <= MAX_KEY_BYTES:
+                if len(self._known_seg_creds) >= SEG_CREDS_CACHE_ENTRIES:
+                    self._known_seg_creds.clear()
+                self._known_seg_creds[key] = known
+        return known

@@ -1,0 +1,45 @@
+"""What is noted of a request on its way."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from livepeer_remote_signer.core.rules.trail import Mark, Trail
+
+
+def trail() -> Trail:
+    """Of a clock that goes on by a second whenever it is read."""
+    seconds = count(1.0)
+    return Trail("/signTicket", "0" * 32, "theirs", lambda: next(seconds))
+
+
+def test_a_phase_is_noted_with_its_beginning_and_its_end() -> None:
+    noted = trail()
+    with noted.phase("open"):
+        pass
+    assert (noted.started, noted.marks) == (1.0, [Mark("open", 2.0, 3.0)])
+
+
+def test_a_phase_that_fails_is_noted_as_well_and_hides_nothing() -> None:
+    noted = trail()
+    with pytest.raises(ValueError, match="why"), noted.phase("open"):
+        raise ValueError("why")
+    assert [mark.phase for mark in noted.marks] == ["open"]
+
+
+def test_a_phase_inside_another_one_is_noted_before_it() -> None:
+    noted = trail()
+    with noted.phase("ledger"), noted.phase("sign"):
+        pass
+    assert noted.marks == [Mark("sign", 3.0, 4.0), Mark("ledger", 2.0, 5.0)]
+
+
+def test_what_did_not_count_is_taken_away() -> None:
+    noted = trail()
+    for name in ("open", "sign", "event"):
+        with noted.phase(name):
+            pass
+    assert [mark.phase for mark in noted.cut(1)] == ["sign", "event"]
+    assert [mark.phase for mark in noted.marks] == ["open"]

@@ -1,0 +1,94 @@
+"""The time of a payment is accounted for phase by phase, whatever ledger records it and in whichever task it is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
+from livepeer_remote_signer.adapters.ledger.store import Conflict, Writes
+from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.trail import Trail
+from tests.adapters.ledger.conftest import postgres_url  # noqa: F401 - a fixture
+from tests.prometheus_text import parse_metrics
+from tests.signer import RunningSigner, running_signer
+
+BEFORE = {"none": ["parse", "open", "policy"], "sqlite": ["parse", "open", "lookup", "policy", "ledger"]}
+BEFORE["postgres"] = BEFORE["sqlite"]
+
+
+@pytest.fixture(params=["none", "sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def sections(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """A configuration with this ledger, and somebody who takes events."""
+    ledger: dict[str, str] = {"backend": backend}
+    if backend == "sqlite":
+        ledger["path"] = str(tmp_path / "ledger")
+    elif backend == "postgres":
+        create: Callable[[], str] = request.getfixturevalue("postgres_url")
+        ledger["url"] = create()
+    return {"ledger": ledger, "events": {"sinks": [{"type": "file", "path": str(tmp_path / "events.jsonl")}]}}
+
+
+@pytest.fixture
+def trails(monkeypatch: pytest.MonkeyPatch) -> list[Trail]:
+    """Of the payments that were made."""
+    seen: list[Trail] = []
+    real = PaymentMetrics.paid
+
+    def paid(self: PaymentMetrics, plan: PaymentPlan, trail: Trail) -> None:
+        seen.append(trail)
+        real(self, plan, trail)
+
+    monkeypatch.setattr(PaymentMetrics, "paid", paid)
+    return seen
+
+
+async def counted(signer: RunningSigner, phase: str) -> float:
+    """How often /metrics has seen a phase."""
+    read = parse_metrics((await signer.client.get("/metrics")).content)
+    return read["livepeer_signer_phase_seconds"].value("_count", phase=phase)
+
+
+async def test_each_phase_of_each_payment_is_there_once(backend: str, sections: dict[str, Any], trails: list[Trail]) -> None:
+    async with running_signer(**sections) as signer:
+        for _ in range(3):
+            assert (await signer.pay()).status_code == 200
+        assert (await signer.pay(type="nonsense")).status_code == 400
+        for phase in ("sign", "event"):
+            assert await counted(signer, phase) == 3
+    for trail in trails:
+        assert [mark.phase for mark in trail.marks] == [*BEFORE[backend], "sign", "event"]
+        sign = next(mark for mark in trail.marks if mark.phase == "sign")
+        assert trail.started < sign.started < sign.ended
+    assert len(trails) == 3
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_signatures_of_a_transaction_that_had_to_be_repeated_do_not_count(
+    sections: dict[str, Any], trails: list[Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SqliteStore.commit
+    conflicts = iter((Conflict("another process was faster"),))
+
+    async def commit(self: SqliteStore, writes: Writes) -> None:
+        for conflict in conflicts:
+            await self.rollback()
+            raise conflict
+        await real(self, writes)
+
+    monkeypatch.setattr(SqliteStore, "commit", commit)
+    async with running_signer(**sections) as signer:
+        assert (await signer.pay()).status_code == 200
+        assert await counted(signer, "sign") == 1
+    assert [mark.phase for mark in trails[0].marks].count("sign") == 1
+    assert next(conflicts, None) is None, "there was one"
