@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
@@ -29,7 +31,8 @@ from tests.plans import NOW_NS, orchestrator_info, plan_payment
 class OpenLedger:
     """One process's ledger, with the parts that tests look into."""
 
-    def __init__(self, store: Store, budgets: Sequence[Budget], options: dict[str, Any]) -> None:
+    def __init__(self, store: Store, budgets: Sequence[Budget], options: dict[str, Any], place: Path | str = "") -> None:
+        self._place = place
         retention = options.get("retention_seconds", 86_400)
         self.now_ns = NOW_NS
         self.store = store
@@ -48,11 +51,10 @@ class OpenLedger:
         self.housekeeping = Housekeeping(
             store,
             self.engine,
-            self.controls,
             self.outbox,
+            holder=os.urandom(4).hex(),
             retention_seconds=retention,
             clock_ns=lambda: self.now_ns,
-            has_sessions_table=isinstance(store, PostgresStore),
         )
         self.housekeeping._is_open = True  # `opened` has opened the store
 
@@ -64,9 +66,12 @@ class OpenLedger:
 
     async def count(self, table: str) -> int:
         """Rows in a table."""
-        rows = await self.store.query(f"SELECT count(*) FROM {table}")
-        count: int = rows[0][0]
+        count: int = run_sql(self._place, f"SELECT count(*) FROM {table}")[0][0]
         return count
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """What one statement returns, run by another process as it were."""
+        return run_sql(self._place, statement)
 
 
 @asynccontextmanager
@@ -83,11 +88,24 @@ async def opened(place: Path | str, count: int = 1, *, budgets: Sequence[Budget]
             )
             await store.open()
             stack.push_async_callback(store.close)
-            ledger = OpenLedger(store, budgets, options)
+            ledger = OpenLedger(store, budgets, options, place)
             ledger.engine.start()
             stack.push_async_callback(ledger.engine.close)
             ledgers.append(ledger)
         yield ledgers
+
+
+def run_sql(place: Path | str, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """What one statement returns, committed, on a connection of its own."""
+    if isinstance(place, Path):
+        connection = sqlite3.connect(place, isolation_level=None, timeout=10)
+        try:
+            return connection.execute(statement, values).fetchall()
+        finally:
+            connection.close()
+    with psycopg.connect(place, autocommit=True) as server:
+        cursor = server.execute(statement, values or None)  # type: ignore[arg-type] # our own text
+        return cursor.fetchall() if cursor.description is not None else []
 
 
 class Payment:

@@ -20,7 +20,7 @@ from livepeer_remote_signer.wiring.operations import WORKER_FOLDER_VARIABLE
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
+    from livepeer_remote_signer.adapters.ledger.controls import Controls
     from livepeer_remote_signer.config.auth import AdminConfig
     from livepeer_remote_signer.wiring.console import Overview
 
@@ -58,11 +58,7 @@ def open_administration(
     config: Config, chain: ChainParts, ledger: LedgerParts | None, render_metrics: Callable[[], bytes], console: ConsoleSources
 ) -> Administration:
     """What can be changed at runtime. Raises ConfigError, or SigningKeyError for the token's file."""
-    controls = None
-    if ledger is not None:
-        from livepeer_remote_signer.adapters.ledger_controls import LedgerControls
-
-        controls = LedgerControls(ledger.controls)
+    controls = ledger.controls if ledger is not None else None
     workers_file = _workers_file(config) if controls is None else None
     try:
         prices = RuntimePrices(
@@ -95,7 +91,7 @@ def _open_app(
     config: AdminConfig,
     prices: RuntimePrices,
     chain: ChainParts,
-    controls: LedgerControls | None,
+    controls: Controls | None,
     render_metrics: Callable[[], bytes],
     overview: Overview,
 ) -> FastAPI:

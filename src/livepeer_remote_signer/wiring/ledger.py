@@ -23,7 +23,6 @@ class LedgerParts:
     def __init__(self, config: Config, store: Store, clock_ns: Callable[[], int], writer: str, sinks: Sequence[str]) -> None:
         ledger = config.ledger
         budgets = budgets_of(config)
-        self.is_sqlite = ledger.backend == "sqlite"
         self.store = store
         self.engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds))
         self.controls = Controls(store, budgets, clock_ns)
@@ -41,16 +40,15 @@ class LedgerParts:
         self.housekeeping = Housekeeping(
             store,
             self.engine,
-            self.controls,
             self.outbox,
+            holder=writer,
             retention_seconds=ledger.retention_seconds,
             clock_ns=clock_ns,
-            has_sessions_table=not self.is_sqlite,
         )
 
     async def start(self) -> None:
         """Opens the database. A file must open now; a server may come later, and until then payments are answered 503."""
-        await self.housekeeping.start(must_open=self.is_sqlite)
+        await self.housekeeping.start()
         self.engine.start()
 
     async def stop(self) -> None:

@@ -122,7 +122,7 @@ async def test_a_late_request_of_a_session_that_is_half_forgotten_is_stale_and_t
         session = Session()
         for _ in range(2):
             assert await ledger.pay(session.next()) is None
-        await ledger.store.execute("DELETE FROM lrs_payments")  # as pruning does, before it comes to the session
+        ledger.sql("DELETE FROM lrs_payments")  # as pruning does, before it comes to the session
         session.now_ns = NOW_NS + 4000 * NS_PER_SECOND
         with pytest.raises(StaleState) as caught:
             await ledger.pay(session.request(1, last_update_ns=last_update_ns))
@@ -164,7 +164,7 @@ async def test_a_ledger_whose_server_comes_later_starts_then(postgres_url: Calla
     async with opened(url) as (ledger,):
         store = PostgresStore("host=127.0.0.1 port=1 connect_timeout=1", writer="late")
         late = OpenLedger(store, (), {})
-        await late.housekeeping.start(must_open=False)
+        await late.housekeeping.start()
         late.engine.start()
         payment = Session().next()
         with pytest.raises(LedgerUnavailable):

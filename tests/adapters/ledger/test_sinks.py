@@ -20,6 +20,7 @@ from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
 from tests.adapters.events.making import CountingMeter, ListSink, make_event
+from tests.ledgers import run_sql
 
 
 @asynccontextmanager
@@ -36,7 +37,9 @@ async def opened(path: Path, *sinks: str, holder: str = "me", **options: Any) ->
 
 async def record(store: SqliteStore, event: bytes) -> None:
     """Puts an event into the table, as a payment's transaction does."""
-    await store.execute("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", (time.time_ns() // 1_000_000, event))
+    await asyncio.to_thread(
+        run_sql, store._file.path, "INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", (time.time_ns() // 1_000_000, event)
+    )
 
 
 async def test_an_event_is_done_with_when_every_sink_has_it(tmp_path: Path) -> None:
@@ -75,9 +78,9 @@ async def test_an_event_that_was_committed_late_is_not_passed_over(tmp_path: Pat
     async with opened(tmp_path / "ledger", "up", "down") as (store, outbox):
         await outbox.take_lease(5)
         late, early = make_event(sequence_number=0), make_event(sequence_number=1)
-        await store.execute("INSERT INTO lrs_outbox (id, made_ms, payload) VALUES (?, ?, ?)", (8, 0, early))
+        await asyncio.to_thread(run_sql, store._file.path, "INSERT INTO lrs_outbox (id, made_ms, payload) VALUES (?, ?, ?)", (8, 0, early))
         await outbox.mark_sent("up", [event.id for event in await outbox.pending("up", 10)])
-        await store.execute("INSERT INTO lrs_outbox (id, made_ms, payload) VALUES (?, ?, ?)", (5, 0, late))
+        await asyncio.to_thread(run_sql, store._file.path, "INSERT INTO lrs_outbox (id, made_ms, payload) VALUES (?, ?, ?)", (5, 0, late))
         assert [event.payload for event in await outbox.pending("up", 10)] == [late]
         assert [event.payload for event in await outbox.pending("down", 10)] == [late, early]
 

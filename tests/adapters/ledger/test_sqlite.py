@@ -85,7 +85,7 @@ async def test_workers_that_open_a_new_file_together_all_open_it(tmp_path: Path)
     for number in range(20):
         stores = [SqliteStore(tmp_path / str(number), writer=str(worker)) for worker in range(6)]
         await asyncio.gather(*(store.open() for store in stores))
-        assert [await store.query("SELECT count(*) FROM lrs_payments") for store in stores] == [[(0,)]] * 6
+        assert [await store.backlog() for store in stores] == [(0, None)] * 6
         for store in stores:
             await store.close()
 
@@ -129,15 +129,15 @@ async def test_a_full_file_refuses_and_gives_nothing_out_and_recovers(path: Path
         session = Session()
         assert await ledger.pay(session.next()) is None
         store: SqliteStore = ledger.store  # type: ignore[assignment]
-        pages = store._write.execute("PRAGMA page_count").fetchone()[0]
-        for connection in (store._write, store._side):
+        pages = store._file.write.execute("PRAGMA page_count").fetchone()[0]
+        for connection in (store._file.write, store._file._side):
             connection.execute(f"PRAGMA max_page_count = {pages}")
         results = [await outcome_of(ledger, session.next()) for _ in range(20)]
         refused = [result for result in results if result is not None]
         assert len(refused) > 15
         assert all(isinstance(result, LedgerUnavailable) and "the disk is full" in result.message for result in refused)
         recorded = await ledger.count("lrs_payments")
-        for connection in (store._write, store._side):
+        for connection in (store._file.write, store._file._side):
             connection.execute("PRAGMA max_page_count = 4294967294")
         assert await ledger.pay(session.request(session.sequence_number)) is None
         assert await ledger.count("lrs_payments") == recorded + 1
@@ -193,7 +193,7 @@ async def test_a_file_that_cannot_be_used_says_so_without_its_path(tmp_path: Pat
 async def test_a_file_that_was_moved_away_signs_nothing_until_it_is_back(path: Path) -> None:
     async with opened(path) as (ledger,):
         await ledger.pay(Session().next())
-        await ledger.housekeeping.start(must_open=True)
+        await ledger.housekeeping.start()
         move(path, path.with_name("moved"))
         payment = Session().next()
         for _ in range(2):
@@ -225,9 +225,9 @@ async def test_a_file_that_was_replaced_is_not_taken_for_the_ledger(path: Path) 
 async def test_a_read_only_file_signs_nothing(path: Path) -> None:
     async with opened(path) as (ledger,):
         await ledger.pay(Session().next())
-        ledger.store._write.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
+        ledger.store._file.write.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
         payment = Session().next()
         with pytest.raises(LedgerUnavailable, match="read-only"):
             await ledger.pay(payment)
-        ledger.store._write.execute("PRAGMA query_only = OFF")  # type: ignore[attr-defined]
+        ledger.store._file.write.execute("PRAGMA query_only = OFF")  # type: ignore[attr-defined]
         assert await ledger.pay(payment) is None

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,14 +62,12 @@ RECENT_SECONDS = 30
 """How long a session's next call is taken for what it most likely is, without a look into the database first: a look takes
 as long as half a signature, and the transaction that records the payment looks anyway."""
 
-_PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """One payment that waits to be recorded. `result` is None when it was, True when its place was taken."""
+    """One payment that waits to be recorded. `result` is True when it was, False when its place was taken, else why not."""
 
     key: RequestKey
     plan: PaymentPlan
@@ -81,28 +77,14 @@ class _Entry:
     result: Exception | bool = False
 
 
-@dataclass(slots=True)
-class LedgerStats:
-    """Counters since start, for metrics; `commit_seconds` is the time between judging a batch and its being durable."""
-
-    batches: int = 0
-    payments: int = 0
-    conflicts: int = 0
-    failures: int = 0
-    commit_seconds: float = 0.0
-
-
 class GroupCommitLedger:
     """The ledger that the service sees."""
 
     def __init__(self, store: Store, rules: LedgerRules, *, turn_wait_seconds: float = TURN_WAIT_SECONDS) -> None:
-        self.stats = LedgerStats()
         self.switches = Switches()
         """The kill switches as last read; every batch reads them again."""
         self.outbox_full: OutboxFull | None = None
         """Set while the backlog of events is at its limit: then nothing is signed that would need an event."""
-        self.on_events: Callable[[], None] | None = None
-        """Called after a commit that recorded events, so that a publisher in this process need not wait for its next look."""
         self.failure: str | None = None
         """Why the last batch could not be recorded; None when it could."""
         self._store = store
@@ -136,8 +118,7 @@ class GroupCommitLedger:
 
     async def probe(self, payments: int = 1) -> None:
         """Writes as much as so many payments would, commits, and takes it back, which ends a failure. Raises StoreFailed."""
-        await self._store.execute(_PROBE, (os.urandom(payments * BYTES_A_PAYMENT // 2).hex(),))
-        await self._store.execute(_PROBE, ("",))
+        await self._store.probe(payments * BYTES_A_PAYMENT)
         self._succeeded()
 
     def turn(self, key: RequestKey) -> Turn:
@@ -237,7 +218,6 @@ class GroupCommitLedger:
         try:
             await self._record_within_attempts(batch)
         except StoreFailed as error:
-            self.stats.failures += 1
             failure = self._unavailable(error.reason)
             for entry in (*batch, *self._queue):
                 _resolve(entry, failure)
@@ -258,7 +238,6 @@ class GroupCommitLedger:
             try:
                 await self._attempt(batch, is_repeated=attempt > 1)
             except (Conflict, ConnectionLost) as error:
-                self.stats.conflicts += 1
                 if attempt == MAX_ATTEMPTS or (isinstance(error, ConnectionLost) and attempt > 1):
                     raise
             else:
@@ -267,7 +246,6 @@ class GroupCommitLedger:
     async def _attempt(self, batch: list[_Entry], is_repeated: bool) -> None:
         """One transaction. A new session's row is looked for only where it may have been written by an attempt before."""
         books = await self._store.begin(_wanted(batch, is_repeated), len(batch))
-        started = time.perf_counter()
         self.switches = books.switches
         writes = Writes([], {}, {}, {}, {}, [], batch[0].plan.now_ns // NS_PER_MS)
         for entry in batch:
@@ -276,13 +254,8 @@ class GroupCommitLedger:
             await self._store.rollback()
             return
         await self._store.commit(writes)
-        self.stats.batches += 1
-        self.stats.payments += len(writes.payments)
-        self.stats.commit_seconds += time.perf_counter() - started
         self._keep_spend(writes.spend)
         self._keep_recent(writes.tips)
-        if writes.events and self.on_events is not None:
-            self.on_events()
 
     def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
         """Signs one payment and adds it to what is written: True. False when its place is taken; else why not."""

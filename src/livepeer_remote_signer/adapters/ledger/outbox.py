@@ -81,59 +81,33 @@ class LedgerOutbox:
         done = sorted(self._done)
         for start in range(0, len(done), _CHUNK):
             chunk = done[start : start + _CHUNK]
-            marks = ", ".join("?" * len(chunk))
-            await self._store.execute(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks})", tuple(chunk))  # noqa: S608 - only marks
+            await self._store.mark_sent(chunk)
             self._done.difference_update(chunk)
 
     async def unsent(self, limit: int, after_id: int = 0) -> list[OutboxEvent]:
         """The oldest events that some sink has not got."""
-        rows = await self._store.query(
-            "SELECT id, made_ms, payload FROM lrs_outbox WHERE sent = 0 AND id > ? ORDER BY id LIMIT ?", (after_id, limit)
-        )
-        return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
+        return await self._store.unsent_events(limit, after_id)
 
     async def since(self, since_ms: int, after_id: int = 0, limit: int = _CHUNK) -> list[OutboxEvent]:
         """Events made at or after a time, sent or not, in order: to be sent once more. Go on with the last one's id."""
-        rows = await self._store.query(
-            "SELECT id, made_ms, payload FROM lrs_outbox WHERE made_ms >= ? AND id > ? ORDER BY id LIMIT ?", (since_ms, after_id, limit)
-        )
-        return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
+        return await self._store.events_since(since_ms, after_id, limit)
 
     async def take_lease(self, seconds: float) -> bool:
         """Whether this process may publish for so long; renewed by asking again before it ends."""
-        now = self._store.now_ms_sql
-        rows = await self._store.query(
-            f"""INSERT INTO lrs_leases (name, holder, until_ms) VALUES (?, ?, {now} + ?)
-            ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
-            WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms < {now} RETURNING holder""",  # noqa: S608 - our own SQL
-            (LEASE, self._holder, int(seconds * 1000)),
-        )
-        return bool(rows)
+        return await self._store.take_lease(LEASE, self._holder, int(seconds * 1000))
 
     async def give_lease(self) -> None:
         """Lets another process publish at once."""
-        await self._store.execute("DELETE FROM lrs_leases WHERE name = ? AND holder = ?", (LEASE, self._holder))
+        await self._store.give_lease(LEASE, self._holder)
 
     async def refresh(self) -> None:
         """Counts the backlog and applies its limit: drops the oldest events, or has payments refused."""
-        pending, dropped = await self._count(), 0
+        (pending, oldest_ms), dropped = await self._store.backlog(), 0
         if pending > self._max_pending and not self._refuse_when_full:
-            dropped = await self._drop_surplus()
-            pending = await self._count()
-        oldest = await self._store.query("SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1")
-        self.backlog = Backlog(pending, oldest[0][0] if oldest else None, self.backlog.lost + dropped)
+            dropped = await self._store.drop_unsent(self._max_pending)
+            pending, oldest_ms = await self._store.backlog()
+        self.backlog = Backlog(pending, oldest_ms, self.backlog.lost + dropped)
         self._set_full(self._full() if self._refuse_when_full and pending >= self._max_pending else None)
-
-    async def _count(self) -> int:
-        count: int = (await self._store.query("SELECT count(*) FROM lrs_outbox WHERE sent = 0"))[0][0]
-        return count
-
-    async def _drop_surplus(self) -> int:
-        """How many of the oldest were dropped. What is too much is found by the statement that drops it: others may do the same now."""
-        return await self._store.execute(
-            "DELETE FROM lrs_outbox WHERE sent = 0 AND id <= (SELECT id FROM lrs_outbox WHERE sent = 0 ORDER BY id DESC LIMIT 1 OFFSET ?)",
-            (self._max_pending,),
-        )
 
     def _full(self) -> OutboxFull:
         age = self.backlog.oldest_age_seconds(time.time_ns() // 1_000_000)

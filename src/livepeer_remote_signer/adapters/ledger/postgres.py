@@ -9,41 +9,45 @@ that broke is opened again by whoever needs it next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+import os
+from collections.abc import Sequence
+from typing import Any, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, conninfo, sql
 
-from livepeer_remote_signer.adapters.ledger import postgres_schema as statements
+from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
+from livepeer_remote_signer.adapters.ledger.postgres_link import Link, fetch, translated
+from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
 from livepeer_remote_signer.adapters.ledger.store import (
-    SCHEMA_VERSION,
+    AGING,
+    Aging,
     Conflict,
     ConnectionLost,
+    KnownSwitches,
     Row,
+    SpendLine,
     StoredPayment,
     StoreFailed,
+    Switch,
     Wanted,
     Writes,
-    add_switch,
     bytes_text,
+    spend_line,
     spend_rows,
+    switch_of,
     text_bytes,
     usage_expires_ms,
 )
-from livepeer_remote_signer.core.rules.budgets import encode_usage, parse_usage
-from livepeer_remote_signer.core.rules.ledger import Books, Tip
-
-CONNECT_TIMEOUT_SECONDS = 3
-_NOBODY_AT_FAULT = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
-
-_T = TypeVar("_T")
+from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
+from livepeer_remote_signer.core.rules.events import OutboxEvent
+from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 
 
 class PostgresStore:
     """`url` is any libpq connection string: it holds a password and is never shown."""
 
-    now_ms_sql = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    must_open = False
 
     def __init__(self, url: str, *, writer: str) -> None:
         """Raises ValueError for text that is no connection string, without repeating it."""
@@ -52,32 +56,19 @@ class PostgresStore:
         except psycopg.ProgrammingError:
             raise ValueError("this is no libpq connection string") from None
         self._writer_name = writer
-        self._batches = _Link(url)
-        self._reads = _Link(url)
-        self._side = _Link(url)
+        self._batches = Link(url)
+        self._reads = Link(url)
+        self._side = Link(url)
+        self._switches = KnownSwitches()
         self._known_tips: frozenset[str] = frozenset()
         self._known_nonces: frozenset[bytes] = frozenset()
         self._asked: dict[str, asyncio.Future[Tip | None]] = {}
         self._answering: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Makes the tables, one process at a time."""
-
-        async def make(connection: AsyncConnection[Row]) -> None:
-            await connection.execute("SELECT pg_advisory_lock(%s)", (statements.SETUP_LOCK,))
-            try:
-                await connection.execute(sql.SQL(statements.SCHEMA))
-                await connection.execute(
-                    "INSERT INTO lrs_meta VALUES ('schema_version', %s) ON CONFLICT DO NOTHING", (str(SCHEMA_VERSION),)
-                )
-                cursor = await connection.execute("SELECT value FROM lrs_meta WHERE name = 'schema_version'")
-                row = await cursor.fetchone()
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock(%s)", (statements.SETUP_LOCK,))
-            if row is None or row[0] != str(SCHEMA_VERSION):
-                raise StoreFailed(f"the ledger has schema version {row and row[0]}, this program writes {SCHEMA_VERSION}")
-
-        await self._side.use(make)
+        """Takes the steps that the tables lack, one process at a time, and reads the switches."""
+        await self._side.use(_take_steps)
+        await self.switches()
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -85,6 +76,13 @@ class PostgresStore:
             await self._answering
         for link in (self._batches, self._reads, self._side):
             await link.close()
+
+    async def probe(self, size_bytes: int) -> None:
+        """On the side connection."""
+        for noise in (os.urandom(size_bytes // 2).hex(), ""):
+            await self._side.change(statements.PROBE, noise)
+
+    # --- payments ---
 
     async def begin(self, wanted: Wanted, size: int) -> Books:
         """The locks and the rows, in one round trip."""
@@ -107,9 +105,9 @@ class PostgresStore:
                     columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
                     healed = await connection.execute(statements.LOAD_HEALED, columns)
                 # last: whoever waited for a lock obeys a switch that was set meanwhile
-                switches = await connection.execute(statements.LOAD_SWITCHES)
-            for name, auth_id in await switches.fetchall():
-                books.switches = add_switch(books.switches, name, auth_id)
+                version = await connection.execute(statements.SWITCHES_VERSION)
+            await self._follow_switches(connection, await version.fetchall())
+            books.switches = self._switches.switches
             books.usage = {key: parse_usage(amounts) for key, amounts in await _rows(usage)}
             books.tips = {bytes_text(state_id): Tip(seq, made) for state_id, seq, made in await _rows(tips)}
             books.nonces = dict(await _rows(nonces))
@@ -172,7 +170,7 @@ class PostgresStore:
 
     async def _failed(self, error: Exception) -> StoreFailed:
         """Ends the transaction, and tells what may be done about the error."""
-        failure = _translated(error)
+        failure = translated(error)
         if isinstance(failure, ConnectionLost):
             await self._batches.close()
         else:
@@ -194,7 +192,7 @@ class PostgresStore:
             asked, self._asked = self._asked, {}
             names = [text_bytes(state_id) for state_id in asked]
             try:
-                rows = await self._reads.use(lambda c, names=names: _fetch(c, statements.READ_TIPS, (names,)))  # type: ignore[misc]
+                rows = await self._reads.fetch(statements.READ_TIPS, names)
             except StoreFailed as error:
                 for waiting in asked.values():
                     waiting.set_exception(error)
@@ -215,83 +213,156 @@ class PostgresStore:
         return await self._answer("idempotency_key = %s", idempotency_key)
 
     async def _answer(self, condition: str, *parameters: object) -> StoredPayment | None:
-        rows = await self._reads.use(lambda c: _fetch(c, statements.ANSWER + condition, parameters))
+        rows = await self._reads.fetch(statements.ANSWER + condition, *parameters)
         return StoredPayment(rows[0][0], bytes_text(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
 
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state to go on from."""
-        rows = await self._reads.use(lambda c: _fetch(c, statements.NEWEST_STATE, (text_bytes(state_id),)))
+        rows = await self._reads.fetch(statements.NEWEST_STATE, text_bytes(state_id))
         return rows[0][0] if rows else None
 
-    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """On the side connection."""
-        return await self._side.use(lambda c: _fetch(c, sql.replace("?", "%s"), parameters))
+    # --- kill switches and settings ---
 
-    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
+    async def switches(self) -> Switches:
         """On the side connection."""
 
-        async def change(connection: AsyncConnection[Row]) -> int:
-            return (await connection.execute(sql.replace("?", "%s"), parameters)).rowcount
+        async def follow(connection: AsyncConnection[Row]) -> None:
+            await self._follow_switches(connection, await fetch(connection, statements.SWITCHES_VERSION))
 
-        return await self._side.use(change)
+        await self._side.use(follow)
+        return self._switches.switches
+
+    async def _follow_switches(self, connection: AsyncConnection[Row], version_rows: Sequence[Row]) -> None:
+        """One look, whatever the number of switches, while none has changed. Two connections may do it at once: the newer one stays."""
+        known, version = self._switches, version_rows[0][0]
+        if version == known.version:
+            return
+        changes = await fetch(connection, statements.SWITCH_CHANGES, known.version, version) if 0 <= known.version < version else []
+        if not changes or not known.follow(version, cast(Any, changes)):
+            rows = await fetch(connection, statements.ALL_SWITCHES)
+            known.replace(version, cast(Any, rows))
+
+    async def list_switches(self) -> list[Switch]:
+        """On the side connection."""
+        return [switch_of(row) for row in await self._side.fetch(statements.LIST_SWITCHES)]
+
+    async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
+        """On the side connection."""
+        await self._side.change(statements.SET_SWITCH, name, auth_id, now_ms)
+
+    async def clear_switch(self, name: str) -> bool:
+        """On the side connection."""
+        return await self._side.change(statements.CLEAR_SWITCH, name) > 0
+
+    async def settings(self) -> dict[str, str]:
+        """On the side connection."""
+        return dict(cast(Any, await self._side.fetch(statements.SETTINGS)))
+
+    async def put_setting(self, name: str, value: str | None, now_ms: int) -> None:
+        """On the side connection."""
+        if value is None:
+            await self._side.change(statements.REMOVE_SETTING, name)
+        else:
+            await self._side.change(statements.PUT_SETTING, name, value, now_ms)
+
+    # --- figures ---
+
+    async def usage(self) -> dict[str, Usage]:
+        """On the side connection."""
+        return {key: parse_usage(amounts) for key, amounts in await self._side.fetch(statements.USAGE)}
+
+    async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
+        """On the side connection."""
+        return [spend_line(row) for row in await self._side.fetch(statements.SPEND, first_minute, last_minute)]
+
+    async def sessions_started(self, since_ms: int) -> int:
+        """On the side connection."""
+        count: int = (await self._side.fetch(statements.SESSIONS_STARTED, since_ms))[0][0]
+        return count
+
+    # --- events ---
+
+    async def unsent_events(self, limit: int, after_id: int) -> list[OutboxEvent]:
+        """By the index of what is not sent."""
+        return [OutboxEvent(*row) for row in await self._side.fetch(statements.UNSENT, after_id, limit)]
+
+    async def events_since(self, since_ms: int, after_id: int, limit: int) -> list[OutboxEvent]:
+        """The first one is found by index, the others follow by their ids."""
+        if after_id == 0:
+            ((first,),) = await self._side.fetch(statements.FIRST_SINCE, since_ms, since_ms)
+            after_id = first - 1 if first is not None else 0
+        return [OutboxEvent(*row) for row in await self._side.fetch(statements.SINCE, after_id, since_ms, limit)]
+
+    async def mark_sent(self, ids: Sequence[int]) -> None:
+        """In one statement."""
+        if ids:
+            await self._side.change(statements.MARK_SENT, list(ids))
+
+    async def backlog(self) -> tuple[int, int | None]:
+        """By the index of what is not sent."""
+        ((count, oldest_ms),) = await self._side.fetch(statements.BACKLOG)
+        return count, oldest_ms
+
+    async def drop_unsent(self, keep: int) -> int:
+        """What is too much is found by the statement that drops it."""
+        return await self._side.change(statements.DROP_UNSENT, keep)
+
+    async def take_lease(self, name: str, holder: str, milliseconds: int) -> bool:
+        """By the database's clock."""
+        return bool(await self._side.fetch(statements.TAKE_LEASE, name, holder, milliseconds))
+
+    async def give_lease(self, name: str, holder: str) -> None:
+        """On the side connection."""
+        await self._side.change(statements.GIVE_LEASE, name, holder)
+
+    # --- forgetting ---
+
+    async def oldest(self) -> dict[Aging, int]:
+        """Each by its index."""
+        (times,) = await self._side.fetch(statements.OLDEST)
+        return {kind: time for kind, time in zip(AGING, times, strict=True) if time is not None}
+
+    async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
+        """Rows that somebody else holds are left for the next step."""
+        values = {"before": before_ms, "limit": limit}
+        count: int = (await self._side.use(lambda c: _fetch_named(c, statements.FORGET[kind], values)))[0][0]
+        return count
+
+    async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
+        """For sessions whose payments another release has forgotten: with them `forget` forgets the session's place."""
+        rows = await self._side.fetch(statements.NEXT_SESSION, after, limit - 1)
+        end = rows[0][0] if rows else None
+        values = {"after": after, "end": end, "before": before_ms}
+
+        async def sweep(connection: AsyncConnection[Row]) -> None:
+            await connection.execute(statements.SWEEP_SESSIONS, values)
+
+        await self._side.use(sweep)
+        return end
 
 
-class _Link:
-    """One connection, opened when it is needed and again when it broke. One user at a time."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: AsyncConnection[Row] | None = None
-        self._lock = asyncio.Lock()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection that is not known to be broken."""
-        return self._connection is not None and not self._connection.closed
-
-    async def get(self) -> AsyncConnection[Row]:
-        """The open connection. Raises StoreFailed."""
-        if self._connection is not None and not self._connection.closed:
-            return self._connection
-        try:
-            connection = await AsyncConnection.connect(_with_timeout(self._url), autocommit=True)
-            await connection.execute(sql.SQL(statements.SESSION_SETTINGS))
-        except (psycopg.Error, OSError) as error:
-            raise _unreachable(error) from None
-        self._connection = connection
-        return connection
-
-    async def use(self, work: Callable[[AsyncConnection[Row]], Awaitable[_T]]) -> _T:
-        """Runs `work`, once more on a fresh connection where the old one broke: what it does may be done twice."""
-        async with self._lock:
-            for attempt in (1, 2):
-                connection = await self.get()
-                try:
-                    return await work(connection)
-                except (psycopg.Error, OSError) as error:
-                    failure = _translated(error)
-                    if isinstance(failure, ConnectionLost):
-                        await self.close()
-                    if not isinstance(failure, ConnectionLost) or attempt == 2:
-                        raise failure from None
-        raise AssertionError("unreachable: the loop returns or raises")
-
-    async def close(self) -> None:
-        """Closes without a word: the server rolls back what was open."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
+async def _take_steps(connection: AsyncConnection[Row]) -> None:
+    """All steps that are missing, or none of them. Where none is, nothing is locked and nothing needs the right to make tables."""
+    if not await _missing(connection):
+        return
+    async with connection.transaction():
+        await connection.execute(sql.SQL(statements.SETUP_SETTINGS))
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (statements.SETUP_LOCK,))
+        for step in await _missing(connection):
+            for statement in step.postgres:
+                await connection.execute(sql.SQL(statement))  # no values of others in it
+        for name, value in (("schema_version", SCHEMA_VERSION), ("schema_step", NEWEST_STEP)):
+            await connection.execute(statements.PUT_META, (name, str(value)))
 
 
-def _with_timeout(url: str) -> str:
-    """A dead host must not hold up a start or a batch for the kernel's two minutes."""
-    if "connect_timeout" in conninfo.conninfo_to_dict(url):
-        return url
-    return conninfo.make_conninfo(url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+async def _missing(connection: AsyncConnection[Row]) -> Sequence[Step]:
+    ((has_meta,),) = await fetch(connection, "SELECT to_regclass('lrs_meta') IS NOT NULL")
+    meta = dict(cast(Any, await fetch(connection, statements.META))) if has_meta else {}
+    return missing_steps(int(meta.get("schema_version", "0")), int(meta.get("schema_step", "0")))
 
 
-async def _fetch(connection: AsyncConnection[Row], statement: str, parameters: Sequence[object]) -> list[Row]:
-    cursor = await connection.execute(statement, parameters)
+async def _fetch_named(connection: AsyncConnection[Row], statement: str, values: dict[str, Any]) -> list[Row]:
+    cursor = await connection.execute(statement, values)
     return await cursor.fetchall()
 
 
@@ -302,31 +373,3 @@ async def _rows(cursor: AsyncCursor[Row] | None) -> list[Row]:
 def _columns(rows: Sequence[Sequence[Any]]) -> tuple[list[Any], ...]:
     """Rows as one list a column: `unnest` makes rows of them again, and one statement serves any number."""
     return tuple(list(column) for column in zip(*rows, strict=True))
-
-
-_REASONS = {
-    "25006": "it is read-only",
-    "42501": "permission is missing",
-    "53100": "its disk is full",
-    "55P03": "rows stay locked by another process",
-    "57014": "a statement took too long",
-}
-
-
-def _translated(error: Exception) -> StoreFailed:
-    """What an error means for a batch, without its own words, which may name a host, a user or a value."""
-    state = getattr(error, "sqlstate", None)
-    if state in _NOBODY_AT_FAULT:
-        return Conflict(f"other processes were faster, again and again (SQLSTATE {state})")
-    if isinstance(error, OSError) or (
-        isinstance(error, psycopg.OperationalError) and (state is None or state[:2] in ("08", "57")) and state != "57014"
-    ):
-        return ConnectionLost(f"the connection to PostgreSQL broke ({state or type(error).__name__})")
-    if state is None and isinstance(error, psycopg.InterfaceError):
-        return ConnectionLost("the connection to PostgreSQL broke")
-    return StoreFailed(f"PostgreSQL refused: {_REASONS.get(state or '', 'see its log')} (SQLSTATE {state})")
-
-
-def _unreachable(error: Exception) -> StoreFailed:
-    state = getattr(error, "sqlstate", None)
-    return StoreFailed(f"PostgreSQL cannot be reached, or refuses the login ({state or type(error).__name__})")

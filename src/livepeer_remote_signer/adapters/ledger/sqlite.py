@@ -7,201 +7,127 @@ that executes nothing but the one call, so that no Python code competes with the
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sqlite3
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
+from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
-    BYTES_A_PAYMENT,
-    SCHEMA_VERSION,
+    AGING,
+    Aging,
     Conflict,
-    NoLedger,
+    KnownSwitches,
     Row,
+    SpendLine,
     StoredPayment,
     StoreFailed,
+    Switch,
     Wanted,
     Writes,
-    add_switch,
     bytes_text,
+    spend_line,
     spend_rows,
+    switch_of,
     text_bytes,
     usage_expires_ms,
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
-from livepeer_remote_signer.core.rules.ledger import Books, Tip
+from livepeer_remote_signer.core.rules.events import OutboxEvent
+from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 
-LOCK_WAIT_SECONDS = 2.0
-_LOCK_POLL_SECONDS = 0.0005
-_SIDE_WAIT_SECONDS = 5.0
 MAX_REMEMBERED = 32_768
 """Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
 
-_T = TypeVar("_T")
+_IDS_A_STATEMENT = 500
 
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS lrs_payments (
-        id INTEGER PRIMARY KEY, state_id BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, auth_id BLOB NOT NULL,
-        idempotency_key BLOB, is_healed INTEGER NOT NULL, made_ms INTEGER NOT NULL, state BLOB NOT NULL, kept BLOB NOT NULL)""",
-    "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_place ON lrs_payments (state_id, seq)",
-    "CREATE INDEX IF NOT EXISTS lrs_payments_healed ON lrs_payments (state_id, digest) WHERE is_healed = 1",
-    "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_key ON lrs_payments (idempotency_key) WHERE idempotency_key IS NOT NULL",
-    """CREATE TABLE IF NOT EXISTS lrs_nonces (
-        rand_hash BLOB PRIMARY KEY, last_nonce INTEGER NOT NULL, used_ms INTEGER NOT NULL) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS lrs_usage (key TEXT PRIMARY KEY, amounts TEXT NOT NULL, expires_ms INTEGER) WITHOUT ROWID",
-    """CREATE TABLE IF NOT EXISTS lrs_spend (
-        minute INTEGER NOT NULL, writer TEXT NOT NULL, auth_id BLOB NOT NULL, orchestrator BLOB NOT NULL, payments INTEGER NOT NULL,
-        tickets INTEGER NOT NULL, ev_wei TEXT NOT NULL, face_value_wei TEXT NOT NULL, fee_wei TEXT NOT NULL,
-        PRIMARY KEY (minute, writer, auth_id, orchestrator)) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS lrs_outbox (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, made_ms INTEGER NOT NULL, sent INTEGER NOT NULL DEFAULT 0, payload BLOB NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS lrs_outbox_pending ON lrs_outbox (id) WHERE sent = 0",
-    "CREATE TABLE IF NOT EXISTS lrs_switches (name TEXT PRIMARY KEY, auth_id BLOB NOT NULL, set_ms INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS lrs_leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS lrs_settings (name TEXT PRIMARY KEY, value TEXT NOT NULL, set_ms INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS lrs_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-)
-
+_NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _TIP = "SELECT seq, made_ms FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1"
 _ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 _HEALED = "state_id = ? AND digest = ? AND is_healed = 1"
+_SWITCHES_VERSION = "SELECT CAST(value AS INTEGER) FROM lrs_meta WHERE name = 'switches_version'"
+_SWITCH_CHANGES = "SELECT version, name, auth_id, is_set FROM lrs_switch_log WHERE version > ? AND version <= ? ORDER BY version"
+_EVENTS = "SELECT id, made_ms, payload FROM lrs_outbox WHERE "
+_PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+_OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
+    (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
+    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL)"""
+"""In the order of AGING."""
+
+_SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
+_FORGET: dict[Aging, str] = {
+    "payments": """DELETE FROM lrs_payments WHERE id IN
+        (SELECT id FROM lrs_payments WHERE made_ms < ? ORDER BY made_ms LIMIT ?) RETURNING state_id""",
+    "nonces": """DELETE FROM lrs_nonces WHERE rand_hash IN
+        (SELECT rand_hash FROM lrs_nonces WHERE used_ms < ? ORDER BY used_ms LIMIT ?) RETURNING rand_hash""",
+    "events": """DELETE FROM lrs_outbox WHERE id IN
+        (SELECT id FROM lrs_outbox WHERE sent = 1 AND made_ms < ? ORDER BY made_ms LIMIT ?)""",
+    "spend": f"""DELETE FROM lrs_spend WHERE {_SPEND_KEY} IN
+        (SELECT minute, writer, auth_id, orchestrator FROM lrs_spend WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",  # noqa: S608
+    "usage": """DELETE FROM lrs_usage WHERE key IN
+        (SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL AND expires_ms < ? ORDER BY expires_ms LIMIT ?)""",
+}
 
 
 class SqliteStore:
-    """Three connections: one writes, one reads on the event loop's thread, one reads in a thread of its own.
+    """Rows as the ledger asks for them.
 
     What the writing connection has committed is remembered for as long as no other process commits: rows that a session's
     next payment needs are then not read again, which saves a seventh of what a payment costs here.
     """
 
-    now_ms_sql = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    must_open = True
 
-    def __init__(self, path: Path, *, writer: str, lock_wait_seconds: float = LOCK_WAIT_SECONDS, may_create: bool = True) -> None:
-        """Without `may_create` a ledger that is not there is not made: `open` raises NoLedger."""
-        self._path = path
-        self._may_create = may_create
+    def __init__(self, path: Path, *, writer: str, **options: Any) -> None:
+        """`options` are those of `SqliteConnections`."""
+        self._file = SqliteConnections(path, **options)
         self._writer_name = writer
-        self._lock_wait_seconds = lock_wait_seconds
-        self._commits = ThreadPoolExecutor(1, "ledger-commit")
-        self._side_thread = ThreadPoolExecutor(1, "ledger-side")
-        self._turn = asyncio.Lock()
-        """Held by who writes, from the beginning of a transaction to its end."""
         self._is_batch = False
         self._tips: dict[str, Tip] = {}
         self._nonces: dict[bytes, int] = {}
         self._data_version = -1
-        self._file = (0, 0)
+        self._switches = KnownSwitches()
 
     async def open(self) -> None:
-        """Makes the file, for its owner only, and its tables. Raises StoreFailed."""
-        # SQLite does not wait for another worker that turns a new file to its log at the same moment
-        await self._in(self._side_thread, lambda: _once_free(self._open, _SIDE_WAIT_SECONDS))
-
-    def _open(self) -> None:
-        try:
-            descriptor = os.open(self._path, (os.O_CREAT if self._may_create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            self._file = _identity(os.fstat(descriptor))
-            os.close(descriptor)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and not self._may_create:
-                raise NoLedger("there is no ledger at ledger.path") from None
-            raise StoreFailed(f"ledger.path cannot be opened for writing: {error.strerror}") from None
-        with ExitStack() as opened:
-            self._side = self._connect(_SIDE_WAIT_SECONDS, opened)
-            self._check_version()
-            self._side.execute("PRAGMA journal_mode = WAL")
-            self._side.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                self._side.execute(statement)
-            self._side.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            self._side.execute("COMMIT")
-            self._write = self._connect(0.0, opened)
-            self._write.execute("PRAGMA cache_size = -32768")
-            self._write.execute("PRAGMA cache_spill = OFF")
-            self._read = self._connect(0.25, opened)
-            opened.pop_all()  # from here on `close` closes them
-
-    def _check_version(self) -> None:
-        version = self._side.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not self._may_create:
-            raise NoLedger("the file at ledger.path is not a ledger")
-        if version not in (0, SCHEMA_VERSION):
-            raise StoreFailed(f"the ledger file has schema version {version}, this program writes {SCHEMA_VERSION}")
-
-    def _connect(self, wait_seconds: float, opened: ExitStack) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=256)
-        opened.callback(connection.close)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-        return connection
+        """Makes the file and takes the steps it lacks. Raises StoreFailed."""
+        await self._file.open()
+        await self._file.beside(self._follow_switches)
 
     async def close(self) -> None:
         """Waits for what is in work."""
-        await self._in(self._side_thread, self._side.close)
-        await self._in(self._commits, self._write.close)
-        self._read.close()
-        self._commits.shutdown()
-        self._side_thread.shutdown()
+        await self._file.close()
+
+    async def probe(self, size_bytes: int) -> None:
+        """Two transactions on the writing connection."""
+        await self._file.change(_PROBE, size_bytes // 2)
+        await self._file.change(_PROBE, 0)
+
+    # --- payments ---
 
     async def begin(self, wanted: Wanted, size: int) -> Books:
         """The write lock, and the rows."""
-        self._check_space(size)
-        self._check_file()
-        await self._turn.acquire()
+        self._file.check_space(size)
+        self._file.check_file()
+        await self._file.turn.acquire()
         self._is_batch = True
         try:
-            await self._begin()
-            return self._load(wanted)
-        except sqlite3.Error as error:
+            await self._file.begin()
+            with translated():
+                return self._load(wanted)
+        except StoreFailed:
             await self.rollback()
-            raise StoreFailed(_reason(error)) from None
-
-    async def _begin(self) -> None:
-        """Without a pause where nobody else writes."""
-        try:
-            self._write.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error):
-                raise
-            await asyncio.get_running_loop().run_in_executor(self._commits, self._wait_for_lock)
-
-    def _check_space(self, size: int) -> None:
-        """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
-        try:
-            space = os.statvfs(self._path)
-        except OSError as error:
-            raise _gone(error) from None
-        free = space.f_bavail * space.f_frsize
-        if free < size * BYTES_A_PAYMENT:
-            raise StoreFailed(f"the disk is full: {free} bytes are left, a batch of {size} payments may need {size * BYTES_A_PAYMENT}")
-
-    def _check_file(self) -> None:
-        """An open file lives on when it is moved away, deleted or replaced, but what is written to it nobody finds again."""
-        try:
-            found = _identity(os.stat(self._path))
-        except OSError as error:
-            raise _gone(error) from None
-        if found != self._file:
-            raise StoreFailed("ledger.path is another file than the one that was opened: stop the signer before it is replaced")
-
-    def _wait_for_lock(self) -> None:
-        """SQLite's own waiting backs off to 100 ms between looks, longer than another worker's whole transaction."""
-        _once_free(lambda: self._write.execute("BEGIN IMMEDIATE"), self._lock_wait_seconds)
+            raise
 
     def _load(self, wanted: Wanted) -> Books:
-        execute = self._write.execute
+        execute = self._file.write.execute
         books = Books()
         version = execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version or max(len(self._tips), len(self._nonces)) > MAX_REMEMBERED:
             self._forget()
             self._data_version = version
-        for name, auth_id in execute("SELECT name, auth_id FROM lrs_switches"):
-            books.switches = add_switch(books.switches, name, auth_id)
+        self._follow_switches(self._file.write)
+        books.switches = self._switches.switches
         for state_id in wanted.state_ids:
             if (tip := self._tips.get(state_id)) is not None:
                 books.tips[state_id] = tip
@@ -223,24 +149,34 @@ class SqliteStore:
                 books.healed.add((state_id, digest))
         return books
 
+    def _follow_switches(self, connection: sqlite3.Connection) -> None:
+        """One look, whatever the number of switches, while none has changed."""
+        known = self._switches
+        version = connection.execute(_SWITCHES_VERSION).fetchone()[0]
+        if version == known.version:
+            return
+        if version < known.version or not known.follow(version, connection.execute(_SWITCH_CHANGES, (known.version, version)).fetchall()):
+            known.replace(version, connection.execute("SELECT name, auth_id FROM lrs_switches").fetchall())
+
     async def commit(self, writes: Writes) -> None:
         """Rows in memory, then the log on disk."""
         try:
-            self._put(writes)
-            await asyncio.get_running_loop().run_in_executor(self._commits, self._write.execute, "COMMIT")
-        except sqlite3.IntegrityError:
+            with translated():
+                try:
+                    self._put(writes)
+                    await self._file.commit()
+                except sqlite3.IntegrityError:
+                    raise Conflict("a new session has the name of another one") from None
+        except StoreFailed:
             await self.rollback()
-            raise Conflict("a new session has the name of another one") from None
-        except sqlite3.Error as error:
-            await self.rollback()
-            raise StoreFailed(_reason(error)) from None
+            raise
         self._tips.update(writes.tips)
         self._nonces.update(writes.nonces)
         self._is_batch = False
-        self._turn.release()
+        self._file.turn.release()
 
     def _put(self, writes: Writes) -> None:
-        many = self._write.executemany
+        many = self._file.write.executemany
         many(
             """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -268,140 +204,187 @@ class SqliteStore:
             many("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", writes.events)
 
     async def rollback(self) -> None:
-        """A transaction that the database has ended already needs none. What a failed one would have left is not known."""
+        """What a failed transaction would have left is not known, so nothing is remembered."""
         if not self._is_batch:
             return
         try:
-            if self._write.in_transaction:
-                await asyncio.get_running_loop().run_in_executor(self._commits, self._write.rollback)
+            await self._file.rollback()
         finally:
             self._forget()
             self._is_batch = False
-            self._turn.release()
+            self._file.turn.release()
 
     def _forget(self) -> None:
         self._tips.clear()
         self._nonces.clear()
 
     async def tip(self, state_id: str) -> Tip | None:
-        """Read at once: readers of a write-ahead log wait for nobody."""
-        row = self._one(_TIP, text_bytes(state_id))
+        """Read at once."""
+        row = self._file.one(_TIP, text_bytes(state_id))
         return None if row is None else Tip(*row)
 
     async def payment(self, state_id: str, sequence_number: int, digest: bytes) -> StoredPayment | None:
         """In its own place, else where it was healed to."""
         name = text_bytes(state_id)
-        row = self._one(_ANSWER + "state_id = ? AND seq = ? AND digest = ?", name, sequence_number, digest)
+        row = self._file.one(_ANSWER + "state_id = ? AND seq = ? AND digest = ?", name, sequence_number, digest)
         if row is None:
-            row = self._one(_ANSWER + _HEALED, name, digest)
+            row = self._file.one(_ANSWER + _HEALED, name, digest)
         return _answer(row)
 
     async def payment_of(self, idempotency_key: bytes) -> StoredPayment | None:
         """The new session that was started under this key."""
-        return _answer(self._one(_ANSWER + "idempotency_key = ?", idempotency_key))
+        return _answer(self._file.one(_ANSWER + "idempotency_key = ?", idempotency_key))
 
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state to go on from."""
-        row = self._one("SELECT state FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1", text_bytes(state_id))
+        row = self._file.one("SELECT state FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1", text_bytes(state_id))
         return None if row is None else bytes(row[0])
 
-    def _one(self, sql: str, *parameters: object) -> Row | None:
-        try:
-            row: Row | None = self._read.execute(sql, parameters).fetchone()
-        except sqlite3.Error as error:
-            raise StoreFailed(_reason(error)) from None
-        return row
+    # --- kill switches and settings ---
 
-    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """Reads in the side thread; a statement that changes rows and returns them runs as `execute` does."""
-        if not sql.startswith("SELECT"):
-            return (await self._change(sql, parameters))[0]
-        return await self._in(self._side_thread, lambda: self._read_beside(sql, parameters))
+    async def switches(self) -> Switches:
+        """Looked for by a reader, which waits for nobody."""
+        self._file.check_file()
+        with translated():
+            self._follow_switches(self._file.read)
+        return self._switches.switches
 
-    def _read_beside(self, sql: str, parameters: Sequence[object]) -> list[Row]:
-        self._check_file()
-        return self._side.execute(sql, parameters).fetchall()
+    async def list_switches(self) -> list[Switch]:
+        """In the side thread."""
+        return [switch_of(row) for row in await self._rows("SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms")]
 
-    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Between two batches, on the writing connection: what it commits is not taken for another process's."""
-        return (await self._change(sql, parameters))[1]
+    async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
+        """Between two batches."""
+        await self._file.change(
+            "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, auth_id, now_ms
+        )
 
-    async def _change(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
-        """Goes on to its end when the caller leaves: until then nobody else may write."""
-        return await asyncio.shield(self._change_in_turn(sql, parameters))
+    async def clear_switch(self, name: str) -> bool:
+        """Between two batches."""
+        return await self._change("DELETE FROM lrs_switches WHERE name = ?", name) > 0
 
-    async def _change_in_turn(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
-        async with self._turn:
-            if sql.startswith("DELETE"):
-                self._forget()
-            return await self._in(self._commits, lambda: self._commit_one(sql, parameters))
+    async def settings(self) -> dict[str, str]:
+        """In the side thread."""
+        return dict(await self._rows("SELECT name, value FROM lrs_settings"))
 
-    def _commit_one(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], int]:
-        self._check_file()
-        self._wait_for_lock()
-        try:
-            cursor = self._write.execute(sql, parameters)
-            rows = cursor.fetchall()
-            self._write.execute("COMMIT")
-        except sqlite3.Error:
-            if self._write.in_transaction:
-                self._write.rollback()
-            raise
-        return rows, cursor.rowcount
-
-    @staticmethod
-    async def _in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(thread, work)
-        except sqlite3.Error as error:
-            raise StoreFailed(_reason(error)) from None
-
-
-def _once_free(step: Callable[[], object], wait_seconds: float) -> None:
-    """Takes a step, again and again while another process holds a lock; after so long raises what SQLite says."""
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            step()
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(_LOCK_POLL_SECONDS)
-        else:
+    async def put_setting(self, name: str, value: str | None, now_ms: int) -> None:
+        """Between two batches."""
+        if value is None:
+            await self._change("DELETE FROM lrs_settings WHERE name = ?", name)
             return
+        await self._change(
+            """INSERT INTO lrs_settings (name, value, set_ms) VALUES (?, ?, ?)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value, set_ms = excluded.set_ms""",
+            name,
+            value,
+            now_ms,
+        )
+
+    # --- figures ---
+
+    async def usage(self) -> dict[str, Usage]:
+        """In the side thread."""
+        return {key: parse_usage(amounts) for key, amounts in await self._rows("SELECT key, amounts FROM lrs_usage")}
+
+    async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
+        """In the side thread."""
+        rows = await self._rows(
+            """SELECT minute, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei FROM lrs_spend
+            WHERE minute >= ? AND minute <= ? ORDER BY minute""",
+            first_minute,
+            last_minute,
+        )
+        return [spend_line(row) for row in rows]
+
+    async def sessions_started(self, since_ms: int) -> int:
+        """In the side thread."""
+        count: int = (await self._rows("SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= ?", since_ms))[0][0]
+        return count
+
+    # --- events ---
+
+    async def unsent_events(self, limit: int, after_id: int) -> list[OutboxEvent]:
+        """By the index of what is not sent."""
+        return _events(await self._rows(_EVENTS + "sent = 0 AND id > ? ORDER BY id LIMIT ?", after_id, limit))
+
+    async def events_since(self, since_ms: int, after_id: int, limit: int) -> list[OutboxEvent]:
+        """The first one is found by index, the others follow by their ids."""
+        if after_id == 0:
+            firsts = await self._rows(
+                """SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND made_ms >= ?1
+                UNION ALL SELECT min(id) FROM lrs_outbox WHERE sent = 0 AND made_ms >= ?1""",
+                since_ms,
+            )
+            after_id = min((id for (id,) in firsts if id is not None), default=1) - 1
+        return _events(await self._rows(_EVENTS + "id > ? AND made_ms >= ? ORDER BY id LIMIT ?", after_id, since_ms, limit))
+
+    async def mark_sent(self, ids: Sequence[int]) -> None:
+        """Some at a time, between two batches."""
+        for start in range(0, len(ids), _IDS_A_STATEMENT):
+            some = ids[start : start + _IDS_A_STATEMENT]
+            marks = ", ".join("?" * len(some))
+            await self._change(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks})", *some)  # noqa: S608 - only marks
+
+    async def backlog(self) -> tuple[int, int | None]:
+        """By the index of what is not sent."""
+        count = (await self._rows("SELECT count(*) FROM lrs_outbox WHERE sent = 0"))[0][0]
+        oldest = await self._rows("SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1")
+        return count, oldest[0][0] if oldest else None
+
+    async def drop_unsent(self, keep: int) -> int:
+        """What is too much is found by the statement that drops it."""
+        return await self._change(
+            "DELETE FROM lrs_outbox WHERE sent = 0 AND id <= (SELECT id FROM lrs_outbox WHERE sent = 0 ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            keep,
+        )
+
+    async def take_lease(self, name: str, holder: str, milliseconds: int) -> bool:
+        """Between two batches."""
+        rows, _ = await self._file.change(
+            f"""INSERT INTO lrs_leases (name, holder, until_ms) VALUES (?, ?, {_NOW_MS} + ?)
+            ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
+            WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms < {_NOW_MS} RETURNING holder""",  # noqa: S608 - our own SQL
+            name,
+            holder,
+            milliseconds,
+        )
+        return bool(rows)
+
+    async def give_lease(self, name: str, holder: str) -> None:
+        """Between two batches."""
+        await self._change("DELETE FROM lrs_leases WHERE name = ? AND holder = ?", name, holder)
+
+    # --- forgetting ---
+
+    async def oldest(self) -> dict[Aging, int]:
+        """Each by its index."""
+        (times,) = await self._rows(_OLDEST)
+        return {kind: time for kind, time in zip(AGING, times, strict=True) if time is not None}
+
+    async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
+        """Between two batches."""
+        rows, count = await self._file.change(_FORGET[kind], before_ms, limit)
+        for (name,) in rows:
+            if kind == "payments":
+                self._tips.pop(bytes_text(bytes(name)), None)
+            else:
+                self._nonces.pop(bytes(name), None)
+        return count
+
+    async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
+        """A session's newest place is its newest payment here: there is nothing else to forget."""
+        return None
+
+    async def _rows(self, sql: str, *parameters: object) -> list[Row]:
+        return await self._file.beside(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    async def _change(self, sql: str, *parameters: object) -> int:
+        return (await self._file.change(sql, *parameters))[1]
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
-    """Whether another process holds a lock."""
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _gone(error: OSError) -> StoreFailed:
-    return StoreFailed(f"ledger.path cannot be found any more: {error.strerror}")
+def _events(rows: Sequence[Row]) -> list[OutboxEvent]:
+    return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
 
 
 def _answer(row: Row | None) -> StoredPayment | None:
     return None if row is None else StoredPayment(bytes(row[0]), bytes_text(bytes(row[1])), bytes(row[2]), bytes(row[3]))
-
-
-_REASONS = {
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_BUSY: "the database is locked by another process",
-    sqlite3.SQLITE_LOCKED: "the database is locked by another process",
-    sqlite3.SQLITE_READONLY: "the database is read-only",
-    sqlite3.SQLITE_IOERR: "the disk does not read or write",
-    sqlite3.SQLITE_CORRUPT: "the database file is damaged",
-    sqlite3.SQLITE_NOTADB: "the file is not a database",
-    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
-}
-
-
-def _reason(error: sqlite3.Error) -> str:
-    """What is wrong, without the message's own words, which may name a path."""
-    code = getattr(error, "sqlite_errorcode", None)
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return f"{_REASONS.get((code or 0) & 0xFF, 'the database refused')} ({name})"

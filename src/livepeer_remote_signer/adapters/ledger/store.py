@@ -1,21 +1,29 @@
-"""What the ledger asks of a database, whichever it is: one transaction a batch, a few reads, and plain statements."""
+"""What the ledger asks of a database, whichever it is: one transaction a batch, and named reads and changes beside it.
+
+`Store` is kept by `sqlite.SqliteStore` and `postgres.PostgresStore`; one suite of tests holds both to it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
+from livepeer_remote_signer.core.rules.events import OutboxEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 
-SCHEMA_VERSION = 1
 GLOBAL_SWITCH = "all"
 BYTES_A_PAYMENT = 24 * 1024
 """What a payment may take on the disk at most: its own pages and those of the indexes it touches."""
 
 Row: TypeAlias = tuple[Any, ...]
+
+Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage"]
+"""What is forgotten when it is old: `events` are those that were sent, `usage` the spending in windows that have passed."""
+
+AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage")
 
 
 class StoreFailed(LedgerUnavailable):
@@ -91,16 +99,40 @@ class Writes(NamedTuple):
     now_ms: int
 
 
+class Switch(NamedTuple):
+    """One kill switch that is set: `auth_id` None is the global one. `set_ms` in unix milliseconds."""
+
+    auth_id: str | None
+    set_ms: int
+
+
+class SpendLine(NamedTuple):
+    """What one auth id paid one orchestrator (20-byte address) within one unix minute."""
+
+    minute: int
+    auth_id: str
+    orchestrator: bytes
+    paid: SpendSum
+
+
 class Store(Protocol):
     """A database. Everything raises StoreFailed; `begin` is followed by exactly one `commit` or `rollback`."""
 
-    now_ms_sql: str
-    """The database's clock, unix milliseconds, as SQL: leases of several hosts need one clock."""
+    must_open: bool
+    """Whether a ledger that cannot be opened at start is a fault of the configuration: a file is, a server may come later."""
+
+    # --- life ---
 
     async def open(self) -> None:
-        """Connects and makes the tables."""
+        """Connects, and takes the steps that the tables lack. Raises StoreFailed for tables of a newer kind."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Ends after what is in work."""
+
+    async def probe(self, size_bytes: int) -> None:
+        """Writes so many bytes, commits, and takes them back."""
+
+    # --- payments ---
 
     async def begin(self, wanted: Wanted, size: int) -> Books:
         """Opens a transaction for `size` payments and reads what they need, so that nobody else changes it meanwhile."""
@@ -117,16 +149,76 @@ class Store(Protocol):
     async def payment(self, state_id: str, sequence_number: int, digest: bytes) -> StoredPayment | None:
         """The payment that answered this very request, in its own place or healed."""
 
-    async def payment_of(self, idempotency_key: bytes) -> StoredPayment | None: ...
+    async def payment_of(self, idempotency_key: bytes) -> StoredPayment | None:
+        """The new session that was started under this key (32 bytes)."""
 
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state bytes of a session's newest payment."""
 
-    async def query(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """The rows of one statement with `?` parameters, committed."""
+    # --- kill switches and settings ---
 
-    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """How many rows one statement with `?` parameters changed, committed."""
+    async def switches(self) -> Switches:
+        """The switches as payments are judged by them. Cheap while none has changed, whatever their number."""
+
+    async def list_switches(self) -> list[Switch]:
+        """The switches with their times, the oldest first."""
+
+    async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
+        """Sets the switch of this name; one that is set stays as it is."""
+
+    async def clear_switch(self, name: str) -> bool:
+        """Takes a switch back. False when it was not set."""
+
+    async def settings(self) -> dict[str, str]:
+        """All values that processes share."""
+
+    async def put_setting(self, name: str, value: str | None, now_ms: int) -> None:
+        """Sets one; None removes it."""
+
+    # --- figures ---
+
+    async def usage(self) -> dict[str, Usage]:
+        """What was spent, by the name it is kept under."""
+
+    async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
+        """The statistics of these unix minutes, both included, by minute. A line may stand there once for each writer."""
+
+    async def sessions_started(self, since_ms: int) -> int:
+        """How many sessions that are still remembered began at or after a time."""
+
+    # --- events ---
+
+    async def unsent_events(self, limit: int, after_id: int) -> list[OutboxEvent]:
+        """Events that are not marked as sent, by id."""
+
+    async def events_since(self, since_ms: int, after_id: int, limit: int) -> list[OutboxEvent]:
+        """Events made at or after a time, sent or not, by id."""
+
+    async def mark_sent(self, ids: Sequence[int]) -> None:
+        """These events need not be sent again."""
+
+    async def backlog(self) -> tuple[int, int | None]:
+        """How many events are not sent, and when the oldest of them was made (unix milliseconds)."""
+
+    async def drop_unsent(self, keep: int) -> int:
+        """Deletes unsent events but for the newest `keep`; how many went. Others may do the same now: none goes twice."""
+
+    async def take_lease(self, name: str, holder: str, milliseconds: int) -> bool:
+        """Whether `holder` has the lease for so long from now, by the database's clock; asked again it is renewed."""
+
+    async def give_lease(self, name: str, holder: str) -> None:
+        """Ends a lease that `holder` has."""
+
+    # --- forgetting: one committed step a call ---
+
+    async def oldest(self) -> dict[Aging, int]:
+        """The time (unix milliseconds) that each kind of row is forgotten by: the oldest row's. Kinds without rows are left out."""
+
+    async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
+        """Deletes at most `limit` of the oldest rows whose time is before `before_ms`; how many went."""
+
+    async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
+        """Deletes, among the next `limit` sessions by name, those without payments since `before_ms`; where to go on, None at the end."""
 
 
 def text_bytes(text: str) -> bytes:
@@ -145,13 +237,6 @@ def usage_expires_ms(usage_key: str, now_ms: int) -> int | None:
     return None if seconds is None else now_ms + 2 * seconds * 1000
 
 
-def add_switch(switches: Switches, name: str, auth_id: bytes) -> Switches:
-    """One row of the switches."""
-    if name == GLOBAL_SWITCH:
-        return switches._replace(all=True)
-    return switches._replace(auth_ids=switches.auth_ids | {bytes_text(bytes(auth_id))})
-
-
 def spend_rows(writes: Writes, writer: str) -> list[Row]:
     """Lines of the statistics. Each process has its own, so that no two wait for each other."""
     return [
@@ -168,3 +253,49 @@ def spend_rows(writes: Writes, writer: str) -> list[Row]:
         )
         for key, line in writes.spend.items()
     ]
+
+
+def spend_line(row: Row) -> SpendLine:
+    """A line as both databases give it back: minute, auth id, orchestrator, then the five sums."""
+    minute, auth_id, orchestrator, *figures = row
+    return SpendLine(minute, bytes_text(bytes(auth_id)), bytes(orchestrator), SpendSum(*map(int, figures)))
+
+
+def switch_of(row: Row) -> Switch:
+    """A row of name, auth id and time."""
+    name, auth_id, set_ms = row
+    return Switch(None if name == GLOBAL_SWITCH else bytes_text(bytes(auth_id)), set_ms)
+
+
+class KnownSwitches:
+    """The kill switches as last read, and the number of the change they were read at.
+
+    A batch looks at the number only. Changes are numbered without a gap, so what is new is a few rows of the log; where
+    some of them are missing (forgotten already), all switches are read again.
+    """
+
+    def __init__(self) -> None:
+        self.version = -1
+        self.switches = Switches()
+
+    def replace(self, version: int, rows: Sequence[tuple[str, bytes]]) -> None:
+        """Takes all switches, as (name, auth id). `version` was read before them, or with them."""
+        auth_ids = frozenset(bytes_text(bytes(auth_id)) for name, auth_id in rows if name != GLOBAL_SWITCH)
+        self.switches = Switches(auth_ids, any(name == GLOBAL_SWITCH for name, _ in rows))
+        self.version = version
+
+    def follow(self, version: int, changes: Sequence[tuple[int, str, bytes, int]]) -> bool:
+        """Takes the changes (number, name, auth id, whether it is set) after `self.version` up to `version`. False: some are missing."""
+        if self.version < 0 or [change[0] for change in changes] != list(range(self.version + 1, version + 1)):
+            return False
+        is_all, added, removed = self.switches.all, set[str](), set[str]()
+        for _, name, auth_id, is_set in changes:
+            if name == GLOBAL_SWITCH:
+                is_all = bool(is_set)
+                continue
+            text = bytes_text(bytes(auth_id))
+            (added if is_set else removed).add(text)
+            (removed if is_set else added).discard(text)
+        self.switches = Switches((self.switches.auth_ids - removed) | added, is_all)
+        self.version = version
+        return True

@@ -1,0 +1,79 @@
+"""Forgets what has grown old, faster than it arrives and without keeping payments waiting.
+
+One process at a time forgets: the one that holds the lease. It takes steps, each a committed transaction of as many rows
+as fit into `STEP_SECONDS`, and rests after each for as long as it took, so that payments have the database at least half
+of the time. Rows are found by an index of their times: neither their number nor one that must stay slows a step down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from livepeer_remote_signer.adapters.ledger.store import AGING, Aging, Store
+from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
+
+STEP_SECONDS = 0.02
+MIN_STEP_ROWS, FIRST_STEP_ROWS, MAX_STEP_ROWS = 10, 100, 5000
+SWEPT_SESSIONS = 2000
+LEASE = "forgetting"
+LEASE_MS = 10_000
+_RENEW_SECONDS = 3.0
+_MIN_REST_SECONDS = 0.001
+_MS_PER_MINUTE = 60_000
+
+
+class Forgetting:
+    """Rows are kept for `kept_ms`, spending in windows until its windows have passed."""
+
+    def __init__(self, store: Store, *, holder: str, kept_ms: int, clock_ns: Callable[[], int]) -> None:
+        self._store = store
+        self._holder = holder
+        self._kept_ms = kept_ms
+        self._clock_ns = clock_ns
+        self._step_rows = dict.fromkeys(AGING, FIRST_STEP_ROWS)
+        self._swept = b""
+        self.behind_seconds: dict[Aging, float] = {}
+        """By kind: for how long the oldest row should have been forgotten, as last seen. A look comes every few seconds."""
+
+    async def forget_due(self) -> None:
+        """Everything that is due now, unless another process is at it. Raises StoreFailed."""
+        bounds = self._bounds()
+        due = await self._look(bounds)
+        held_at = -_RENEW_SECONDS
+        while due:
+            if time.monotonic() - held_at >= _RENEW_SECONDS:
+                if not await self._store.take_lease(LEASE, self._holder, LEASE_MS):
+                    return
+                held_at = time.monotonic()
+            for kind in list(due):
+                if not await self._step(kind, bounds[kind]):
+                    due.remove(kind)
+        await self._look(bounds)
+        self._swept = await self._store.sweep_sessions(self._swept, bounds["payments"], SWEPT_SESSIONS) or b""
+
+    def _bounds(self) -> dict[Aging, int]:
+        """The time that rows of each kind are forgotten before, unix milliseconds."""
+        now_ms = self._clock_ns() // NS_PER_MS
+        old_ms = now_ms - self._kept_ms
+        return {"payments": old_ms, "nonces": old_ms, "events": old_ms, "spend": old_ms // _MS_PER_MINUTE * _MS_PER_MINUTE, "usage": now_ms}
+
+    async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:
+        """The kinds of which something is due; also notes how far behind each is."""
+        oldest = await self._store.oldest()
+        self.behind_seconds = {kind: max(0, bounds[kind] - oldest.get(kind, bounds[kind])) / 1000 for kind in AGING}
+        return [kind for kind, seconds in self.behind_seconds.items() if seconds]
+
+    async def _step(self, kind: Aging, before_ms: int) -> bool:
+        """One step, and a rest. Whether more may be due."""
+        rows = self._step_rows[kind]
+        started = time.monotonic()
+        forgotten = await self._store.forget(kind, before_ms, rows)
+        took = time.monotonic() - started
+        if took > STEP_SECONDS:
+            self._step_rows[kind] = max(MIN_STEP_ROWS, rows // 2)
+        elif took < STEP_SECONDS / 2 and forgotten == rows:
+            self._step_rows[kind] = min(MAX_STEP_ROWS, rows * 2)
+        await asyncio.sleep(max(took, _MIN_REST_SECONDS))
+        return forgotten == rows

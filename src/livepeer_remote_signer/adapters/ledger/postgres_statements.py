@@ -1,0 +1,114 @@
+"""The ledger's statements in PostgreSQL. `steps` has the tables."""
+
+from __future__ import annotations
+
+from livepeer_remote_signer.adapters.ledger.store import Aging
+
+SETUP_LOCK = 0x4C52_5300
+"""Of pg_advisory_lock: processes that start together make the tables one after the other."""
+
+SETUP_SETTINGS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15min'"
+"""An index over millions of rows takes its time, and payments wait for it."""
+
+META = "SELECT name, value FROM lrs_meta WHERE name IN ('schema_version', 'schema_step')"
+PUT_META = "INSERT INTO lrs_meta (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+SESSION_SETTINGS = """
+SET lock_timeout = '3s';
+SET statement_timeout = '10s';
+SET idle_in_transaction_session_timeout = '5s';
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+"""
+"""A replica that hangs inside a transaction is cut off, so that the others can go on; a commit is on disk when it returns."""
+
+SWITCHES_VERSION = "SELECT value::bigint FROM lrs_meta WHERE name = 'switches_version'"
+SWITCH_CHANGES = "SELECT version, name, auth_id, is_set FROM lrs_switch_log WHERE version > %s AND version <= %s ORDER BY version"
+ALL_SWITCHES = "SELECT name, auth_id FROM lrs_switches"
+LIST_SWITCHES = "SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms"
+SET_SWITCH = "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES (%s, %s, %s) ON CONFLICT (name) DO NOTHING"
+CLEAR_SWITCH = "DELETE FROM lrs_switches WHERE name = %s"
+SETTINGS = "SELECT name, value FROM lrs_settings"
+REMOVE_SETTING = "DELETE FROM lrs_settings WHERE name = %s"
+PUT_SETTING = """INSERT INTO lrs_settings (name, value, set_ms) VALUES (%s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, set_ms = excluded.set_ms"""
+PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+MAKE_USAGE = "INSERT INTO lrs_usage (key, amounts, expires_ms) SELECT k, '[]', 0 FROM unnest(%s::text[]) AS k ON CONFLICT DO NOTHING"
+LOAD_USAGE = "SELECT key, amounts FROM lrs_usage WHERE key = ANY(%s::text[]) ORDER BY key FOR UPDATE"
+LOAD_TIPS = "SELECT state_id, seq, made_ms FROM lrs_sessions WHERE state_id = ANY(%s::bytea[]) ORDER BY state_id FOR UPDATE"
+LOAD_NONCES = "SELECT rand_hash, last_nonce FROM lrs_nonces WHERE rand_hash = ANY(%s::bytea[]) ORDER BY rand_hash FOR UPDATE"
+LOAD_KEYS = "SELECT idempotency_key FROM lrs_payments WHERE idempotency_key = ANY(%s::bytea[])"
+LOAD_HEALED = """SELECT p.state_id, p.digest FROM unnest(%s::bytea[], %s::bytea[]) AS u (state_id, digest)
+JOIN lrs_payments p ON p.state_id = u.state_id AND p.digest = u.digest AND p.is_healed = 1"""
+
+READ_TIPS = "SELECT state_id, seq, made_ms FROM lrs_sessions WHERE state_id = ANY(%s::bytea[])"
+
+NEW_TIPS = """INSERT INTO lrs_sessions (state_id, seq, made_ms)
+SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"""
+MOVE_TIPS = """UPDATE lrs_sessions SET seq = u.seq, made_ms = u.made_ms
+FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) AS u (state_id, seq, made_ms) WHERE lrs_sessions.state_id = u.state_id"""
+NEW_NONCES = """INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms)
+SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"""
+MOVE_NONCES = """UPDATE lrs_nonces SET last_nonce = u.last_nonce, used_ms = u.used_ms
+FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) AS u (rand_hash, last_nonce, used_ms) WHERE lrs_nonces.rand_hash = u.rand_hash"""
+MOVE_USAGE = """UPDATE lrs_usage SET amounts = u.amounts, expires_ms = u.expires_ms
+FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS u (key, amounts, expires_ms) WHERE lrs_usage.key = u.key"""
+NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
+SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[],
+    %s::smallint[], %s::bigint[], %s::bytea[], %s::bytea[])
+ON CONFLICT DO NOTHING"""
+NEW_EVENTS = """INSERT INTO lrs_outbox (made_ms, payload)
+SELECT made_ms, payload FROM unnest(%s::bigint[], %s::bytea[]) WITH ORDINALITY AS u (made_ms, payload, place) ORDER BY place"""
+PUT_SPEND = """INSERT INTO lrs_spend (minute, writer, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+ON CONFLICT (minute, writer, auth_id, orchestrator) DO UPDATE SET payments = excluded.payments, tickets = excluded.tickets,
+ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = excluded.fee_wei"""
+
+ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
+NEWEST_STATE = "SELECT state FROM lrs_payments WHERE state_id = %s ORDER BY seq DESC LIMIT 1"
+
+USAGE = "SELECT key, amounts FROM lrs_usage"
+SPEND = """SELECT minute, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei FROM lrs_spend
+WHERE minute >= %s AND minute <= %s ORDER BY minute"""
+SESSIONS_STARTED = "SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= %s"
+
+UNSENT = "SELECT id, made_ms, payload FROM lrs_outbox WHERE sent = 0 AND id > %s ORDER BY id LIMIT %s"
+SINCE = "SELECT id, made_ms, payload FROM lrs_outbox WHERE id > %s AND made_ms >= %s ORDER BY id LIMIT %s"
+FIRST_SINCE = """SELECT least((SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND made_ms >= %s),
+    (SELECT min(id) FROM lrs_outbox WHERE sent = 0 AND made_ms >= %s))"""
+MARK_SENT = "UPDATE lrs_outbox SET sent = 1 WHERE id = ANY(%s::bigint[])"
+BACKLOG = """SELECT (SELECT count(*) FROM lrs_outbox WHERE sent = 0),
+    (SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1)"""
+DROP_UNSENT = """DELETE FROM lrs_outbox WHERE sent = 0
+AND id <= (SELECT id FROM lrs_outbox WHERE sent = 0 ORDER BY id DESC LIMIT 1 OFFSET %s)"""
+_NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+"""The database's clock: leases of several hosts need one clock."""
+TAKE_LEASE = f"""INSERT INTO lrs_leases (name, holder, until_ms) VALUES (%s, %s, {_NOW_MS} + %s)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
+WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms < {_NOW_MS} RETURNING holder"""  # noqa: S608 - our own SQL
+GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
+
+OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
+    (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
+    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL)"""
+"""In the order of AGING."""
+
+FORGET: dict[Aging, str] = {
+    # with a session's newest payment goes the session's place; a row that a payment holds is left for the next step
+    "payments": """WITH old AS (DELETE FROM lrs_payments WHERE id = ANY(ARRAY(SELECT id FROM lrs_payments
+        WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING state_id, seq),
+    places AS (DELETE FROM lrs_sessions WHERE state_id = ANY(ARRAY(SELECT s.state_id FROM lrs_sessions s JOIN old
+        ON old.state_id = s.state_id AND old.seq = s.seq WHERE s.made_ms < %(before)s FOR UPDATE OF s SKIP LOCKED)))
+    SELECT count(*) FROM old""",
+    "nonces": """WITH old AS (DELETE FROM lrs_nonces WHERE rand_hash = ANY(ARRAY(SELECT rand_hash FROM lrs_nonces
+        WHERE used_ms < %(before)s ORDER BY used_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+    "events": """WITH old AS (DELETE FROM lrs_outbox WHERE id = ANY(ARRAY(SELECT id FROM lrs_outbox WHERE sent = 1
+        AND made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+    "spend": """WITH old AS (DELETE FROM lrs_spend WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_spend
+        WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+    "usage": """WITH old AS (DELETE FROM lrs_usage WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL
+        AND expires_ms < %(before)s ORDER BY expires_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+}
+NEXT_SESSION = "SELECT state_id FROM lrs_sessions WHERE state_id > %s ORDER BY state_id LIMIT 1 OFFSET %s"
+SWEEP_SESSIONS = """DELETE FROM lrs_sessions WHERE state_id = ANY(ARRAY(SELECT state_id FROM lrs_sessions
+WHERE state_id > %(after)s AND (%(end)s::bytea IS NULL OR state_id <= %(end)s) AND made_ms < %(before)s FOR UPDATE SKIP LOCKED))"""

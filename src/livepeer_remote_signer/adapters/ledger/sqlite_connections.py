@@ -1,0 +1,244 @@
+"""The SQLite file behind a ledger: its three connections, who may write when, and the thread each kind of work runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, missing_steps
+from livepeer_remote_signer.adapters.ledger.store import BYTES_A_PAYMENT, NoLedger, Row, StoreFailed
+
+LOCK_WAIT_SECONDS = 2.0
+_LOCK_POLL_SECONDS = 0.0005
+_SIDE_WAIT_SECONDS = 5.0
+
+_T = TypeVar("_T")
+
+
+class SqliteConnections:
+    """Three connections: one writes, one reads on the event loop's thread, one reads in a thread of its own."""
+
+    def __init__(self, path: Path, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS, may_create: bool = True) -> None:
+        """Without `may_create` a ledger that is not there is not made: `open` raises NoLedger."""
+        self.path = path
+        self.turn = asyncio.Lock()
+        """Held by who writes, from the beginning of a transaction to its end."""
+        self._may_create = may_create
+        self._lock_wait_seconds = lock_wait_seconds
+        self._commits = ThreadPoolExecutor(1, "ledger-commit")
+        self._side_thread = ThreadPoolExecutor(1, "ledger-side")
+        self._file = (0, 0)
+
+    async def open(self) -> None:
+        """Makes the file, for its owner only, and takes the steps its tables lack. Raises StoreFailed."""
+        # SQLite does not wait for another worker that turns a new file to its log at the same moment
+        await self._in(self._side_thread, lambda: _once_free(self._open, _SIDE_WAIT_SECONDS))
+
+    def _open(self) -> None:
+        try:
+            descriptor = os.open(self.path, (os.O_CREAT if self._may_create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._file = _identity(os.fstat(descriptor))
+            os.close(descriptor)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self._may_create:
+                raise NoLedger("there is no ledger at ledger.path") from None
+            raise StoreFailed(f"ledger.path cannot be opened for writing: {error.strerror}") from None
+        with ExitStack() as opened:
+            self._side = self._connect(_SIDE_WAIT_SECONDS, opened)
+            self._check_version()
+            self._side.execute("PRAGMA journal_mode = WAL")
+            self._take_steps()
+            self.write = self._connect(0.0, opened)
+            self.write.execute("PRAGMA cache_size = -32768")
+            self.write.execute("PRAGMA cache_spill = OFF")
+            self.read = self._connect(0.25, opened)
+            opened.pop_all()  # from here on `close` closes them
+
+    def _check_version(self) -> None:
+        version = self._side.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not self._may_create:
+            raise NoLedger("the file at ledger.path is not a ledger")
+        missing_steps(version, 0)
+
+    def _take_steps(self) -> None:
+        """All that are missing, or none of them."""
+        side = self._side
+        side.execute("BEGIN IMMEDIATE")
+        try:
+            version = side.execute("PRAGMA user_version").fetchone()[0]
+            has_meta = side.execute("SELECT 1 FROM sqlite_schema WHERE name = 'lrs_meta'").fetchone() is not None
+            row = side.execute("SELECT value FROM lrs_meta WHERE name = 'schema_step'").fetchone() if has_meta else None
+            if steps := missing_steps(version, int(row[0]) if row is not None else 0):
+                for step in steps:
+                    for statement in step.sqlite:
+                        side.execute(statement)
+                side.execute("INSERT OR REPLACE INTO lrs_meta (name, value) VALUES ('schema_step', ?)", (str(NEWEST_STEP),))
+                side.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            side.execute("COMMIT")
+        except BaseException:
+            if side.in_transaction:
+                side.rollback()
+            raise
+
+    def _connect(self, wait_seconds: float, opened: ExitStack) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=wait_seconds, isolation_level=None, check_same_thread=False, cached_statements=256)
+        opened.callback(connection.close)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        return connection
+
+    async def close(self) -> None:
+        """Waits for what is in work."""
+        await self._in(self._side_thread, self._side.close)
+        await self._in(self._commits, self.write.close)
+        self.read.close()
+        self._commits.shutdown()
+        self._side_thread.shutdown()
+
+    async def begin(self) -> None:
+        """The write lock, without a pause where nobody else writes. Raises StoreFailed."""
+        with translated():
+            try:
+                self.write.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+                await asyncio.get_running_loop().run_in_executor(self._commits, self._wait_for_lock)
+
+    async def commit(self) -> None:
+        """Returns when what was written is on disk."""
+        await asyncio.get_running_loop().run_in_executor(self._commits, self.write.execute, "COMMIT")
+
+    async def rollback(self) -> None:
+        """A transaction that the database has ended already needs none."""
+        if self.write.in_transaction:
+            await asyncio.get_running_loop().run_in_executor(self._commits, self.write.rollback)
+
+    def check_space(self, payments: int) -> None:
+        """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
+        try:
+            space = os.statvfs(self.path)
+        except OSError as error:
+            raise _gone(error) from None
+        free = space.f_bavail * space.f_frsize
+        if free < payments * BYTES_A_PAYMENT:
+            raise StoreFailed(
+                f"the disk is full: {free} bytes are left, a batch of {payments} payments may need {payments * BYTES_A_PAYMENT}"
+            )
+
+    def check_file(self) -> None:
+        """An open file lives on when it is moved away, deleted or replaced, but what is written to it nobody finds again."""
+        try:
+            found = _identity(os.stat(self.path))
+        except OSError as error:
+            raise _gone(error) from None
+        if found != self._file:
+            raise StoreFailed("ledger.path is another file than the one that was opened: stop the signer before it is replaced")
+
+    def _wait_for_lock(self) -> None:
+        """SQLite's own waiting backs off to 100 ms between looks, longer than another worker's whole transaction."""
+        _once_free(lambda: self.write.execute("BEGIN IMMEDIATE"), self._lock_wait_seconds)
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """At once, on the event loop's thread: readers of a write-ahead log wait for nobody."""
+        with translated():
+            row: Row | None = self.read.execute(sql, parameters).fetchone()
+        return row
+
+    async def beside(self, reading: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Reads in the side thread."""
+
+        def checked() -> _T:
+            self.check_file()
+            return reading(self._side)
+
+        return await self._in(self._side_thread, checked)
+
+    async def change(self, sql: str, *parameters: object) -> tuple[list[Row], int]:
+        """One statement, committed: the rows it returns and how many it changed. It runs between two batches, on the writing
+        connection: what that commits is not taken for another process's. It goes on to its end when the caller leaves."""
+        return await asyncio.shield(self._change_in_turn(sql, parameters))
+
+    async def _change_in_turn(self, sql: str, parameters: tuple[object, ...]) -> tuple[list[Row], int]:
+        async with self.turn:
+            return await self._in(self._commits, lambda: self._commit_one(sql, parameters))
+
+    def _commit_one(self, sql: str, parameters: tuple[object, ...]) -> tuple[list[Row], int]:
+        self.check_file()
+        self._wait_for_lock()
+        try:
+            cursor = self.write.execute(sql, parameters)
+            rows = cursor.fetchall()
+            self.write.execute("COMMIT")
+        except sqlite3.Error:
+            if self.write.in_transaction:
+                self.write.rollback()
+            raise
+        return rows, cursor.rowcount
+
+    @staticmethod
+    async def _in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        with translated():
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The one place where SQLite's errors become the ledger's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreFailed(_reason(error)) from None
+
+
+def _once_free(step: Callable[[], object], wait_seconds: float) -> None:
+    """Takes a step, again and again while another process holds a lock; after so long raises what SQLite says."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            step()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another process holds a lock."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _gone(error: OSError) -> StoreFailed:
+    return StoreFailed(f"ledger.path cannot be found any more: {error.strerror}")
+
+
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "the database is locked by another process",
+    sqlite3.SQLITE_LOCKED: "the database is locked by another process",
+    sqlite3.SQLITE_READONLY: "the database is read-only",
+    sqlite3.SQLITE_IOERR: "the disk does not read or write",
+    sqlite3.SQLITE_CORRUPT: "the database file is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is not a database",
+    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
+}
+
+
+def _reason(error: sqlite3.Error) -> str:
+    """What is wrong, without the message's own words, which may name a path."""
+    code = getattr(error, "sqlite_errorcode", None)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return f"{_REASONS.get((code or 0) & 0xFF, 'the database refused')} ({name})"

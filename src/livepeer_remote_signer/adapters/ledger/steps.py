@@ -1,0 +1,138 @@
+"""The ledger's tables, as the numbered steps that made them: a file or a database takes the steps it lacks when it is opened.
+
+Steps only add: tables, indexes, columns with a default, triggers. During a rolling update replicas of two releases use one
+database; the older one neither knows nor needs what a step has added, and what it writes is read by the newer one. So
+`SCHEMA_VERSION` stays as it is: it would grow with a step that an older release cannot live with, and a program refuses
+tables whose version it does not know.
+
+A release's steps are never changed afterwards; what is missing comes with the next number. Big whole numbers are text:
+nothing is calculated in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+
+SCHEMA_VERSION = 1
+KEPT_SWITCH_CHANGES = 1000
+"""Who is further behind reads all switches again."""
+
+
+class Step(NamedTuple):
+    """One change of the tables. Step 1 is taken by files that have its tables already: it must do nothing then."""
+
+    number: int
+    sqlite: Sequence[str]
+    postgres: Sequence[str]
+
+
+STEPS: Sequence[Step] = (
+    Step(
+        1,
+        sqlite=(
+            """CREATE TABLE IF NOT EXISTS lrs_payments (
+                id INTEGER PRIMARY KEY, state_id BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, auth_id BLOB NOT NULL,
+                idempotency_key BLOB, is_healed INTEGER NOT NULL, made_ms INTEGER NOT NULL, state BLOB NOT NULL, kept BLOB NOT NULL)""",
+            "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_place ON lrs_payments (state_id, seq)",
+            "CREATE INDEX IF NOT EXISTS lrs_payments_healed ON lrs_payments (state_id, digest) WHERE is_healed = 1",
+            "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_key ON lrs_payments (idempotency_key) WHERE idempotency_key IS NOT NULL",
+            """CREATE TABLE IF NOT EXISTS lrs_nonces (
+                rand_hash BLOB PRIMARY KEY, last_nonce INTEGER NOT NULL, used_ms INTEGER NOT NULL) WITHOUT ROWID""",
+            "CREATE TABLE IF NOT EXISTS lrs_usage (key TEXT PRIMARY KEY, amounts TEXT NOT NULL, expires_ms INTEGER) WITHOUT ROWID",
+            """CREATE TABLE IF NOT EXISTS lrs_spend (
+                minute INTEGER NOT NULL, writer TEXT NOT NULL, auth_id BLOB NOT NULL, orchestrator BLOB NOT NULL, payments INTEGER NOT NULL,
+                tickets INTEGER NOT NULL, ev_wei TEXT NOT NULL, face_value_wei TEXT NOT NULL, fee_wei TEXT NOT NULL,
+                PRIMARY KEY (minute, writer, auth_id, orchestrator)) WITHOUT ROWID""",
+            """CREATE TABLE IF NOT EXISTS lrs_outbox (
+                id INTEGER PRIMARY KEY AUTOINCREMENT, made_ms INTEGER NOT NULL, sent INTEGER NOT NULL DEFAULT 0, payload BLOB NOT NULL)""",
+            "CREATE INDEX IF NOT EXISTS lrs_outbox_pending ON lrs_outbox (id) WHERE sent = 0",
+            "CREATE TABLE IF NOT EXISTS lrs_switches (name TEXT PRIMARY KEY, auth_id BLOB NOT NULL, set_ms INTEGER NOT NULL) WITHOUT ROWID",
+            "CREATE TABLE IF NOT EXISTS lrs_leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID",
+            "CREATE TABLE IF NOT EXISTS lrs_settings (name TEXT PRIMARY KEY, value TEXT NOT NULL, set_ms INTEGER NOT NULL) WITHOUT ROWID",
+            "CREATE TABLE IF NOT EXISTS lrs_meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        ),
+        postgres=(  # lrs_sessions has the newest place of each session: its row is what several replicas queue for
+            "CREATE TABLE IF NOT EXISTS lrs_meta (name text PRIMARY KEY, value text NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS lrs_sessions (state_id bytea PRIMARY KEY, seq bigint NOT NULL, made_ms bigint NOT NULL)",
+            """CREATE TABLE IF NOT EXISTS lrs_payments (
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state_id bytea NOT NULL, seq bigint NOT NULL, digest bytea NOT NULL,
+                auth_id bytea NOT NULL, idempotency_key bytea, is_healed smallint NOT NULL, made_ms bigint NOT NULL, state bytea NOT NULL,
+                kept bytea NOT NULL)""",
+            "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_place ON lrs_payments (state_id, seq)",
+            "CREATE INDEX IF NOT EXISTS lrs_payments_healed ON lrs_payments (state_id, digest) WHERE is_healed = 1",
+            "CREATE UNIQUE INDEX IF NOT EXISTS lrs_payments_key ON lrs_payments (idempotency_key) WHERE idempotency_key IS NOT NULL",
+            "CREATE TABLE IF NOT EXISTS lrs_nonces (rand_hash bytea PRIMARY KEY, last_nonce bigint NOT NULL, used_ms bigint NOT NULL)",
+            'CREATE TABLE IF NOT EXISTS lrs_usage (key text COLLATE "C" PRIMARY KEY, amounts text NOT NULL, expires_ms bigint)',
+            """CREATE TABLE IF NOT EXISTS lrs_spend (
+                minute bigint NOT NULL, writer text NOT NULL, auth_id bytea NOT NULL, orchestrator bytea NOT NULL, payments bigint NOT NULL,
+                tickets bigint NOT NULL, ev_wei text NOT NULL, face_value_wei text NOT NULL, fee_wei text NOT NULL,
+                PRIMARY KEY (minute, writer, auth_id, orchestrator))""",
+            """CREATE TABLE IF NOT EXISTS lrs_outbox (
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, made_ms bigint NOT NULL, sent smallint NOT NULL DEFAULT 0,
+                payload bytea NOT NULL)""",
+            "CREATE INDEX IF NOT EXISTS lrs_outbox_pending ON lrs_outbox (id) WHERE sent = 0",
+            "CREATE TABLE IF NOT EXISTS lrs_switches (name text PRIMARY KEY, auth_id bytea NOT NULL, set_ms bigint NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS lrs_leases (name text PRIMARY KEY, holder text NOT NULL, until_ms bigint NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS lrs_settings (name text PRIMARY KEY, value text NOT NULL, set_ms bigint NOT NULL)",
+        ),
+    ),
+    Step(  # an index for each way of forgetting; a log of the kill switches' changes, whichever release made them
+        2,
+        sqlite=(
+            "CREATE INDEX lrs_payments_made ON lrs_payments (made_ms)",
+            "CREATE INDEX lrs_nonces_used ON lrs_nonces (used_ms)",
+            "CREATE INDEX lrs_usage_expires ON lrs_usage (expires_ms) WHERE expires_ms IS NOT NULL",
+            "CREATE INDEX lrs_outbox_sent ON lrs_outbox (made_ms) WHERE sent = 1",
+            """CREATE TABLE lrs_switch_log (
+                version INTEGER PRIMARY KEY, name TEXT NOT NULL, auth_id BLOB NOT NULL, is_set INTEGER NOT NULL)""",
+            "INSERT INTO lrs_meta (name, value) VALUES ('switches_version', '0')",
+            *(
+                f"""CREATE TRIGGER lrs_switches_{word} AFTER {word} ON lrs_switches BEGIN
+                UPDATE lrs_meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'switches_version';
+                INSERT INTO lrs_switch_log (version, name, auth_id, is_set)
+                SELECT CAST(value AS INTEGER), {row}.name, {row}.auth_id, {is_set} FROM lrs_meta WHERE name = 'switches_version';
+                DELETE FROM lrs_switch_log WHERE version <= (SELECT CAST(value AS INTEGER) FROM lrs_meta WHERE name = 'switches_version')
+                - {KEPT_SWITCH_CHANGES}; END"""  # noqa: S608 - our own names
+                for word, row, is_set in (("insert", "NEW", 1), ("delete", "OLD", 0))
+            ),
+        ),
+        postgres=(
+            "CREATE INDEX lrs_payments_made ON lrs_payments (made_ms)",
+            "CREATE INDEX lrs_nonces_used ON lrs_nonces (used_ms)",
+            "CREATE INDEX lrs_usage_expires ON lrs_usage (expires_ms) WHERE expires_ms IS NOT NULL",
+            "CREATE INDEX lrs_outbox_sent ON lrs_outbox (made_ms) WHERE sent = 1",
+            """CREATE TABLE lrs_switch_log (
+                version bigint PRIMARY KEY, name text NOT NULL, auth_id bytea NOT NULL, is_set smallint NOT NULL)""",
+            "INSERT INTO lrs_meta (name, value) VALUES ('switches_version', '0')",
+            f"""CREATE FUNCTION lrs_note_switches() RETURNS trigger LANGUAGE plpgsql AS $$
+            DECLARE newest bigint; changes bigint;
+            BEGIN
+                SELECT count(*) INTO changes FROM changed;
+                UPDATE lrs_meta SET value = (value::bigint + changes)::text WHERE name = 'switches_version' RETURNING value INTO newest;
+                INSERT INTO lrs_switch_log (version, name, auth_id, is_set)
+                SELECT newest - changes + row_number() OVER (), name, auth_id, TG_ARGV[0]::smallint FROM changed;
+                DELETE FROM lrs_switch_log WHERE version <= newest - {KEPT_SWITCH_CHANGES};
+                RETURN NULL;
+            END $$""",  # noqa: S608 - our own number
+            *(
+                f"""CREATE TRIGGER lrs_switches_{word} AFTER {word} ON lrs_switches REFERENCING {rows} TABLE AS changed
+                FOR EACH STATEMENT EXECUTE FUNCTION lrs_note_switches({is_set})"""
+                for word, rows, is_set in (("insert", "NEW", 1), ("delete", "OLD", 0))
+            ),
+        ),
+    ),
+)
+
+NEWEST_STEP = STEPS[-1].number
+
+
+def missing_steps(version: int, taken: int) -> Sequence[Step]:
+    """What tables of this version, that have taken so many steps, lack. Raises StoreFailed for tables of a newer kind."""
+    if version > SCHEMA_VERSION:
+        raise StoreFailed(
+            f"the ledger has schema version {version}, this release knows {SCHEMA_VERSION}: start the release that wrote it, or a newer one"
+        )
+    return [step for step in STEPS if step.number > taken]
