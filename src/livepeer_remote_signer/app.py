@@ -83,6 +83,8 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         max_in_work=config.limits.max_requests_in_work,
         headroom_live_payment=config.headroom_seconds.generate_live_payment,
         headroom_sign_ticket=config.headroom_seconds.sign_ticket,
+        catch_up_live_payment=config.catch_up.max_seconds if config.catch_up.generate_live_payment else 0,
+        catch_up_sign_ticket=config.catch_up.max_seconds if config.catch_up.sign_ticket else 0,
         interval_seconds=config.live_payment_interval_seconds,
     )
     operations.add_gauges(in_work=lambda: paying.in_work, signatures=lambda: signer.signatures, discovery=orchestrators.discovery)

@@ -50,6 +50,8 @@ class PayingRoutes:
         max_in_work: int,
         headroom_live_payment: int,
         headroom_sign_ticket: int,
+        catch_up_live_payment: int = 0,
+        catch_up_sign_ticket: int = 0,
         interval_seconds: float,
     ) -> None:
         self._service = service
@@ -63,6 +65,7 @@ class PayingRoutes:
                 parse_live_payment,
                 encode_live_payment,
                 headroom_live_payment,
+                catch_up_live_payment,
                 encode_state=encode_sealed_state,
                 keep=keep_live_payment,
                 restore=restore_live_payment,
@@ -72,6 +75,7 @@ class PayingRoutes:
                 parse_sign_ticket,
                 lambda signed: encode_sign_ticket(signed, interval_seconds),
                 headroom_sign_ticket,
+                catch_up_sign_ticket,
                 encode_state=encode_signer_state,
                 keep=lambda _, reply: reply,
                 restore=lambda kept, _: kept,

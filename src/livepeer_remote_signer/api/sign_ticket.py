@@ -104,19 +104,21 @@ def encode_sign_ticket(signed: SignedPayment, interval_seconds: float) -> bytes:
 
 
 def _time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float | None]:
-    """Seconds billed, how long the paid credit lasts, and when to call next so that it never runs out; null without time.
+    """Seconds billed, how long the paid credit lasts, what is still owed, and when to call next; null without time.
 
-    The next call is due one payment interval before the credit is used up, and at least a second from now.
+    The next call is due one payment interval before the credit is used up, and at least a second from now: in a second
+    where time is owed.
     """
     per_second = plan.price * units_per_second(plan.session.request.type)
     if not per_second:
-        return {"billedSeconds": None, "creditSeconds": None, "nextPaymentInSeconds": None}
+        return dict.fromkeys(("billedSeconds", "creditSeconds", "owedSeconds", "nextPaymentInSeconds"))
     credit = int(plan.state.balance / per_second * 1000) / 1000
-    billed = plan.billed.elapsed_ns / NS_PER_SECOND
+    next_payment = 1.0 if plan.owed_ns else max(1.0, round(credit - interval_seconds, 3))
     return {
-        "billedSeconds": round(billed, 9),
+        "billedSeconds": round(plan.billed.elapsed_ns / NS_PER_SECOND, 9),
         "creditSeconds": credit,
-        "nextPaymentInSeconds": max(1.0, round(credit - interval_seconds, 3)),
+        "owedSeconds": round(plan.owed_ns / NS_PER_SECOND, 9),
+        "nextPaymentInSeconds": next_payment,
     }
 
 

@@ -43,6 +43,14 @@ class HeadroomConfig(Section):
     sign_ticket: int = Field(0, ge=0, le=3600)
 
 
+class CatchUpConfig(Section):
+    """Whether a session that owes more than one payment may hold pays in parts, by route, and the most that it may owe."""
+
+    generate_live_payment: bool = False
+    sign_ticket: bool = False
+    max_seconds: int = Field(900, ge=1, le=86_400)
+
+
 class BudgetConfig(Section):
     """What may be spent by each matching id. `match` "*": each id on its own that no entry of the same kind names."""
 

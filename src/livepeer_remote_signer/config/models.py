@@ -10,7 +10,7 @@ from livepeer_remote_signer.config.auth import AdminConfig, AuthConfig, Recipien
 from livepeer_remote_signer.config.chain import ChainConfig
 from livepeer_remote_signer.config.events import EventsConfig
 from livepeer_remote_signer.config.keys import KeyConfig, StateConfig
-from livepeer_remote_signer.config.ledger import BudgetConfig, HeadroomConfig, LedgerConfig
+from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig
 from livepeer_remote_signer.config.listening import DEFAULT_LISTEN
 from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, OrchestratorsConfig
 from livepeer_remote_signer.config.prices import PricesConfig
@@ -32,6 +32,7 @@ class Config(Section):
     admin: AdminConfig | None = None
     ledger: LedgerConfig = LedgerConfig()
     headroom_seconds: HeadroomConfig = HeadroomConfig()
+    catch_up: CatchUpConfig = CatchUpConfig()
     live_payment_interval_seconds: Seconds = 5
     budgets: tuple[BudgetConfig, ...] = ()
     events: EventsConfig = EventsConfig()

@@ -41,6 +41,9 @@ class Route(NamedTuple):
     parse: Callable[[bytes], PaymentRequest]
     encode: Callable[[SignedPayment], bytes]
     headroom_seconds: int
+    catch_up_seconds: int
+    """The most that a session may owe which pays in parts; 0: none does."""
+
     encode_state: Callable[[bytes, bytes], object]
     """A state and its seal in the form that this route's callers send back."""
 
@@ -110,7 +113,7 @@ class RemoteSigner:
         call = _Call(route, trail, self._clock_ns(), _NOBODY, ANONYMOUS)
         session = self._open(body, call)
         try:
-            plan = self._plan(session, call, route.headroom_seconds)
+            plan = self._plan(session, call)
         except SignerError as error:
             self._due_after(error, session, call)
             raise
@@ -182,16 +185,20 @@ class RemoteSigner:
             trail.session = session = self._sender.open(request, call.now_ns, newest)
         return session
 
-    def _plan(self, session: OpenedSession, call: _Call, headroom_seconds: int) -> PaymentPlan:
+    def _plan(self, session: OpenedSession, call: _Call, *, with_headroom: bool = True) -> PaymentPlan:
         """Steps 10 to 15."""
+        route = call.route
+        headroom_seconds = route.headroom_seconds if with_headroom else 0
         with call.trail.phase("policy"):
-            return self._sender.plan(session, self._chain.view(), self._ceilings.current(), call.now_ns, headroom_seconds)
+            return self._sender.plan(
+                session, self._chain.view(), self._ceilings.current(), call.now_ns, headroom_seconds, route.catch_up_seconds
+            )
 
     async def _with_headroom(self, session: OpenedSession, call: _Call, take: Callable[[PaymentPlan], Awaitable[_T]]) -> _T:
         """What `take` makes of the plan with tickets ahead or, where they were refused, of the plan without."""
         plan = None
         try:
-            plan = self._plan(session, call, call.route.headroom_seconds)
+            plan = self._plan(session, call)
             return await take(plan)
         except SignerError as error:
             due = self._due_after(error, session, call)
@@ -208,7 +215,7 @@ class RemoteSigner:
         if not call.route.headroom_seconds or isinstance(error, NoTickets | Suspended):
             return None
         try:
-            return self._plan(session, call, 0)
+            return self._plan(session, call, with_headroom=False)
         except NoTickets as nothing_due:
             raise nothing_due from error
 

@@ -323,6 +323,26 @@ def test_headroom_is_never_the_cause_of_a_refusal_and_never_passes_a_limit(
         assert ahead.num_tickets <= max(ahead.min_tickets, enough)
 
 
+@pytest.mark.parametrize("job_type", ["live", "lv2v"])
+@pytest.mark.parametrize("credit_wei", [0, 10**15])
+def test_a_session_dated_ahead_is_paid_with_one_ticket_at_least_and_dated_now(job_type: str, credit_wei: int) -> None:
+    ahead = structs.replace(STATE, type=job_type, balance=Fraction(credit_wei), last_update_ns=NOW_NS + 3600 * SECOND)
+    offer = {"type": job_type, "orchestrator": info_bytes(price=10**9, pixels=1 if job_type == "live" else 27_648_000)}
+    ahead = structs.replace(ahead, initial_price_per_unit=10**9, initial_pixels_per_unit=1 if job_type == "live" else 27_648_000)
+    request = new_request(**offer, **sealed(ahead))
+    plan = decide(request, chain=replace(CHAIN, clock_agrees=True))
+    assert plan.num_tickets == 1
+    assert plan.billed.elapsed_ns == SECOND
+    assert plan.fee == 10**9
+    assert (plan.previous_update_ns, plan.state.last_update_ns) == (NOW_NS - SECOND, NOW_NS)
+    assert plan.state.balance == credit_wei + plan.total_ev - plan.fee
+    with pytest.raises(NoTickets):
+        decide(request)
+    worthless = {**offer, "orchestrator": info_bytes(price=1, pixels=27_648_000, win_prob=0)}
+    with pytest.raises(NoTickets):
+        decide(new_request(**worthless, **sealed(ahead)), chain=replace(CHAIN, clock_agrees=True))
+
+
 def test_a_ticket_worth_nothing_means_no_tickets() -> None:
     for offer in ({"win_prob": 0}, {"face_value": 0, "win_prob": 1}):
         with pytest.raises(NoTickets, match="no tickets"):

@@ -8,7 +8,7 @@ from livepeer_remote_signer.core.rules.chain import ChainView
 
 
 class StaticChain:
-    """Always the one view it was made with. It has no time of its own, so this host's clock counts as right."""
+    """Always the one view it was made with. There is no chain that this host's clock could disagree with: it counts as right."""
 
     def __init__(self, view: ChainView) -> None:
         self._view = replace(view, clock_agrees=True)

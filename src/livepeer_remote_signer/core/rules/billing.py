@@ -123,10 +123,10 @@ class Due(Struct, frozen=True, gc=False):
         return Fraction(self.balance_n + tickets * self.ev_n - self.fee_n, self.denominator)
 
 
-def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction | None = None) -> Due:
+def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction | None = None, least: int = 0) -> Due:
     """The smallest number of tickets with balance + n * ev >= max(fee, ev), and the number that also covers `ahead`.
 
-    `tickets` is 0 when the credit suffices or a ticket is worth nothing. Whole-number arithmetic on one common
+    `tickets` is `least` when the credit suffices, and 0 when a ticket is worth nothing. Whole-number arithmetic on one common
     denominator: Fraction would normalise with a gcd at every step.
     """
     balance_n, balance_d = balance.as_integer_ratio()
@@ -142,7 +142,7 @@ def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction 
     if ev_n == 0:
         return Due(0, 0, balance_n, ev_n, fee_n, denominator)
     missing = max(fee_n, ev_n) - balance_n
-    tickets = -(-missing // ev_n) if missing > 0 else 0
+    tickets = max(least, -(-missing // ev_n) if missing > 0 else 0)
     tickets_ahead = tickets
     if ahead:
         wanted = fee_n + ahead.numerator * denominator // ahead.denominator - balance_n

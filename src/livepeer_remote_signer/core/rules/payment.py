@@ -295,13 +295,15 @@ class LivePaymentSender:
         """
         info, state, job_type = session.info, session.state, session.request.type
         check_ticket_params(info, chain, self._limits)
-        billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns, is_clock_right=bool(chain.clock_agrees))
+        billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns, is_clock_right=chain.clock_agrees is True)
         _check_ceilings(session, ceilings)
         price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
         price_n, price_d = price.as_integer_ratio()
         fee = Fraction(billed.units * price_n, price_d)
         ahead = price * (units_per_second(job_type) * headroom_seconds) if headroom_seconds else None
-        due = tickets_due(state.balance, fee, info.ev, ahead)
+        since_ns = _billed_since_ns(state, billed, now_ns)
+        is_redated = since_ns != state.last_update_ns  # it takes a payment: where nothing is due no state is given out
+        due = tickets_due(state.balance, fee, info.ev, ahead, least=int(is_redated))
         min_tickets = _fewest_tickets(session, billed, price, due, catch_up_seconds) if catch_up_seconds else due.tickets
         num_tickets = self._within_limits(session, billed, due, min_tickets, catch_up_seconds)
         creation_round, block_hash = _creation_round(info, chain)
@@ -316,7 +318,7 @@ class LivePaymentSender:
                 balance=due.balance_after(num_tickets),
             ),
             now_ns=now_ns,
-            previous_update_ns=_billed_since_ns(state, billed, now_ns),
+            previous_update_ns=since_ns,
             creation_round=creation_round,
             creation_round_block_hash=block_hash,
             aux_data=encode_aux_data(creation_round, block_hash),
