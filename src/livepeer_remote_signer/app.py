@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from livepeer_remote_signer.adapters.logs import LogWriter
-from livepeer_remote_signer.api.front import BodyLimits, Front
+from livepeer_remote_signer.api.bounds import Arrivals, BodyLimits, Bounds, Places, connections_within
+from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
 from livepeer_remote_signer.config.models import Config
@@ -106,8 +108,14 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
             byoc_jobs=config.byoc_jobs,
         )
     )
-    limits = BodyLimits(config.limits.max_body_bytes, config.limits.body_timeout_seconds)
-    return Front(paying, rest, limits, config.cors.allow_origins, admin=admin.app, on_reply=operations.payments.replied)
+    limits = config.limits
+    bounds = Bounds(
+        BodyLimits(limits.max_body_bytes, limits.body_timeout_seconds),
+        Arrivals(limits.max_arriving_bytes, time.monotonic),
+        Places(limits.max_connections or connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), time.monotonic),
+        limits.idle_seconds,
+    )
+    return Front(paying, rest, bounds, config.cors.allow_origins, admin=admin.app, on_reply=operations.payments.replied)
 
 
 class _Part(Protocol):

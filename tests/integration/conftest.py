@@ -11,6 +11,8 @@ from tests.served import PatientHook, Served, patient_hook, served
 
 BODY_TIMEOUT_SECONDS = 0.8
 MAX_IN_WORK = 4
+MAX_BODY_BYTES = 1024 * 1024
+"""Above the default: what hostile bodies cost is measured up to here."""
 
 
 class Pair(NamedTuple):
@@ -23,14 +25,16 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module")
 def prompt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A signer that has nobody to ask: it answers payments in one step."""
-    with served(tmp_path_factory.mktemp("prompt"), limits={"body_timeout_seconds": BODY_TIMEOUT_SECONDS}) as signer:
+    with served(
+        tmp_path_factory.mktemp("prompt"), limits={"body_timeout_seconds": BODY_TIMEOUT_SECONDS, "max_body_bytes": MAX_BODY_BYTES}
+    ) as signer:
         yield signer
 
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A signer whose payments wait for a webhook."""
-    limits = {"body_timeout_seconds": BODY_TIMEOUT_SECONDS, "max_requests_in_work": MAX_IN_WORK}
+    limits = {"body_timeout_seconds": BODY_TIMEOUT_SECONDS, "max_requests_in_work": MAX_IN_WORK, "max_body_bytes": MAX_BODY_BYTES}
     with patient_hook() as hook:
         folder = tmp_path_factory.mktemp("asking")
         with served(folder, limits=limits, auth={"webhook": {"url": hook.url}}) as signer:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -69,17 +70,16 @@ class Load:
 
     def _run(self, *, keeps: bool) -> int:
         body, paid, due = live_body(), 0, time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self._signer.port, timeout=20)
-        while not self._ended.is_set():
-            connection.request("POST", PAY, body, {} if keeps else {"Connection": "close"})
-            reply = connection.getresponse()
-            assert reply.status == 200, reply.read()
-            assert b"payment" in reply.read()
-            paid += 1
-            due += CLIENTS / RATE
-            time.sleep(max(0, due - time.monotonic()))
-        connection.close()
-        return paid
+        with closing(http.client.HTTPConnection("127.0.0.1", self._signer.port, timeout=20)) as connection:
+            while not self._ended.is_set():
+                connection.request("POST", PAY, body, {} if keeps else {"Connection": "close"})
+                with connection.getresponse() as reply:
+                    assert reply.status == 200, reply.read()
+                    assert b"payment" in reply.read()
+                paid += 1
+                due += CLIENTS / RATE
+                time.sleep(max(0, due - time.monotonic()))
+            return paid
 
 
 def restart_under_load(signer: Served, restarts: int, seconds_between: float) -> int:

@@ -16,11 +16,12 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from livepeer_remote_signer.api.bounds import Bounds
 from livepeer_remote_signer.api.errors import internal_reply
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
 from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
 from livepeer_remote_signer.api.reply import Headers, Reply
-from livepeer_remote_signer.core.errors import BodyTimeout, BodyTooLarge, MethodNotAllowed, SignerError
+from livepeer_remote_signer.core.errors import MethodNotAllowed, SignerError
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -36,32 +37,6 @@ _OWN_ERROR = re.compile(r"^livepeer_remote_signer[\w.]*: ")
 _log = logging.getLogger(__name__)
 
 
-class BodyLimits:
-    """How large a body may be, and how long it may take to arrive."""
-
-    def __init__(self, max_bytes: int, timeout_seconds: float) -> None:
-        self.max_bytes = max_bytes
-        self.timeout_seconds = timeout_seconds
-
-    def check_announced(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Raises BodyTooLarge where the headers announce a body above the limit."""
-        for name, value in headers:
-            if name == b"content-length" and value.isdigit() and int(value[:20]) > self.max_bytes:
-                raise self.too_large(f"the body of {int(value[:20])} bytes")
-
-    def too_large(self, what: str = "the body") -> BodyTooLarge:
-        """The refusal of a body above the limit."""
-        return BodyTooLarge(
-            f"{what} is larger than the {self.max_bytes} bytes allowed",
-            hint="limits.max_body_bytes sets the limit",
-            limit=self.max_bytes,
-        )
-
-    def timeout(self) -> BodyTimeout:
-        """The refusal of a request that did not arrive in time."""
-        return BodyTimeout(f"the request did not arrive within {self.timeout_seconds:g} s", limit_seconds=self.timeout_seconds)
-
-
 class Front:
     """The outermost application. `paying` is also what the server's protocol class answers from."""
 
@@ -69,7 +44,7 @@ class Front:
         self,
         paying: PayingRoutes,
         rest: FastAPI,
-        limits: BodyLimits,
+        bounds: Bounds,
         allow_origins: tuple[str, ...] = (),
         admin: FastAPI | None = None,
         on_reply: Callable[[str, int], None] = lambda route, status: None,
@@ -77,9 +52,12 @@ class Front:
         self.paying = paying
         self.on_reply = on_reply
         """Told the route (its pattern, or `other`) and status of each reply that the paying routes did not make."""
-        self.admin = admin
+        self.admin = AdminFront(admin, bounds) if admin is not None else None
         """What the admin listener answers, where there is one."""
-        self.limits = limits
+        self.bounds = bounds
+        self.limits = bounds.limits
+        self.paying_paths = paying.paths
+        self.respond = paying.respond
         self.answers_browsers = bool(allow_origins)
         self._allow_origins = frozenset(allow_origins)
         self.startup_failure: str | None = None
@@ -207,6 +185,31 @@ class Front:
             await send(message)
 
         return noting
+
+
+class AdminFront:
+    """The application of the admin listener, with the bounds of the public one: no paying routes, and no pages of others."""
+
+    paying_paths: frozenset[str] = frozenset()
+    answers_browsers = False
+
+    def __init__(self, app: FastAPI, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._app = app
+
+    def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply:
+        """Never asked: there are no paying routes here."""
+        raise NotImplementedError(path)
+
+    def browser_headers(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Nothing: no page of another origin may read what is said here."""
+        return ()
+
+    def on_reply(self, route: str, status: int) -> None:
+        """Replies of this listener are not counted among those of the service."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 class _Disconnected(Exception):

@@ -5,6 +5,7 @@ ASGI scope, a task, an event and two messages. Rules that hold for every route:
 
 - A request is handed on when all of it has arrived, so that a slow client holds nothing but its connection.
 - Head and body are bounded in size and time; connections are timed by one sweep a second (`sweep`), not by timers.
+- At most MAX_PARSED requests of a connection are parsed and not answered; then reading pauses. After a refusal nothing is parsed.
 - Replies keep the order of their requests, and nothing after a connection's last reply is looked at.
 - After a refusal in the middle of a request the connection is only half closed for a moment: a client that is still
   sending would otherwise lose the reply to a reset.
@@ -12,6 +13,8 @@ ASGI scope, a task, an event and two messages. Rules that hold for every route:
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable
 from http import HTTPStatus
@@ -20,24 +23,42 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.arriving import (
+    HEADER_WEIGHT,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    REQUEST_WEIGHT,
+    TRAILERS,
+    ArrivingRequest,
+    WritingFlow,
+    has_origin,
+    head_bytes,
+    head_too_large,
+    head_without_offer,
+    reason,
+)
+from livepeer_remote_signer.api.bounds import FIRST_WORD_SECONDS, IdleOnes
+from livepeer_remote_signer.api.front import AdminFront, Front
 from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
 from livepeer_remote_signer.api.reply import Reply
-from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, HeadTooLarge, SignerError
-
-IDLE_SECONDS = 75.0
-"""How long an idle connection is kept: longer than the keep-alive of the proxies and clients in front of us."""
+from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, Overloaded, SignerError
 
 LINGER_SECONDS = 2.0
 """How long a half-closed connection is still read, so that the client can take its last reply."""
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Of the request line and headers; what arrives in one read with them is not counted."""
+MAX_PARSED = 16
+"""How many requests of a connection are parsed and not answered yet."""
 
 MAX_BURST = 16
 """How many replies are made before they are written: the first of them waits for the last."""
 
 _MAX_LINGER_BYTES = 64 * 1024 * 1024
+_MIN_REQUEST_BYTES = 16
+"""No request is shorter, so that a piece of so many bytes for each request that may still be parsed holds no more than that."""
+
+_LARGE_BODY_BYTES = 16 * 1024
+"""A larger body is counted also while it waits for its turn, which is a moment."""
+
 _MAX_CHUNK_OVERHEAD = 8
 """How many bytes may travel for a byte of body: a chunk of two bytes takes seven."""
 
@@ -50,71 +71,78 @@ _VERSIONS = frozenset({"1.0", "1.1"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class _Signal:
-    """Stands where uvicorn keeps an event for its cycle: nobody waits for ours."""
-
-    def set(self) -> None: ...
-
-
-class _Trailers(list[tuple[bytes, bytes]]):
-    """Where headers go that come after the body: no proxy in front of us looked at them."""
-
-    def append(self, header: tuple[bytes, bytes]) -> None: ...
-
-
-_TRAILERS = _Trailers()
-
-
-class _Request:
-    """A request from its first byte to its reply, in the shape that uvicorn's protocol keeps its cycles in."""
-
-    __slots__ = (
-        "body",
-        "disconnected",
-        "has_head",
-        "headers",
-        "is_continued",
-        "keep_alive",
-        "path",
-        "raw_bytes",
-        "response_complete",
-    )
-    message_event = _Signal()
-
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self.headers = headers
-        self.has_head = False
-        self.path: str | None = None
-        self.keep_alive = False
-        self.body: bytes | bytearray = b""
-        self.raw_bytes = 0
-        self.is_continued = False
-        self.disconnected = False
-        self.response_complete = False
-
-
 class PaymentProtocol(HttpToolsProtocol):
     """Answers the paying routes of `front` itself. Made by `payment_protocol`."""
 
-    front: Front
+    front: Front | AdminFront
     paying_urls: dict[bytes, str]
-    waiting: deque[tuple[PaymentProtocol, _Request, bytes]]
+    waiting: deque[tuple[PaymentProtocol, ArrivingRequest]]
     """Paying requests of all connections that have arrived and are not answered yet."""
 
-    answered: deque[tuple[PaymentProtocol, _Request, Reply]]
+    answered: deque[tuple[PaymentProtocol, ArrivingRequest, Reply]]
     """Their replies that are not written yet."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.deadline: float | None = self.loop.time() + IDLE_SECONDS
+        bounds = self.front.bounds
+        self.deadline: float | None = self.loop.time() + min(FIRST_WORD_SECONDS, bounds.idle_seconds)
         self.write_deadline: float | None = None
         self.draining = False
-        self._arriving: _Request | None = None
+        self.holding_since = 0.0
+        self._arriving: ArrivingRequest | None = None
         self._lingering = False
+        self._deaf = False
+        """Whether nothing that comes is parsed any more: there was a refusal behind a request that is in work."""
+        self._unparsed: memoryview | None = None
+        """What was read and may be parsed when there are fewer requests."""
+        self._read_bytes = 0
+        self._is_holding = False
         self._discarded = 0
         self._plain_head = b""
+        self._places = bounds.places
+        self._idle: IdleOnes | None = None
+        """Where it stands among those that may give way; None while it has no place."""
+        self._has_paid = False
 
     # --- the connection's life ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = WritingFlow(transport)
+        if self._places.take(self):
+            self._idle = self._places.silent
+        else:
+            self._deaf = True
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._arriving = self._unparsed = None
+        self.pipeline.clear()
+        self._weigh()
+        if self._idle is not None:
+            self._idle.pop(self, None)
+            self._idle = None
+            self._places.taken -= 1
+
+    def give_place(self) -> None:
+        """Another connection needs the place."""
+        self._idle = None
+        self._deaf = True
+        self.transport.abort()
+
+    def give_way(self, error: Overloaded) -> None:
+        """What has arrived here and is not in work must go: there is too much of it."""
+        self._is_holding = False
+        if self.pipeline:  # requests in a row, none of which is in work but the first
+            self._deaf = True
+            self.transport.abort()
+            return
+        request = cast(Any, self.cycle)
+        if isinstance(request, ArrivingRequest) and not request.response_complete and request.body:
+            request.body = b""
+            request.refusal = error
+        self._refuse(self._arriving or ArrivingRequest([]), error)
 
     def sweep(self, now: float) -> None:
         """Ends a connection whose client let its time pass."""
@@ -128,7 +156,7 @@ class PaymentProtocol(HttpToolsProtocol):
         elif self._is_busy():
             return
         elif self._arriving is not None:
-            self._refuse(self._arriving, self.front.limits.timeout())
+            self._refuse(self._arriving, self.front.bounds.limits.timeout())
         else:
             self._close()
 
@@ -146,20 +174,85 @@ class PaymentProtocol(HttpToolsProtocol):
         if not self._is_busy() and self._arriving is None:
             self._close()
 
+    # --- reading ---
+
     def data_received(self, data: bytes) -> None:
-        if self._lingering:
+        if self._lingering or self._deaf:
             self._discarded += len(data)
             if self._discarded > _MAX_LINGER_BYTES:
                 self.transport.abort()
             return
-        before, length = self._arriving, len(data)
-        while data:
-            data = self._feed(data)
+        self._parse(data)
+        if self._arriving is not None or self._unparsed is not None or self.pipeline or self._is_holding:
+            self._weigh()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parses what was read; the part behind too many requests waits.
+
+        A request has two line ends at least. Where there are few of them the parser gets all at once; else pieces that
+        cannot hold more requests than may still be parsed.
+        """
+        before = self._arriving
+        body_before = len(before.body) if before is not None else 0
+        length = self._read_bytes = len(data)
+        if isinstance(data, bytes) and self._parsed() + data.count(b"\n") // 2 < MAX_PARSED:
+            self._feed(data)
+        else:
+            self._parse_in_pieces(memoryview(data))
         arriving = self._arriving
         if arriving is not None:
-            self._await_rest(arriving, length if arriving is before else 0)
+            is_same = arriving is before
+            if is_same and arriving.has_head:
+                arriving.stray_bytes = arriving.stray_bytes + length if len(arriving.body) == body_before else 0
+            self._await_rest(arriving, length if is_same else 0)
 
-    def _feed(self, data: bytes) -> bytes:
+    def _parse_in_pieces(self, data: memoryview) -> None:
+        while data and not (self._deaf or self._lingering):
+            room = MAX_PARSED - self._parsed()
+            if room <= MAX_PARSED // 2:  # pieces of a few bytes would cost more than they hold
+                self._unparsed = data
+                self.transport.pause_reading()
+                return
+            self._feed(data[: room * _MIN_REQUEST_BYTES])
+            data = data[room * _MIN_REQUEST_BYTES :]
+
+    def _parse_on(self) -> None:
+        """There was a reply: what waited may be parsed."""
+        data = self._unparsed
+        if data is not None and self._parsed() <= MAX_PARSED // 2:
+            self._unparsed = None
+            self._parse(data)
+            if self._unparsed is None and not (self._deaf or self.transport.is_closing()):
+                self.transport.resume_reading()
+        if self._is_holding:
+            self._weigh()
+
+    def _parsed(self) -> int:
+        """How many requests are parsed and not answered yet."""
+        return len(self.pipeline) + self._is_busy()
+
+    def _weigh(self) -> None:
+        """Tells the process what this connection holds that is not in work yet."""
+        weight = len(self._unparsed) if self._unparsed is not None else 0
+        arriving = self._arriving
+        if arriving is not None:
+            weight += REQUEST_WEIGHT + max(arriving.raw_bytes, len(arriving.body)) + HEADER_WEIGHT * len(arriving.headers)
+        for cycle, _ in self.pipeline:
+            weight += REQUEST_WEIGHT + len(cycle.body) + HEADER_WEIGHT * len(cast(list[Any], cycle.scope["headers"]))
+        request = cast(Any, self.cycle)
+        if isinstance(request, ArrivingRequest) and not request.response_complete:
+            weight += len(request.body)  # it waits for its turn; once it is in work the body stands here no more
+        if weight and not self._is_holding:
+            self.holding_since = time.monotonic()
+        if weight or self._is_holding:
+            self._is_holding = bool(weight)
+            self.front.bounds.arrivals.hold(self, weight)
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        while data and not (self._deaf or self._lingering):
+            data = self._fed(data)
+
+    def _fed(self, data: bytes | memoryview) -> bytes:
         """Parses; what it returns is to be parsed next."""
         try:
             self.parser.feed_data(data)
@@ -168,9 +261,9 @@ class PaymentProtocol(HttpToolsProtocol):
             if head:
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                return head + data[upgrade.args[0] :]
+                return head + bytes(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(self._arriving or _Request([]), BadRequest(f"not an HTTP/1.1 request: {_reason(error)}"))
+            self._refuse(self._arriving or ArrivingRequest([]), BadRequest(f"not an HTTP/1.1 request: {reason(error)}"))
         return b""
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio lets it say that sending goes on
@@ -182,7 +275,7 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.write_deadline = self.loop.time() + self.front.limits.timeout_seconds
+        self.write_deadline = self.loop.time() + self.front.bounds.limits.timeout_seconds
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -194,18 +287,21 @@ class PaymentProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         if self.cycle is not None and not self.cycle.keep_alive:
-            self.headers = _TRAILERS
+            self.headers = TRAILERS
             return
         self.headers = []
-        self._arriving = _Request(self.headers)
+        self._arriving = ArrivingRequest(self.headers)
 
     def on_headers_complete(self) -> None:
         request = self._arriving
         if request is None:
             return
-        self.headers = _TRAILERS
+        self.headers = TRAILERS
         request.has_head = True
         parser = self.parser
+        if len(request.headers) > MAX_HEADERS or (self._read_bytes > MAX_HEAD_BYTES and head_bytes(self.url, request) > MAX_HEAD_BYTES):
+            self._refuse(request, head_too_large(len(request.headers)))
+            return
         version = parser.get_http_version()
         if version not in _VERSIONS:
             self._refuse(request, BadRequest(f"HTTP/{version} is not spoken here: HTTP/1.1 is"))
@@ -216,7 +312,7 @@ class PaymentProtocol(HttpToolsProtocol):
                 self._refuse(request, BadRequest("this is no proxy: CONNECT is not served"))
             else:
                 self._arriving = None
-                self._plain_head = _head_without_offer(method, self.url, version, request.headers)
+                self._plain_head = head_without_offer(method, self.url, version, request.headers)
             return
         if method == b"POST":
             request.path = self.paying_urls.get(self.url)
@@ -232,8 +328,9 @@ class PaymentProtocol(HttpToolsProtocol):
             if isinstance(request.body, bytes):
                 request.body = bytearray(request.body)
             request.body += body
-        if len(request.body) > self.front.limits.max_bytes:
-            self._refuse(request, self.front.limits.too_large())
+        limits = self.front.bounds.limits
+        if len(request.body) > limits.max_bytes:
+            self._refuse(request, limits.too_large())
 
     def on_message_complete(self) -> None:
         request = self._arriving
@@ -241,16 +338,19 @@ class PaymentProtocol(HttpToolsProtocol):
             return
         self._arriving = None
         self.deadline = None
-        body = request.body if isinstance(request.body, bytes) else bytes(request.body)
-        path = request.path
-        if path is None or self._is_busy() or self.flow.write_paused or (self.front.answers_browsers and _has_origin(request.headers)):
-            self._hand_over(request, body)
+        if self._idle is not None:
+            self._idle.pop(self, None)
+        path, front = request.path, self.front
+        if path is None or self._is_busy() or self.flow.write_paused or (front.answers_browsers and has_origin(request.headers)):
+            self._hand_over(request, bytes(request.body))
             return
         self.cycle = cast(Any, request)
         waiting = self.waiting
-        waiting.append((self, request, body))
+        waiting.append((self, request))
         if len(waiting) == 1:
             self.loop.call_soon(self._answer_waiting)
+        if len(request.body) > _LARGE_BODY_BYTES:
+            self._weigh()
 
     def _answer_waiting(self) -> None:
         """Answers requests that arrived in one turn of the loop, one after the other, and only then writes the replies.
@@ -262,15 +362,22 @@ class PaymentProtocol(HttpToolsProtocol):
         waiting = self.waiting
         try:
             for _ in range(min(len(waiting), MAX_BURST)):
-                connection, request, body = waiting.popleft()
-                connection.answer(request, body)
+                connection, request = waiting.popleft()
+                connection.answer(request)
         finally:
             if waiting:
                 self.loop.call_soon(self._answer_waiting)
 
-    def answer(self, request: _Request, body: bytes) -> None:
+    def answer(self, request: ArrivingRequest) -> None:
         """Answers a paying request that has arrived whole: now, or in a task where somebody must be asked."""
-        answer = self.front.paying.respond(request.path or "", request.headers, body, self.client[0] if self.client else "")
+        body, request.body = bytes(request.body), b""
+        if self._is_holding:
+            self._weigh()
+        if request.refusal is not None:
+            request.keep_alive = False
+            self._write_soon(request, self._refusal(request, request.refusal))
+            return
+        answer = self.front.respond(request.path or "", request.headers, body, self.client[0] if self.client else "")
         if isinstance(answer, Reply):
             self._write_soon(request, answer)
             return
@@ -278,10 +385,10 @@ class PaymentProtocol(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    async def _answer_later(self, request: _Request, answer: Awaitable[Reply]) -> None:
+    async def _answer_later(self, request: ArrivingRequest, answer: Awaitable[Reply]) -> None:
         self._write_soon(request, await answer)
 
-    def _write_soon(self, request: _Request, reply: Reply) -> None:
+    def _write_soon(self, request: ArrivingRequest, reply: Reply) -> None:
         """Writes with the other replies that are made in this turn of the loop."""
         answered = self.answered
         answered.append((self, request, reply))
@@ -298,7 +405,7 @@ class PaymentProtocol(HttpToolsProtocol):
             if answered:  # one of them failed, which the loop reports: the others are not its business
                 self.loop.call_soon(self._write_answered)
 
-    def _hand_over(self, request: _Request, body: bytes) -> None:
+    def _hand_over(self, request: ArrivingRequest, body: bytes) -> None:
         """The request goes the ordinary way, as if it arrived at once."""
         url = self.url
         super().on_message_begin()
@@ -316,6 +423,7 @@ class PaymentProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
         self._await_next()
+        self._parse_on()
 
     # --- what has not arrived yet ---
 
@@ -328,22 +436,22 @@ class PaymentProtocol(HttpToolsProtocol):
         if self._arriving is not None:
             self._await_rest(self._arriving, 0)
         elif not self._is_busy():
-            self.deadline = self.loop.time() + (LINGER_SECONDS if self.transport.is_closing() else IDLE_SECONDS)
+            self._become_idle()
 
-    def _await_rest(self, request: _Request, more: int) -> None:
+    def _await_rest(self, request: ArrivingRequest, more: int) -> None:
         """A request did not arrive in one piece: time and size are bounded, and a client that asks is told to go on."""
         if not request.raw_bytes:
-            self.deadline = self.loop.time() + self.front.limits.timeout_seconds
+            self.deadline = self.loop.time() + self.front.bounds.limits.timeout_seconds
             request.raw_bytes = 1
         request.raw_bytes += more
-        limits = self.front.limits
+        limits = self.front.bounds.limits
         if not request.has_head:
-            if request.raw_bytes > MAX_HEAD_BYTES:
-                self._refuse(
-                    request, HeadTooLarge(f"request line and headers are larger than {MAX_HEAD_BYTES} bytes", limit=MAX_HEAD_BYTES)
-                )
+            if request.raw_bytes > MAX_HEAD_BYTES or len(request.headers) > MAX_HEADERS:
+                self._refuse(request, head_too_large(len(request.headers)))
             return
-        if request.raw_bytes > MAX_HEAD_BYTES + _MAX_CHUNK_OVERHEAD * limits.max_bytes:
+        if request.stray_bytes > MAX_HEAD_BYTES:
+            self._refuse(request, head_too_large(0, "trailers and chunk extensions"))
+        elif request.raw_bytes > MAX_HEAD_BYTES + _MAX_CHUNK_OVERHEAD * limits.max_bytes:
             self._refuse(request, limits.too_large())
         elif not request.is_continued and not self._is_busy():
             request.is_continued = True
@@ -357,7 +465,7 @@ class PaymentProtocol(HttpToolsProtocol):
 
     # --- replies ---
 
-    def _refuse(self, request: _Request, error: SignerError) -> None:
+    def _refuse(self, request: ArrivingRequest, error: SignerError) -> None:
         """A refusal in the middle of a request: what is still to come cannot be told from the next one.
 
         Behind a request that is in work there is nothing to say yet: the connection ends with that one's reply.
@@ -365,33 +473,49 @@ class PaymentProtocol(HttpToolsProtocol):
         self._arriving = None
         if self._is_busy():
             self.cycle.keep_alive = False
+            self._deaf = True
+            self._unparsed = None
+            if not self.transport.is_closing():
+                self.transport.pause_reading()
             return
         request.keep_alive = False
         self.cycle = cast(Any, request)
-        route = self.paying_urls.get(self.url, OTHER_ROUTE)
-        reply = refusal_reply(error, route)
-        is_head = request.has_head and self.parser.get_method() == b"HEAD"
-        reply = Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)
-        self.front.on_reply(route, reply.status)
-        self._send(request, reply)
+        self._send(request, self._refusal(request, error))
         self._linger()
 
-    def write(self, request: _Request, reply: Reply) -> None:
+    def _refusal(self, request: ArrivingRequest, error: SignerError) -> Reply:
+        route = self.paying_urls.get(self.url, OTHER_ROUTE)
+        reply = refusal_reply(error, route)
+        self.front.on_reply(route, reply.status)
+        is_head = request.has_head and self.parser.get_method() == b"HEAD"
+        return Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)
+
+    def write(self, request: ArrivingRequest, reply: Reply) -> None:
         """The reply of a request that arrived whole, and what follows it on this connection."""
         self._send(request, reply)
+        if reply.status == 200:
+            self._has_paid = True
         if not request.keep_alive:
-            if self.draining:
+            if self.draining or self._deaf:
                 self._linger()
             else:
                 self._close()
         elif self.pipeline:
             self.on_response_complete()
         elif self._arriving is None:
-            self.deadline = self.loop.time() + IDLE_SECONDS
+            self._become_idle()
+            self._parse_on()
         else:
             self._await_next()
 
-    def _send(self, request: _Request, reply: Reply) -> None:
+    def _become_idle(self) -> None:
+        """Nothing is in work and nothing has come: how long that may last, and who may take the place."""
+        self.deadline = self.loop.time() + (LINGER_SECONDS if self.transport.is_closing() else self.front.bounds.idle_seconds)
+        if self._idle is not None:
+            self._idle = self._places.paid if self._has_paid else self._places.unpaid
+            self._idle[self] = None
+
+    def _send(self, request: ArrivingRequest, reply: Reply) -> None:
         request.response_complete = True
         transport = self.transport
         if request.disconnected or transport.is_closing():
@@ -408,36 +532,14 @@ class PaymentProtocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """Half a close: the client can still take the reply while what it sends is thrown away."""
         self._lingering = True
+        self._unparsed = None
         self.deadline = self.loop.time() + LINGER_SECONDS
         if not self.transport.is_closing():
             self.transport.write_eof()
+            self.transport.resume_reading()
 
 
-def _has_origin(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser's page sent it."""
-    return any(name == b"origin" for name, _ in headers)
-
-
-def _head_without_offer(method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The head of a request as it would be without its offer to speak another protocol."""
-    lines = [method + b" " + url + b" HTTP/" + version.encode()]
-    for name, value in headers:
-        if name == b"connection":
-            value = b", ".join(t for t in value.split(b",") if t.strip().lower() not in (b"upgrade", b"http2-settings"))
-        if name != b"upgrade" and value:
-            lines.append(name + b": " + value)
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _reason(error: httptools.HttpParserError) -> str:
-    """What the parser says, for people; nothing of what was sent."""
-    cause = error.__context__
-    if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError | AttributeError):
-        return "the request target is not a URL with a path"
-    return str(error)[:120]
-
-
-def payment_protocol(front: Front) -> type[PaymentProtocol]:
-    """The protocol class that answers `front`'s paying routes."""
-    urls = {path.encode(): path for path in front.paying.paths}
+def payment_protocol(front: Front | AdminFront) -> type[PaymentProtocol]:
+    """The protocol class of `front`'s listener, which answers its paying routes itself."""
+    urls = {path.encode(): path for path in front.paying_paths}
     return type("BoundPaymentProtocol", (PaymentProtocol,), {"front": front, "paying_urls": urls, "waiting": deque(), "answered": deque()})

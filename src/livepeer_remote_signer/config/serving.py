@@ -18,9 +18,12 @@ class LimitsConfig(Section):
     max_ticket_ev_wei: Wei = 3_000_000_000_000
     max_total_ev_wei: Wei = 20_000_000_000_000
     deposit_multiplier: int = Field(1, ge=1)
-    max_body_bytes: int = Field(1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(256 * 1024, ge=1024)
+    max_arriving_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
+    max_connections: int | None = Field(None, ge=8)
     max_requests_in_work: int = Field(256, ge=1)
     body_timeout_seconds: Seconds = 10
+    idle_seconds: Seconds = 120
     drain_seconds: Seconds = 20
 
 

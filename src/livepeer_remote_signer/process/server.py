@@ -17,9 +17,8 @@ from types import FrameType
 
 import coincurve
 import uvicorn
-from fastapi import FastAPI
 
-from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.front import AdminFront, Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
 from livepeer_remote_signer.process.listening import BACKLOG, StartupError
 from livepeer_remote_signer.process.workers import RETIRE_SIGNAL, Worker
@@ -48,9 +47,10 @@ def assert_fast_parts() -> None:
 class AdminServer:
     """The admin listener, in the same process and event loop: it has no signals, lifespan or loop of its own."""
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    def __init__(self, app: AdminFront, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
+            http=payment_protocol(app),
             ws="none",
             lifespan="off",
             access_log=False,
@@ -67,6 +67,11 @@ class AdminServer:
         self._server.config.load()
         self._server.lifespan = self._server.config.lifespan_class(self._server.config)
         await self._server.startup([self._listener])
+
+    @property
+    def connections(self) -> list[PaymentProtocol]:
+        """Those that are open."""
+        return _connections_of(self._server)
 
     async def end(self) -> None:
         """Answers what is in work, then closes."""
@@ -179,15 +184,19 @@ class SignerServer(uvicorn.Server):
         self.should_exit = True
 
     def _connections(self) -> list[PaymentProtocol]:
-        return [connection for connection in self.server_state.connections if isinstance(connection, PaymentProtocol)]
+        return _connections_of(self)
 
     def _sweep(self) -> None:
         """Once a second connections that let their time pass are closed."""
         now = asyncio.get_running_loop().time()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
-            for connection in self._connections():
+            for connection in (*self._connections(), *(self._admin.connections if self._admin is not None else ())):
                 connection.sweep(now)
+
+
+def _connections_of(server: uvicorn.Server) -> list[PaymentProtocol]:
+    return [connection for connection in server.server_state.connections if isinstance(connection, PaymentProtocol)]
 
 
 def make_server(

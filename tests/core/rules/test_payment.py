@@ -27,7 +27,14 @@ from livepeer_remote_signer.core.errors import (
     TotalEvExceeded,
 )
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
-from livepeer_remote_signer.core.protocol.state import MAX_NAMES_CHARACTERS, MAX_STATE_BYTES, SignerState, encode_state, parse_state
+from livepeer_remote_signer.core.protocol.state import (
+    MAX_BALANCE_DIGITS,
+    MAX_NAMES_CHARACTERS,
+    MAX_STATE_BYTES,
+    SignerState,
+    encode_state,
+    parse_state,
+)
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB, REFRESH_AT_NONCE
 from livepeer_remote_signer.core.rules.billing import MAX_TICKETS
 from livepeer_remote_signer.core.rules.limits import TicketLimits
@@ -116,7 +123,17 @@ def test_no_state_is_made_that_would_be_too_long_to_come_back(fields: dict[str, 
     plan = outcome(decide, request)
     assert isinstance(plan, PaymentPlan if passes else BadField)
     if isinstance(plan, PaymentPlan):
-        assert len(encode_state(plan.state)) <= MAX_STATE_BYTES
+        longest = structs.replace(
+            plan.state,
+            auth_id="\x01" * 1024,
+            balance=Fraction(10**MAX_BALANCE_DIGITS - 1, 10 ** (MAX_BALANCE_DIGITS - 1) + 1),
+            auth_max_price="9" * 512,
+            auth_binding="f" * 128,
+        )
+        state = len(encode_state(longest))
+        assert state <= MAX_STATE_BYTES
+        names = 6 * MAX_NAMES_CHARACTERS
+        assert (state + 65 + 96 * 1024) * 4 / 3 + 2 * names + 2048 < 256 * 1024  # the default of limits.max_body_bytes
 
 
 def test_the_last_moment_of_a_token_is_measured_in_nanoseconds() -> None:

@@ -31,8 +31,9 @@ from livepeer_remote_signer.core.recent import Recent
 MAX_STATE_BYTES = 256 * 1024
 """Larger than any state of ours can be; checked before a state is verified or parsed."""
 
-MAX_NAMES_CHARACTERS = 32 * 1024
-"""What the caller's own names in a state may have together: a character takes up to six bytes, and the rest is bounded."""
+MAX_NAMES_CHARACTERS = 4096
+"""What the caller's own names in a state may have together: a character takes up to six bytes, and the rest is bounded.
+So a body of 256 KiB holds the longest state, the same names once more and an OrchestratorInfo of 96 KiB."""
 
 MAX_SEQUENCE_NUMBER = 2**64 - 2
 

@@ -1,0 +1,109 @@
+"""A request while it arrives: what is kept of it, what it weighs, and how large its head may be."""
+
+from __future__ import annotations
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from livepeer_remote_signer.core.errors import HeadTooLarge, SignerError
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the request line and headers; what arrives in one read with them is not counted."""
+
+MAX_HEADERS = 256
+"""Of one request: a header of five bytes takes two hundred in memory."""
+
+REQUEST_WEIGHT = 4096
+HEADER_WEIGHT = 160
+"""What a parsed request and each of its headers take in memory beside their bytes."""
+
+
+class Signal:
+    """Stands where uvicorn keeps an event for its cycle: nobody waits for ours."""
+
+    def set(self) -> None: ...
+
+
+class Trailers(list[tuple[bytes, bytes]]):
+    """Where headers go that come after the body: no proxy in front of us looked at them."""
+
+    def append(self, header: tuple[bytes, bytes]) -> None: ...
+
+
+TRAILERS = Trailers()
+
+
+class WritingFlow(FlowControl):
+    """Of uvicorn's flow control only the writing half: when a connection is read, `PaymentProtocol` says alone."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class ArrivingRequest:
+    """A request from its first byte to its reply, in the shape that uvicorn's protocol keeps its cycles in."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "has_head",
+        "headers",
+        "is_continued",
+        "keep_alive",
+        "path",
+        "raw_bytes",
+        "refusal",
+        "response_complete",
+        "stray_bytes",
+    )
+    message_event = Signal()
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self.headers = headers
+        self.has_head = False
+        self.path: str | None = None
+        self.keep_alive = False
+        self.body: bytes | bytearray = b""
+        self.raw_bytes = 0
+        self.stray_bytes = 0
+        """Of what came after the head and brought nothing of a body: chunk extensions and trailers."""
+        self.is_continued = False
+        self.refusal: SignerError | None = None
+        """Why it is not answered although it arrived whole."""
+        self.disconnected = False
+        self.response_complete = False
+
+
+def head_bytes(url: bytes, request: ArrivingRequest) -> int:
+    return len(url) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+
+
+def head_too_large(headers: int, what: str = "request line and headers") -> HeadTooLarge:
+    if headers > MAX_HEADERS:
+        return HeadTooLarge(f"the request has more than {MAX_HEADERS} headers", limit=MAX_HEADERS)
+    return HeadTooLarge(f"{what} are larger than {MAX_HEAD_BYTES} bytes", limit=MAX_HEAD_BYTES)
+
+
+def has_origin(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser's page sent it."""
+    return any(name == b"origin" for name, _ in headers)
+
+
+def head_without_offer(method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The head of a request as it would be without its offer to speak another protocol."""
+    lines = [method + b" " + url + b" HTTP/" + version.encode()]
+    for name, value in headers:
+        if name == b"connection":
+            value = b", ".join(t for t in value.split(b",") if t.strip().lower() not in (b"upgrade", b"http2-settings"))
+        if name != b"upgrade" and value:
+            lines.append(name + b": " + value)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def reason(error: httptools.HttpParserError) -> str:
+    """What the parser says, for people; nothing of what was sent."""
+    cause = error.__context__
+    if isinstance(cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError | AttributeError):
+        return "the request target is not a URL with a path"
+    return str(error)[:120]

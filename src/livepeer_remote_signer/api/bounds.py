@@ -1,0 +1,180 @@
+"""What strangers can take of a process before anybody knows who they are: bytes, time and connections, each with a bound.
+
+One `Bounds` is shared by all listeners of a process. Where a bound is met the largest, slowest and most silent give way:
+a small request that arrives at once never does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from livepeer_remote_signer.core.errors import BodyTimeout, BodyTooLarge, Overloaded
+
+FIRST_WORD_SECONDS = 10.0
+"""How long a connection may take until it says anything at all."""
+
+WARNING_SECONDS = 60.0
+"""A bound that is met again and again is said once in so long."""
+
+MAX_PLACES = 16_384
+"""What connections take by default where the number of open files is next to unlimited: some 100 MiB, all idle."""
+
+_ROOM_SHARE = 4
+"""A quarter of the bound is freed at a time, so that looking through all who hold something is rare."""
+
+_log = logging.getLogger(__name__)
+
+
+class BodyLimits:
+    """How large a body may be, and how long it may take to arrive."""
+
+    def __init__(self, max_bytes: int, timeout_seconds: float) -> None:
+        self.max_bytes = max_bytes
+        self.timeout_seconds = timeout_seconds
+
+    def check_announced(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Raises BodyTooLarge where the headers announce a body above the limit."""
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value[:20]) > self.max_bytes:
+                raise self.too_large(f"the body of {int(value[:20])} bytes")
+
+    def too_large(self, what: str = "the body") -> BodyTooLarge:
+        """The refusal of a body above the limit."""
+        return BodyTooLarge(
+            f"{what} is larger than the {self.max_bytes} bytes allowed",
+            hint="limits.max_body_bytes sets the limit",
+            limit=self.max_bytes,
+        )
+
+    def timeout(self) -> BodyTimeout:
+        """The refusal of a request that did not arrive in time."""
+        return BodyTimeout(f"the request did not arrive within {self.timeout_seconds:g} s", limit_seconds=self.timeout_seconds)
+
+
+class Holder(Protocol):
+    """A connection that holds bytes which are not in work yet."""
+
+    holding_since: float
+    """When the oldest of them came, in the event loop's time."""
+
+    def give_way(self, error: Overloaded) -> None:
+        """Lets go of all of them, and says why where that can be said."""
+
+
+class Arrivals:
+    """The bytes that have arrived on all connections of this process and are not in work yet."""
+
+    def __init__(self, limit_bytes: int, clock: Callable[[], float]) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self.given_way = 0
+        """How many connections had to let go."""
+        self._clock = clock
+        self._held: dict[Holder, int] = {}
+        self._warned_at = float("-inf")
+
+    def hold(self, holder: Holder, weight_bytes: int) -> None:
+        """Notes what a connection holds now, 0 for nothing. Above the limit some give way, `holder` perhaps among them."""
+        before = self._held.pop(holder, 0)
+        self.held_bytes += weight_bytes - before
+        if weight_bytes:
+            self._held[holder] = weight_bytes
+            if self.held_bytes > self.limit_bytes:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """The largest and slowest go: who holds much for long. What came just now weighs next to nothing."""
+        now = self._clock()
+        error = Overloaded(
+            f"requests of {self.held_bytes} bytes are on their way, more than the {self.limit_bytes} allowed: the largest and slowest"
+            " are refused",
+            hint="limits.max_arriving_bytes sets the limit",
+            retry_after_seconds=1,
+            limit=self.limit_bytes,
+        )
+        goal = self.limit_bytes - self.limit_bytes // _ROOM_SHARE
+        for holder in sorted(self._held, key=lambda one: self._held[one] * (now - one.holding_since), reverse=True):
+            if self.held_bytes <= goal:
+                break
+            self.held_bytes -= self._held.pop(holder)
+            self.given_way += 1
+            holder.give_way(error)
+        if now >= self._warned_at + WARNING_SECONDS:
+            self._warned_at = now
+            _log.warning("%s (limits.max_arriving_bytes; said once a minute)", error.message)
+
+
+class Idle(Protocol):
+    """A connection without a request in work."""
+
+    def give_place(self) -> None:
+        """Closes it at once."""
+
+
+IdleOnes = OrderedDict[Idle, None]
+
+
+class Places:
+    """The connections of this process. Where all places are taken, one that is not at work gives way to a new one.
+
+    First those that never sent a whole request, then those that never paid, then those that paid, the longest ago first.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self.limit = limit
+        self.taken = 0
+        self.given_way = 0
+        """How many connections were closed for a new one."""
+        self.turned_away = 0
+        """How many new ones found every place at work."""
+        self.turned_away_at = float("-inf")
+        self.silent: IdleOnes = OrderedDict()
+        self.unpaid: IdleOnes = OrderedDict()
+        self.paid: IdleOnes = OrderedDict()
+        self._clock = clock
+        self._warned_at = float("-inf")
+
+    def take(self, connection: Idle) -> bool:
+        """Gives a place to a new connection; False where there is none to be had."""
+        is_full = self.taken >= self.limit
+        if is_full:
+            self._warn()
+            idle = next((ones for ones in (self.silent, self.unpaid, self.paid) if ones), None)
+            if idle is None:
+                self.turned_away += 1
+                self.turned_away_at = self._clock()
+                return False
+            gone, _ = idle.popitem(last=False)
+            self.given_way += 1
+            self.taken -= 1
+            gone.give_place()
+        self.taken += 1
+        self.silent[connection] = None
+        return True
+
+    def _warn(self) -> None:
+        now = self._clock()
+        if now >= self._warned_at + WARNING_SECONDS:
+            self._warned_at = now
+            _log.warning(
+                "all %d connections are taken: those that never sent a request or never paid give way to new ones "
+                "(limits.max_connections, by default what the limit of open files allows; said once a minute)",
+                self.limit,
+            )
+
+
+def connections_within(open_files: int) -> int:
+    """How many connections a process takes that may have so many files open: the rest is for its own files and for calls to others."""
+    return max(8, min(MAX_PLACES, open_files - min(256, max(32, open_files // 8))))
+
+
+class Bounds(NamedTuple):
+    """All of them, for one process. `idle_seconds` is how long a connection is kept without a request."""
+
+    limits: BodyLimits
+    arrivals: Arrivals
+    places: Places
+    idle_seconds: float
