@@ -28,7 +28,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-EXPOSED_HEADERS = ("Livepeer-Orchestrator-URL", "X-Request-Id", "Retry-After")
+EXPOSED_HEADERS = ("Livepeer-Orchestrator-URL", "X-Request-Id", "Retry-After", "Link", "ETag")
 """Reply headers that a browser's page may read (section 13 of the protocol)."""
 
 _OWN_ERROR = re.compile(r"^livepeer_remote_signer[\w.]*: ")

@@ -19,15 +19,10 @@ from pydantic import BaseModel
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.byoc import add_byoc_route
+from livepeer_remote_signer.api.discovery import Discover, add_discovery_route
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of, describe_requests
-from livepeer_remote_signer.api.orchestrators import (
-    Discover,
-    FetchInfo,
-    add_discovery_route,
-    orchestrator_half,
-    parse_orchestrator_query,
-)
+from livepeer_remote_signer.api.orchestrators import FetchInfo, orchestrator_half, parse_orchestrator_query
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message

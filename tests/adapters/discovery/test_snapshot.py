@@ -65,8 +65,7 @@ def discovery(crew: ScriptedCrew, clock: Clock, urls: Sequence[str] = (A, B), pa
 
 
 def lines(found: Discovery, caps: Sequence[str] = (), app: str = "") -> list[dict[str, Any]]:
-    value: list[dict[str, Any]] = json.loads(found.render(Filters(frozenset(caps), frozenset([app] if app else ()))))
-    return value
+    return [json.loads(entry.encode()) for entry in found.find(Filters(frozenset(caps), frozenset([app] if app else ()))).entries]
 
 
 def addresses(found: Discovery) -> list[str]:
@@ -77,10 +76,10 @@ async def test_there_is_no_list_before_somebody_answered() -> None:
     crew = ScriptedCrew()
     found = discovery(crew, Clock())
     with pytest.raises(NotReady, match="no orchestrator is known yet"):
-        found.render(Filters())
+        found.find(Filters())
     await found.refresh()
     with pytest.raises(NotReady, match="none of 2 orchestrators answered"):
-        found.render(Filters())
+        found.find(Filters())
     crew.answers = {A: (OFFER,)}
     await found.refresh()
     assert addresses(found) == [A]
@@ -93,7 +92,7 @@ async def test_without_a_source_nobody_is_asked_and_the_reason_is_told() -> None
     await found.refresh()
     assert crew.asked == []
     with pytest.raises(NotReady, match=r"discovery\.webhook_url"):
-        found.render(Filters())
+        found.find(Filters())
 
 
 async def test_those_that_failed_are_asked_first() -> None:
@@ -309,7 +308,7 @@ async def test_a_refresh_whose_source_could_not_be_read_is_none() -> None:
     assert (found.status().refreshes, crew.asked) == (0, [])
     assert found.status().fault == "the on-chain pool cannot be read: the contracts are not known yet"
     with pytest.raises(NotReady, match="no orchestrator is known yet: the on-chain pool cannot be read"):
-        found.render(Filters())
+        found.find(Filters())
     pool = [A]
     await found.refresh()
     assert (found.status().refreshes, found.status().fault, addresses(found)) == (1, "", [A])
@@ -328,7 +327,7 @@ async def test_an_orchestrator_that_is_spelled_otherwise_from_now_on_offers_what
     await found.refresh()
     pool = ["https://a.example"]
     await found.refresh()
-    listed = json.loads(found.render(Filters()))
+    listed = lines(found)
     assert [(entry["address"], entry["capabilities"]) for entry in listed] == [("https://a.example", ["live-video-to-video/other"])]
 
 
@@ -365,7 +364,7 @@ async def test_a_list_is_given_out_when_the_first_round_is_whole_or_has_taken_lo
         await half.wait()
         await _until(lambda: found.status().entries == 1)
         with pytest.raises(NotReady, match="1 orchestrators have answered, and the others are still being asked") as caught:
-            found.render(Filters())
+            found.find(Filters())
         assert caught.value.retry_after_seconds
         now = 15.0
         assert addresses(found) == [A]

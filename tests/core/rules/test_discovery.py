@@ -449,7 +449,7 @@ def test_values_of_one_filter_are_alternatives_and_filters_narrow_each_other() -
 
     def found(caps: str = "", apps: str = "", gpus: str = "") -> list[tuple[str, list[str]]]:
         filters = Filters(*(frozenset(filter(None, text.split("|"))) for text in (caps, apps, gpus)))
-        lines = [json.loads(line) for line in filter_entries(entries, filters)]
+        lines = [json.loads(entry.encode()) for entry in filter_entries(entries, filters)]
         return [(line["address"], [r["url"].removeprefix("https://")[:2] for r in line["runners"]]) for line in lines]
 
     whole = (A, ["ru", "r2", "r3"])

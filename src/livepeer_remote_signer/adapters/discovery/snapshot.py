@@ -11,8 +11,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
@@ -36,6 +37,9 @@ from livepeer_remote_signer.core.rules.discovery import (
 FIRST_RETRY_SECONDS = 2.0
 MAX_RETRY_SECONDS = 60.0
 REBUILD_SECONDS = 1.0
+REBUILD_SHARE = 10
+"""A list that is long to make is made less often: at most a tenth of the time is spent on it while answers come in."""
+
 JITTER = 0.1
 FIRST_ROUND_SECONDS = 15.0
 KEPT_REFRESHES = 2.5
@@ -45,6 +49,13 @@ FetchUrls = Callable[[], Awaitable[Sequence[str]]]
 """A source of orchestrators' URLs that the signer reads itself."""
 
 _log = logging.getLogger(__name__)
+
+
+class FoundList(NamedTuple):
+    """What a caller is answered: the entries in their order, and a digest of the whole list that they were taken from."""
+
+    digest: bytes
+    entries: Iterable[Entry]
 
 
 class Crew(Protocol):
@@ -113,7 +124,7 @@ class Discovery:
         self._sightings: dict[str, Sighting] = {}
         """By the normal form of the URL: one that is spelled otherwise from now on is the same orchestrator."""
         self._entries: list[Entry] = []
-        self._everything = b""
+        self._digest = b""
         self._answered: set[str] = set()
         self._built_with: ListRules | None = None
         self._has_news = False
@@ -127,9 +138,9 @@ class Discovery:
 
     # --- answers, from memory ---
 
-    def render(self, filters: Filters) -> bytes:
-        """The JSON list. Raises NotReady until there is something to list, and while the first round is not whole: callers keep what
-        they are told for a minute."""
+    def find(self, filters: Filters) -> FoundList:
+        """The list, filtered. Raises NotReady until there is something to list, and while the first round is not whole: callers keep
+        what they are told for a minute."""
         if not self._entries or self._is_first_round():
             raise NotReady(
                 f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}"
@@ -138,9 +149,7 @@ class Discovery:
                 hint="discovery asks in the background; try again in a few seconds",
                 retry_after_seconds=max(1, round(FIRST_RETRY_SECONDS)),
             )
-        if filters == Filters():
-            return self._everything
-        return b"[" + b",".join(filter_entries(self._entries, filters)) + b"]"
+        return FoundList(self._digest, filter_entries(self._entries, filters))
 
     def _is_first_round(self) -> bool:
         """Whether everybody is being asked for the first time, for no longer than FIRST_ROUND_SECONDS."""
@@ -190,12 +199,14 @@ class Discovery:
     async def _keep_built(self) -> None:
         """Answers come one by one, ages and ceilings change by themselves: the list is made anew when that could matter."""
         aged_ns = self._clock_ns()
+        took = 0.0
         while True:
-            await asyncio.sleep(REBUILD_SECONDS)
+            await asyncio.sleep(max(REBUILD_SECONDS, REBUILD_SHARE * took))
             has_aged = abs(self._clock_ns() - aged_ns) >= self._pace.kept_seconds * NS_PER_SECOND / 20
             if self._sightings and (self._has_news or has_aged or self._rules() != self._built_with):
-                aged_ns = self._clock_ns()
+                aged_ns, started = self._clock_ns(), time.monotonic()
                 await self._build()
+                took = time.monotonic() - started
 
     async def refresh(self) -> None:
         """Asks everybody once. What fails is logged and kept in `status`; the list only ever gains by it."""
@@ -295,8 +306,14 @@ class Discovery:
         named = [self._sightings[name] for name in asked if name in self._sightings]
         others = [sighting for name, sighting in self._sightings.items() if name not in asked]
         is_stale = not has_answer_since(self._sightings.values(), self._oldest_ns())
-        for _ in build_steps([*named, *others], rules, entries.append, is_stale=is_stale):
+        digest = sha256()
+
+        def add(entry: Entry) -> None:
+            digest.update(entry.encode())
+            entries.append(entry)
+
+        for _ in build_steps([*named, *others], rules, add, is_stale=is_stale):
             await asyncio.sleep(0)
         self._built_with = rules
         self._entries = entries
-        self._everything = b"[" + b",".join(entry.encode() for entry in entries) + b"]"
+        self._digest = digest.digest()

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField, RecipientRefused
@@ -58,15 +59,15 @@ class Filters(NamedTuple):
 class Entry(NamedTuple):
     """One line of the list: its JSON around the runners, and theirs, with what callers filter by."""
 
+    address: str
     capabilities: frozenset[str]
     head: str
     runners: tuple[Runner, ...]
     tail: str
 
-    def encode(self, runners: Iterable[Runner] | None = None) -> bytes:
-        """The line with all runners, or with some of them."""
-        shown = self.runners if runners is None else runners
-        return f'{self.head},"runners":[{",".join(runner.encoded for runner in shown)}],{self.tail}'.encode()
+    def encode(self) -> bytes:
+        """The line."""
+        return f'{self.head},"runners":[{",".join(runner.encoded for runner in self.runners)}],{self.tail}'.encode()
 
 
 class _Merged:
@@ -82,6 +83,7 @@ class _Merged:
         body: dict[str, Any] = {"address": self.address, "score": SCORE, "capabilities": sorted(self.capabilities)}
         last_seen = encode_rfc3339_ns(self.seen_ns - self.seen_ns % NS_PER_SECOND)
         return Entry(
+            self.address,
             frozenset(self.capabilities),
             json.dumps(body, separators=(",", ":"))[:-1],
             tuple(_with_usd(runner, usd_per_eth) for runner in self.runners.values()),
@@ -93,8 +95,12 @@ def _with_usd(runner: Runner, usd_per_eth: Fraction | None) -> Runner:
     """The runner with its price in USD a unit beside that in wei: a JSON number of at most 18 places."""
     if usd_per_eth is None:
         return runner
-    usd = float_string(runner.price * usd_per_eth / WEI_PER_ETH, USD_PLACES).rstrip("0").rstrip(".")
-    return runner._replace(encoded=f'{runner.encoded[:-2]},"price_usd":{usd}}}}}')
+    return runner._replace(encoded=f'{runner.encoded[:-2]},"price_usd":{_usd_text(runner.price, usd_per_eth)}}}}}')
+
+
+@lru_cache(4096)
+def _usd_text(price: Fraction, usd_per_eth: Fraction) -> str:
+    return float_string(price * usd_per_eth / WEI_PER_ETH, USD_PLACES).rstrip("0").rstrip(".")
 
 
 def build_entries(sightings: Iterable[Sighting], rules: ListRules, *, is_stale: bool = False) -> list[Entry]:
@@ -211,15 +217,15 @@ def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, address: str, c
             entry.seen_ns = max(entry.seen_ns, sighting.nodes_seen_ns or 0)
 
 
-def filter_entries(entries: Sequence[Entry], filters: Filters) -> Iterator[bytes]:
-    """Encoded entries that have any of the capabilities asked for (all, when none is) and, where runners are asked for, only those."""
+def filter_entries(entries: Iterable[Entry], filters: Filters) -> Iterator[Entry]:
+    """Entries that have any of the capabilities asked for (all, when none is) and, where runners are asked for, only those."""
     for entry in entries:
         if filters.caps and not filters.caps & entry.capabilities:
             continue
         if not filters.apps and not filters.gpus:
-            yield entry.encode()
-        elif matching := [runner for runner in entry.runners if _matches(runner, filters)]:
-            yield entry.encode(matching)
+            yield entry
+        elif matching := tuple(runner for runner in entry.runners if _matches(runner, filters)):
+            yield entry._replace(runners=matching)
 
 
 def _matches(runner: Runner, filters: Filters) -> bool:
