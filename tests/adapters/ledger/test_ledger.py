@@ -162,6 +162,25 @@ def owing(payment: Payment, seconds: int) -> Payment:
     return payment
 
 
+async def test_a_budget_that_a_wrong_clock_used_up_frees_up_with_its_window_where_the_clock_is_right(place: Place) -> None:
+    hour, ahead = 3600, 40 * 86_400
+    budgets = [Budget("global", "*", "hour", "ev", TICKET_WEI)]
+    async with opened(place, 2, budgets=budgets) as (one, other):
+        assert await one.pay(Session(started_ns=NOW_NS + ahead * NS_PER_SECOND).next()) is None
+        for ledger, seconds, is_clock_right, is_paid in (
+            (one, 0, False, False),
+            (other, 10, True, False),
+            (one, 20, True, False),
+            (other, hour - 60, True, False),
+            (one, hour + 200, True, True),
+            (other, hour + 300, True, False),
+        ):
+            payment = Session(started_ns=NOW_NS + seconds * NS_PER_SECOND).next()
+            payment.plan = replace(payment.plan, is_clock_right=is_clock_right)
+            paid = await outcome_of(ledger, payment)
+            assert paid is None if is_paid else isinstance(paid, RateExceeded), (seconds, paid)
+
+
 async def test_of_two_branches_of_an_adopted_session_only_one_is_paid(place: Place) -> None:
     async with opened(place, 2) as ledgers:
         for _ in range(5):

@@ -12,12 +12,14 @@ from msgspec.structs import replace
 from livepeer_remote_signer.core.errors import BudgetExceeded, NoTickets, RateExceeded, SignerError
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import (
+    BUCKETS,
     MAX_NAME_BYTES,
     WINDOW_SECONDS,
     Budget,
     Claim,
     Spender,
     Usage,
+    Window,
     bounded_name,
     budget_uses,
     claims_of,
@@ -231,6 +233,35 @@ def test_the_wait_counts_what_was_spent_beyond_a_limit_that_was_lowered() -> Non
     assert fit_budgets(later, [held], {held.key: usage}) is later
     with pytest.raises(RateExceeded):
         fit_budgets(planned(1, now_ns=NOW_NS + (wait - 1) * NS_PER_SECOND), [held], {held.key: usage})
+
+
+@given(windows.filter(lambda window: window != "total"), st.integers(1, 10**9), st.integers(1, 100), st.integers(1, 100))
+def test_what_is_dated_ahead_is_counted_as_spent_now_and_leaves_with_the_window(
+    window: Window, ahead_s: int, early: int, late: int
+) -> None:
+    usage = Usage()
+    usage.add(window, NOW_NS, early)
+    usage.add(window, NOW_NS + 31 * NS_PER_SECOND + ahead_s * NS_PER_SECOND, late)
+    spent = usage.spent(window, NOW_NS)
+    assert spent == early + late
+    # a bucket of a day is 24 minutes wide: less than one ahead cannot be told
+    width_ns = WINDOW_SECONDS[window] * NS_PER_SECOND // BUCKETS
+    if usage.date_back(window, NOW_NS) or ahead_s * NS_PER_SECOND >= width_ns:
+        assert not usage.date_back(window, NOW_NS)
+        assert list(usage.amounts.values()) == [spent]
+        assert usage.spent(window, NOW_NS) == spent
+        assert usage.spent(window, NOW_NS + WINDOW_SECONDS[window] * NS_PER_SECOND + 2 * width_ns) == 0
+
+
+def test_what_replicas_whose_clocks_differ_spent_stays_where_it_is() -> None:
+    usage = Usage()
+    usage.add("minute", NOW_NS + 29 * NS_PER_SECOND, 7)
+    before = dict(usage.amounts)
+    assert not usage.date_back("minute", NOW_NS)
+    assert usage.amounts == before
+    total = Usage({0: 5})
+    assert not total.date_back("total", NOW_NS)
+    assert not Usage().date_back("hour", NOW_NS)
 
 
 def test_a_payment_larger_than_the_whole_window_is_told_so() -> None:

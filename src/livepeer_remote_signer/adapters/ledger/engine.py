@@ -250,12 +250,14 @@ class GroupCommitLedger:
         writes = Writes([], {}, {}, {}, {}, [], batch[0].plan.now_ns // NS_PER_MS)
         for entry in batch:
             entry.result = self._judge(entry, books, writes)
-        if not writes.payments:
+        writes.usage.update((name, books.usage[name]) for name in books.dated_back)
+        if not writes.payments and not writes.usage:
             await self._store.rollback()
             return
         await self._store.commit(writes)
-        self._keep_spend(writes.spend)
-        self._keep_recent(writes.tips)
+        if writes.payments:
+            self._keep_spend(writes.spend)
+            self._keep_recent(writes.tips)
 
     def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
         """Signs one payment and adds it to what is written: True. False when its place is taken; else why not."""

@@ -153,9 +153,9 @@ class PostgresStore:
             guarded.append((await execute(statements.MOVE_NONCES, _columns(raised)), len(raised)))
         if first := [n for n in nonces if n[0] not in self._known_nonces]:
             guarded.append((await execute(statements.NEW_NONCES, _columns(first)), len(first)))
-        payments = sorted(writes.payments, key=lambda row: row.idempotency_key or b"")
-        guarded.append((await execute(statements.NEW_PAYMENTS, _columns(payments)), len(payments)))
-        await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self._writer_name))))
+        if payments := sorted(writes.payments, key=lambda row: row.idempotency_key or b""):
+            guarded.append((await execute(statements.NEW_PAYMENTS, _columns(payments)), len(payments)))
+            await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self._writer_name))))
         if writes.events:
             await execute(statements.NEW_EVENTS, _columns(writes.events))
         return guarded

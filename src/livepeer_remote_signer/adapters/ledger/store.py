@@ -88,7 +88,7 @@ class StoredPayment(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What one transaction records. `usage` values stand for the whole row; so do those of `spend`."""
+    """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend`."""
 
     payments: list[PaymentRow]
     tips: dict[str, Tip]

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from livepeer_remote_signer.core.errors import BudgetExceeded, NoTickets, RateExceeded, SignerError
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.billing import DATED_AHEAD_NS
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
 Scope: TypeAlias = Literal["auth_id", "app", "orchestrator", "global"]
@@ -68,6 +69,22 @@ class Usage:
             return self.amounts.get(0, 0)
         oldest = _bucket(window, now_ns) - BUCKETS
         return sum(amount for bucket, amount in self.amounts.items() if bucket >= oldest)
+
+    def date_back(self, window: Window, now_ns: int) -> bool:
+        """Counts what is dated further ahead than clocks differ as spent now, where now is known to be right. Whether there was any.
+
+        It was spent while some clock was wrong. It counts in any case; left where it is, it would for as long as that clock
+        was ahead.
+        """
+        if window == "total" or not self.amounts:
+            return False
+        latest = _bucket(window, now_ns + DATED_AHEAD_NS)
+        if max(self.amounts) <= latest:
+            return False
+        bucket = _bucket(window, now_ns)
+        for ahead in [b for b in self.amounts if b > latest]:
+            self.amounts[bucket] = self.amounts.get(bucket, 0) + self.amounts.pop(ahead)
+        return True
 
     def add(self, window: Window, now_ns: int, amount: int) -> None:
         """Counts a payment, and forgets what has left the window."""

@@ -141,6 +141,10 @@ class Books:
     idempotency_keys: set[bytes] = field(default_factory=set)
     healed: set[tuple[str, bytes]] = field(default_factory=set)
     """Session and digest of late requests that were answered already."""
+
+    dated_back: set[str] = field(default_factory=set)
+    """Names of `usage` whose amounts were dated ahead: to be recorded, whatever comes of the payment."""
+
     switches: Switches = field(default_factory=Switches)
 
 
@@ -191,6 +195,8 @@ def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Bo
     if key.is_healed and (key.state_id, key.digest) in books.healed:
         return None
     check_known(key, tip, rules, plan.now_ns)
+    if plan.is_clock_right:
+        books.dated_back.update(name for budget, name in claims if books.usage[name].date_back(budget.window, plan.now_ns))
     if claims:
         plan = fit_budgets(plan, claims, books.usage)
     last_nonce = books.nonces.get(plan.session.info.ticket_params.recipient_rand_hash, 0)

@@ -102,7 +102,7 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     """Everything a payment consists of but its signatures. Amounts in wei; `state` is the session's state afterwards.
 
     `due_tickets` cover all that is due; `min_tickets` are the fewest that may be paid: fewer than are due where a session
-    catches up in parts. `owed_ns` is the time that stays unpaid.
+    catches up in parts. `owed_ns` is the time that stays unpaid. `is_clock_right`: `now_ns` is known to be so.
     """
 
     session: OpenedSession
@@ -121,6 +121,7 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     billed: Billed
     balance_before: Fraction
     owed_ns: int = 0
+    is_clock_right: bool = False
 
     @property
     def updated_ns(self) -> int:
@@ -295,7 +296,8 @@ class LivePaymentSender:
         """
         info, state, job_type = session.info, session.state, session.request.type
         check_ticket_params(info, chain, self._limits)
-        billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns, is_clock_right=chain.clock_agrees is True)
+        is_clock_right = chain.clock_agrees is True
+        billed = bill_units(job_type, session.request.in_pixels, state.last_update_ns, now_ns, is_clock_right=is_clock_right)
         _check_ceilings(session, ceilings)
         price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
         price_n, price_d = price.as_integer_ratio()
@@ -330,6 +332,7 @@ class LivePaymentSender:
             fee=fee,
             billed=billed,
             balance_before=state.balance,
+            is_clock_right=is_clock_right,
         )
         return whole if num_tickets >= due.tickets else whole.with_tickets(num_tickets)
 
