@@ -33,13 +33,15 @@ def free_port() -> int:
 class SignerProcess:
     """One signer with an address of its own."""
 
-    def __init__(self, folder: Path, name: str, **sections: Any) -> None:
+    def __init__(self, folder: Path, name: str, *, source: Path | None = None, **sections: Any) -> None:
+        """`source`: the folder of the package that runs, where it is another release's."""
         self.url = f"http://127.0.0.1:{free_port()}"
-        file = folder / f"{name}.yaml"
+        self.config = file = folder / f"{name}.yaml"
         file.write_text(json.dumps(configuration(listen=self.url.removeprefix("http://"), **sections)))
         command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(file)]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", **({"PYTHONPATH": str(source)} if source else {})}
         self.log = (folder / f"{name}.log").open("wb")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
 
     async def started(self) -> None:
         """Returns when it is ready."""

@@ -98,13 +98,14 @@ class Housekeeping:
     async def _open(self) -> None:
         if not self._is_open:
             await self._store.open()
+            self._ledger.use_switches(await self._store.switches())
             self._is_open = True
 
     async def refresh(self) -> None:
         """Switches, settings and the backlog as they stand now; after a failure, whether rows can be written again."""
         if self._ledger.failure is not None:
             await self._ledger.probe()
-        self._ledger.switches = await self._store.switches()
+        self._ledger.use_switches(await self._store.switches())
         settings = await self._store.settings()
         if settings != self._settings:
             self._settings = settings
