@@ -126,7 +126,10 @@ class OrchestratorParts:
 
     def describe(self) -> dict[str, Any] | None:
         """Discovery as the console shows it; None where it is off."""
-        return None if self.discovery is None else self.discovery.status()._asdict()
+        if self.discovery is None:
+            return None
+        status = self.discovery.status()
+        return status._asdict() | {"reasons": [absence._asdict() for absence in status.reasons]}
 
     async def start(self) -> None:
         """Begins discovery, if enabled."""

@@ -19,6 +19,7 @@ from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms
 from livepeer_remote_signer.core.rules.discovery import Filters, ListRules
 from livepeer_remote_signer.core.rules.pricing import Ceilings
+from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from tests.simulators import Clock
 
 A, B = "https://a.example:8935", "https://b.example:8935"
@@ -84,6 +85,48 @@ async def test_there_is_no_list_before_somebody_answered() -> None:
     await found.refresh()
     assert addresses(found) == [A]
     assert found.status().entries == 1
+
+
+async def test_when_nobody_can_be_listed_the_reasons_are_told() -> None:
+    dear, poor, denied = "https://dear.example", "https://poor.example", "https://denied.example"
+
+    class Various(ScriptedCrew):
+        async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
+            yield Answer(dear, terms(OFFER, OFFER._replace(model="n", price=Fraction(300))), (), ())
+            yield Answer(poor, terms(), (), ())
+            yield Answer(denied, terms(OFFER)._replace(recipient=bytes([9]) * 20), (), ())
+            yield Answer(A, None, None, ("GetOrchestrator: refused", "/discovery: refused"))
+            yield Answer(B, Terms((OFFER,)), (), ("no price",))
+
+    rules = ListRules(Ceilings(Fraction(99)), RecipientRules(deny=frozenset((bytes([9]) * 20,))))
+    found = discovery(Various(), Clock(), (dear, poor, denied, A, B), rules=lambda: rules)
+    await found.refresh()
+    with pytest.raises(NotReady) as caught:
+        found.find(Filters())
+    assert "orchestrators have answered, and none of them can be listed" in caught.value.message
+    assert "; and 2 more" in caught.value.message
+    assert "no orchestrator has answered" not in caught.value.message
+    status = found.status()
+    assert status.left_out == {"price": 1, "capability": 1, "denied": 1, "unreachable": 1, "unpayable": 1}
+    reasons = {absence.url: absence.reason for absence in status.reasons}
+    assert reasons[dear] == "live-video-to-video/m costs 100 wei a unit, the ceiling is 99", "the offer that is nearest"
+    assert "on the signer's deny list: 0x0909" in reasons[denied]
+    assert reasons[A] == "GetOrchestrator: refused; /discovery: refused"
+    assert "cannot be paid" in reasons[B]
+    assert "names no capability" in reasons[poor]
+
+
+async def test_who_answers_again_is_no_longer_missed() -> None:
+    crew = ScriptedCrew({A: (OFFER,)})
+    found = discovery(crew, Clock())
+    await found.refresh()
+    assert [absence.url for absence in found.status().reasons] == [B]
+    crew.answers[B] = (OFFER,)
+    await found.refresh()
+    assert (found.status().reasons, found.status().left_out) == ([], {})
+    crew.answers = {}
+    await found.refresh()
+    assert found.status().reasons == [], "the last answer counts still"
 
 
 async def test_without_a_source_nobody_is_asked_and_the_reason_is_told() -> None:

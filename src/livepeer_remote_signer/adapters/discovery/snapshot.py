@@ -11,7 +11,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from typing import NamedTuple, Protocol
@@ -23,6 +24,7 @@ from livepeer_remote_signer.core.errors import NotReady
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.advertised import Terms, choose_urls, normal_form
 from livepeer_remote_signer.core.rules.discovery import (
+    Absence,
     Entry,
     Filters,
     ListRules,
@@ -42,6 +44,9 @@ REBUILD_SHARE = 10
 
 JITTER = 0.1
 FIRST_ROUND_SECONDS = 15.0
+MAX_REASONS = 20
+MAX_TOLD_REASONS = 3
+MAX_REASON_CHARACTERS = 300
 KEPT_REFRESHES = 2.5
 """Two refreshes, with their jitter and the time that asking takes: nobody is dropped for one that he missed."""
 
@@ -92,6 +97,12 @@ class DiscoveryStatus(NamedTuple):
     kept_seconds: float
     """The list is stale when nobody has answered for longer."""
 
+    left_out: Mapping[str, int]
+    """How many orchestrators are not listed, by cause."""
+
+    reasons: Sequence[Absence]
+    """The first MAX_REASONS of them, each with its reason."""
+
     @property
     def is_stale(self) -> bool:
         """Whether the list is marked as stale."""
@@ -125,6 +136,9 @@ class Discovery:
         """By the normal form of the URL: one that is spelled otherwise from now on is the same orchestrator."""
         self._entries: list[Entry] = []
         self._digest = b""
+        self._absences: list[Absence] = []
+        self._silent: dict[str, Absence] = {}
+        """Who did not answer the last time, by the normal form of the URL, with the reason."""
         self._answered: set[str] = set()
         self._built_with: ListRules | None = None
         self._has_news = False
@@ -143,7 +157,7 @@ class Discovery:
         what they are told for a minute."""
         if not self._entries or self._is_first_round():
             raise NotReady(
-                f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}"
+                self._why_nobody()
                 if not self._entries
                 else f"{len(self._sightings)} orchestrators have answered, and the others are still being asked for the first time",
                 hint="discovery asks in the background; try again in a few seconds",
@@ -160,10 +174,19 @@ class Discovery:
         seen_ns = max((sighting.seen_ns for sighting in self._sightings.values()), default=None)
         age = None if seen_ns is None else max(0.0, (self._clock_ns() - seen_ns) / NS_PER_SECOND)
         counts = self._attempts, self._refreshes, len(self._entries), len(self._urls)
-        return DiscoveryStatus(*counts, self._fault, age, self._pace.kept_seconds)
+        causes = Counter(absence.cause for absence in self._absences)
+        return DiscoveryStatus(*counts, self._fault, age, self._pace.kept_seconds, causes, self._absences[:MAX_REASONS])
 
     def _why(self) -> str:
         return f": {self._fault}" if self._fault else ""
+
+    def _why_nobody(self) -> str:
+        """Why nothing is listed, which is not always that nobody has answered."""
+        if any(sighting.terms_seen_ns is not None for sighting in self._sightings.values()):
+            told = "; ".join(f"{absence.url}: {absence.reason}" for absence in self._absences[:MAX_TOLD_REASONS])
+            more = len(self._absences) - MAX_TOLD_REASONS
+            return f"orchestrators have answered, and none of them can be listed: {told}" + (f"; and {more} more" if more > 0 else "")
+        return f"no orchestrator {'has answered' if self._refreshes else 'is known'} yet{self._why()}"
 
     # --- background ---
 
@@ -275,6 +298,10 @@ class Discovery:
         now_ns = self._clock_ns()
         for fault in answer.faults:
             _log.debug("discovery: %s: %s", answer.url, fault)
+        name = normal_form(answer.url)
+        self._silent.pop(name, None)
+        if answer.terms is None:
+            self._silent[name] = Absence(answer.url, "unreachable", "; ".join(answer.faults)[:MAX_REASON_CHARACTERS])
         if answer.terms is None and answer.nodes is None:
             return False
         new = Sighting(
@@ -285,7 +312,6 @@ class Discovery:
             None if answer.nodes is None else now_ns,
         )
         self._has_news = True
-        name = normal_form(answer.url)
         self._sightings[name] = merge_sightings(self._sightings.get(name), new)
         return True
 
@@ -312,8 +338,17 @@ class Discovery:
             digest.update(entry.encode())
             entries.append(entry)
 
-        for _ in build_steps([*named, *others], rules, add, is_stale=is_stale):
+        silent = [absence for name, absence in self._silent.items() if name in asked and name not in self._sightings]
+        absences: list[Absence] = []
+
+        def miss(absence: Absence) -> None:
+            absences.append(self._silent.get(normal_form(absence.url), absence) if absence.cause == "unreachable" else absence)
+
+        for _ in build_steps([*named, *others], rules, add, miss, is_stale=is_stale):
             await asyncio.sleep(0)
+        for absence in absences:
+            _log.debug("discovery: %s is not listed: %s", absence.url, absence.reason)
+        self._absences = absences + silent
         self._built_with = rules
         self._entries = entries
         self._digest = digest.digest()

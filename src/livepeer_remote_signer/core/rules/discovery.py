@@ -70,6 +70,14 @@ class Entry(NamedTuple):
         return f'{self.head},"runners":[{",".join(runner.encoded for runner in self.runners)}],{self.tail}'.encode()
 
 
+class Absence(NamedTuple):
+    """Why an orchestrator is not listed: `cause` is one word for counting, `reason` a sentence for a person."""
+
+    url: str
+    cause: str
+    reason: str
+
+
 class _Merged:
     """One address while the list is being made."""
 
@@ -103,21 +111,37 @@ def _usd_text(price: Fraction, usd_per_eth: Fraction) -> str:
     return float_string(price * usd_per_eth / WEI_PER_ETH, USD_PLACES).rstrip("0").rstrip(".")
 
 
-def build_entries(sightings: Iterable[Sighting], rules: ListRules, *, is_stale: bool = False) -> list[Entry]:
+def build_entries(
+    sightings: Iterable[Sighting], rules: ListRules, *, is_stale: bool = False, miss: Callable[[Absence], None] = lambda absence: None
+) -> list[Entry]:
     """The list: `build_steps` in one go."""
     entries: list[Entry] = []
-    for _ in build_steps(sightings, rules, entries.append, is_stale=is_stale):
+    for _ in build_steps(sightings, rules, entries.append, miss, is_stale=is_stale):
         pass
     return entries
 
 
-def build_steps(sightings: Iterable[Sighting], rules: ListRules, add: Callable[[Entry], None], *, is_stale: bool = False) -> Iterator[None]:
-    """Makes the list in small steps, so that payments may be served between them; each entry goes to `add`.
+def build_steps(
+    sightings: Iterable[Sighting],
+    rules: ListRules,
+    add: Callable[[Entry], None],
+    miss: Callable[[Absence], None],
+    *,
+    is_stale: bool = False,
+) -> Iterator[None]:
+    """Makes the list in small steps, so that payments may be served between them.
 
+    Each entry goes to `add`, and to `miss` the reason of each who has none.
     `is_stale` marks every entry with `"stale": true`. Who cannot be paid, or may not, is left out with his runners; of
     runners with one URL the first is kept.
     """
-    known = [sighting for sighting in sightings if _may_be_paid(sighting, rules.recipients)]
+    known = []
+    for sighting in sightings:
+        absence = _absence(sighting, rules.recipients)
+        if absence is None:
+            known.append(sighting)
+        else:
+            miss(absence)
     addresses = _listed_addresses(known)
     merged: dict[str, _Merged] = {}
     for sighting, address in zip(known, addresses, strict=True):
@@ -125,20 +149,47 @@ def build_steps(sightings: Iterable[Sighting], rules: ListRules, add: Callable[[
         yield
     for sighting, address in zip(known, addresses, strict=True):
         _merge_nodes(merged, sighting, address, rules.ceilings)
+        if normal_form(address) not in merged:
+            miss(_nothing_to_offer(sighting, rules.ceilings))
         yield
     for entry in merged.values():
         add(entry.finish(rules.usd_per_eth, is_stale))
         yield
 
 
-def _may_be_paid(sighting: Sighting, recipients: RecipientRules) -> bool:
-    if sighting.terms_seen_ns is None or not sighting.terms.recipient:
-        return False
+def _absence(sighting: Sighting, recipients: RecipientRules) -> Absence | None:
+    """Why this one is not listed whatever it offers; None where nothing stands against it."""
+    if sighting.terms_seen_ns is None:
+        return Absence(sighting.url, "unreachable", "it has not answered GetOrchestrator")
+    if not sighting.terms.recipient:
+        return Absence(sighting.url, "unpayable", "it cannot be paid: it names no address of 20 bytes, or no price")
     try:
         check_lists(sighting.terms.recipient, recipients)
-    except RecipientRefused:
-        return False
-    return True
+    except RecipientRefused as error:
+        return Absence(sighting.url, "denied", f"{error.message}: 0x{sighting.terms.recipient.hex()}")
+    return None
+
+
+def _nothing_to_offer(sighting: Sighting, ceilings: Ceilings) -> Absence:
+    """Why one that could be paid is not listed: the offer that is nearest to its ceiling, with both numbers."""
+    dear = [
+        (offer.price / ceiling, f"{offer.name} costs {_wei_text(offer.price)} wei a unit, the ceiling is {_wei_text(ceiling)}")
+        for offer in sighting.terms.offers
+        if isinstance(ceiling := ceilings.for_pairs(((offer.capability, offer.model),)), Fraction)
+    ]
+    dear += [
+        (runner.price / ceiling, f"{runner.app} costs {_wei_text(runner.price)} wei a unit, the ceiling is {_wei_text(ceiling)}")
+        for node in sighting.nodes
+        for runner in node.runners
+        if isinstance(ceiling := ceilings.global_ceiling, Fraction)
+    ]
+    if dear:
+        return Absence(sighting.url, "price", min(dear)[1])
+    return Absence(sighting.url, "capability", "it names no capability with a model and a price, and no runner under its own address")
+
+
+def _wei_text(price: Fraction) -> str:
+    return float_string(price, 3).rstrip("0").rstrip(".")
 
 
 def _listed_addresses(known: Sequence[Sighting]) -> list[str]:
