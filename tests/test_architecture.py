@@ -227,6 +227,21 @@ def test_every_error_is_either_refused_or_failed_and_explains_itself() -> None:
         assert error.__mro__[1] in (errors.Refused, errors.Failed), f"{error.__name__} is a cause of its own"
 
 
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    assert errors.__doc__ is not None
+    drawn = errors.__doc__.partition("Refused:")[2].partition("The machine word")[0]
+    refused, _, failed = drawn.partition("Failed:")
+    for drawing, base in ((refused, errors.Refused), (failed, errors.Failed)):
+        names = re.findall(r"^ {12}(\S.*)$", drawing, re.MULTILINE)
+        assert sorted(" ".join(names).split()) == sorted(error.__name__ for error in error_classes() if issubclass(error, base))
+
+
+def test_a_cause_is_called_by_its_word() -> None:
+    for error in error_classes():
+        word = re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__).lower()
+        assert error.code == ("chain_stale" if error is errors.RecipientUndetermined else word)
+
+
 def test_every_cause_has_its_own_word() -> None:
     words: dict[str, list[str]] = {}
     for error in error_classes():
