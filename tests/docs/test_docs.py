@@ -160,13 +160,35 @@ def test_every_error_is_in_the_catalogue_with_its_status() -> None:
     said: dict[str, str] = {}
     for code, status, *rest in rows(ROOT / "docs/errors.md"):
         assert code not in said
-        assert len(rest) == 2
+        assert len(rest) == 4
         said[code.strip("| `")] = status
     true: dict[str, set[str]] = {"internal": {"500"}, "denied": {"as the webhook says"}}
     for error in error_classes(errors.SignerError):
         if error in STATUSES:
             true.setdefault(error.code, set()).add(str(STATUSES[error]))
     assert said == {code: ", ".join(sorted(statuses)) for code, statuses in true.items()}
+
+
+_NOT_MENDED = """
+bad_json bad_field missing_orchestrator bad_orchestrator bad_price missing_ticket_params bad_ticket_params invalid_sig invalid_state
+state_mismatch missing_manifest_id bad_capabilities missing_auth_token bad_job_type no_billable_units bad_max_price too_many_tickets
+ticket_ev_exceeded total_ev_exceeded face_value_too_low price_exceeded stale_state unauthenticated auth_id_changed suspended
+recipient_refused address_refused budget_exceeded bad_request head_too_large body_too_large not_found method_not_allowed
+"""
+NOT_MENDED_BY_REPEATING = frozenset(_NOT_MENDED.split())
+"""Causes that end a client's session for good. What may pass by itself is never among them."""
+
+
+def test_what_may_pass_by_itself_ends_no_session() -> None:
+    for code, status, *_, go, sdk in rows(ROOT / "docs/errors.md"):
+        code = code.strip("| `")
+        if code == "denied":
+            assert (go, sdk.strip("| ")) == ("error", "as for its status")
+            continue
+        kind = {"480": "refreshes", "482": "skips the cycle", "408": "goes on", "429": "goes on"}.get(status)
+        kind = kind or ("**ends**" if status.startswith("4") else "goes on")
+        assert (go, sdk.strip("| ")) == ("refreshes, 3 times" if status == "480" else "error", kind), code
+        assert (kind == "**ends**") == (code in NOT_MENDED_BY_REPEATING), code
 
 
 def error_classes(root: type[errors.SignerError]) -> Iterator[type[errors.SignerError]]:

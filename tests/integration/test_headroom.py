@@ -105,7 +105,7 @@ NO_ROUND = {**configuration()["chain"]["static"], "last_initialized_round": 0}
     ("sections", "status", "code"),
     [
         ({"recipients": {"deny": ["0x" + ORCHESTRATOR.hex()]}}, 403, "recipient_refused"),
-        ({"recipients": {"guard": {"max_spend_wei": 1}}}, 403, "orchestrator_paused"),
+        ({"recipients": {"guard": {"max_spend_wei": 1}}}, 429, "orchestrator_paused"),
         ({"chain": {"source": "static", "static": NO_ROUND}}, 503, "round_unknown"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Livepeer's Python SDK, as it is published, against the running signer and an orchestrator that checks what it is paid."""
+"""Livepeer's Python SDK, as it is published: against the running signer and an orchestrator that checks what it is paid, and
+its payment loop against every answer of the catalogue."""
 
 from __future__ import annotations
 
@@ -10,10 +11,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
+from livepeer_remote_signer.api.errors import error_reply, internal_reply
+from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.core import errors
+from tests.docs.test_docs import ROOT, error_classes, rows
 from tests.operate.conftest import skip_or_fail
 from tests.served import served
 from tests.simulators import Chain, Clock, Network, Offer, Orchestrator, static_chain
@@ -96,3 +106,83 @@ async def test_the_published_sdk_finds_pays_refreshes_and_skips(sdk_python: Path
     assert seen["paid"] + seen["skipped"] == 8
     assert seen["skipped"] >= 1, "the credit of a ticket lasts"
     assert seen["refreshes"] >= 1, "a token of 183 seconds is renewed after three"
+
+
+def refusals() -> dict[str, tuple[str, Reply]]:
+    """An answer of each kind, with the code that the catalogue has it under."""
+    made: list[errors.SignerError] = [
+        errors.InvalidState("why"),
+        errors.RefreshSession("token", "http://127.0.0.1"),
+        errors.MethodNotAllowed("no", allow="POST"),
+    ]
+    special = {type(error) for error in made} | {errors.Denied}
+    tree = [kind for kind in error_classes(errors.SignerError) if kind.__module__ == errors.__name__]
+    causes = [kind for kind in tree if kind not in (errors.Refused, errors.Failed)]
+    made += [kind("why") for kind in causes if kind not in special]
+    assert {type(error) for error in made} | {errors.Denied} == set(causes)
+    cases = {type(error).__name__: (error.code, error_reply(error, "0" * 32)) for error in made}
+    cases["internal"] = ("internal", internal_reply("0" * 32))
+    for status in (401, 402, 403, 429, 483, 500, 503):
+        cases[f"denied-{status}"] = ("denied", error_reply(errors.Denied("no", status=status), "0" * 32))
+    return cases
+
+
+@contextmanager
+def answering(cases: dict[str, tuple[str, Reply]]) -> Iterator[str]:
+    """A signer that pays the first call of a case and refuses the others, and the orchestrator that is paid."""
+    paid = {"payment": "cA==", "segCreds": "cw==", "state": {"State": "e30=", "Sig": "cw=="}}
+    fixed = {
+        "/payment": {},
+        "/refresh-payment": {"payment_params": "e30="},
+        "/sign-orchestrator-info": {"address": "0x" + "11" * 20, "signature": "0x" + "22" * 65},
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path in fixed:
+                self.reply(200, json.dumps(fixed[self.path]).encode())
+            elif "state" not in json.loads(body):
+                self.reply(200, json.dumps(paid).encode())
+            else:
+                _, refused = cases[self.headers["X-Case"]]
+                self.reply(refused.status, refused.body, refused.headers)
+
+        def reply(self, status: int, body: bytes, headers: Any = ((b"content-type", b"application/json"),)) -> None:
+            self.send_response(status)
+            for name, value in (*headers, (b"content-length", str(len(body)).encode())):
+                self.send_header(name.decode(), value.decode())
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_the_sdks_payment_loop_does_what_the_catalogue_says(sdk_python: Path) -> None:
+    said = {code.strip("| `"): sdk.strip("| ") for code, *_, sdk in rows(ROOT / "docs/errors.md")}
+    cases = refusals()
+    with answering(cases) as signer:
+        command = [str(sdk_python), str(HERE / "statuses.py"), signer, *cases]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout)
+    for case, (code, refused) in cases.items():
+        goes_on = refused.status >= 500 or refused.status in (408, 429)
+        kind = said[code] if code != "denied" else "goes on" if goes_on else "**ends**"
+        outcome = seen[case]
+        assert outcome["ends"] == (kind == "**ends**"), (case, outcome)
+        assert (outcome["turns"] == 1) == (kind == "**ends**"), (case, outcome)
+        assert (outcome["refreshes"] > 0) == (kind == "refreshes"), (case, outcome)

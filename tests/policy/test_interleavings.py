@@ -55,7 +55,7 @@ class World:
         response = await self.random.choice(self.signers).post(PAY, body, headers)
         self.statuses[response.status] += 1
         if response.status != 200:
-            assert response.status in (409, 480, 482), response.body
+            assert response.status in (409, 429, 480, 482), response.body
             return None
         known = self.replies.setdefault(body + key.encode(), response.body)
         self.retries += known is not response.body

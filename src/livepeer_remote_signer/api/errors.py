@@ -1,5 +1,8 @@
 """The one table of statuses, and the envelope that every error travels in.
 
+A status is a promise: clients end a session for good on a 4xx other than 408, 429, 480 and 482, and go on after those and after
+every 5xx. So 4xx is for what no repetition can mend, and what may pass by itself is 429 or 5xx, with `Retry-After`.
+
 Source: section 5.1 of the protocol: `{"error": {"message": ...}}` with keys of ours inside `error`. A 500 never says
 more than "Internal Server Error"; a 503 of ours says what is wrong, since that is the operator's fault and no secret.
 """
@@ -38,15 +41,15 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.AuthIdChanged: 403,
     e.Suspended: 403,
     e.RecipientRefused: 403,
-    e.OrchestratorPaused: 403,
     e.AddressRefused: 403,
     e.NotFound: 404,
     e.MethodNotAllowed: 405,
     e.BodyTimeout: 408,
     e.StaleState: 409,
-    e.SessionBusy: 409,
     e.BodyTooLarge: 413,
     e.RateExceeded: 429,
+    e.SessionBusy: 429,
+    e.OrchestratorPaused: 429,
     e.HeadTooLarge: 431,
     e.RefreshSession: 480,
     e.PriceExceeded: 481,
@@ -118,7 +121,7 @@ def _headers_of(error: e.SignerError, status: int) -> Headers:
         headers.append((b"allow", error.allow.encode()))
     if isinstance(error, e.Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in (429, 503) or (error.retry_after_seconds and status != 500):
+    if status == 429 or status >= 500 or error.retry_after_seconds:
         headers.append((b"retry-after", str(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS).encode()))
     return tuple(headers)
 

@@ -46,7 +46,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         408: "the body did not arrive in time",
         409: "the state was used by another request",
         413: "body too large",
-        429: "a rolling budget is used up",
+        429: "a rolling budget is used up, another call of the session is in work, or this orchestrator is paused",
         480: "fetch a fresh OrchestratorInfo and call again",
         481: "the orchestrator's price is above a ceiling",
         482: "no tickets needed now",

@@ -177,6 +177,23 @@ async def test_a_new_key_is_fetched_when_a_token_names_it_but_not_for_every_made
         assert issuer.asked == ["/jwks", "/jwks"]
 
 
+async def test_an_unknown_key_is_no_verdict_while_the_issuer_cannot_be_asked(issuer: Issuer) -> None:
+    clock = Seconds()
+    async with verifying(issuer, clock) as verifier:
+        await verifier.verify(issuer.token())
+        issuer.keys, issuer.documents["/jwks"] = [jwk(OTHER_RSA_KEY, "r2")], b"gone"
+        clock.now = 1000.0 + 31
+        for _ in range(2):
+            with pytest.raises(AuthFailed):
+                await verifier.verify(issuer.token(OTHER_RSA_KEY, kid="r2"))
+        assert len(issuer.asked) == 2
+        del issuer.documents["/jwks"]
+        clock.now = 1000.0 + 36
+        assert (await verifier.verify(issuer.token(OTHER_RSA_KEY, kid="r2"))).auth_id == "alice"
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(issuer.token(OTHER_RSA_KEY, kid="r3"))
+
+
 async def test_keys_are_refreshed_beside_the_calls_and_never_used_too_long(issuer: Issuer) -> None:
     clock = Seconds()
     async with verifying(issuer, clock) as verifier:

@@ -69,6 +69,7 @@ class JwksKeys:
         self._monotonic = monotonic
         self._keys: dict[str, _Key] = {}
         self._fetched_at: float | None = None
+        self._has_failed = False
         self._next_fetch_at = monotonic()
         self._fetching: asyncio.Task[None] | None = None
         self._client = httpx.AsyncClient(
@@ -95,6 +96,8 @@ class JwksKeys:
         age = self._age()
         if age is None or age > MAX_KEYS_AGE_SECONDS:
             raise AuthFailed("the token issuer's keys could not be fetched")
+        if key is None and self._has_failed:
+            raise AuthFailed("the token is signed with a key that is not known, and the issuer's keys could not be fetched anew")
         if key is None:
             raise Unauthenticated("the token is signed with a key that its issuer does not publish")
         return key
@@ -125,10 +128,12 @@ class JwksKeys:
     async def _fetch(self) -> None:
         """Replaces the keys; a fetch that fails leaves the old ones, which age."""
         self._next_fetch_at = self._monotonic() + RETRY_SECONDS
+        self._has_failed = True
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
                 self._keys = _parse_jwks(await self._document(await self._url()))
             self._fetched_at = self._monotonic()
+            self._has_failed = False
             self._next_fetch_at = self._fetched_at + REFETCH_SECONDS
         except (httpx.HTTPError, TimeoutError) as error:
             _log.warning("the token issuer's keys could not be fetched: %s", type(error).__name__)
