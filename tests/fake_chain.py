@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
 from livepeer_remote_signer.adapters.chain.reading import MULTICALL3, Contracts
+from livepeer_remote_signer.core.protocol import arbitrum_one
 
 CONTROLLER = bytes.fromhex("c0" * 20)
 CONTRACTS = Contracts(bytes.fromhex("0b" * 20), bytes.fromhex("0a" * 20), bytes.fromhex("0d" * 20))
@@ -29,6 +32,9 @@ class FakeChain:
     timestamp: int = 1_800_000_000
     round: int = 7
     deposit: int = 10**18
+    transcoders: set[bytes] = field(default_factory=set)
+    """Who is registered and active."""
+
     reserve: int = 2 * 10**18
     withdraw_round: int = 0
     paused: bool = False
@@ -93,6 +99,8 @@ class FakeChain:
         for name, address in zip(("TicketBroker", "RoundsManager", "BondingManager"), self.contracts, strict=True):
             if argument == keccak(name.encode()):
                 answers[CONTROLLER, "getContract(bytes32)"] = (["address"], [address])
+        for question in ("isRegisteredTranscoder(address)", "isActiveTranscoder(address)"):
+            answers[self.contracts.bonding_manager, question] = (["bool"], [argument[12:] in self.transcoders])
         answers[self.contracts.rounds_manager, "blockHashForRound(uint256)"] = (
             ["bytes32"],
             [self.round_hash(int.from_bytes(argument, "big"))],
@@ -101,3 +109,32 @@ class FakeChain:
             if address == target and keccak(signature.encode())[:4] == data[:4]:
                 return None if signature in self.reverting else encode(types, values)
         return b""
+
+
+@dataclass
+class LiveArbitrum(FakeChain):
+    """Arbitrum One as it runs: heads come with the time of day, an L1 block every 12 s. What a lying endpoint says differs."""
+
+    chain_id: int = arbitrum_one.CHAIN_ID
+    first_l1_block: int = 24_000_000
+    l1_lie: int = 0
+    """Added to the L1 block, in the header and in RoundsManager alike."""
+
+    seconds_lie: float = 0.0
+    """Added to the block times."""
+
+    feed_lie: Fraction = Fraction(1)
+    """The feed's answer is so many times the honest one."""
+
+    usd: int = 3000
+    is_standing: bool = False
+    started: float = field(default_factory=time.time)
+
+    async def answer(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        now = time.time()
+        if not self.is_standing:
+            self.number = int(now * 20)
+            self.timestamp = int(now + self.seconds_lie)
+        self.l1_block = self.first_l1_block + int(now - self.started) // 12 + self.l1_lie
+        self.feed = (5, int(self.usd * 10**8 * self.feed_lie), int(now) - 10, int(now) - 10, 5)
+        return await super().answer(requests)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.config.chain import ARBITRUM_ONE_CHAIN_ID, ARBITRUM_ONE_CONTROLLER
 from livepeer_remote_signer.config.events import KafkaSink
 from livepeer_remote_signer.config.loading import ConfigError, parse_config, parse_go_duration
+from livepeer_remote_signer.core.protocol import arbitrum_one
 from tests.config.reading import KEY, LEAST, fault, read
 
 RPC = f"key: {{private_key: '{KEY}'}}\nchain: {{source: static, rpc: {{controller: '0x{'11' * 20}', chain_id: 5}}}}\n"
@@ -17,8 +17,8 @@ RPC = f"key: {{private_key: '{KEY}'}}\nchain: {{source: static, rpc: {{controlle
 def test_signer_network_chooses_the_chain_and_its_controller() -> None:
     chain = parse_config(RPC, {"SIGNER_NETWORK": "arbitrum-one-mainnet", "ETH_RPC_URL": "http://a, http://b,"}).chain
     assert (chain.source, [url.get_secret_value() for url in chain.rpc.urls]) == ("rpc", ["http://a", "http://b"])
-    assert chain.rpc.controller == bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
-    assert chain.rpc.chain_id == ARBITRUM_ONE_CHAIN_ID
+    assert chain.rpc.controller == arbitrum_one.CONTROLLER
+    assert chain.rpc.chain_id == arbitrum_one.CHAIN_ID
     assert parse_config(RPC.replace("static,", "rpc,"), {"SIGNER_NETWORK": "offchain"}).chain.source == "static"
     assert "one of arbitrum-one-mainnet and offchain" in fault(RPC, SIGNER_NETWORK="mainnet")
 

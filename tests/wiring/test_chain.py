@@ -10,6 +10,7 @@ import pytest
 import yaml
 from eth_abi.abi import encode
 
+from livepeer_remote_signer.adapters.chain.reading import Word
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.ceilings import Amount
@@ -118,7 +119,7 @@ def test_a_feed_of_another_currency_than_the_ceilings_is_told(price: str, entry:
     assert parts.feed is not None
     now = int(time.time())
     latest = encode(["uint80", "int256", "uint256", "uint256", "uint80"], [1, 3000 * 10**8, now, now, 1])
-    parts.feed.accept([latest, encode(["uint8"], [8]), encode(["string"], ["ETH / EUR"])], now)
+    parts.feed.accept([Word("rpc[0]", [latest, encode(["uint8"], [8]), encode(["string"], ["ETH / EUR"])], now)])
     check = parts.ready_checks()[-1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert said in check.reason

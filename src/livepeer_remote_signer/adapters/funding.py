@@ -20,7 +20,7 @@ from web3.contract import Contract
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCError
 
 from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name
-from livepeer_remote_signer.adapters.chain.reading import ARBITRUM_ONE_CONTRACTS, ARBITRUM_ONE_CONTROLLER
+from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, keccak256
 from livepeer_remote_signer.core.rules.funding import SECONDS_PER_HOUR, Burn, Funds
 
@@ -90,7 +90,7 @@ class FundingChain:
         self._secrets = secret_parts(url)
         self._controller = self._contract(checksum_address(controller), _CONTROLLER)
         with self._asking("the Controller"):
-            places = {n: self._controller.functions.getContract(keccak256(n.encode())).call() for n in ARBITRUM_ONE_CONTRACTS}
+            places = {n: self._controller.functions.getContract(keccak256(n.encode())).call() for n in arbitrum_one.CONTRACTS}
         for contract, place in places.items():
             self._check_place(contract, place, controller)
         self.ticket_broker: str = places["TicketBroker"]
@@ -125,8 +125,8 @@ class FundingChain:
         address = bytes.fromhex(place[2:])
         if not any(address):
             raise FundingError(f"the Controller names no {contract}: is chain.rpc.controller right?")
-        if controller == ARBITRUM_ONE_CONTROLLER and address != ARBITRUM_ONE_CONTRACTS[contract]:
-            known = checksum_address(ARBITRUM_ONE_CONTRACTS[contract])
+        if controller == arbitrum_one.CONTROLLER and address != arbitrum_one.CONTRACTS[contract]:
+            known = checksum_address(arbitrum_one.CONTRACTS[contract])
             raise FundingError(f"the Controller names {contract} at {place}, Livepeer's is {known}")
 
     # --- reading ---

@@ -12,9 +12,7 @@ from pydantic import (
 
 from livepeer_remote_signer.config.urls import SecretHttpUrl
 from livepeer_remote_signer.config.values import Address, Hash, Seconds, Section, Wei, check_one_form
-
-ARBITRUM_ONE_CONTROLLER = "0xD8E8328501E9645d16Cf49539efC04f734606ee4"
-ARBITRUM_ONE_CHAIN_ID = 42161
+from livepeer_remote_signer.core.protocol import arbitrum_one
 
 
 class StaticChain(Section):
@@ -34,8 +32,8 @@ class RpcChain(Section):
 
     urls: tuple[SecretHttpUrl, ...] = Field((), description="JSON-RPC endpoints in order of preference")
     urls_file: Path | None = None
-    controller: Address = bytes.fromhex(ARBITRUM_ONE_CONTROLLER[2:])
-    chain_id: int = Field(ARBITRUM_ONE_CHAIN_ID, gt=0)
+    controller: Address = arbitrum_one.CONTROLLER
+    chain_id: int = Field(arbitrum_one.CHAIN_ID, gt=0)
     poll_seconds: Seconds = 5
     max_age_seconds: Seconds = 60
     max_head_age_seconds: Seconds | None = None

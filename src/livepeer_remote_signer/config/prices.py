@@ -43,6 +43,15 @@ class CurrencyFeed(Section):
 
     address: Address = bytes.fromhex(ARBITRUM_ONE_ETH_USD_FEED[2:])
     max_age_seconds: Seconds = 5400
+    max_jump_factor: Decimal = Field(
+        Fraction(2), description="a larger jump between two readings needs a second endpoint's word, or three readings"
+    )
+
+    @model_validator(mode="after")
+    def _a_factor(self) -> CurrencyFeed:
+        if self.max_jump_factor <= 1:
+            raise ValueError("max_jump_factor must be above 1")
+        return self
 
 
 class PricesConfig(Section):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.static import StaticChain
 from livepeer_remote_signer.api.rest import ReadyCheck
-from livepeer_remote_signer.config.chain import ARBITRUM_ONE_CHAIN_ID
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.prices import CapabilityPrice, CurrencyFeed, PricesConfig
+from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
@@ -72,9 +72,11 @@ def open_chain(config: Config, sender: bytes) -> ChainParts:
     rpc_config = config.chain.rpc
     if not rpc_config.urls:
         raise ConfigError("prices.currency_feed is read over chain.rpc.urls (or ETH_RPC_URL), which is empty")
-    feed = PriceFeed(feed_config.address, feed_config.max_age_seconds) if feed_config is not None else None
+    feed = None
+    if feed_config is not None:
+        feed = PriceFeed(feed_config.address, feed_config.max_age_seconds, max_jump_factor=feed_config.max_jump_factor)
     max_head_age = rpc_config.max_head_age_seconds
-    if max_head_age is None and rpc_config.chain_id == ARBITRUM_ONE_CHAIN_ID:
+    if max_head_age is None and rpc_config.chain_id == arbitrum_one.CHAIN_ID:
         max_head_age = ARBITRUM_ONE_MAX_HEAD_AGE_SECONDS
     rpc = RpcChain(
         [url.get_secret_value() for url in rpc_config.urls],
@@ -115,7 +117,7 @@ def _feed_config(config: Config, amounts: CeilingAmounts) -> CurrencyFeed | None
     """The feed to read; on Arbitrum One ceilings in USD have section 10's feed without naming it. Raises ConfigError."""
     if config.prices.currency_feed is not None or not amounts.feed_currencies:
         return config.prices.currency_feed
-    is_arbitrum_one = config.chain.source == "rpc" and config.chain.rpc.chain_id == ARBITRUM_ONE_CHAIN_ID
+    is_arbitrum_one = config.chain.source == "rpc" and config.chain.rpc.chain_id == arbitrum_one.CHAIN_ID
     if is_arbitrum_one and amounts.feed_currencies == {"usd"}:
         return CurrencyFeed()
     named = ", ".join(sorted(c.upper() for c in amounts.feed_currencies))

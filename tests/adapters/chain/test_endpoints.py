@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_distrust, pick_due, pick_preferred
+from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_standing_head, pick_due, pick_preferred
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, endpoint_name
 from livepeer_remote_signer.adapters.chain.reading import Head, Reading
 from livepeer_remote_signer.core.rules.chain import ChainView
@@ -50,29 +50,48 @@ def test_a_failed_endpoint_is_got_to_know_anew() -> None:
     assert (one.is_healthy, one.fault, one.total_failures) == (True, "", 1)
 
 
-@pytest.mark.parametrize(("lag", "other_age", "is_distrusted"), [(3, 0, False), (4, 0, True), (400, 61, False)])
-def test_lag_counts_against_what_another_endpoint_lately_said(lag: int, other_age: float, is_distrusted: bool) -> None:
-    one, other = endpoint(0), endpoint(1)
-    other.note_reading(reading(1000), 100.0 - other_age, 1000.0)
-    one.note_reading(reading(1000 - lag), 100.0, 1000.0)
-    assert (find_distrust(one, [one, other], 100.0, PACE) is not None) is is_distrusted
-
-
-def test_an_older_answer_is_not_called_lagging_because_time_went_on() -> None:
-    one, other = endpoint(0), endpoint(1)
-    one.note_reading(reading(1000), 100.0, 1000.0)
-    other.note_reading(reading(1005), 160.0, 1060.0)
-    assert find_distrust(one, [one, other], 160.0, PACE) is None
+def note(one: Endpoint, number: int, at: float, clock_ahead: float = 0.0) -> None:
+    one.note_reading(reading(1, number=number), at, at, clock_ahead, is_paced=True)
 
 
 def test_a_standing_head_is_distrusted_past_its_limit_and_a_moving_one_is_not() -> None:
     one = endpoint()
-    one.note_reading(reading(1, number=9), 100.0, 1000.0)
-    one.note_reading(reading(1, number=9), 400.0, 1300.0)
-    assert find_distrust(one, [one], 400.0, PACE) is None
-    assert "head stands at block 9 for 301 s, the limit is 300 s" in (find_distrust(one, [one], 401.0, PACE) or "")
-    one.note_reading(reading(1, number=10), 401.0, 1301.0)
-    assert find_distrust(one, [one], 401.0, PACE) is None
+    note(one, 9, 100.0)
+    note(one, 9, 400.0)
+    assert find_standing_head(one, 400.0, PACE) is None
+    assert "head stands at block 9 for 301 s, the limit is 300 s" in (find_standing_head(one, 401.0, PACE) or "")
+    note(one, 10, 401.0)
+    assert find_standing_head(one, 401.0, PACE) is None
+    assert find_standing_head(one, 9000.0, PACE._replace(max_head_age=None)) is None
+
+
+def test_the_first_head_counts_from_its_own_time() -> None:
+    one = endpoint()
+    note(one, 9, 100.0, clock_ahead=301.0)
+    assert "for 301 s" in (find_standing_head(one, 100.0, PACE) or "")
+
+
+def test_a_head_tells_the_time_when_it_was_not_there_a_minute_ago() -> None:
+    one = endpoint()
+    note(one, 9, 100.0)
+    assert not one.is_head_new
+    note(one, 10, 160.0)
+    assert one.is_head_new
+    note(one, 10, 165.0)
+    assert not one.is_head_new
+    note(one, 11, 226.0)
+    assert not one.is_head_new, "it may stand since right after the last look"
+
+
+def test_an_endpoint_is_steady_since_it_last_went_another_way() -> None:
+    one = endpoint()
+    for at, block in ((0.0, 1000), (12.0, 1001), (24.0, 1002), (36.0, 1050), (48.0, 1051), (60.0, 1045)):
+        one.note_reading(reading(block), at, at, 0.0, is_paced=True)
+        if at == 24.0:
+            assert one.claim().steady_since == 0.0
+        if at == 48.0:
+            assert one.claim().steady_since == 36.0
+    assert one.claim().steady_since == 60.0
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, decode_aggregate3, read_text
 from livepeer_remote_signer.adapters.chain.json_rpc import RpcError, RpcFault, parse_quantity
 from livepeer_remote_signer.adapters.chain.reading import (
-    ARBITRUM_ONE_CONTRACTS,
-    ARBITRUM_ONE_CONTROLLER,
     ChainQuestion,
     Contracts,
     Known,
     Reading,
 )
+from livepeer_remote_signer.core.protocol import arbitrum_one
 from tests.fake_chain import CHAIN_ID, CONTRACTS, CONTROLLER, FakeChain
 
 QUESTION = ChainQuestion(CHAIN_ID, CONTROLLER, bytes(20))
@@ -90,8 +89,8 @@ def test_an_introduction_says_whether_there_is_multicall_and_leaves_the_contract
 
 
 def test_the_known_controller_must_name_the_known_contracts() -> None:
-    question = ChainQuestion(CHAIN_ID, ARBITRUM_ONE_CONTROLLER, bytes(20))
-    expected = Contracts(*ARBITRUM_ONE_CONTRACTS.values())
+    question = ChainQuestion(CHAIN_ID, arbitrum_one.CONTROLLER, bytes(20))
+    expected = Contracts(*arbitrum_one.CONTRACTS.values())
     assert question.parse(UNKNOWN, places(*expected)) == Known(expected, False)
     with pytest.raises(AnswerFault, match="the Controller names RoundsManager at 0x9999"):
         question.parse(UNKNOWN, places(*expected._replace(rounds_manager=b"\x99" * 20)))
@@ -115,3 +114,25 @@ async def test_a_chain_without_bonding_manager_has_an_empty_pool() -> None:
 def test_what_is_no_quantity_is_a_fault(value: object) -> None:
     with pytest.raises(RpcFault):
         parse_quantity(value, "it")
+
+
+@pytest.mark.parametrize(("header", "counted", "is_believed"), [(700, 703, True), (703, 700, True), (704, 700, False), (700, 704, False)])
+async def test_the_headers_l1_block_is_held_against_the_rounds_managers(header: int, counted: int, is_believed: bool) -> None:
+    chain, known = FakeChain(l1_block=hex(header), block_num=counted), Known(CONTRACTS, True, 7)
+    answers = await answers_of(chain, known)
+    if is_believed:
+        reading = QUESTION.parse(known, answers)
+        assert isinstance(reading, Reading)
+        assert reading.view.l1_block == header
+        return
+    with pytest.raises(
+        AnswerFault, match=rf"contradicts itself: its header's L1 block is {header}, RoundsManager\.blockNum .* is {counted}"
+    ):
+        QUESTION.parse(known, answers)
+
+
+async def test_a_header_alone_is_believed_where_the_rounds_manager_does_not_answer() -> None:
+    known = Known(CONTRACTS, True, 7)
+    reading = QUESTION.parse(known, await answers_of(FakeChain(reverting={"blockNum()"}), known))
+    assert isinstance(reading, Reading)
+    assert reading.view.l1_block == 700

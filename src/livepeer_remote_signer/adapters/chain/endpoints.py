@@ -1,20 +1,22 @@
-"""Which endpoint is asked, and whether its answer is believed. Decisions only: `now` is an argument, in monotonic seconds.
+"""Which endpoint is asked, and what is remembered of it. Decisions only: `now` is an argument, in monotonic seconds.
 
-Endpoints stand in order of preference. One that failed is left alone for a while that doubles with every failure. One
-whose L1 block is more than 3 behind what another one lately said is not trusted, nor is one whose head stands still.
+Endpoints stand in order of preference. One that failed, or is not believed (`trust`), is left alone for a while that
+doubles with every failure. One whose head stands still is not believed either.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc
-from livepeer_remote_signer.adapters.chain.reading import Head, Known, Reading
+from livepeer_remote_signer.adapters.chain.reading import Known, Reading
+from livepeer_remote_signer.adapters.chain.trust import Claim, do_agree
 
-MAX_L1_LAG = 3
-L1_BLOCK_SECONDS = 12
+NEW_HEAD_SECONDS = 60.0
+"""A head that was not there when the endpoint was asked before tells the time, if that was not longer ago."""
 
 
 class Pace(NamedTuple):
@@ -45,27 +47,38 @@ class Endpoint:
     """One endpoint and what is remembered of it."""
 
     rpc: JsonRpc
+    place: int = 0
     known: Known | None = None
     failures: int = 0
     total_failures: int = 0
     fault: str = ""
+    is_distrusted: bool = False
     due_at: float = 0.0
-    head: Head | None = None
+    reading: Reading | None = None
+    asked_at: float = 0.0
+    answered_at: float = 0.0
     head_since: float = 0.0
-    l1_block: int = 0
-    l1_block_at: float = 0.0
-    is_being_asked: bool = False
+    is_head_new: bool = False
+    clock_ahead: float = 0.0
+    steady: Claim | None = None
+    asking: asyncio.Task[bool] | None = None
 
     @property
     def is_healthy(self) -> bool:
         """Whether its last answer was believed; an endpoint not asked yet is given the chance."""
         return self.failures == 0
 
-    def note_failure(self, fault: str, now: float, pace: Pace) -> None:
-        """It failed at `now`: leave it alone for a while, and get to know it anew then."""
+    @property
+    def l1_block(self) -> int:
+        """What it last said; 0 before it said anything."""
+        return 0 if self.reading is None else self.reading.view.l1_block
+
+    def note_failure(self, fault: str, now: float, pace: Pace, *, is_distrusted: bool = False) -> None:
+        """It failed at `now`, or was not believed: leave it alone for a while, and get to know it anew then."""
         self.failures += 1
         self.total_failures += 1
         self.fault = fault
+        self.is_distrusted = is_distrusted or self.is_distrusted
         self.due_at = now + pace.back_off(self.failures)
         self.known = None
 
@@ -73,30 +86,34 @@ class Endpoint:
         """It answered and was believed."""
         self.failures = 0
         self.fault = ""
+        self.is_distrusted = False
         self.due_at = now + pace.standby
 
-    def note_reading(self, reading: Reading, asked_at: float, wall_seconds: float) -> None:
-        """What it says of the heads. A head that is new to us counts from its own timestamp when that is longer ago."""
-        if self.head is None or (self.head.number, self.head.hash) != (reading.head.number, reading.head.hash):
-            self.head_since = asked_at
-            if self.head is None:
-                self.head_since -= max(0.0, wall_seconds - reading.head.timestamp)
-            self.head = reading.head
-        self.l1_block, self.l1_block_at = reading.view.l1_block, asked_at
+    def note_reading(self, reading: Reading, asked_at: float, answered_at: float, clock_ahead: float, *, is_paced: bool) -> None:
+        """What it says of the heads. The first head counts from its own timestamp when that is longer ago."""
+        before = self.reading
+        self.is_head_new = False
+        if before is None or (before.head.number, before.head.hash) != (reading.head.number, reading.head.hash):
+            self.head_since = asked_at if before is not None else asked_at - max(0.0, clock_ahead)
+            self.is_head_new = before is not None and asked_at - self.asked_at <= NEW_HEAD_SECONDS
+        self.reading, self.asked_at, self.answered_at, self.clock_ahead = reading, asked_at, answered_at, clock_ahead
+        if self.steady is None or not do_agree(self.steady, self.claim(), is_paced=is_paced):
+            self.steady = self.claim()
+
+    def claim(self) -> Claim:
+        """Its last word, to be held against the others'."""
+        steady_since = None if self.steady is None else self.steady.at
+        return Claim(self.place, self.rpc.name, self.l1_block, self.asked_at, self.clock_ahead, self.is_distrusted, steady_since)
 
 
-def find_distrust(endpoint: Endpoint, others: Iterable[Endpoint], now: float, pace: Pace) -> str | None:
-    """Why an endpoint that answered well is not believed all the same; None when it is."""
-    if pace.max_head_age is not None and endpoint.head is not None and now - endpoint.head_since > pace.max_head_age:
-        return (
-            f"its head stands at block {endpoint.head.number} for {now - endpoint.head_since:.0f} s, "
-            f"the limit is {pace.max_head_age:g} s (chain.rpc.max_head_age_seconds)"
-        )
-    for other in others:
-        is_comparable = now - other.l1_block_at <= pace.max_age and other.l1_block_at - endpoint.l1_block_at <= L1_BLOCK_SECONDS
-        if other is not endpoint and is_comparable and endpoint.l1_block + MAX_L1_LAG < other.l1_block:
-            return f"its L1 block {endpoint.l1_block} is more than {MAX_L1_LAG} behind {other.l1_block} of {other.rpc.name}"
-    return None
+def find_standing_head(endpoint: Endpoint, now: float, pace: Pace) -> str | None:
+    """Why an endpoint whose head stands still is not believed; None when it moves."""
+    if pace.max_head_age is None or endpoint.reading is None or now - endpoint.head_since <= pace.max_head_age:
+        return None
+    return (
+        f"its head stands at block {endpoint.reading.head.number} for {now - endpoint.head_since:.0f} s, "
+        f"the limit is {pace.max_head_age:g} s (chain.rpc.max_head_age_seconds)"
+    )
 
 
 def pick_preferred(endpoints: Iterable[Endpoint]) -> Endpoint | None:

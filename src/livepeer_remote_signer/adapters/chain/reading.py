@@ -25,16 +25,12 @@ from livepeer_remote_signer.adapters.chain.abi import (
     read_words,
 )
 from livepeer_remote_signer.adapters.chain.json_rpc import RpcError, RpcFault, RpcRequest, parse_data, parse_quantity
+from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.rules.chain import ChainView
 
 MULTICALL3 = bytes.fromhex("cA11bde05977b3631167028862bE2a173976CA11")
-ARBITRUM_ONE_CONTROLLER = bytes.fromhex("D8E8328501E9645d16Cf49539efC04f734606ee4")
-ARBITRUM_ONE_CONTRACTS: Mapping[str, bytes] = {
-    "TicketBroker": bytes.fromhex("a8bB618B1520E284046F3dFc448851A1Ff26e41B"),
-    "RoundsManager": bytes.fromhex("dd6f56DcC28D3F5f27084381fE8Df634985cc39f"),
-    "BondingManager": bytes.fromhex("35Bcf3c30594191d53231E4FF333E8A770453e40"),
-}
-"""For cross-checking what section 10's Controller answers."""
+MAX_L1_LAG = 3
+"""L1 blocks by which answers differ that were made well, a moment apart."""
 
 _NAMES = ("TicketBroker", "RoundsManager", "BondingManager")
 
@@ -69,6 +65,14 @@ class Reading(NamedTuple):
     view: ChainView
     head: Head
     extra: list[bytes | None]
+
+
+class Word(NamedTuple):
+    """What one believed endpoint's answers to a rider's calls were, at a block of that time."""
+
+    endpoint: str
+    answers: Sequence[bytes | None]
+    head_timestamp: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,10 @@ class ChainQuestion:
         """The contracts' addresses; AnswerFault when section 10's Controller names others than section 10 does."""
         asked = [(name, data, f"Controller.getContract({name})") for name, data in zip(_NAMES, results, strict=True)]
         found = {name: read_address(data, what, may_be_zero=name == "BondingManager") for name, data, what in asked}
-        if self.controller == ARBITRUM_ONE_CONTROLLER:
+        if self.controller == arbitrum_one.CONTROLLER:
             for name, address in found.items():
-                if address != ARBITRUM_ONE_CONTRACTS[name]:
-                    raise AnswerFault(f"the Controller names {name} at {_hex(address)}, Livepeer's is {_hex(ARBITRUM_ONE_CONTRACTS[name])}")
+                if address != (known := arbitrum_one.CONTRACTS[name]):
+                    raise AnswerFault(f"the Controller names {name} at {_hex(address)}, Livepeer's is {_hex(known)}")
         return Contracts(*found.values())
 
 
@@ -188,9 +192,18 @@ def _view(header: Mapping[str, Any], results: Sequence[bytes | None], known: Kno
 
 
 def _l1_block(header_field: Any, block_num: bytes | None) -> int:
-    """The header's own field, else RoundsManager's count; never the header's number, which on Arbitrum counts L2 blocks."""
+    """The header's own field, else RoundsManager's count; never the header's number, which on Arbitrum counts L2 blocks.
+
+    Raises AnswerFault where both are there and the answer contradicts itself.
+    """
     number = 0 if header_field in (None, "", "0x") else parse_quantity(header_field, "l1BlockNumber")
-    number = number or read_word(block_num, "RoundsManager.blockNum")
+    if number == 0:
+        number = read_word(block_num, "RoundsManager.blockNum")
+    elif block_num is not None and abs(number - (counted := read_word(block_num, "RoundsManager.blockNum"))) > MAX_L1_LAG:
+        raise AnswerFault(
+            f"it contradicts itself: its header's L1 block is {number}, RoundsManager.blockNum of the same answer is {counted}; "
+            f"they may differ by {MAX_L1_LAG}"
+        )
     if number == 0:
         raise AnswerFault("neither l1BlockNumber nor RoundsManager.blockNum names an L1 block")
     return number

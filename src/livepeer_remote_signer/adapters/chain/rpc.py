@@ -1,8 +1,9 @@
 """The live chain view: polls in the background, answers from memory.
 
-Each poll is one JSON-RPC batch to the endpoint in use. A complete, believed answer replaces the snapshot; everything else
-leaves it to grow old, and past its limit the view says stale. A reading's age counts from the moment its request was
-sent, on the monotonic clock. Source: section 10 of the protocol.
+Each poll is one JSON-RPC batch to the endpoint in use; the others are asked less often, and at once where one of them
+contradicts it. A complete answer that is believed (`trust`) replaces the snapshot; everything else leaves it to grow old,
+and past its limit the view says stale. A reading's age counts from the moment its request was sent, on the monotonic
+clock. Source: section 10 of the protocol.
 """
 
 from __future__ import annotations
@@ -16,12 +17,26 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
-from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_distrust, pick_due, pick_preferred
+from livepeer_remote_signer.adapters.chain.clock import HostClock
+from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_standing_head, pick_due, pick_preferred
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, open_client
-from livepeer_remote_signer.adapters.chain.reading import ChainQuestion, Contracts, Reading, parse_reads, read_requests
+from livepeer_remote_signer.adapters.chain.reading import ChainQuestion, Contracts, Reading, Word, parse_reads, read_requests
+from livepeer_remote_signer.adapters.chain.trust import (
+    L1_BLOCK_SECONDS,
+    MAX_CLOCK_OFFSET_SECONDS,
+    BlockTime,
+    ExpectedBlock,
+    Judgement,
+    do_agree,
+    judge,
+)
+from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
 
 MAX_BATCHES_A_READING = 5
+FRESH_SECONDS = 1.0
+"""What was said no longer before another's word is not asked for again to compare the two."""
+
 _NOTHING = ChainView(0, 0, bytes(32), 0, 0)
 
 log = logging.getLogger(__name__)
@@ -33,7 +48,8 @@ class Rider(Protocol):
     @property
     def calls(self) -> tuple[Call, ...]: ...
 
-    def accept(self, answers: Sequence[bytes | None], head_timestamp: int) -> None: ...
+    def accept(self, words: Sequence[Word]) -> None:
+        """Takes a new reading: what every believed endpoint last said, in order of preference."""
 
 
 class ChainUnavailable(Exception):
@@ -89,7 +105,9 @@ class RpcChain:
         self._clock = clock
         self._wall_clock = wall_clock
         self._client = open_client()
-        self._endpoints = [Endpoint(JsonRpc(self._client, url, index)) for index, url in enumerate(urls)]
+        self._endpoints = [Endpoint(JsonRpc(self._client, url, index), index) for index, url in enumerate(urls)]
+        self._expected = ExpectedBlock() if question.chain_id == arbitrum_one.CHAIN_ID else None
+        self._host_clock = HostClock(clock, wall_clock, may_stop_payments=question.chain_id == arbitrum_one.CHAIN_ID)
         self._snapshot: _Snapshot | None = None
         self._polls = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,7 +131,10 @@ class RpcChain:
         if limit is not None and (head_age := now - snapshot.source.head_since) > limit:
             reason = f"the chain's head stands still for {head_age:.0f} s, the limit is {limit:g} s{self._faults()}"
             return replace(snapshot.view, stale=StaleReading(reason, head_age, limit))
-        return snapshot.view
+        agrees, fault = self._host_clock.judgement(now)
+        if agrees is snapshot.view.clock_agrees and fault is None:
+            return snapshot.view
+        return replace(snapshot.view, clock_agrees=agrees, clock_fault=fault)
 
     @property
     def contracts(self) -> Contracts | None:
@@ -142,9 +163,10 @@ class RpcChain:
 
     async def stop(self) -> None:
         """Ends polling and closes the connections."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *(e.asking for e in self._endpoints if e.asking is not None)]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
         await self._client.aclose()
 
@@ -187,10 +209,21 @@ class RpcChain:
         await asyncio.gather(*(self._ask(endpoint) for endpoint in endpoints))
 
     async def _ask(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint gave a reading that is believed."""
-        if endpoint.is_being_asked:
+        """Whether the endpoint gave a reading that is believed. Others are asked as well where its word alone does not do."""
+        if not await asyncio.shield(self._asking(endpoint)):
             return False
-        endpoint.is_being_asked = True
+        if unheard := self._to_be_heard(endpoint):
+            await self._hear(unheard, endpoint.asked_at - FRESH_SECONDS)
+        return self._settle(endpoint)
+
+    def _asking(self, endpoint: Endpoint) -> asyncio.Task[bool]:
+        """The question to an endpoint that is in work, or a new one: it is never asked twice at a time."""
+        if endpoint.asking is None or endpoint.asking.done():
+            endpoint.asking = asyncio.create_task(self._fetch(endpoint))
+        return endpoint.asking
+
+    async def _fetch(self, endpoint: Endpoint) -> bool:
+        """Whether a complete answer came; it is noted, and not believed yet."""
         try:
             reading, asked_at = await self._read(endpoint)
         except (RpcFault, AnswerFault) as fault:
@@ -200,18 +233,82 @@ class RpcChain:
             place = traceback.extract_tb(error.__traceback__)[-1]
             self._failed(endpoint, f"an answer that broke the reader ({type(error).__name__} in {place.name}, line {place.lineno})")
             return False
-        finally:
-            endpoint.is_being_asked = False
-        endpoint.note_reading(reading, asked_at, self._wall_clock())
-        if (distrust := find_distrust(endpoint, self._endpoints, self._clock(), self._pace)) is not None:
-            self._failed(endpoint, distrust)
+        answered_at = self._clock()
+        if self._expected is not None and (jumped := self._host_clock.take_jump()) > 0:
+            self._expected.lift(jumped)
+        ahead = self._host_clock.seconds_ahead(reading.head.timestamp, asked_at, answered_at)
+        endpoint.note_reading(reading, asked_at, answered_at, ahead, is_paced=self._expected is not None)
+        return True
+
+    def _to_be_heard(self, endpoint: Endpoint) -> list[Endpoint]:
+        """Who must be asked before the endpoint's word counts: whoever contradicts it, at the beginning all."""
+        others = [e for e in self._endpoints if e is not endpoint and e.is_healthy]
+        if self._snapshot is None:
+            return [e for e in others if e.reading is None]
+        is_paced, claim = self._expected is not None, endpoint.claim()
+        is_disputed = any(e.reading is not None and not do_agree(claim, e.claim(), is_paced=is_paced) for e in others)
+        if not is_disputed or (is_paced and endpoint.is_distrusted):
+            return []
+        return [e for e in others if endpoint.asked_at - e.asked_at > FRESH_SECONDS]
+
+    async def _hear(self, endpoints: Sequence[Endpoint], since: float) -> None:
+        """Asks them, and waits until most of all agree by what they said after `since`, or nobody is left to answer."""
+        pending = {self._asking(endpoint) for endpoint in endpoints}
+        while pending and 2 * len(self._judge(since).believed) <= sum(e.is_healthy for e in self._endpoints):
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+
+    def _judge(self, since: float) -> Judgement:
+        """Over what was said after `since`, also by endpoints that failed later."""
+        return judge([e.claim() for e in self._endpoints if e.reading is not None and e.asked_at >= since], self._expected)
+
+    def _settle(self, endpoint: Endpoint) -> bool:
+        """Decides who is believed now, and takes the endpoint's reading over if it is."""
+        reading, now = endpoint.reading, self._clock()
+        reach = self._pace.max_age if self._expected is not None else min(self._pace.max_age, L1_BLOCK_SECONDS)
+        judgement = self._judge(now - reach)
+        for other in self._endpoints:
+            if other is not endpoint and not other.is_healthy:
+                continue
+            reason = judgement.distrusted.get(other.place) or find_standing_head(other, now, self._pace) or self._find_false_time(other)
+            if reason is not None:
+                self._failed(other, reason, is_distrusted=True)
+                reading = None if other is endpoint else reading
+        if reading is None:
             return False
         if not endpoint.is_healthy:
             log.info("%s answers again", endpoint.rpc.name)
         endpoint.note_success(self._clock(), self._pace)
-        self._distrust_others(endpoint)
-        self._adopt(endpoint, reading, asked_at)
+        self._note_block(endpoint, judgement)
+        self._host_clock.note([BlockTime(self._clock_ahead(e), e.is_head_new) for e in self._endpoints if e.is_healthy and e.reading])
+        self._adopt(endpoint, reading, endpoint.asked_at)
         return True
+
+    def _clock_ahead(self, endpoint: Endpoint) -> float:
+        """How far this host's clock, as it runs now, is ahead of the endpoint's newest block."""
+        assert endpoint.reading is not None  # noqa: S101 - every caller has asked
+        return self._host_clock.seconds_ahead(endpoint.reading.head.timestamp, endpoint.asked_at, endpoint.answered_at)
+
+    def _find_false_time(self, endpoint: Endpoint) -> str | None:
+        """Why an endpoint whose newest block is of the future is not believed: another one's block agrees with our clock."""
+        if self._expected is None or endpoint.reading is None or (ahead := self._clock_ahead(endpoint)) >= -MAX_CLOCK_OFFSET_SECONDS:
+            return None
+        for other in self._endpoints:
+            if other.is_healthy and other.reading is not None and abs(self._clock_ahead(other)) <= MAX_CLOCK_OFFSET_SECONDS:
+                return (
+                    f"its newest block is dated {-ahead:.0f} s ahead of this host's clock, which agrees with {other.rpc.name}; "
+                    f"the limit is {MAX_CLOCK_OFFSET_SECONDS:g} s"
+                )
+        return None
+
+    def _note_block(self, endpoint: Endpoint, judgement: Judgement) -> None:
+        """Where the L1 block stands, for the next reading."""
+        if self._expected is None:
+            return
+        if judgement.is_against_the_clock:
+            log.warning("the L1 block is %d, which is not what the clock expects; it is believed from now on", endpoint.l1_block)
+            self._expected.forget()
+        lag = min(max(0.0, endpoint.clock_ahead), self._pace.max_head_age or 0.0)
+        self._expected.note(endpoint.l1_block, endpoint.asked_at, may_lift=len(judgement.believed) > 1, lag_seconds=lag)
 
     async def _read(self, endpoint: Endpoint) -> tuple[Reading, float]:
         """A complete reading and the moment its request was sent. Raises RpcFault or AnswerFault."""
@@ -232,6 +329,8 @@ class RpcChain:
 
     def _adopt(self, endpoint: Endpoint, reading: Reading, asked_at: float) -> None:
         """Swaps the snapshot in, unless it is older, or a more preferred endpoint keeps the present one fresh."""
+        if self._snapshot is not None and (asked_at, endpoint) == (self._snapshot.asked_at, self._snapshot.source):
+            return  # two were waiting for the same answer
         if self._snapshot is not None and asked_at < self._snapshot.asked_at:
             return
         is_kept = self._snapshot is not None and self._snapshot.source is not endpoint and self._snapshot.source.is_healthy
@@ -239,22 +338,23 @@ class RpcChain:
             return
         if self._snapshot is not None and self._snapshot.source is not endpoint:
             log.warning("chain reads now come from %s", endpoint.rpc.name)
-        self._snapshot = _Snapshot(reading.view, asked_at, endpoint)
+        clock_agrees, _ = self._host_clock.judgement(self._clock())
+        self._snapshot = _Snapshot(replace(reading.view, clock_agrees=clock_agrees), asked_at, endpoint)
         if self._rider is not None:
-            self._rider.accept(reading.extra, reading.head.timestamp)
+            self._rider.accept(self._words(asked_at))
 
-    def _distrust_others(self, endpoint: Endpoint) -> None:
-        """What this endpoint said may show that another one lags."""
-        for other in self._endpoints:
-            if other is endpoint or not other.is_healthy or other.l1_block == 0:
-                continue
-            if (distrust := find_distrust(other, self._endpoints, self._clock(), self._pace)) is not None:
-                self._failed(other, distrust)
+    def _words(self, now: float) -> list[Word]:
+        """What every believed endpoint lately said to the rider."""
+        return [
+            Word(e.rpc.name, e.reading.extra, e.reading.head.timestamp)
+            for e in self._endpoints
+            if e.is_healthy and e.reading is not None and now - e.asked_at <= self._pace.max_age
+        ]
 
-    def _failed(self, endpoint: Endpoint, fault: str) -> None:
+    def _failed(self, endpoint: Endpoint, fault: str, *, is_distrusted: bool = False) -> None:
         if endpoint.is_healthy or endpoint.fault != fault:
-            log.warning("%s failed: %s", endpoint.rpc.name, fault)
-        endpoint.note_failure(fault, self._clock(), self._pace)
+            log.warning("%s %s: %s", endpoint.rpc.name, "is not believed" if is_distrusted else "failed", fault)
+        endpoint.note_failure(fault, self._clock(), self._pace, is_distrusted=is_distrusted)
 
     def _faults(self) -> str:
         """What is wrong with each endpoint, to be put behind a reason; empty when nothing is."""
