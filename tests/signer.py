@@ -81,7 +81,11 @@ class RunningSigner:
 
 @asynccontextmanager
 async def running_signer(
-    *, admin_token_file: Path | None = None, clock_ns: Callable[[], int] = time.time_ns, **sections: Any
+    *,
+    admin_token_file: Path | None = None,
+    clock_ns: Callable[[], int] = time.time_ns,
+    workers_folder: Path | None = None,
+    **sections: Any,
 ) -> AsyncIterator[RunningSigner]:
     """The signer on a free port of 127.0.0.1."""
     listener = bind("127.0.0.1", 0)
@@ -90,7 +94,7 @@ async def running_signer(
         sections["admin"] = {"listen": "127.0.0.1:1", "token_file": str(admin_token_file)}
         admin_listener = bind("127.0.0.1", 0)
     config = parse_config(yaml.safe_dump(configuration(**sections)), {})
-    server = make_server(create_app(config, clock_ns=clock_ns), 1, admin_listener)
+    server = make_server(create_app(config, clock_ns=clock_ns, workers_folder=workers_folder), 1, admin_listener)
     thresholds = gc.get_threshold()
     task = asyncio.create_task(server.serve([listener]))
     port = listener.getsockname()[1]

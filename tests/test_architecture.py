@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ ROOT = Path(livepeer_remote_signer.__file__).parent
 PACKAGE = "livepeer_remote_signer"
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 70
-MAX_WIRING_LINES = 100
+MAX_WIRING_LINES = 90
 """`create_app` is one list of parts: cut in two it would be harder to read."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -135,6 +136,68 @@ def test_in_the_core_decisions_stand_on_formats_and_never_the_reverse(module: Mo
     for imported in module.imports():
         if imported.startswith(f"{PACKAGE}.core."):
             assert imported.split(".")[2] in allowed, f"{module.name} imports {imported}"
+
+
+def test_no_files_import_each_other_not_even_for_their_types() -> None:
+    names = {".".join((PACKAGE, module.name)).removesuffix(".__init__"): module for module in MODULES}
+    arrows: dict[str, set[str]] = {}
+    for name, module in names.items():
+        arrows[name] = set()
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Import):
+                arrows[name].update(alias.name for alias in node.names if alias.name in names)
+            elif isinstance(node, ast.ImportFrom) and node.module in names:
+                submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+                arrows[name].update(submodule if submodule in names else node.module for submodule in submodules)
+        arrows[name].discard(name)
+    try:
+        tuple(TopologicalSorter(arrows).static_order())
+    except CycleError as error:
+        pytest.fail("a circle of imports: " + " -> ".join(error.args[1]))
+
+
+COMPOSITION = [module for module in MODULES if module.layer in ("wiring", "app")]
+
+
+def composed_only_of_constructors(tree: ast.Module) -> Iterator[str]:
+    """What in a file of the composition root is more than a call of constructors."""
+    for node in ast.walk(tree):
+        where = f"line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Lambda | ast.While | ast.For | ast.AugAssign | ast.Global | ast.Nonlocal):
+            yield f"{where}: {type(node).__name__} decides later, or again"
+        elif isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.Yield | ast.YieldFrom):
+            yield f"{where}: {type(node).__name__} runs after everything was made"
+        elif isinstance(node, ast.FunctionDef) and any(isinstance(inner, ast.FunctionDef) for inner in ast.walk(node) if inner is not node):
+            yield f"{where}: {node.name} holds a function of its own"
+        elif isinstance(node, ast.FunctionDef) and not node.name.lstrip("_").startswith(("open_", "load_", "create_")):
+            yield f"{where}: {node.name} is not named as what opens a part"
+        elif isinstance(node, ast.ClassDef) and not (
+            [getattr(base, "id", "") for base in node.bases] == ["NamedTuple"]
+            and all(isinstance(entry, ast.AnnAssign | ast.Expr) for entry in node.body)
+        ):
+            yield f"{where}: {node.name} is more than the names of parts"
+
+
+@pytest.mark.parametrize("module", COMPOSITION, ids=lambda module: module.name)
+def test_the_composition_root_holds_constructors_only(module: Module) -> None:
+    """What decides, counts, waits or runs belongs to a part; here parts are only made, from values and from each other."""
+    assert list(composed_only_of_constructors(module.tree)) == []
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        "def open_a():\n    return lambda: 1",
+        "def open_a():\n    def told(): return 1\n    return told",
+        "async def open_a(): ...",
+        "class Parts(NamedTuple):\n    a: int\n    def checks(self): ...",
+        "class Counting:\n    a: int",
+        "def describe_a(): ...",
+        "def open_a(xs):\n    for x in xs: x.tell()",
+    ],
+)
+def test_what_is_more_than_a_constructor_is_found(behaviour: str) -> None:
+    assert list(composed_only_of_constructors(ast.parse(behaviour)))
 
 
 def test_every_module_belongs_to_a_layer() -> None:

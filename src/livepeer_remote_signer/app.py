@@ -1,68 +1,74 @@
-"""Composition root: Config -> adapters -> service -> ASGI application. Only this module names implementations."""
+"""Composition root: Config -> adapters -> service -> ASGI application. Only this module and `wiring` name implementations.
+
+Both hold constructors alone: what decides, counts or waits lives in the part that it belongs to.
+"""
 
 from __future__ import annotations
 
-import os
-import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from livepeer_remote_signer.adapters.logs import LogWriter
-from livepeer_remote_signer.api.bounds import Arrivals, BodyLimits, Bounds, Places, connections_within
+from livepeer_remote_signer.adapters.instance import instance_name
+from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
+from livepeer_remote_signer.adapters.metrics.payments import add_work_gauges
+from livepeer_remote_signer.adapters.readiness import Readiness
+from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.lifespan import running
 from livepeer_remote_signer.api.paying import PayingRoutes
-from livepeer_remote_signer.api.rest import ReadyCheck, RestParts, create_rest
+from livepeer_remote_signer.api.rest import RestParts, create_rest
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.state import RecentStates
-from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
-from livepeer_remote_signer.core.recent import remembering
-from livepeer_remote_signer.core.rules.limits import TicketLimits
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender, SessionIds
+from livepeer_remote_signer.core.rules.events import EventSource
+from livepeer_remote_signer.service.observers import Observers, RareTicketWarning
 from livepeer_remote_signer.service.payments import RemoteSigner
 from livepeer_remote_signer.service.signing import PaymentSigner
-from livepeer_remote_signer.wiring.admin import ConsoleSources, open_administration
+from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_prices
 from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
+from livepeer_remote_signer.wiring.bounds import open_bounds
 from livepeer_remote_signer.wiring.chain import open_chain
+from livepeer_remote_signer.wiring.events import open_events, open_sinks
 from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
 from livepeer_remote_signer.wiring.ledger import open_ledger
-from livepeer_remote_signer.wiring.operations import Operations, open_sinks
-from livepeer_remote_signer.wiring.orchestrators import OrchestratorParts
+from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
+from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
+from livepeer_remote_signer.wiring.sender import open_sender
 
-INFO_CACHE_ENTRIES = 4096
 RECENT_STATES = 2048
 
 
-def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, logs: LogWriter | None = None) -> Front:
-    """The ASGI application. Its lifespan starts and stops all it uses. Raises SigningKeyError when the key cannot be used."""
+def create_app(
+    config: Config,
+    *,
+    clock_ns: Callable[[], int] = time.time_ns,
+    logs: LogWriter | None = None,
+    workers_folder: Path | None = None,
+) -> Front:
+    """The ASGI application. Its lifespan starts and stops all it uses. Raises ConfigError, SigningKeyError when the key cannot be used.
+
+    Without `logs` payments leave no lines: for applications inside another program. `workers_folder` is shared by all
+    workers of a service; None: there is one process.
+    """
     key = open_signing_key(config.key)
     seal = open_seal(config.state, key, clock_ns)
     recent_states = RecentStates(RECENT_STATES)
-    sender = LivePaymentSender(
-        TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
-        seal,
-        SessionIds(state_id=_random_name, manifest_id=_random_name),
-        parse_info=remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES),
-        parse_state=recent_states.parse,
-        must_be_orchestrator=config.recipients.must_be_orchestrator,
-    )
+    sender = open_sender(config, seal, recent_states)
     chain = open_chain(config, key.address)
     auth = open_auth(config.auth, open_mac_key(config.state, key))
     recipients = open_recipients(config, chain)
-    sinks = tuple(open_sinks(config))
+    sinks = open_sinks(config)
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks])
-    operations = Operations(config, key.address, chain, ledger, sinks, logs)
-    render_metrics = operations.metrics.render
-    admin = open_administration(
-        config,
-        chain,
-        ledger,
-        render_metrics,
-        ConsoleSources(key.address, lambda: ready_checks(), operations.outcomes, lambda: orchestrators.describe(), clock_ns),
-    )
-    orchestrators = OrchestratorParts(config, key, chain, clock_ns)
-    observer = recipients.watch(operations.observer())
+    instance = instance_name()
+    metrics = open_metrics(chain, workers_folder)
+    traces = open_traces(config, instance)
+    events = open_events(config, sinks, EventSource(key.address, instance), chain, ledger, metrics.registry)
+    orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
+    prices = open_prices(config, chain, ledger, workers_folder)
+    payment_log = PaymentLog(logs, status_of) if logs is not None else None
+    told = (recipients, metrics.payments, RareTicketWarning(config.live_payment_interval_seconds), payment_log, traces)
+    observer = Observers([one for one in told if one is not None])
     signer = PaymentSigner(key, seal, recent_states.remember)
     service = RemoteSigner(
         sender=sender,
@@ -72,12 +78,12 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         clock_ns=clock_ns,
         observer=observer,
         identifier=auth.identifier,
-        recipients=recipients.policy,
+        recipients=recipients,
         authorizer=auth.authorizer,
         ledger=ledger.engine if ledger else None,
         heal_stale=config.ledger.on_stale == "heal",
-        encode_event=operations.encode_event,
-        publish=operations.publish,
+        encode_event=events.encoder.encode if events else None,
+        publish=events.memory.publish if events and events.memory else None,
     )
     paying = PayingRoutes(
         service,
@@ -89,59 +95,34 @@ def create_app(config: Config, *, clock_ns: Callable[[], int] = time.time_ns, lo
         catch_up_sign_ticket=config.catch_up.max_seconds if config.catch_up.sign_ticket else 0,
         interval_seconds=config.live_payment_interval_seconds,
     )
-    operations.add_gauges(in_work=lambda: paying.in_work, signatures=lambda: signer.signatures, discovery=orchestrators.discovery)
-
-    def ready_checks() -> Sequence[ReadyCheck]:
-        return (*chain.ready_checks(), *orchestrators.ready_checks(), *(ledger.ready_checks() if ledger else ()))
-
+    add_work_gauges(metrics.registry, paying, signer)
+    readiness = Readiness(
+        chain.source.view,
+        chain.ceilings,
+        has_clock=chain.rpc is not None,
+        feed=chain.feed,
+        discovery=orchestrators.discovery,
+        ledger=ledger,
+    )
+    admin = None
+    if config.admin is not None:
+        discovery = orchestrators.discovery
+        overview = open_overview(config, key.address, chain, ledger, prices, discovery, readiness, metrics.payments.outcomes, clock_ns)
+        admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
+    closings = [recipients.aclose if recipients else None, *auth.closers, orchestrators.queries.aclose, traces.aclose if traces else None]
+    parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, prices, events.delivery if events else None]
     rest = create_rest(
         RestParts(
             signer=key,
             paying=paying,
             identify=auth.identifier.identify if auth.identifier else None,
-            fetch_orchestrator_info=orchestrators.fetch_info,
+            fetch_orchestrator_info=orchestrators.queries.fetch_info,
             discover=orchestrators.discovery.find if orchestrators.discovery else None,
-            ready_checks=ready_checks,
-            render_metrics=render_metrics if admin.app is None else None,
-            lifespan=lambda _: _running((chain, orchestrators, ledger, admin), (operations.stop, auth.stop, recipients.stop), operations),
+            ready_checks=readiness.checks,
+            render_metrics=metrics.registry.render if admin is None else None,
+            lifespan=partial(running, parts, closings, logs.drain if logs is not None else None),
             docs_enabled=config.docs.enabled,
             byoc_jobs=config.byoc_jobs,
         )
     )
-    limits = config.limits
-    bounds = Bounds(
-        BodyLimits(limits.max_body_bytes, limits.body_timeout_seconds),
-        Arrivals(limits.max_arriving_bytes, time.monotonic),
-        Places(limits.max_connections or connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), time.monotonic),
-        limits.idle_seconds,
-    )
-    return Front(paying, rest, bounds, config.cors.allow_origins, admin=admin.app, on_reply=operations.payments.replied)
-
-
-class _Part(Protocol):
-    """What the application starts and stops."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-
-@asynccontextmanager
-async def _running(
-    parts: Sequence[_Part | None], closings: Sequence[Callable[[], Awaitable[None]]], operations: Operations
-) -> AsyncIterator[None]:
-    """The application's life: parts start in their order and stop in the reverse one; events are forwarded while they run."""
-    async with AsyncExitStack() as stack:
-        for close in closings:
-            stack.push_async_callback(close)
-        for part in parts:
-            if part is not None:
-                await part.start()
-                stack.push_async_callback(part.stop)
-        await operations.start()
-        stack.push_async_callback(operations.stop_forwarding)
-        yield
-
-
-def _random_name() -> str:
-    return os.urandom(16).hex()
+    return Front(paying, rest, open_bounds(config.limits), config.cors.allow_origins, admin=admin, on_reply=metrics.payments.replied)

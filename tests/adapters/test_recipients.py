@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 from livepeer_remote_signer.core.errors import RecipientRefused, RecipientUndetermined
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from tests.plans import ORCHESTRATOR, plan_payment
+from tests.plans import CHAIN, ORCHESTRATOR, plan_payment
 
 
 class Chain:
@@ -40,7 +41,13 @@ class Seconds:
 
 
 def registry(chain: Chain, clock: Seconds | None = None, rules: RecipientRules = RecipientRules()) -> RecipientRegistry:  # noqa: B008 - immutable
-    return RecipientRegistry(rules, require="registered", reader=chain, current_round=lambda: chain.round, monotonic=clock or Seconds())
+    return RecipientRegistry(
+        rules,
+        require="registered",
+        reader=chain,
+        view=lambda: replace(CHAIN, last_initialized_round=chain.round),
+        monotonic=clock or Seconds(),
+    )
 
 
 async def test_a_good_recipient_is_asked_for_once_a_round() -> None:

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from livepeer_remote_signer import app as composition
 from livepeer_remote_signer.api.bounds import FIRST_WORD_SECONDS
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.protocol.json_forms import info_to_json
+from livepeer_remote_signer.wiring import sender
 from tests.asgi import Answer, call
 from tests.plans import NOW_NS, orchestrator_info
 from tests.served import live_body
@@ -119,7 +119,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def front() -> Iterator[Front]:
     """A signer whose every random name is the same, at a time that stands still."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composition, "_random_name", lambda: "ab" * 16)
+        patch.setattr(sender, "token_hex", lambda _: "ab" * 16)
         yield create_app(parse_config(yaml.safe_dump(configuration()), {}), clock_ns=lambda: NOW_NS)
 
 

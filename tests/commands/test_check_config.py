@@ -88,9 +88,9 @@ events: {sinks: [{type: http, url: "https://h", secret_file: /none/sink}]}
 """
     assert check(tmp_path, text) == 0
     assert capsys.readouterr().err.splitlines() == [
+        "note: state.previous.0.mac_key_file /none/mac is not there yet",
         "note: auth.api_keys_file /none/keys is not there yet",
         "note: auth.webhook.secret_file /none/webhook is not there yet",
-        "note: state.previous.0.mac_key_file /none/mac is not there yet",
         "note: events.sinks.0.secret_file /none/sink is not there yet",
     ]
 

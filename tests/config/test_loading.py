@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import ConfigError, load_config, parse_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.values import PriceAmount
-from livepeer_remote_signer.wiring.chain import ceiling_amounts
 from tests.config.reading import KEY, LEAST, fault, read
 
 SECRET = "5ecre7" * 10 + "5ecr"

@@ -11,10 +11,12 @@ import yaml
 from eth_abi.abi import encode
 
 from livepeer_remote_signer.adapters.chain.reading import Word
+from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.ceilings import Amount
 from livepeer_remote_signer.core.rules.pricing import StaleRate
+from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 from livepeer_remote_signer.wiring.chain import ChainParts, open_chain
 from tests.signer import running_signer
 
@@ -31,11 +33,15 @@ def opened(chain: dict[str, Any] | None = None, **prices: Any) -> ChainParts:
     return open_chain(config(chain, **prices), bytes(20))
 
 
+def checks(parts: ChainParts) -> list[ReadyCheck]:
+    return Readiness(parts.source.view, parts.ceilings, has_clock=parts.rpc is not None, feed=parts.feed).checks()
+
+
 def test_a_static_chain_has_nothing_to_poll() -> None:
     parts = opened({"source": "static", "static": {"l1_block": 7, "deposit_wei": "1eth", "reserve_wei": 5}})
     assert (parts.rpc, parts.feed) == (None, None)
     assert (parts.source.view().l1_block, parts.source.view().deposit_wei) == (7, 10**18)
-    assert [c.ok for c in parts.ready_checks()] == [True]
+    assert [c.ok for c in checks(parts)] == [True]
 
 
 @pytest.mark.parametrize(
@@ -57,10 +63,11 @@ async def test_readiness_needs_funds_that_can_be_paid_from(static: dict[str, Any
 
 async def test_before_the_first_poll_a_live_chain_is_not_ready_and_says_why() -> None:
     parts = opened(RPC)
-    checks = {check.name: check for check in parts.ready_checks()}
-    assert (checks["chain"].ok, checks["chain"].reason) == (False, "chain data is stale: no reading yet")
-    assert checks["clock"].ok, "a clock that nothing is known of is not what stops signing"
-    await parts.stop()
+    found = {check.name: check for check in checks(parts)}
+    assert (found["chain"].ok, found["chain"].reason) == (False, "chain data is stale: no reading yet")
+    assert found["clock"].ok, "a clock that nothing is known of is not what stops signing"
+    assert parts.rpc is not None
+    await parts.rpc.stop()
 
 
 def test_amounts_take_their_currency_from_either_place() -> None:
@@ -100,7 +107,7 @@ def test_a_feed_beside_a_static_chain_is_read_over_rpc_urls() -> None:
 @pytest.mark.parametrize(("price", "is_ready"), [("1usd", False), ("1000", True)])
 def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, is_ready: bool) -> None:
     parts = opened(RPC, max_price_per_unit=price, currency_feed=FEED)
-    check = parts.ready_checks()[-1]
+    check = checks(parts)[-1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert "ceilings in the feed's currency refuse: not read yet" in check.reason
 
@@ -120,7 +127,7 @@ def test_a_feed_of_another_currency_than_the_ceilings_is_told(price: str, entry:
     now = int(time.time())
     latest = encode(["uint80", "int256", "uint256", "uint256", "uint80"], [1, 3000 * 10**8, now, now, 1])
     parts.feed.accept([Word("rpc[0]", [latest, encode(["uint8"], [8]), encode(["string"], ["ETH / EUR"])], now)])
-    check = parts.ready_checks()[-1]
+    check = checks(parts)[-1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert said in check.reason
 

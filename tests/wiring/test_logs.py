@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from livepeer_remote_signer.adapters.logs import Redaction
+from livepeer_remote_signer.config.files import known_secrets, known_urls
 from livepeer_remote_signer.config.loading import parse_config
-from livepeer_remote_signer.wiring.logs import known_secrets
 from tests.signer import configuration
 
 
@@ -26,7 +26,8 @@ from tests.signer import configuration
     ids=lambda sections: next(iter(sections)),
 )
 def test_what_is_secret_in_a_configured_url_stands_in_no_line(sections: dict[str, object]) -> None:
-    redaction = Redaction(known_secrets(parse_config(yaml.safe_dump(configuration(**sections)), {})))
+    config = parse_config(yaml.safe_dump(configuration(**sections)), {})
+    redaction = Redaction(known_secrets(config), known_urls(config))
     said = redaction.clean(
         "HTTPSConnectionPool(host='collector.example', port=443): Max retries exceeded with url: "
         "/v1/traces/planted-token-1?api-key=planted2, as user:plantedword"

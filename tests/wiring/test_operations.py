@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.wiring import operations
+from livepeer_remote_signer.adapters.metrics import spending
 from tests.prometheus_text import Metric, parse_metrics
 from tests.signer import RunningSigner, running_signer
 
@@ -22,18 +22,16 @@ async def scrape(worker: RunningSigner) -> dict[str, Metric]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What workers share; they look at each other often."""
-    monkeypatch.setenv(operations.WORKER_FOLDER_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(operations, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(spending, "SETTLE_SECONDS", 0.01)
     return tmp_path
 
 
-@pytest.mark.usefixtures("folder")
-async def test_no_number_depends_on_the_worker_that_is_asked_nor_goes_back_when_one_ends() -> None:
-    async with running_signer(**NOBODY_LISTENS) as first:
-        async with running_signer(**NOBODY_LISTENS) as second:
+async def test_no_number_depends_on_the_worker_that_is_asked_nor_goes_back_when_one_ends(folder: Path) -> None:
+    async with running_signer(workers_folder=folder, **NOBODY_LISTENS) as first:
+        async with running_signer(workers_folder=folder, **NOBODY_LISTENS) as second:
             for worker in (first, first, second):
                 assert (await worker.pay()).status_code == 200
-            await asyncio.sleep(20 * operations.SETTLE_SECONDS)
+            await asyncio.sleep(20 * spending.SETTLE_SECONDS)
             tickets = (await scrape(first))["livepeer_tickets_sent"].value()
             cpu = 0.0
             for worker in (first, second, first):

@@ -12,10 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
-from livepeer_remote_signer.core.errors import RecipientUndetermined
+from livepeer_remote_signer.core.errors import RecipientUndetermined, SignerError
+from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.recipients import RecipientRules, check_lists, not_a_transcoder
+from livepeer_remote_signer.core.rules.trail import Trail
 
 LOOKUP_SECONDS = 1.0
 REFUSAL_SECONDS = 60.0
@@ -36,7 +38,7 @@ class _Known(NamedTuple):
 
 
 class RecipientRegistry:
-    """The policy: the operator's lists, the guard, and the chain's word, in this order."""
+    """The policy: the operator's lists, the guard, and the chain's word, in this order. Told of payments for the guard's sake."""
 
     def __init__(
         self,
@@ -44,7 +46,7 @@ class RecipientRegistry:
         *,
         require: Literal["any", "registered", "active"] = "any",
         reader: TranscoderReader | None = None,
-        current_round: Callable[[], int] = lambda: 0,
+        view: Callable[[], ChainView] | None = None,
         guard: OrchestratorGuard | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,7 +55,7 @@ class RecipientRegistry:
         self._rules = rules
         self._require = require
         self._reader = reader
-        self._current_round = current_round
+        self._view = view
         self._guard = guard
         self._monotonic = monotonic
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -72,6 +74,20 @@ class RecipientRegistry:
             is_good = await self._look_up(self._reader, recipient)
         if not is_good:
             raise not_a_transcoder(recipient, self._require)
+
+    def paid(self, plan: PaymentPlan, trail: Trail) -> None:
+        """Tells the guard of a payment that was made."""
+        if self._guard is not None:
+            self._guard.paid(plan)
+
+    def repeated(self, trail: Trail) -> None:
+        """Nothing to tell: it was told when the payment was made."""
+
+    def refused(self, error: SignerError, trail: Trail) -> None:
+        """Nothing to tell: nobody was paid."""
+
+    def _current_round(self) -> int:
+        return 0 if self._view is None else self._view().last_initialized_round
 
     def _remembered(self, recipient: bytes) -> bool | None:
         known = self._known.get(recipient)

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -58,7 +58,7 @@ class RuntimePrices:
         configured: CeilingAmounts,
         target: CeilingTarget,
         *,
-        rate: Callable[[], Rate | None] = lambda: None,
+        rate: Callable[[], Rate | None] | None = None,
         file: Path | None = None,
         ends_with_service: bool = False,
         settings: SharedSettings | None = None,
@@ -66,7 +66,7 @@ class RuntimePrices:
         """`ends_with_service`: `file` is there for the other workers alone and is gone when the last of them is."""
         self._configured = configured
         self._target = target
-        self._rate = rate
+        self._rate = rate if rate is not None else lambda: None
         self._file = file
         self._ends_with_service = ends_with_service
         self._settings = settings
@@ -83,6 +83,11 @@ class RuntimePrices:
         if self._settings is not None:
             return "ledger"
         return "memory" if self._file is None or self._ends_with_service else "file"
+
+    def feed_currencies(self) -> Collection[str]:
+        """What prices may be given in besides ETH and wei: the currency that the feed quotes now."""
+        rate = self._rate()
+        return () if rate is None else (rate.currency,)
 
     def describe(self) -> list[dict[str, Any]]:
         """What is in force, and where each ceiling came from."""

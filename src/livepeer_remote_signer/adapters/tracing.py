@@ -6,6 +6,7 @@ Attributes are the ids of the payment's log line; nothing secret is among them. 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -53,8 +54,11 @@ class PaymentTraces:
         """A trace of a refusal or failure."""
         self._trace(trail, self._status_of(error), {"code": error.code}, error)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Sends what waits, for at most a few seconds."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         self._provider.force_flush(SHUTDOWN_MS)
         self._provider.shutdown()
 

@@ -27,6 +27,7 @@ from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
+from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 from livepeer_remote_signer.service.signing import MessageSigner
 
 _log = logging.getLogger(__name__)
@@ -55,14 +56,6 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         503: "cannot serve now",
     }.items()
 }
-
-
-class ReadyCheck(NamedTuple):
-    """One line of `/readyz`."""
-
-    name: str
-    ok: bool
-    reason: str
 
 
 class RestParts(NamedTuple):

@@ -72,14 +72,14 @@ async def _replay(config: Config, since_ms: int, only: int | None) -> int:
     from livepeer_remote_signer.adapters.events.sink import SinkError
     from livepeer_remote_signer.adapters.keys import SigningKeyError
     from livepeer_remote_signer.adapters.ledger.store import NoLedger
+    from livepeer_remote_signer.wiring.events import open_sinks
     from livepeer_remote_signer.wiring.ledger import open_ledger
-    from livepeer_remote_signer.wiring.operations import open_sinks
 
     ledger = open_ledger(config, time.time_ns, may_create=False)
     if ledger is None or ledger.outbox is None:
         raise ConfigError("a replay needs a ledger (ledger.backend sqlite or postgres) and at least one of events.sinks")
     try:
-        sinks = list(open_sinks(config))
+        sinks = open_sinks(config)
     except SigningKeyError as error:
         raise ConfigError(str(error)) from None
     if only is not None:

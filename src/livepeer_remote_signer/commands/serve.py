@@ -11,13 +11,14 @@ import socket
 import sys
 import time
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.config.secret_files import FileKind, named_files
 from livepeer_remote_signer.process.listening import StartupError, bind
 from livepeer_remote_signer.process.workers import Worker, inherited_worker, supervise
 
@@ -117,7 +118,7 @@ def _run_server(config: Config, worker: Worker | None, logs: LogWriter) -> int:
     from livepeer_remote_signer.process.server import make_server
 
     try:
-        app = create_app(config, logs=logs)
+        app = create_app(config, logs=logs, workers_folder=worker.folder if worker is not None else None)
     except (ConfigError, SigningKeyError) as error:
         raise StartupError(str(error)) from None
     listeners = worker.listeners if worker is not None else open_listeners(config)
@@ -149,16 +150,15 @@ def run_check_config(arguments: argparse.Namespace) -> int:
         return 2
     from livepeer_remote_signer.adapters.keys import SigningKeyError
     from livepeer_remote_signer.core.rules.budgets import raised_limits
-    from livepeer_remote_signer.wiring.ledger import budgets_of
 
-    unread = {key: path for key, path in _files(config).items() if not os.access(path, os.R_OK)}
+    unread = {key: path for key, path, kind in named_files(config) if kind is not FileKind.LOADED and not os.access(path, os.R_OK)}
     try:
         _build_parts(config, unread)
     except (ConfigError, SigningKeyError) as error:
         _print_faults(arguments.config, error)
         return 2
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
-    for budget, default in raised_limits(budgets_of(config)):
+    for budget, default in raised_limits(budgets_of(config.budgets)):
         print(
             f"note: budgets: {budget.scope} {budget.match!r} may spend {budget.limit_wei} wei {budget.measure} per {budget.window}: "
             f'its own entry stands instead of the {default.limit_wei} wei of match "*"',
@@ -176,9 +176,9 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     from livepeer_remote_signer.adapters.keys import SigningKey
     from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
     from livepeer_remote_signer.wiring.chain import open_chain
+    from livepeer_remote_signer.wiring.events import open_sinks
     from livepeer_remote_signer.wiring.keys import open_seal
     from livepeer_remote_signer.wiring.ledger import open_ledger
-    from livepeer_remote_signer.wiring.operations import open_sinks
 
     chain = open_chain(config, bytes(20))
     open_recipients(config, chain)
@@ -186,29 +186,9 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     if not any(key.startswith("auth.") for key in unread):
         open_auth(config.auth, bytes(32))
     if not any(key.startswith("events.") for key in unread):
-        list(open_sinks(config))
+        open_sinks(config)
     if not any(key.startswith("state.") for key in unread):
         open_seal(config.state, SigningKey(_NO_KEY), time.time_ns)
-
-
-def _files(config: Config) -> dict[str, Path]:
-    """The secret files that serve will read, by key; those that are read with the configuration are read already."""
-    named = {
-        "key.private_key_file": config.key.private_key_file,
-        "key.keystore_file": config.key.keystore_file,
-        "key.password_file": config.key.password_file,
-        "state.mac_key_file": config.state.mac_key_file,
-        "auth.api_keys_file": config.auth.api_keys_file,
-        "auth.webhook.secret_file": config.auth.webhook.secret_file if config.auth.webhook else None,
-        "admin.token_file": config.admin.token_file if config.admin else None,
-    }
-    for index, previous in enumerate(config.state.previous):
-        named[f"state.previous.{index}.private_key_file"] = previous.private_key_file
-        named[f"state.previous.{index}.mac_key_file"] = previous.mac_key_file
-    for index, sink in enumerate(config.events.sinks):
-        for name in ("secret_file", "password_file"):
-            named[f"events.sinks.{index}.{name}"] = getattr(sink, name, None)
-    return {key: path for key, path in named.items() if path is not None}
 
 
 def run_openapi(_: argparse.Namespace) -> int:

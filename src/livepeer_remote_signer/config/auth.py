@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import (
@@ -11,6 +10,7 @@ from pydantic import (
     model_validator,
 )
 
+from livepeer_remote_signer.config.secret_files import LoadedFile, NeededSecretFile, ProtectedFile, SecretFile
 from livepeer_remote_signer.config.urls import HttpUrl
 from livepeer_remote_signer.config.values import Address, Listen, Network, Seconds, Section, Wei, check_one_form
 
@@ -20,9 +20,9 @@ class WebhookConfig(Section):
 
     url: HttpUrl
     headers: dict[str, SecretStr] = Field(default_factory=dict)
-    headers_file: Path | None = None
+    headers_file: LoadedFile = None
     secret: SecretStr | None = None
-    secret_file: Path | None = None
+    secret_file: SecretFile = None
     timeout_seconds: Seconds = 5
     bind_verdicts: bool = False
     max_expiry_seconds: int = Field(3600, ge=600)
@@ -46,7 +46,7 @@ class JwtConfig(Section):
 class AuthConfig(Section):
     """Who may call. Everything that is configured must agree; nothing configured: nobody is asked."""
 
-    api_keys_file: Path | None = None
+    api_keys_file: ProtectedFile = None
     jwt: JwtConfig | None = None
     webhook: WebhookConfig | None = None
     trusted_proxies: tuple[Network, ...] = ()
@@ -81,4 +81,4 @@ class AdminConfig(Section):
     """The admin listener: own address, own token. Absent: there is none."""
 
     listen: Listen
-    token_file: Path
+    token_file: NeededSecretFile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import (
@@ -10,6 +9,7 @@ from pydantic import (
     model_validator,
 )
 
+from livepeer_remote_signer.config.secret_files import LoadedFile
 from livepeer_remote_signer.config.urls import SecretHttpUrl
 from livepeer_remote_signer.config.values import Address, Hash, Seconds, Section, Wei, check_one_form
 from livepeer_remote_signer.core.protocol import arbitrum_one
@@ -31,7 +31,7 @@ class RpcChain(Section):
     max_head_age_seconds; where it is not set for 300 s on Arbitrum One, and without limit elsewhere."""
 
     urls: tuple[SecretHttpUrl, ...] = Field((), description="JSON-RPC endpoints in order of preference")
-    urls_file: Path | None = None
+    urls_file: LoadedFile = None
     controller: Address = arbitrum_one.CONTROLLER
     chain_id: int = Field(arbitrum_one.CHAIN_ID, gt=0)
     poll_seconds: Seconds = 5

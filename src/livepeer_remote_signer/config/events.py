@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from livepeer_remote_signer.config.secret_files import SecretFile
 from livepeer_remote_signer.config.urls import HttpUrl
 from livepeer_remote_signer.config.values import Seconds, Section, check_one_form
 
@@ -28,7 +29,7 @@ class HttpSink(Section):
     type: Literal["http"]
     url: HttpUrl
     secret: SecretStr | None = None
-    secret_file: Path | None = None
+    secret_file: SecretFile = None
     timeout_seconds: Seconds = 10
 
     @model_validator(mode="after")
@@ -45,7 +46,7 @@ class KafkaSink(Section):
     topic: str
     username: str | None = None
     password: SecretStr | None = None
-    password_file: Path | None = None
+    password_file: SecretFile = None
     tls: bool | None = None
 
     @model_validator(mode="after")

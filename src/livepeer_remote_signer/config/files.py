@@ -7,36 +7,74 @@ Errors name the key, the file and the line, never its content.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
+from livepeer_remote_signer.config.events import HttpSink
 from livepeer_remote_signer.config.faults import explain
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.prices import CapabilityPrice
+from livepeer_remote_signer.config.secret_files import FileKind, named_files
 from livepeer_remote_signer.config.strict_yaml import ConfigError
 from livepeer_remote_signer.config.urls import check_http_url
+from livepeer_remote_signer.config.values import Section
 
 MAX_SECRET_FILE_BYTES = 64 * 1024
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 def with_files(config: Config) -> Config:
     """The configuration with the content of the files it names. Raises ConfigError."""
     if isinstance(config.prices.max_price_per_capability, Path):
-        prices = _capability_prices(config.prices.max_price_per_capability)
-        config = config.model_copy(update={"prices": config.prices.model_copy(update={"max_price_per_capability": prices})})
-    if config.chain.source == "rpc" and config.chain.rpc.urls_file is not None:
-        rpc = config.chain.rpc.model_copy(update={"urls": _rpc_urls(config.chain.rpc.urls_file)})
-        config = config.model_copy(update={"chain": config.chain.model_copy(update={"rpc": rpc})})
-    if config.ledger.backend == "postgres" and config.ledger.url_file is not None:
-        url = SecretStr(_secret_text(config.ledger.url_file, "ledger.url_file").strip())
-        config = config.model_copy(update={"ledger": config.ledger.model_copy(update={"url": url})})
-    webhook = config.auth.webhook
-    if webhook is not None and webhook.headers_file is not None:
-        webhook = webhook.model_copy(update={"headers": _headers(webhook.headers_file)})
-        config = config.model_copy(update={"auth": config.auth.model_copy(update={"webhook": webhook})})
+        config = _with_value(config, "prices.max_price_per_capability", _capability_prices(config.prices.max_price_per_capability))
+    unused = {"chain.rpc.urls_file": config.chain.source != "rpc", "ledger.url_file": config.ledger.backend != "postgres"}
+    for key, path, kind in tuple(named_files(config)):
+        if kind is FileKind.LOADED and not unused.get(key, False):
+            config = _with_value(config, key.removesuffix("_file"), _PARSERS[key](_secret_text(path, key), f"{key} {path}"))
     return config
+
+
+def known_secrets(config: Config) -> list[str]:
+    """Every secret of the configuration: its secret values, and what stands in the files that it names."""
+    found = list(_secret_values(config))
+    for _, path, kind in named_files(config):
+        if kind is FileKind.SECRET:
+            with suppress(OSError, UnicodeDecodeError):  # whoever needs the file says what is wrong with it
+                found.append(path.read_text("utf-8").strip())
+    return found
+
+
+def known_urls(config: Config) -> list[str]:
+    """The URLs that may be printed but for what is secret in them: a password, a key in the path or in the query."""
+    urls = [sink.url for sink in config.events.sinks if isinstance(sink, HttpSink)]
+    if config.auth.webhook is not None:
+        urls.append(config.auth.webhook.url)
+    return urls + [url for url in (config.discovery.webhook_url, config.tracing.otlp_endpoint) if url is not None]
+
+
+def _secret_values(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _secret_values(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _secret_values(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from _secret_values(item)
+
+
+def _with_value(section: SectionT, key: str, value: object) -> SectionT:
+    """The section with another value under a dotted key."""
+    name, _, rest = key.partition(".")
+    return section.model_copy(update={name: _with_value(getattr(section, name), rest, value) if rest else value})
 
 
 def _secret_text(path: Path, key: str) -> str:
@@ -53,29 +91,40 @@ def _secret_text(path: Path, key: str) -> str:
     return text
 
 
-def _rpc_urls(path: Path) -> tuple[SecretStr, ...]:
+def _parse_urls(text: str, where: str) -> tuple[SecretStr, ...]:
     """One URL a line."""
-    key, urls = "chain.rpc.urls_file", []
-    for number, line in enumerate(_secret_text(path, key).splitlines(), 1):
+    urls = []
+    for number, line in enumerate(text.splitlines(), 1):
         if url := line.strip():
             try:
                 check_http_url(url)
             except ValueError as error:
-                raise ConfigError(f"{key} {path}, line {number}: {error}") from None
+                raise ConfigError(f"{where}, line {number}: {error}") from None
             urls.append(SecretStr(url))
     return tuple(urls)
 
 
-def _headers(path: Path) -> dict[str, SecretStr]:
+def _parse_headers(text: str, where: str) -> dict[str, SecretStr]:
     """`Name: value` a line."""
-    key, headers = "auth.webhook.headers_file", {}
-    for number, line in enumerate(_secret_text(path, key).splitlines(), 1):
+    headers = {}
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             name, colon, value = line.partition(":")
             if not colon or not name.strip():
-                raise ConfigError(f"{key} {path}, line {number}: must be a header such as X-Api-Key: value")
+                raise ConfigError(f"{where}, line {number}: must be a header such as X-Api-Key: value")
             headers[name.strip()] = SecretStr(value.strip())
     return headers
+
+
+def _parse_secret(text: str, _: str) -> SecretStr:
+    return SecretStr(text.strip())
+
+
+_PARSERS: Mapping[str, Callable[[str, str], object]] = {
+    "chain.rpc.urls_file": _parse_urls,
+    "ledger.url_file": _parse_secret,
+    "auth.webhook.headers_file": _parse_headers,
+}
 
 
 def _capability_prices(path: Path) -> tuple[CapabilityPrice, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import (
@@ -10,6 +9,7 @@ from pydantic import (
     model_validator,
 )
 
+from livepeer_remote_signer.config.secret_files import ProtectedFile, SecretFile
 from livepeer_remote_signer.config.values import Address, Section, Time, check_one_form
 
 
@@ -17,10 +17,10 @@ class KeyConfig(Section):
     """The one signing key: a raw key from file or environment, or a geth V3 keystore with its password file."""
 
     private_key: SecretStr | None = None
-    private_key_file: Path | None = None
-    keystore_file: Path | None = None
+    private_key_file: SecretFile = None
+    keystore_file: ProtectedFile = None
     password: SecretStr | None = None
-    password_file: Path | None = None
+    password_file: SecretFile = None
     address: Address | None = None
     signer: Literal["coincurve", "eth-account"] = "coincurve"
 
@@ -37,8 +37,8 @@ class KeyConfig(Section):
 class PreviousSeal(Section):
     """A key whose states are still accepted after a rotation, until a time."""
 
-    private_key_file: Path | None = None
-    mac_key_file: Path | None = None
+    private_key_file: SecretFile = None
+    mac_key_file: SecretFile = None
     accept_until: Time
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class StateConfig(Section):
 
     seal: Literal["mac", "signature"] = "mac"
     mac_key: SecretStr | None = None
-    mac_key_file: Path | None = None
+    mac_key_file: SecretFile = None
     previous: tuple[PreviousSeal, ...] = ()
 
     @model_validator(mode="after")

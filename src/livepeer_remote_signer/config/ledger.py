@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,9 @@ from pydantic import (
     model_validator,
 )
 
+from livepeer_remote_signer.config.secret_files import LoadedFile
 from livepeer_remote_signer.config.values import HEX, Section, Wei, check_one_form
+from livepeer_remote_signer.core.rules.budgets import Budget
 
 
 class LedgerConfig(Section):
@@ -20,7 +23,7 @@ class LedgerConfig(Section):
     backend: Literal["none", "sqlite", "postgres"] = "none"
     path: Path | None = None
     url: SecretStr | None = None
-    url_file: Path | None = None
+    url_file: LoadedFile = None
     on_stale: Literal["heal", "refuse"] = "heal"
     retention_seconds: int = Field(86_400, ge=3600)
     max_pending_events: int = Field(1_000_000, ge=1)
@@ -72,3 +75,8 @@ class BudgetConfig(Section):
                 f'match of scope orchestrator must be "*", or 0x and 40 hex digits, not {self.match[:64]!r}: it would never hold'
             )
         return self
+
+
+def budgets_of(entries: Sequence[BudgetConfig]) -> tuple[Budget, ...]:
+    """The configured budgets as rules."""
+    return tuple(Budget(entry.scope, entry.match, entry.window, entry.measure, entry.limit_wei) for entry in entries)

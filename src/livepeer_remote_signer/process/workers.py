@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.process.fleet import Ending, Fleet, Spawn, Tell
@@ -52,6 +53,9 @@ class Worker(NamedTuple):
     lifeline: int
     """Readable when the supervisor is gone."""
 
+    folder: Path
+    """Shared by all workers; gone with the supervisor."""
+
     def report_ready(self) -> None:
         """Tells the supervisor that connections are accepted."""
         os.write(self.ready, b"ready")
@@ -64,7 +68,8 @@ def inherited_worker(environ: MutableMapping[str, str]) -> Worker | None:
         return None
     named = dict(pair.split("=") for pair in environ.pop(LISTENERS_VARIABLE).split(","))
     listeners = {name: socket.socket(fileno=int(descriptor)) for name, descriptor in named.items()}
-    return Worker(int(environ[NUMBER_VARIABLE]), listeners, int(environ.pop(READY_VARIABLE)), int(environ.pop(LIFELINE_VARIABLE)))
+    ready, lifeline = int(environ.pop(READY_VARIABLE)), int(environ.pop(LIFELINE_VARIABLE))
+    return Worker(int(environ[NUMBER_VARIABLE]), listeners, ready, lifeline, Path(environ[FOLDER_VARIABLE]))
 
 
 @dataclass

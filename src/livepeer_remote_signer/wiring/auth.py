@@ -13,51 +13,26 @@ from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.api_keys import KeysFileError
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
-from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from livepeer_remote_signer.core.rules.trail import Trail
-from livepeer_remote_signer.service.observers import Observer
-from livepeer_remote_signer.service.seams import Authorizer, Identifier, RecipientPolicy
+from livepeer_remote_signer.service.seams import Authorizer, Identifier
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
+    from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 
 _BINDING_PURPOSE = b"verdicts bound to credentials"
 
 
 class AuthParts(NamedTuple):
-    """Who is asked before a signature is made; None: nobody."""
+    """Who is asked before a signature is made; None: nobody. `closers` end the connections to webhook and token issuer."""
 
     identifier: Identifier | None
     authorizer: Authorizer | None
     closers: tuple[Callable[[], Awaitable[None]], ...]
-
-    async def stop(self) -> None:
-        """Closes the connections to webhook and token issuer."""
-        for close in self.closers:
-            await close()
-
-
-class RecipientParts(NamedTuple):
-    """Who may be paid; without a policy anybody who names himself consistently."""
-
-    policy: RecipientPolicy | None
-    guard: OrchestratorGuard | None
-    closers: tuple[Callable[[], Awaitable[None]], ...] = ()
-
-    def watch(self, observer: Observer) -> Observer:
-        """The observer, with the guard told of every payment."""
-        return observer if self.guard is None else _GuardObserver(observer, self.guard)
-
-    async def stop(self) -> None:
-        """Ends lookups in work."""
-        for close in self.closers:
-            await close()
 
 
 def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
@@ -112,12 +87,15 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
     )
 
 
-def open_recipients(config: Config, chain: ChainParts) -> RecipientParts:
-    """What `recipients` configures; `registered` where the chain is live and nothing else is said. Raises ConfigError."""
+def open_recipients(config: Config, chain: ChainParts) -> RecipientRegistry | None:
+    """What `recipients` configures, None where anybody may be paid who names himself consistently. Raises ConfigError.
+
+    `registered` where the chain is live and nothing else is said.
+    """
     recipients, is_live = config.recipients, config.chain.source == "rpc"
     require = recipients.require or ("registered" if is_live else "any")
     if require == "any" and not recipients.allow and not recipients.deny and recipients.guard is None:
-        return RecipientParts(None, None)
+        return None
     from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 
     reader = None
@@ -125,18 +103,16 @@ def open_recipients(config: Config, chain: ChainParts) -> RecipientParts:
         from livepeer_remote_signer.adapters.chain.transcoders import Transcoders
 
         reader = Transcoders(chain.rpc)
-    guard = _open_guard(recipients.guard) if recipients.guard is not None else None
     try:
-        registry = RecipientRegistry(
+        return RecipientRegistry(
             RecipientRules(frozenset(recipients.allow), frozenset(recipients.deny)),
             require=require,
             reader=reader,
-            current_round=lambda: chain.source.view().last_initialized_round,
-            guard=guard,
+            view=chain.source.view,
+            guard=_open_guard(recipients.guard) if recipients.guard is not None else None,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return RecipientParts(registry, guard, (registry.aclose,))
 
 
 def _open_guard(config: GuardConfig) -> OrchestratorGuard:
@@ -146,21 +122,3 @@ def _open_guard(config: GuardConfig) -> OrchestratorGuard:
         max_abandoned_sessions=config.max_abandoned_sessions,
         max_spend_wei=config.max_spend_wei,
     )
-
-
-class _GuardObserver:
-    """Tells the guard of payments, and everything else to the observer behind."""
-
-    def __init__(self, behind: Observer, guard: OrchestratorGuard) -> None:
-        self._behind = behind
-        self._guard = guard
-
-    def paid(self, plan: PaymentPlan, trail: Trail) -> None:
-        self._guard.paid(plan)
-        self._behind.paid(plan, trail)
-
-    def repeated(self, trail: Trail) -> None:
-        self._behind.repeated(trail)
-
-    def refused(self, error: SignerError, trail: Trail) -> None:
-        self._behind.refused(error, trail)

@@ -47,7 +47,7 @@ def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int])
         key,
         emit_mac=config.seal == "mac",
         mac_key=open_mac_key(config, key),
-        previous=tuple(_previous_key(previous) for previous in config.previous),
+        previous=tuple(_open_previous_key(previous) for previous in config.previous),
         clock_ns=clock_ns,
     )
 
@@ -61,7 +61,7 @@ def open_mac_key(config: StateConfig, key: SigningKey) -> bytes:
     return key.derive_mac_key()
 
 
-def _previous_key(previous: PreviousSeal) -> PreviousKey:
+def _open_previous_key(previous: PreviousSeal) -> PreviousKey:
     try:
         until_ns = parse_rfc3339_ns(previous.accept_until) or 0
     except ValueError:

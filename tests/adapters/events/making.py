@@ -35,6 +35,9 @@ class ListSink:
         self.batches: list[list[bytes]] = []
         self.is_closed = False
 
+    async def start(self) -> None:
+        """Nothing to make ready."""
+
     async def publish(self, events: Sequence[bytes]) -> None:
         """Takes all of a batch, or none."""
         await asyncio.sleep(0)

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog, Redaction, parts_of_url, route_standard_logging
+from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog, Redaction, route_standard_logging
 from livepeer_remote_signer.adapters.logs import writer as writer_module
 from livepeer_remote_signer.adapters.logs.lines import render_console, render_json
 from livepeer_remote_signer.adapters.logs.payments import paid_line
+from livepeer_remote_signer.adapters.logs.redaction import parts_of_url
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.rules.trail import Trail

@@ -6,8 +6,11 @@ import time
 
 import pytest
 
+from livepeer_remote_signer.adapters.chain.gauges import add_chain_gauges
+from livepeer_remote_signer.adapters.events.metrics import EventMetrics
 from livepeer_remote_signer.adapters.metrics import Metrics
-from livepeer_remote_signer.adapters.metrics.payments import EventMetrics, PaymentMetrics, SpendRate, add_chain_gauges
+from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
+from livepeer_remote_signer.adapters.metrics.spending import SpendRate
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading

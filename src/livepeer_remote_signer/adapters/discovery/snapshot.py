@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from typing import NamedTuple, Protocol
@@ -35,6 +35,7 @@ from livepeer_remote_signer.core.rules.discovery import (
     has_answer_since,
     merge_sightings,
 )
+from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus
 
 FIRST_RETRY_SECONDS = 2.0
 MAX_RETRY_SECONDS = 60.0
@@ -79,34 +80,6 @@ class DiscoveryPace(NamedTuple):
     def kept_seconds(self) -> float:
         """For how long an answer counts: at least KEPT_REFRESHES."""
         return max(self.keep_seconds, KEPT_REFRESHES * self.refresh_seconds)
-
-
-class DiscoveryStatus(NamedTuple):
-    """For readiness and metrics. `fault` is what went wrong with the last refresh, "" when nothing did."""
-
-    attempts: int
-    """Refreshes that were tried; those of them whose source could be read are `refreshes`."""
-
-    refreshes: int
-    entries: int
-    known: int
-    fault: str
-    age_seconds: float | None
-    """Since an orchestrator last answered; None before the first did."""
-
-    kept_seconds: float
-    """The list is stale when nobody has answered for longer."""
-
-    left_out: Mapping[str, int]
-    """How many orchestrators are not listed, by cause."""
-
-    reasons: Sequence[Absence]
-    """The first MAX_REASONS of them, each with its reason."""
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the list is marked as stale."""
-        return self.age_seconds is not None and self.age_seconds > self.kept_seconds
 
 
 class Discovery:

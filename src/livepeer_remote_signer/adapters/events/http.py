@@ -46,6 +46,9 @@ class HttpSink:
     def __repr__(self) -> str:
         return f"HttpSink(host={self._url.host})"
 
+    async def start(self) -> None:
+        """Connects with the first batch: a receiver that is away keeps nobody from paying."""
+
     async def publish(self, events: Sequence[bytes]) -> None:
         """Posts a batch; where it is too large for the receiver, its halves one after the other."""
         status, retry_after = await self._post(events)

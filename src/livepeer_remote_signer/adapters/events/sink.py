@@ -25,6 +25,9 @@ class Sink(Protocol):
     def kind(self) -> str:
         """`file`, `http` or `kafka`: the label of its metrics."""
 
+    async def start(self) -> None:
+        """Makes ready what must be before the first batch, so that a fault shows early. Raises SinkError."""
+
     async def publish(self, events: Sequence[bytes]) -> None:
         """Returns when every event is durably there, in this order for each session. Raises SinkError."""
 

@@ -4,7 +4,7 @@
 """
 
 from livepeer_remote_signer.adapters.logs.payments import PaymentLog
-from livepeer_remote_signer.adapters.logs.redaction import Redaction, parts_of_url
+from livepeer_remote_signer.adapters.logs.redaction import Redaction
 from livepeer_remote_signer.adapters.logs.writer import LogWriter, route_standard_logging
 
-__all__ = ["LogWriter", "PaymentLog", "Redaction", "parts_of_url", "route_standard_logging"]
+__all__ = ["LogWriter", "PaymentLog", "Redaction", "route_standard_logging"]

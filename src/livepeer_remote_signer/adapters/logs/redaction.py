@@ -22,8 +22,11 @@ _MIN_SEGMENT_CHARACTERS = 12
 class Redaction:
     """Replaces known secrets in text."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        spellings = {spelling for secret in secrets for spelling in _spellings(secret.strip())}
+    def __init__(self, secrets: Iterable[str] = (), urls: Iterable[str] = ()) -> None:
+        """Of a secret that is a URL its parts are secret too; `urls` may be printed but for what is secret in them."""
+        words = [part for secret in secrets for part in (parts_of_url(secret.strip()) if "://" in secret else [secret.strip()])]
+        words += [part for url in urls for part in parts_of_url(url)[1:]]
+        spellings = {spelling for word in words for spelling in _spellings(word)}
         self._secrets = sorted((s for s in spellings if len(s) >= MIN_SECRET_CHARACTERS), key=len, reverse=True)
 
     def __repr__(self) -> str:

@@ -7,15 +7,13 @@ from counters of ours when somebody asks, so that a payment pays for each number
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Protocol, TypeAlias
 
 from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.billing import units_per_second
-from livepeer_remote_signer.core.rules.events import EVENT_TYPE
-from livepeer_remote_signer.core.rules.limits import find_fault
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
@@ -33,7 +31,6 @@ REPEATED = "repeated"
 PHASES = ("parse", "open", "policy", "sign")
 """The phases that every payment has; the others appear where they are configured."""
 
-RATE_WINDOW_SECONDS = 3600.0
 
 FOLD_AT = 64
 """How many outcomes wait to be counted: then what it takes is in the processor's cache for all but the first."""
@@ -176,89 +173,22 @@ def _errors(merged: Merged) -> float:
     return sum(values[0] for (_, status, _, kind), values in merged.items() if kind and status not in USUAL_STATUSES)
 
 
-class EventMetrics:
-    """What happens to billing events."""
+class Work(Protocol):
+    """What takes paying requests."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._sent = metrics.counter("livepeer_signer_events_sent_total", "Billing events that a sink has taken.", ("sink",))
-        self._failures = metrics.counter(
-            "livepeer_signer_event_send_failures_total", "Batches of billing events that a sink did not take.", ("sink",)
-        )
-        self.lost = metrics.counter(
-            "livepeer_signer_events_lost_total", "Billing events that were dropped unsent: only without a ledger, or as configured."
-        )
-        self._kafka = metrics.counter("livepeer_kafka_event_send_errors", "Batches of events that Kafka did not take.", ("event_type",))
-        self._kafka.slot((EVENT_TYPE,))
-
-    def expect(self, kind: str) -> None:
-        """Shows zeros for a sink of this kind before anything was sent."""
-        self._sent.slot((kind,))
-        self._failures.slot((kind,))
-
-    def sent(self, kind: str, events: int) -> None:
-        """A sink of this kind took so many."""
-        self._sent.add(events, kind)
-
-    def send_failed(self, kind: str) -> None:
-        """A sink of this kind did not take a batch."""
-        self._failures.add(1.0, kind)
-        if kind == "kafka":
-            self._kafka.add(1.0, EVENT_TYPE)
+    @property
+    def in_work(self) -> int: ...
 
 
-class SpendRate:
-    """How fast money is spent, from samples of a counter over the last hour."""
+class Signatures(Protocol):
+    """What signs tickets."""
 
-    def __init__(self, spent_gwei: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._spent_gwei = spent_gwei
-        self._clock = clock
-        self._samples: deque[tuple[float, float]] = deque()
-        self.sample()
-
-    def sample(self) -> None:
-        """To be called about once a minute."""
-        now = self._clock()
-        self._samples.append((now, self._spent_gwei()))
-        while len(self._samples) > 1 and now - self._samples[1][0] >= RATE_WINDOW_SECONDS:
-            self._samples.popleft()
-
-    def wei_per_second(self) -> float:
-        """The mean since the oldest sample, at most an hour; 0 while nothing was spent."""
-        began, before = self._samples[0]
-        elapsed = self._clock() - began
-        return max(0.0, self._spent_gwei() - before) * WEI_PER_GWEI / elapsed if elapsed > 0 else 0.0
-
-    def runway_seconds(self, deposit_wei: int) -> float:
-        """How long a deposit lasts at this rate; infinite while nothing is spent."""
-        rate = self.wei_per_second()
-        return deposit_wei / rate if rate > 0 else float("inf")
+    @property
+    def signatures(self) -> int: ...
 
 
-def add_chain_gauges(metrics: Metrics, view: Callable[[], Any], age_seconds: Callable[[], float | None], rate: SpendRate) -> None:
-    """Gauges of a chain view (`core.chain.ChainView`), under our names and those of section 12."""
-
-    def gwei(name: str) -> Callable[[], float]:
-        return lambda: getattr(view(), name) / WEI_PER_GWEI
-
-    for name in ("livepeer_gateway_deposit", "livepeer_broadcaster_deposit"):
-        metrics.gauge(name, "Deposit of the sender in TicketBroker, gwei.", gwei("deposit_wei"))
-    for name in ("livepeer_gateway_reserve", "livepeer_broadcaster_reserve"):
-        metrics.gauge(name, "Reserve of the sender in TicketBroker, gwei.", gwei("reserve_wei"))
-
-    def max_float() -> float | None:
-        now = view()
-        return now.reserve_wei / now.transcoder_pool_size / WEI_PER_GWEI if now.transcoder_pool_size else None
-
-    metrics.gauge("livepeer_gateway_max_float", "What one orchestrator may claim of the reserve in a round, gwei.", max_float)
-    metrics.gauge(
-        "livepeer_signer_runway_seconds",
-        "How long the deposit lasts at the rate of the last hour.",
-        lambda: rate.runway_seconds(view().deposit_wei),
-    )
-    metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
-    metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(find_fault(view()) is None))
-    metrics.gauge("livepeer_signer_chain_l1_block", "L1 block of the chain reading.", lambda: view().l1_block)
-    metrics.gauge("livepeer_signer_chain_round", "Last initialized round.", lambda: view().last_initialized_round)
-    metrics.gauge(
-        "livepeer_signer_withdraw_round", "Round in which the funds unlock; 0 while they are locked.", lambda: view().withdraw_round
-    )
+def add_work_gauges(metrics: Metrics, work: Work, signatures: Signatures) -> None:
+    """What the paying routes have in work, and how many tickets were signed."""
+    metrics.follow(metrics.level("livepeer_signer_requests_in_work", "Requests in work, in all workers."), lambda: work.in_work)
+    made = metrics.counter("livepeer_signer_signatures_total", "Tickets signed, also where recording the payment failed.")
+    metrics.follow(made, lambda: signatures.signatures)

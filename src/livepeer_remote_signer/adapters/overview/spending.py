@@ -1,4 +1,4 @@
-"""What an operator looks at, computed from what was paid: spending over time, who spends most, and how long funds last.
+"""Spending, computed from what was paid: spending over time, who spends most, and how long funds last.
 
 Amounts in wei, exact. Pure: lines of the spending statistics in, figures out.
 """

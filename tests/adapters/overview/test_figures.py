@@ -10,18 +10,20 @@ from typing import Any, cast
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.rpc import ChainStatus, EndpointStatus, RpcChain
+from livepeer_remote_signer.adapters.discovery import Discovery
+from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.overview.figures import Overview, describe_outcomes
 from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
-from livepeer_remote_signer.api.rest import ReadyCheck
+from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.ceilings import Rate
 from livepeer_remote_signer.core.rules.chain import ChainView
-from livepeer_remote_signer.wiring.admin import ConsoleSources
-from livepeer_remote_signer.wiring.chain import ChainParts, ceiling_amounts
-from livepeer_remote_signer.wiring.console import Overview, describe_outcomes
-from livepeer_remote_signer.wiring.ledger import LedgerParts, open_ledger
+from livepeer_remote_signer.core.rules.discovery import Absence
+from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus, ReadyCheck
+from livepeer_remote_signer.wiring.ledger import open_ledger
 from tests.plans import CHAIN
 
 NOW_NS = 1_775_592_000 * 10**9
@@ -53,6 +55,16 @@ class Feed:
         return self._status
 
 
+class Listed(Discovery):
+    """Discovery that has found three of five."""
+
+    def __init__(self) -> None:
+        """Asks nobody."""
+
+    def status(self) -> DiscoveryStatus:
+        return DiscoveryStatus(1, 1, 3, 5, "", 0.5, 60.0, {"unreachable": 1}, [Absence("https://o", "unreachable", "no answer")])
+
+
 def config(tmp_path: Path) -> Config:
     return parse_config(
         f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nledger: {{backend: sqlite, path: {tmp_path}/ledger.sqlite}}\n",
@@ -60,17 +72,28 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def overview(tmp_path: Path, feed: Feed, ledger: LedgerParts | None, checks: Sequence[ReadyCheck] = ()) -> Overview:
+def overview(
+    tmp_path: Path, feed: Feed, controls: Controls | None, checks: Sequence[ReadyCheck] = (), discovery: Discovery | None = None
+) -> Overview:
     chain = LiveChain()
     amounts = ceiling_amounts(config(tmp_path).prices)
-    ceilings = LiveCeilings(amounts)
-    parts = ChainParts(cast(RpcChain, chain), ceilings, cast(RpcChain, chain), cast(PriceFeed, feed))
-    sources = ConsoleSources(ADDRESS, lambda: checks, lambda: {"200": 5, "480": 2, "503": 1}, lambda: {"entries": 3}, lambda: NOW_NS)
-    return Overview(sources=sources, chain=parts, ledger=ledger, deposit_multiplier=4, prices=RuntimePrices(amounts, ceilings))
+    return Overview(
+        address=ADDRESS,
+        view=chain.view,
+        rpc=cast(RpcChain, chain),
+        feed=cast(PriceFeed, feed),
+        controls=controls,
+        prices=RuntimePrices(amounts, LiveCeilings(amounts)),
+        discovery=discovery,
+        deposit_multiplier=4,
+        ready_checks=lambda: checks,
+        outcomes=lambda: {"200": 5, "480": 2, "503": 1},
+        clock_ns=lambda: NOW_NS,
+    )
 
 
 async def test_a_live_chain_shows_its_age_and_each_endpoint_by_host(tmp_path: Path) -> None:
-    data = await overview(tmp_path, Feed(Rate("usd", Fraction(7001, 2)), ""), None, [ReadyCheck("chain", False, "why")]).read(1)
+    data = await overview(tmp_path, Feed(Rate("usd", Fraction(7001, 2)), ""), None, [ReadyCheck("chain", False, "why")], Listed()).read(1)
     assert data["chain"]["source"] == "rpc"
     assert (data["chain"]["age_seconds"], data["chain"]["max_age_seconds"]) == (2.5, 60.0)
     assert [(e["name"], e["is_healthy"], e["in_use"]) for e in data["chain"]["endpoints"]] == [
@@ -81,7 +104,8 @@ async def test_a_live_chain_shows_its_age_and_each_endpoint_by_host(tmp_path: Pa
     assert data["funding"]["withdraw_round"] == 5000
     assert data["funding"]["max_face_value_wei"] == str(10**18 // 4)
     assert data["ready"] == {"ready": False, "checks": [{"name": "chain", "ok": False, "reason": "why"}]}
-    assert data["discovery"] == {"entries": 3}
+    assert (data["discovery"]["entries"], data["discovery"]["known"]) == (3, 5)
+    assert data["discovery"]["reasons"] == [{"url": "https://o", "cause": "unreachable", "reason": "no answer"}]
 
 
 async def test_a_feed_without_a_rate_says_why(tmp_path: Path) -> None:
@@ -97,7 +121,7 @@ async def test_a_ledger_that_fails_leaves_its_parts_empty_and_says_so(tmp_path: 
         raise StoreFailed("the disk is full")
 
     ledger.controls.spend = fail  # type: ignore[method-assign]
-    data = await overview(tmp_path, Feed(None, ""), ledger).read(1)
+    data = await overview(tmp_path, Feed(None, ""), ledger.controls).read(1)
     assert data["faults"] == ["ledger: the disk is full"]
     assert [data[name] for name in ("spend", "sessions", "budgets", "switches")] == [None] * 4
     assert data["funding"]["burn_wei_per_hour"] is None

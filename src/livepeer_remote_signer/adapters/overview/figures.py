@@ -1,16 +1,13 @@
-"""Composition of the console's figures from what the adapters know. Part of `app`."""
+"""The console's figures, from what the other adapters know."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer import __version__
-from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
-from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.protocol.amounts import float_string
-from livepeer_remote_signer.core.protocol.eip191 import checksum_address
-from livepeer_remote_signer.core.rules.overview import (
+from livepeer_remote_signer.adapters.ledger.controls import Controls
+from livepeer_remote_signer.adapters.overview.spending import (
     Span,
     SpendEntry,
     Spending,
@@ -19,9 +16,17 @@ from livepeer_remote_signer.core.rules.overview import (
     span_until,
     spending,
 )
-from livepeer_remote_signer.wiring.admin import ConsoleSources
-from livepeer_remote_signer.wiring.chain import ChainParts
-from livepeer_remote_signer.wiring.ledger import LedgerParts
+from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
+from livepeer_remote_signer.core.errors import LedgerUnavailable
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.readiness import ReadyCheck
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.chain.rpc import RpcChain
+    from livepeer_remote_signer.adapters.discovery.snapshot import Discovery
+    from livepeer_remote_signer.adapters.price_feed import PriceFeed
 
 MOST_NAMES = 6
 MOST_BUDGETS = 50
@@ -36,29 +41,41 @@ class Overview:
     def __init__(
         self,
         *,
-        sources: ConsoleSources,
-        chain: ChainParts,
-        ledger: LedgerParts | None,
-        deposit_multiplier: int,
+        address: bytes,
+        view: Callable[[], ChainView],
+        rpc: RpcChain | None,
+        feed: PriceFeed | None,
+        controls: Controls | None,
         prices: RuntimePrices,
+        discovery: Discovery | None,
+        deposit_multiplier: int,
+        ready_checks: Callable[[], Sequence[ReadyCheck]],
+        outcomes: Callable[[], Mapping[str, int]],
+        clock_ns: Callable[[], int],
     ) -> None:
-        self._sources = sources
-        self._chain = chain
-        self._ledger = ledger
-        self._deposit_multiplier = deposit_multiplier
+        """`rpc` is None where the chain is not read by polling; `outcomes` are answers on the paying routes by status."""
+        self._address = address
+        self._view = view
+        self._rpc = rpc
+        self._feed = feed
+        self._controls = controls
         self._prices = prices
+        self._discovery = discovery
+        self._deposit_multiplier = deposit_multiplier
+        self._ready_checks = ready_checks
+        self._outcomes = outcomes
+        self._clock_ns = clock_ns
 
     async def read(self, hours: int) -> dict[str, Any]:
         """Everything, with spending over the last `hours`. Amounts are decimal strings in wei, ages are seconds."""
-        sources = self._sources
-        now_ms = sources.clock_ns() // 1_000_000
-        checks = sources.ready_checks()
+        now_ms = self._clock_ns() // 1_000_000
+        checks = self._ready_checks()
         kept, faults = await self._read_ledger(now_ms, hours)
         burn = kept.pop("burn_wei_per_hour", None)
         return {
             "now": now_ms / 1000,
             "version": __version__,
-            "address": checksum_address(sources.address),
+            "address": checksum_address(self._address),
             "ready": {"ready": all(check.ok for check in checks), "checks": [check._asdict() for check in checks]},
             "chain": self._describe_chain(),
             "feed": self._describe_feed(),
@@ -68,16 +85,16 @@ class Overview:
             "budgets": None,
             "switches": None,
             **kept,
-            "outcomes": describe_outcomes(sources.outcomes()) if sources.outcomes else None,
-            "discovery": sources.discovery(),
+            "outcomes": describe_outcomes(self._outcomes()),
+            "discovery": self._describe_discovery(),
             "prices": {"ceilings": self._prices.describe(), "kept_in": self._prices.kept_in},
             "faults": faults,
         }
 
     def _describe_chain(self) -> dict[str, Any]:
-        view, rpc = self._chain.source.view(), self._chain.rpc
+        view, rpc = self._view(), self._rpc
         common = {"l1_block": view.l1_block, "round": view.last_initialized_round, "paused": view.paused}
-        if rpc is None or rpc is not self._chain.source:
+        if rpc is None:
             return {**common, "source": "static", "max_head_age_seconds": None, "endpoints": []}
         status = rpc.status()
         endpoints = [
@@ -95,9 +112,9 @@ class Overview:
         }
 
     def _describe_feed(self) -> dict[str, Any] | None:
-        if self._chain.feed is None:
+        if self._feed is None:
             return None
-        status = self._chain.feed.status()
+        status = self._feed.status()
         return {
             "currency": status.rate.currency if status.rate else "",
             "per_eth": float_string(status.rate.per_eth, 2) if status.rate else "",
@@ -106,8 +123,14 @@ class Overview:
             "fault": status.fault,
         }
 
+    def _describe_discovery(self) -> dict[str, Any] | None:
+        if self._discovery is None:
+            return None
+        status = self._discovery.status()
+        return status._asdict() | {"reasons": [absence._asdict() for absence in status.reasons]}
+
     def _describe_funding(self, burn_wei_per_hour: int | None) -> dict[str, Any]:
-        view = self._chain.source.view()
+        view = self._view()
         runway = None if burn_wei_per_hour is None else expected_runway_hours(view.deposit_wei, burn_wei_per_hour)
         return {
             "deposit_wei": str(view.deposit_wei),
@@ -119,9 +142,9 @@ class Overview:
         }
 
     async def _read_ledger(self, now_ms: int, hours: int) -> tuple[dict[str, Any], list[str]]:
-        if self._ledger is None:
+        if self._controls is None:
             return {}, []
-        controls, now_minute = self._ledger.controls, now_ms // MS_PER_MINUTE
+        controls, now_minute = self._controls, now_ms // MS_PER_MINUTE
         span = span_until(now_minute, hours * 60 // BUCKETS, BUCKETS)
         try:
             lines = await controls.spend(min(span.first_minute, now_minute - 60) * MS_PER_MINUTE, now_ms)

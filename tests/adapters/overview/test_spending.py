@@ -5,8 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from livepeer_remote_signer.core.rules.ledger import SpendSum
-from livepeer_remote_signer.core.rules.overview import (
+from livepeer_remote_signer.adapters.overview.spending import (
     Span,
     add_sums,
     expected_burn_wei_per_hour,
@@ -14,6 +13,7 @@ from livepeer_remote_signer.core.rules.overview import (
     span_until,
     spending,
 )
+from livepeer_remote_signer.core.rules.ledger import SpendSum
 
 
 class Line(NamedTuple):

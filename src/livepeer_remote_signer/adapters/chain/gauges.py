@@ -1,0 +1,71 @@
+"""What is shown of the chain, the price feed and the Ethereum endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.adapters.metrics.spending import WEI_PER_GWEI, SpendRate
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import find_fault
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.chain.rpc import RpcChain
+    from livepeer_remote_signer.adapters.price_feed import PriceFeed
+
+
+def reading_age(rpc: RpcChain | None) -> Callable[[], float | None]:
+    """Tells how old the chain's reading is, seconds; a chain that is not polled is always new."""
+    return lambda: rpc.status().age_seconds if rpc is not None else 0.0
+
+
+def add_chain_gauges(metrics: Metrics, view: Callable[[], ChainView], age_seconds: Callable[[], float | None], rate: SpendRate) -> None:
+    """Gauges of a chain view, under our names and those of section 12."""
+
+    def gwei(name: str) -> Callable[[], float]:
+        return lambda: getattr(view(), name) / WEI_PER_GWEI
+
+    for name in ("livepeer_gateway_deposit", "livepeer_broadcaster_deposit"):
+        metrics.gauge(name, "Deposit of the sender in TicketBroker, gwei.", gwei("deposit_wei"))
+    for name in ("livepeer_gateway_reserve", "livepeer_broadcaster_reserve"):
+        metrics.gauge(name, "Reserve of the sender in TicketBroker, gwei.", gwei("reserve_wei"))
+
+    def max_float() -> float | None:
+        now = view()
+        return now.reserve_wei / now.transcoder_pool_size / WEI_PER_GWEI if now.transcoder_pool_size else None
+
+    metrics.gauge("livepeer_gateway_max_float", "What one orchestrator may claim of the reserve in a round, gwei.", max_float)
+    metrics.gauge(
+        "livepeer_signer_runway_seconds",
+        "How long the deposit lasts at the rate of the last hour.",
+        lambda: rate.runway_seconds(view().deposit_wei),
+    )
+    metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
+    metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(find_fault(view()) is None))
+    metrics.gauge("livepeer_signer_chain_l1_block", "L1 block of the chain reading.", lambda: view().l1_block)
+    metrics.gauge("livepeer_signer_chain_round", "Last initialized round.", lambda: view().last_initialized_round)
+    metrics.gauge(
+        "livepeer_signer_withdraw_round", "Round in which the funds unlock; 0 while they are locked.", lambda: view().withdraw_round
+    )
+
+
+def add_feed_gauges(metrics: Metrics, feed: PriceFeed) -> None:
+    """Gauges of the price feed."""
+
+    def price() -> float | None:
+        now = feed.usd_per_eth()
+        return float(now) if now is not None else None
+
+    metrics.gauge("livepeer_signer_price_feed_age_seconds", "Age of the price feed's answer.", lambda: feed.status().age_seconds)
+    metrics.gauge("livepeer_signer_eth_usd_price", "USD for one ETH, by the price feed.", price)
+
+
+def add_endpoint_gauges(metrics: Metrics, rpc: RpcChain) -> None:
+    """Gauges of the Ethereum endpoints that are polled."""
+    metrics.gauge(
+        "livepeer_signer_rpc_endpoint_usable",
+        "1 while an Ethereum endpoint answers well, by its place in the configuration.",
+        lambda: {(str(index),): float(e.is_healthy) for index, e in enumerate(rpc.status().endpoints)},
+        ("endpoint",),
+    )

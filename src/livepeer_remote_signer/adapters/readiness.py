@@ -1,0 +1,92 @@
+"""What payments depend on, looked at when somebody asks whether this signer is ready: `/readyz` and the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts, Rate
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.readiness import (
+    DiscoveryStatus,
+    ReadyCheck,
+    chain_ready,
+    clock_ready,
+    discovery_ready,
+    feed_ready,
+    ledger_ready,
+)
+
+
+class Ceilings(Protocol):
+    """The price ceilings in force."""
+
+    @property
+    def amounts(self) -> CeilingAmounts: ...
+
+
+class FeedReading(Protocol):
+    """What a price feed last said. `fault` is "" while there is a rate."""
+
+    @property
+    def rate(self) -> Rate | None: ...
+
+    @property
+    def fault(self) -> str: ...
+
+
+class Feed(Protocol):
+    """A price feed."""
+
+    def status(self) -> FeedReading: ...
+
+
+class Discovery(Protocol):
+    """What keeps the list of orchestrators."""
+
+    def status(self) -> DiscoveryStatus: ...
+
+
+class Ledger(Protocol):
+    """What records payments."""
+
+    @property
+    def failure(self) -> str:
+        """Why it cannot, "" when it can."""
+
+
+class Readiness:
+    """Asks the parts that are there. Everything is answered from memory."""
+
+    def __init__(
+        self,
+        view: Callable[[], ChainView],
+        ceilings: Ceilings,
+        *,
+        has_clock: bool = False,
+        feed: Feed | None = None,
+        discovery: Discovery | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """`has_clock`: block times are read, which this host's clock is compared with."""
+        self._view = view
+        self._has_clock = has_clock
+        self._ceilings = ceilings
+        self._feed = feed
+        self._discovery = discovery
+        self._ledger = ledger
+
+    def checks(self) -> list[ReadyCheck]:
+        """One line for each part, good or bad."""
+        view = self._view()
+        found = [chain_ready(view)]
+        if self._has_clock:
+            found.append(clock_ready(view))
+        if self._feed is not None:
+            feed = self._feed.status()
+            found.append(feed_ready(self._ceilings.amounts, feed.rate, feed.fault))
+        if self._discovery is not None:
+            found.append(discovery_ready(self._discovery.status()))
+        if self._ledger is not None:
+            found.append(ledger_ready(self._ledger.failure))
+        return found

@@ -1,0 +1,100 @@
+"""Whether payments can be made now, one line for each part that they depend on: what `/readyz` and the console show.
+
+Pure: readings in, a `ReadyCheck` out. Each reason names what an operator has to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts, Rate
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.discovery import Absence
+from livepeer_remote_signer.core.rules.limits import find_chain_fault, find_clock_fault, find_funds_fault
+
+ATTEMPTS_BEFORE_READY = 3
+"""So often discovery's source is tried before readiness waits no longer: some six seconds: the chain is read for the first time."""
+
+
+class ReadyCheck(NamedTuple):
+    """One line of `/readyz`."""
+
+    name: str
+    ok: bool
+    reason: str
+
+
+class DiscoveryStatus(NamedTuple):
+    """How discovery fares. `fault` is what went wrong with the last refresh, "" when nothing did."""
+
+    attempts: int
+    """Refreshes that were tried; those of them whose source could be read are `refreshes`."""
+
+    refreshes: int
+    entries: int
+    known: int
+    fault: str
+    age_seconds: float | None
+    """Since an orchestrator last answered; None before the first did."""
+
+    kept_seconds: float
+    """The list is stale when nobody has answered for longer."""
+
+    left_out: Mapping[str, int]
+    """How many orchestrators are not listed, by cause."""
+
+    reasons: Sequence[Absence]
+    """The first of them, each with its reason."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the list is marked as stale."""
+        return self.age_seconds is not None and self.age_seconds > self.kept_seconds
+
+
+def chain_ready(view: ChainView) -> ReadyCheck:
+    """Whether the chain's reading and the funds allow payments."""
+    fault = find_chain_fault(view) or find_funds_fault(view)
+    reason = f"L1 block {view.l1_block}, round {view.last_initialized_round}" if fault is None else fault.message
+    return ReadyCheck("chain", fault is None, reason)
+
+
+def clock_ready(view: ChainView) -> ReadyCheck:
+    """Whether this host's clock allows payments."""
+    fault = find_clock_fault(view)
+    if fault is not None:
+        return ReadyCheck("clock", False, fault.message)
+    said = "agrees with the chain's block times" if view.clock_agrees else "not compared with the chain's block times yet"
+    return ReadyCheck("clock", True, said)
+
+
+def feed_ready(amounts: CeilingAmounts, rate: Rate | None, fault: str) -> ReadyCheck:
+    """A stale feed stops everything only when the global ceiling needs it; else what it limits is refused, and the rest goes on."""
+    needs = CeilingAmounts(amounts.global_amount).feed_currencies
+    if rate is None:
+        return ReadyCheck("price_feed", not needs, f"ceilings in the feed's currency refuse: {fault}")
+    said = f"1 ETH is {float_string(rate.per_eth, 2)} {rate.currency.upper()}"
+    others = amounts.feed_currencies - {rate.currency}
+    if others:
+        named = ", ".join(sorted(currency.upper() for currency in others))
+        quoted = rate.currency.upper()
+        said += f"; ceilings in {named} refuse: prices.currency_feed must name a feed of that currency, this one quotes {quoted}"
+    return ReadyCheck("price_feed", needs <= {rate.currency}, said)
+
+
+def discovery_ready(status: DiscoveryStatus) -> ReadyCheck:
+    """Whether discovery has asked everybody once, or has tried to for long enough: payments can be signed without it."""
+    if not status.refreshes:
+        reason = f"nobody could be asked yet: {status.fault}" if status.fault else "orchestrators are being asked for the first time"
+        return ReadyCheck("discovery", status.attempts >= ATTEMPTS_BEFORE_READY, reason)
+    said = f"{status.entries} orchestrators are listed, {status.known} known" + (f"; {status.fault}" if status.fault else "")
+    if status.is_stale:
+        said += f"; the list is stale: nobody has answered for {status.age_seconds:.0f} s, the most is {status.kept_seconds:.0f} s"
+    return ReadyCheck("discovery", True, said)
+
+
+def ledger_ready(failure: str) -> ReadyCheck:
+    """Whether payments can be recorded; `failure` is "" when they can."""
+    return ReadyCheck("ledger", not failure, failure or "records payments")

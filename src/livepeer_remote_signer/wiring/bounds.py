@@ -1,0 +1,19 @@
+"""Composition of the bounds on what strangers send. Part of `app`."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+from livepeer_remote_signer.api.bounds import Arrivals, BodyLimits, Bounds, Places, connections_within
+from livepeer_remote_signer.config.serving import LimitsConfig
+
+
+def open_bounds(limits: LimitsConfig) -> Bounds:
+    """What `limits` says of bodies and connections; without a number of connections as many as this process may have open files for."""
+    return Bounds(
+        BodyLimits(limits.max_body_bytes, limits.body_timeout_seconds),
+        Arrivals(limits.max_arriving_bytes, time.monotonic),
+        Places(limits.max_connections or connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), time.monotonic),
+        limits.idle_seconds,
+    )

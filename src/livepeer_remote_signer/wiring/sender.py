@@ -1,0 +1,28 @@
+"""Composition of what decides payments. Part of `app`."""
+
+from __future__ import annotations
+
+from functools import partial
+from secrets import token_hex
+
+from livepeer_remote_signer.adapters.keys import StateSeal
+from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.protocol.state import RecentStates
+from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
+from livepeer_remote_signer.core.recent import remembering
+from livepeer_remote_signer.core.rules.limits import TicketLimits
+from livepeer_remote_signer.core.rules.payment import LivePaymentSender, SessionIds
+
+INFO_CACHE_ENTRIES = 4096
+
+
+def open_sender(config: Config, seal: StateSeal, recent_states: RecentStates) -> LivePaymentSender:
+    """The rules of a payment with the operator's limits. Names of sessions are 128 random bits."""
+    return LivePaymentSender(
+        TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
+        seal,
+        SessionIds(state_id=partial(token_hex, 16), manifest_id=partial(token_hex, 16)),
+        parse_info=remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES),
+        parse_state=recent_states.parse,
+        must_be_orchestrator=config.recipients.must_be_orchestrator,
+    )
