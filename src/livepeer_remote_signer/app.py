@@ -103,6 +103,7 @@ def create_app(
         feed=chain.feed,
         discovery=orchestrators.discovery,
         ledger=ledger,
+        sinks=events.forwarder if events else None,
     )
     admin = None
     if config.admin is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts, Rate
@@ -15,6 +15,7 @@ from livepeer_remote_signer.core.rules.readiness import (
     discovery_ready,
     feed_ready,
     ledger_ready,
+    sink_ready,
 )
 
 
@@ -55,6 +56,14 @@ class Ledger(Protocol):
         """Why it cannot, "" when it can."""
 
 
+class Sinks(Protocol):
+    """What sends events."""
+
+    @property
+    def sink_faults(self) -> Sequence[str]:
+        """Why each sink takes no events, "" for those that do."""
+
+
 class Readiness:
     """Asks the parts that are there. Everything is answered from memory."""
 
@@ -67,6 +76,7 @@ class Readiness:
         feed: Feed | None = None,
         discovery: Discovery | None = None,
         ledger: Ledger | None = None,
+        sinks: Sinks | None = None,
     ) -> None:
         """`has_clock`: block times are read, which this host's clock is compared with."""
         self._view = view
@@ -75,6 +85,7 @@ class Readiness:
         self._feed = feed
         self._discovery = discovery
         self._ledger = ledger
+        self._sinks = sinks
 
     def checks(self) -> list[ReadyCheck]:
         """One line for each part, good or bad."""
@@ -89,4 +100,6 @@ class Readiness:
             found.append(discovery_ready(self._discovery.status()))
         if self._ledger is not None:
             found.append(ledger_ready(self._ledger.failure))
+        if self._sinks is not None:
+            found += [sink_ready(position, fault) for position, fault in enumerate(self._sinks.sink_faults)]
         return found

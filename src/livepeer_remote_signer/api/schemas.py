@@ -237,6 +237,7 @@ class ReadinessCheck(BaseModel):
     name: str
     ok: bool
     reason: str
+    degraded: bool = Field(False, description="needs an operator, and stops no payment: such as a sink that is away")
 
 
 class Readiness(BaseModel):

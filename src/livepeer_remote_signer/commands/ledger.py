@@ -86,7 +86,7 @@ def run_budgets(arguments: argparse.Namespace) -> int:
             }
             for use in await controls.usage()
         ]
-        switches = [{"auth_id": switch.auth_id, "since": _time_text(switch.set_ms)} for switch in await controls.switches()]
+        switches = [{"auth_id": switch.auth_id, "since": time_text(switch.set_ms)} for switch in await controls.switches()]
         if arguments.json:
             print(json.dumps({"budgets": uses, "suspended": switches}, indent=2))
             return 0
@@ -146,5 +146,6 @@ def _who(arguments: argparse.Namespace) -> str:
     return "all payments" if arguments.auth_id is None else f"auth id {arguments.auth_id!r}"
 
 
-def _time_text(unix_ms: int) -> str:
+def time_text(unix_ms: int) -> str:
+    """A time, to the second, UTC."""
     return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -33,6 +33,7 @@ class EventParts(NamedTuple):
     """How events are made and sent. `memory` is None with a ledger, which has an outbox of its own."""
 
     encoder: EventEncoder
+    forwarder: Forwarder
     memory: MemoryOutbox | None
     delivery: Delivery
 
@@ -49,11 +50,13 @@ def open_events(
     outbox: Outbox | None = ledger.outbox if ledger is not None else None
     if outbox is None:
         outbox = memory = MemoryOutbox([sink.name for sink in sinks])
-    add_outbox_gauges(metrics, meter, outbox, is_shared=memory is None)
+    add_outbox_gauges(metrics, meter, outbox, sinks, is_shared=memory is None)
+    forwarder = Forwarder(outbox, sinks, meter)
     return EventParts(
         EventEncoder(source, chain.feed.usd_per_eth if chain.feed is not None else None),
+        forwarder,
         memory,
-        Delivery(sinks, Forwarder(outbox, sinks, meter), memory, min(DRAIN_SECONDS, config.limits.drain_seconds)),
+        Delivery(sinks, forwarder, memory, min(DRAIN_SECONDS, config.limits.drain_seconds)),
     )
 
 

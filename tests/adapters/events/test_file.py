@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import multiprocessing
 import os
@@ -111,3 +112,26 @@ def test_several_processes_write_whole_lines_into_one_file(tmp_path: Path) -> No
     assert len(records) == 300
     for n in range(3):
         assert [r["sequence_number"] for r in records if r["session_id"] == f"session-{n}"] == list(range(100))
+
+
+async def test_a_batch_that_a_full_disk_cut_short_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    first, second, third = (make_event(sequence_number=n) for n in range(3))
+    sink = FileSink(path)
+    await sink.publish([first])
+    write, free = os.write, [len(second) + 100]
+
+    def until_full(descriptor: int, data: bytes) -> int:
+        if not free[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(descriptor, bytes(data[: free[0]]))
+        free[0] -= written
+        return written
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", until_full)
+        with pytest.raises(SinkError, match="No space left"):
+            await sink.publish([second, third])
+    assert path.read_bytes() == first + b"\n"
+    await sink.publish([second, third])
+    assert path.read_bytes().splitlines() == [first, second, third]

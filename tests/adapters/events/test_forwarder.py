@@ -88,7 +88,7 @@ async def test_events_reach_every_sink_in_order() -> None:
     assert sinks[0].taken == sinks[1].taken == events
     assert meter.sent_events["file"] == 2400
     assert all(sink.is_closed for sink in sinks)
-    assert outbox.backlog == Backlog(0, None, 0)
+    assert outbox.backlog == Backlog(0, None, 0, 0)
 
 
 async def test_a_sink_that_refuses_gets_the_same_batch_again_and_holds_up_no_other() -> None:
@@ -188,7 +188,7 @@ async def test_the_level_shows_how_many_wait_and_since_when() -> None:
     forwarder.start()
     for _ in range(3):
         outbox.publish(make_event())
-    assert forwarder.backlog == Backlog(3, 42, 0)
+    assert forwarder.backlog == Backlog(3, 42, 0, 0)
     assert forwarder.backlog.oldest_age_seconds(1042) == 1
     await forwarder.stop(0)
 
@@ -202,4 +202,4 @@ def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
     assert [event.payload for event in pending] == events[1:]
     assert outbox.backlog.lost == 2, "one for each sink"
     assert outbox.abandon() == 4
-    assert outbox.backlog == Backlog(0, None, 6)
+    assert outbox.backlog == Backlog(0, None, 6, 0)

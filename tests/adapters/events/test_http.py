@@ -6,12 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
 from livepeer_remote_signer.adapters.events.http import HttpSink, batch_key
-from livepeer_remote_signer.adapters.events.sink import SinkError
+from livepeer_remote_signer.adapters.events.publisher import publish_acceptable
+from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
 from livepeer_remote_signer.core.rules.events import event_id
 from tests.adapters.events.making import make_event
 
@@ -26,6 +29,7 @@ class Receiver:
         self.batches: list[list[dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.max_events = 1000
+        self.retry_after = "7"
         self.url = ""
         self.open: set[asyncio.StreamWriter] = set()
 
@@ -42,7 +46,7 @@ class Receiver:
                 if status == "silence":
                     await reader.read()
                     return
-                extra = "Retry-After: 7\r\nLocation: http://127.0.0.1:1/\r\n"
+                extra = f"Retry-After: {self.retry_after}\r\nLocation: http://127.0.0.1:1/\r\n"
                 writer.write(f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{extra}\r\n".encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -117,15 +121,31 @@ async def test_a_batch_that_is_sent_again_has_the_same_idempotency_key() -> None
         assert keys[2] != keys[0]
 
 
-@pytest.mark.parametrize("status", [199, 301, 307, 400, 401, 404, 409, 500])
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503])
 async def test_only_2xx_counts_as_taken(status: int) -> None:
     async with receiving() as receiver:
-        receiver.statuses = [status] if status != 199 else [302]
+        receiver.statuses = [status] * 2
         sink = HttpSink(receiver.url)
-        with pytest.raises(SinkError, match="not 2xx"):
+        for events, is_certain in (([make_event()], status == 413), ([make_event(), make_event()], False)):
+            with pytest.raises(SinkError, match="not 2xx") as failed:
+                await sink.publish(events)
+            refusal = failed.value
+            assert isinstance(refusal, SinkRefused) == (status in (400, 413, 422)), "a word on what was sent"
+            assert not isinstance(refusal, SinkRefused) or refusal.is_certain == is_certain
+        await sink.aclose()
+        assert len(receiver.headers) == 2, "no redirect is followed"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("7", 7), ("3600", 60), ("soon", None), ("DATE", 20)])
+async def test_the_pause_that_a_receiver_asks_for_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [503]
+        receiver.retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True) if text == "DATE" else text
+        sink = HttpSink(receiver.url)
+        with pytest.raises(SinkError) as failed:
             await sink.publish([make_event()])
         await sink.aclose()
-        assert len(receiver.headers) == 1, "no redirect is followed"
+        assert failed.value.retry_after_seconds == (seconds if seconds is None else pytest.approx(seconds, abs=3))
 
 
 async def test_a_batch_that_is_too_large_is_halved_in_order() -> None:
@@ -133,7 +153,7 @@ async def test_a_batch_that_is_too_large_is_halved_in_order() -> None:
         receiver.max_events = 2
         sink = HttpSink(receiver.url)
         events = [make_event(sequence_number=n) for n in range(7)]
-        await sink.publish(events)
+        assert await publish_acceptable(sink, events) == []
         await sink.aclose()
         assert [event["id"] for batch in receiver.batches for event in batch] == [event_id(event) for event in events]
         assert max(len(batch) for batch in receiver.batches) <= 2

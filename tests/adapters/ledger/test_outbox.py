@@ -9,6 +9,8 @@ import pytest
 
 from livepeer_remote_signer.core.errors import OutboxFull
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.events import event_id
+from tests.adapters.events.making import make_event
 from tests.ledgers import Session, opened
 from tests.plans import NOW_NS
 
@@ -93,7 +95,7 @@ async def test_two_processes_that_see_the_same_surplus_drop_it_once(place: Place
             await slow.pay(session.next(event=b"%d" % n))
         backlog = slow.store.backlog
 
-        async def overtaken() -> tuple[int, int | None]:
+        async def overtaken() -> tuple[int, int | None, int]:
             counted = await backlog()
             await quick.outbox.refresh()
             return counted
@@ -114,3 +116,81 @@ async def test_only_sent_events_are_forgotten_by_age(place: Place) -> None:
         ledger.now_ns += 7200 * NS_PER_SECOND
         await ledger.housekeeping.prune()
         assert [e.payload for e in await ledger.outbox.since(0)] == [b"2", b"3"]
+
+
+async def test_a_backlog_above_its_limit_is_kept_whole_where_payments_are_refused(place: Place) -> None:
+    async with opened(place, max_pending=3) as (ledger,):
+        session = Session()
+        for n in range(5):  # one batch, or a second process, passes the limit before it is counted
+            await ledger.pay(session.next(event=b"%d" % n))
+        for _ in range(2):
+            await ledger.outbox.refresh()
+            assert (ledger.outbox.backlog.pending, ledger.outbox.backlog.lost) == (5, 0)
+        assert [e.payload for e in await ledger.outbox.unsent(10)] == [b"0", b"1", b"2", b"3", b"4"]
+        with pytest.raises(OutboxFull):
+            await ledger.pay(session.next(event=b"5"))
+
+
+async def test_a_parked_event_fills_no_backlog_and_is_kept_until_somebody_decides(place: Place) -> None:
+    async with opened(place, 2, max_pending=3, sinks=("one", "two"), retention_seconds=3600) as (ledger, other):
+        payloads = [make_event(sequence_number=n) for n in range(3)]
+        for payload in payloads:
+            await ledger.pay(Session().next(event=payload))
+        events = await ledger.outbox.pending("one", 10)
+        await ledger.outbox.park("one", events[0], "HTTP 400 \ud800")
+        await ledger.outbox.park("one", events[0], "HTTP 400")
+        await ledger.outbox.mark_sent("one", [events[1].id])
+        assert await ledger.outbox.pending("one", 10) == events[2:]
+        assert await ledger.outbox.pending("two", 10) == events, "the other one gets it all the same"
+        await ledger.outbox.mark_sent("two", [event.id for event in events])
+        for outbox in (ledger.outbox, other.outbox):
+            await outbox.refresh()
+            assert (outbox.backlog.pending, outbox.backlog.parked) == (1, 1)
+        await ledger.pay(Session().next(event=make_event()))
+        ledger.now_ns += 7200 * NS_PER_SECOND
+        await ledger.housekeeping.prune()
+        (parked,) = await other.outbox.parked(10)
+        assert (parked.id, parked.sink, parked.reason) == (event_id(payloads[0]), "one", "HTTP 400")
+        assert (parked.made_ms, parked.payload) == (events[0].made_ms, payloads[0])
+        assert await other.outbox.unpark(parked)
+        assert not await ledger.outbox.unpark(parked), "once"
+        await ledger.outbox.refresh()
+        assert ledger.outbox.backlog.parked == 0
+
+
+async def test_parked_events_are_listed_in_pages_and_once_for_each_sink(place: Place) -> None:
+    async with opened(place, sinks=("one", "two")) as (ledger,):
+        for n in range(4):
+            await ledger.pay(Session().next(event=make_event(sequence_number=n)))
+        for sink in ("one", "two"):
+            for event in await ledger.outbox.pending(sink, 10):
+                await ledger.outbox.park(sink, event, "no")
+        found: list[tuple[str, str]] = []
+        after = ("", "")
+        while page := await ledger.outbox.parked(3, after):
+            found += [(event.id, event.sink) for event in page]
+            after = found[-1]
+        assert found == sorted(found)
+        assert len(set(found)) == 8
+        assert await ledger.outbox.unsent(10) == []
+
+
+async def test_every_process_sees_how_a_sink_is(place: Place) -> None:
+    async with opened(place, 2) as (ledger, other):
+        await ledger.outbox.report_sink("sink", "the receiver answered HTTP 503")
+        assert ledger.outbox.sink_faults == {"sink": "the receiver answered HTTP 503"}
+        await other.outbox.refresh()
+        assert other.outbox.sink_faults == ledger.outbox.sink_faults
+        await other.outbox.report_sink("sink", "another reason")
+        await other.outbox.report_sink("sink", None)
+        await ledger.outbox.refresh()
+        assert ledger.outbox.sink_faults == other.outbox.sink_faults == {}
+
+
+@pytest.mark.parametrize(("ahead_ms", "is_taken_over"), [(86_400_000, True), (61_000, True), (50_000, False)])
+async def test_a_lease_that_a_wrong_clock_dated_ahead_is_taken_over(place: Place, ahead_ms: int, is_taken_over: bool) -> None:
+    async with opened(place, 2) as (dated_ahead, other):
+        assert await dated_ahead.store.take_lease("events", "before the clock was set back", ahead_ms)
+        assert await other.outbox.take_lease(4) == is_taken_over
+        if is_taken_over:
+            assert not await dated_ahead.outbox.take_lease(4), "then it is a lease as any"

@@ -57,7 +57,7 @@ async def test_an_event_is_done_with_when_every_sink_has_it(tmp_path: Path) -> N
         assert outbox.backlog.pending == 1
         await outbox.mark_sent("two", ids[2:])
         await outbox.refresh()
-        assert outbox.backlog == Backlog(0, None, 0)
+        assert outbox.backlog == Backlog(0, None, 0, 0)
 
 
 async def test_a_sink_goes_on_while_another_is_far_behind(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ async def test_workers_that_open_a_new_file_together_all_open_it(tmp_path: Path)
     for number in range(20):
         stores = [SqliteStore(tmp_path / str(number), writer=str(worker)) for worker in range(6)]
         await asyncio.gather(*(store.open() for store in stores))
-        assert [await store.backlog() for store in stores] == [(0, None)] * 6
+        assert [await store.backlog() for store in stores] == [(0, None, 0)] * 6
         for store in stores:
             await store.close()
 

@@ -103,7 +103,7 @@ async def test_a_live_chain_shows_its_age_and_each_endpoint_by_host(tmp_path: Pa
     assert data["feed"] == {"currency": "usd", "per_eth": "3500.50", "age_seconds": 30.0, "max_age_seconds": 5400.0, "fault": ""}
     assert data["funding"]["withdraw_round"] == 5000
     assert data["funding"]["max_face_value_wei"] == str(10**18 // 4)
-    assert data["ready"] == {"ready": False, "checks": [{"name": "chain", "ok": False, "reason": "why"}]}
+    assert data["ready"] == {"ready": False, "checks": [{"name": "chain", "ok": False, "reason": "why", "degraded": False}]}
     assert (data["discovery"]["entries"], data["discovery"]["known"]) == (3, 5)
     assert data["discovery"]["reasons"] == [{"url": "https://o", "cause": "unreachable", "reason": "no answer"}]
 

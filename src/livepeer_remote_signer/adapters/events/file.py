@@ -47,14 +47,24 @@ class FileSink:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 mend_last_line(descriptor)
-                _write_all(descriptor, lines)
-                os.fsync(descriptor)
+                _append_whole(descriptor, lines)
             finally:
                 os.close(descriptor)
             if is_new:
                 _sync_folder(self._path.parent)
         except OSError as error:
             raise SinkError(f"the events file {self._path} cannot be written: {error.strerror}") from None
+
+
+def _append_whole(descriptor: int, lines: bytes) -> None:
+    """All of it, on the disk, or nothing: what a full disk cut short would stand there twice after the next attempt."""
+    size = os.fstat(descriptor).st_size
+    try:
+        _write_all(descriptor, lines)
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def mend_last_line(descriptor: int) -> None:

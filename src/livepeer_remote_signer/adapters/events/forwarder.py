@@ -11,34 +11,28 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import suppress
 
 from livepeer_remote_signer.adapters.events.outbox import Outbox
-from livepeer_remote_signer.adapters.events.sink import Sink, SinkError
-from livepeer_remote_signer.core.errors import SignerError
-from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
+from livepeer_remote_signer.adapters.events.publisher import BATCH_EVENTS, Publisher, PublisherMeter
+from livepeer_remote_signer.adapters.events.sink import Sink, SinkError, SinkRefused
+from livepeer_remote_signer.core.errors import LedgerUnavailable, SignerError
+from livepeer_remote_signer.core.rules.events import Backlog
 
-BATCH_EVENTS = 500
 IDLE_SECONDS = 0.2
 LEASE_SECONDS = 4.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_REFUSED_SECONDS = 2.0
+"""A receiver that refuses an event may take the next one: it is not left alone for long."""
 
 _log = logging.getLogger(__name__)
-
-
-class ForwarderMeter(Protocol):
-    """Told what happened to batches."""
-
-    def sent(self, kind: str, events: int) -> None: ...
-
-    def send_failed(self, kind: str) -> None: ...
 
 
 class Forwarder:
     """Runs from `start` to `stop`."""
 
-    def __init__(self, outbox: Outbox, sinks: Sequence[Sink], meter: ForwarderMeter) -> None:
+    def __init__(self, outbox: Outbox, sinks: Sequence[Sink], meter: PublisherMeter) -> None:
         self._outbox = outbox
         self._sinks = sinks
         self._meter = meter
@@ -76,6 +70,12 @@ class Forwarder:
         return self._outbox.backlog
 
     @property
+    def sink_faults(self) -> list[str]:
+        """Why each sink takes no events, in the order of the configuration; "" for those that do."""
+        faults = self._outbox.sink_faults
+        return [faults.get(sink.name, "") for sink in self._sinks]
+
+    @property
     def has_lease(self) -> bool:
         """Whether this process may publish."""
         return time.monotonic() < self._leased_until
@@ -93,42 +93,49 @@ class Forwarder:
             await asyncio.sleep(LEASE_SECONDS / 3)
 
     async def _forward(self, sink: Sink) -> None:
-        batch: Sequence[OutboxEvent] = ()
-        is_taken = False
-        pause = FIRST_PAUSE_SECONDS
-        while True:
+        publisher = Publisher(sink, self._outbox, self._meter)
+        failures = 0
+        while self.has_lease or not self._is_stopping:
             if not self.has_lease:
-                batch, is_taken = (), False
-                if self._is_stopping:
-                    return
+                publisher.forget()
                 await asyncio.sleep(IDLE_SECONDS)
                 continue
             try:
-                batch = batch or await self._outbox.pending(sink.name, BATCH_EVENTS)
-                if not batch and self._is_stopping:
-                    return
-                if batch:
-                    if not is_taken:
-                        await sink.publish([event.payload for event in batch])
-                        self._meter.sent(sink.kind, len(batch))
-                        is_taken = True
-                    await self._outbox.mark_sent(sink.name, [event.id for event in batch])
-            except (SinkError, SignerError) as error:
-                self._failed(sink, str(error))
-                wait = getattr(error, "retry_after_seconds", None) or pause
+                count = await publisher.advance()
+                await self._report(sink, None)
+            except SinkError as error:
+                longest = LONGEST_REFUSED_SECONDS if isinstance(error, SinkRefused) else LONGEST_PAUSE_SECONDS
+                wait = min(error.retry_after_seconds or _pause_seconds(failures), longest)
+                await self._failed(sink, str(error))
+            except SignerError as error:
+                _log.warning("events wait to be sent: %s", error.message)
+                wait = _pause_seconds(failures)
             except Exception as error:  # noqa: BLE001 - whatever a client library raises must not end the forwarding
                 _log.exception("forwarding events to %s failed", sink.kind)
-                self._failed(sink, type(error).__name__)
-                wait = pause
+                wait = _pause_seconds(failures)
+                await self._failed(sink, f"the {sink.kind} sink failed, see the log: {type(error).__name__}")
             else:
-                is_full = len(batch) == BATCH_EVENTS
-                batch, is_taken, pause = (), False, FIRST_PAUSE_SECONDS
-                if not is_full:
-                    await asyncio.sleep(0 if self._is_stopping else IDLE_SECONDS)
+                failures = 0
+                if count == 0 and self._is_stopping:
+                    return
+                if count < BATCH_EVENTS and not self._is_stopping:
+                    await asyncio.sleep(IDLE_SECONDS)
                 continue
-            await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            failures += 1
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
 
-    def _failed(self, sink: Sink, reason: str) -> None:
+    async def _failed(self, sink: Sink, fault: str) -> None:
         self._meter.send_failed(sink.kind)
-        _log.warning("events wait to be sent: %s", reason)
+        _log.warning("events wait to be sent: %s", fault)
+        await self._report(sink, fault)
+
+    async def _report(self, sink: Sink, fault: str | None) -> None:
+        """Tells every process on this outbox how the sink is, when that has changed. What cannot be told now is told next time."""
+        if self._outbox.sink_faults.get(sink.name) != fault:
+            with suppress(LedgerUnavailable):
+                await self._outbox.report_sink(sink.name, fault)
+
+
+def _pause_seconds(failures: int) -> float:
+    """Grows with the failures before this one."""
+    return min(FIRST_PAUSE_SECONDS * (1 << min(failures, 16)), LONGEST_PAUSE_SECONDS)

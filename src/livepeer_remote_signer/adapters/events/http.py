@@ -14,14 +14,16 @@ from hashlib import blake2b
 
 import httpx
 
-from livepeer_remote_signer.adapters.events.sink import SinkError
+from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
+from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE, event_data, event_id, event_session, event_time_ms
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 EVENT_SOURCE = "/livepeer-remote-signer"
-MAX_RETRY_AFTER_SECONDS = 60
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PAYLOAD_TOO_LARGE = 413
+_CONTENT_TOO_LARGE = 413
+_REFUSES_CONTENT = frozenset((400, _CONTENT_TOO_LARGE, 422))
+"""The receiver's word on what was sent. Others (401, 404, 415, 5xx) tell of the receiver."""
 
 
 class HttpSink:
@@ -50,13 +52,14 @@ class HttpSink:
         """Connects with the first batch: a receiver that is away keeps nobody from paying."""
 
     async def publish(self, events: Sequence[bytes]) -> None:
-        """Posts a batch; where it is too large for the receiver, its halves one after the other."""
+        """Posts a batch in one request."""
         status, retry_after = await self._post(events)
-        if status == _PAYLOAD_TOO_LARGE and len(events) > 1:
-            await self.publish(events[: len(events) // 2])
-            await self.publish(events[len(events) // 2 :])
-        elif not 200 <= status < 300:
-            raise SinkError(f"the events receiver {self._url.host} answered HTTP {status}, not 2xx", retry_after)
+        if 200 <= status < 300:
+            return
+        said = f"the events receiver {self._url.host} answered HTTP {status}, not 2xx"
+        if status in _REFUSES_CONTENT:
+            raise SinkRefused(said, is_certain=status == _CONTENT_TOO_LARGE and len(events) == 1)
+        raise SinkError(said, retry_after)
 
     async def aclose(self) -> None:
         """Closes the kept connections."""
@@ -68,7 +71,7 @@ class HttpSink:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-                    return response.status_code, _retry_after(response.headers.get("retry-after", ""))
+                    return response.status_code, parse_retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
         except (TimeoutError, httpx.TimeoutException):
             raise SinkError(f"the events receiver {self._url.host} did not answer within {self._timeout_seconds:g} s") from None
         except httpx.HTTPError as error:
@@ -97,7 +100,3 @@ def batch_key(events: Sequence[bytes]) -> str:
     for event in events:
         digest.update(event_id(event).encode())
     return digest.hexdigest()
-
-
-def _retry_after(text: str) -> float | None:
-    return min(float(text), MAX_RETRY_AFTER_SECONDS) if text.isascii() and text.isdigit() else None

@@ -4,28 +4,63 @@ The record's key is the event's id, as consumers expect. Kafka would spread a se
 order only holds within a partition; so the partition is chosen here, by a hash of the session. While the number of
 partitions stays the same, a session's events are in order. An idempotent producer refuses to write a later batch of a
 partition when an earlier one failed, and after any failure a fresh producer sends the whole batch again from its start.
+
+Brokers that know no idempotent producers, or do not allow them, get an ordinary one: nothing is lost by it, but after a
+failure events may be there twice, and a session's later events before its earlier ones.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka_errors
 from aiokafka.errors import KafkaError
 
-from livepeer_remote_signer.adapters.events.sink import SinkError
+from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
 from livepeer_remote_signer.core.rules.events import event_id, event_session, event_time_ms
 
 REQUEST_TIMEOUT_MS = 10_000
 DELIVERY_SECONDS = 20.0
 """An idempotent producer tries for ever by itself; after this long the batch is begun anew, and counted as failed."""
 
+START_SECONDS = 8.0
 STOP_SECONDS = 2.0
 METADATA_MAX_AGE_MS = 60_000
+
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+_REFUSES_RECORD = (*_TOO_LARGE, kafka_errors.InvalidTimestampError, kafka_errors.PolicyViolationError, kafka_errors.UnknownError)
+"""The broker's word on what was sent; `UnknownError` are also words that the client does not know, such as INVALID_RECORD."""
+
+_NO_IDEMPOTENCE = (
+    kafka_errors.IncompatibleBrokerVersion,
+    kafka_errors.UnsupportedVersionError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.UnknownError,
+)
+
+_WORDS: Sequence[tuple[type[Exception], str]] = (
+    (kafka_errors.KafkaConnectionError, "no broker could be connected to; the line of aiokafka before this one says why"),
+    (kafka_errors.TopicAuthorizationFailedError, "this user may not write to the topic"),
+    (kafka_errors.ClusterAuthorizationFailedError, "this user may not use the cluster"),
+    (kafka_errors.UnknownTopicOrPartitionError, "there is no such topic, or no partition of it has a leader"),
+    (kafka_errors.InvalidTopicError, "the topic's name is not valid"),
+    (kafka_errors.MessageSizeTooLargeError, "the record is larger than the topic allows (max.message.bytes)"),
+    (kafka_errors.RecordListTooLargeError, "the records are larger than the broker allows"),
+    (kafka_errors.NotEnoughReplicasError, "too few replicas are in sync"),
+    (kafka_errors.UnsupportedSaslMechanismError, "the brokers do not take SASL PLAIN"),
+    (kafka_errors.IllegalSaslStateError, "the brokers want another kind of login"),
+    (kafka_errors.AuthenticationFailedError, "the brokers refuse the login"),
+    (TimeoutError, "the brokers did not answer in time"),
+)
+
+_log = logging.getLogger(__name__)
 
 
 class KafkaSink:
@@ -45,6 +80,7 @@ class KafkaSink:
         if username is not None:
             self._security.update(sasl_mechanism="PLAIN", sasl_plain_username=username, sasl_plain_password=password)
         self._security["security_protocol"] = f"{'SASL_' if username is not None else ''}{'SSL' if tls else 'PLAINTEXT'}"
+        self._is_idempotent = True
         self._producer: AIOKafkaProducer | None = None
 
     def __repr__(self) -> str:
@@ -60,7 +96,10 @@ class KafkaSink:
                 await self._send(events)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._discard()
-            raise SinkError(f"Kafka topic {self._topic} did not take a batch: {type(error).__name__}") from None
+            said = f"Kafka topic {self._topic} did not take a batch: {_reason(error)}"
+            if isinstance(error, _REFUSES_RECORD):
+                raise SinkRefused(said, is_certain=isinstance(error, _TOO_LARGE) and len(events) == 1) from None
+            raise SinkError(said) from None
 
     async def _send(self, events: Sequence[bytes]) -> None:
         producer = await self._started()
@@ -75,9 +114,9 @@ class KafkaSink:
             )
             for event in events
         ]
-        for outcome in await asyncio.gather(*deliveries, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        failures = [outcome for outcome in await asyncio.gather(*deliveries, return_exceptions=True) if isinstance(outcome, BaseException)]
+        if failures:  # after a refusal an idempotent producer fails all that follow
+            raise next((failure for failure in failures if isinstance(failure, _REFUSES_RECORD)), failures[0])
 
     async def aclose(self) -> None:
         """Ends the connections; nothing is buffered between two calls of `publish`."""
@@ -85,22 +124,43 @@ class KafkaSink:
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._brokers,
-                client_id="livepeer-remote-signer",
-                acks="all",
-                enable_idempotence=True,
-                request_timeout_ms=REQUEST_TIMEOUT_MS,
-                metadata_max_age_ms=METADATA_MAX_AGE_MS,
-                **self._security,
-            )
             try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
+                self._producer = await self._start(self._is_idempotent)
+            except (*_NO_IDEMPOTENCE, _StartTimeout) as error:
+                if not self._is_idempotent:
+                    raise
+                self._producer = await self._start(False)
+                self._is_idempotent = False
+                _log.warning(
+                    "Kafka topic %s: the brokers take no idempotent producer (%s), so an ordinary one sends: after a failure events may be "
+                    "there twice; allow IdempotentWrite on the cluster, or let consumers tell events by their ids",
+                    self._topic,
+                    type(error).__name__,
+                )
         return self._producer
+
+    async def _start(self, is_idempotent: bool) -> AIOKafkaProducer:
+        """A connected producer. Raises _StartTimeout where brokers are there but give no producer id."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._brokers,
+            client_id="livepeer-remote-signer",
+            acks="all",
+            enable_idempotence=is_idempotent,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            **self._security,
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await producer.start()
+        except TimeoutError:
+            is_reached = bool(producer.client.cluster.brokers())
+            await producer.stop()
+            raise _StartTimeout if is_reached else kafka_errors.KafkaConnectionError from None
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
 
     async def _discard(self) -> None:
         producer, self._producer = self._producer, None
@@ -117,3 +177,12 @@ class KafkaSink:
 def partition_of(session: bytes, partitions: int) -> int:
     """The same partition for every event of a session, in any process."""
     return int.from_bytes(blake2b(session, digest_size=8).digest(), "big") % partitions
+
+
+class _StartTimeout(TimeoutError):
+    """Brokers were found, and none of them made the producer ready."""
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in words that hold no address."""
+    return next((words for kind, words in _WORDS if isinstance(error, kind)), type(error).__name__)

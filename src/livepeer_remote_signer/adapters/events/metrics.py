@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from livepeer_remote_signer.adapters.events.sink import Sink
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE, Backlog
 
@@ -41,13 +43,16 @@ class EventMetrics:
 
 
 class Queue(Protocol):
-    """What knows how much of it waits, as last counted."""
+    """What knows how much of it waits, as last counted, and how its sinks are."""
 
     @property
     def backlog(self) -> Backlog: ...
 
+    @property
+    def sink_faults(self) -> Mapping[str, str]: ...
 
-def add_outbox_gauges(metrics: Metrics, events: EventMetrics, outbox: Queue, *, is_shared: bool) -> None:
+
+def add_outbox_gauges(metrics: Metrics, events: EventMetrics, outbox: Queue, sinks: Sequence[Sink], *, is_shared: bool) -> None:
     """Every worker sees the whole of a ledger's outbox (`is_shared`), and only its own where there is no ledger."""
 
     def pending() -> float:
@@ -57,11 +62,28 @@ def add_outbox_gauges(metrics: Metrics, events: EventMetrics, outbox: Queue, *, 
         return outbox.backlog.oldest_age_seconds(time.time_ns() // 1_000_000)
 
     pending_name = "livepeer_signer_outbox_pending", "Billing events that wait to be sent."
+
+    def degraded() -> dict[tuple[str, ...], float]:
+        return {(sink.kind, str(position)): float(sink.name in outbox.sink_faults) for position, sink in enumerate(sinks)}
+
     oldest_name = "livepeer_signer_outbox_oldest_age_seconds", "Age of the oldest of them."
+    degraded_name = "livepeer_signer_sink_degraded", "1 while a sink, by its place in events.sinks, is away or refuses events."
+    labels = ("sink", "position")
     if is_shared:
+        metrics.gauge(
+            "livepeer_signer_outbox_parked", "Billing events that a sink refused, for an operator.", lambda: outbox.backlog.parked
+        )
+        metrics.gauge(*degraded_name, degraded, labels)
         metrics.gauge(*pending_name, pending)
         metrics.gauge(*oldest_name, oldest_age)
     else:
         metrics.follow(metrics.level(*pending_name), pending)
         metrics.follow(metrics.level(*oldest_name, merge="most"), oldest_age)
+        level = metrics.level(*degraded_name, labels, merge="most")
+
+        def fold() -> None:
+            for values, value in degraded().items():
+                level.set(value, *values)
+
+        metrics.before_reading(fold)
     metrics.follow(events.lost, lambda: outbox.backlog.lost)

@@ -6,8 +6,8 @@ A ledger's events, written in the payment's own transaction, are read through `a
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -39,6 +39,16 @@ class Outbox(Protocol):
     async def mark_sent(self, sink: str, ids: Sequence[int]) -> None:
         """Notes that `sink` has these; an event that every sink has is durably done with."""
 
+    async def park(self, sink: str, event: OutboxEvent, reason: str) -> None:
+        """Sets aside an event that `sink` refuses, until an operator decides: it waits for this sink no more."""
+
+    @property
+    def sink_faults(self) -> Mapping[str, str]:
+        """Why a sink takes no events, by its name; those that take them are left out. As any process last reported it."""
+
+    async def report_sink(self, sink: str, fault: str | None) -> None:
+        """Tells why a sink takes no events, None: it takes them."""
+
 
 class MemoryOutbox:
     """Events of a process without a ledger: best effort, gone with the process, counted when lost.
@@ -47,11 +57,12 @@ class MemoryOutbox:
     """
 
     def __init__(self, sinks: Sequence[str], limit: int = DEFAULT_MEMORY_LIMIT, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._queues: dict[str, deque[OutboxEvent]] = {sink: deque() for sink in sinks}
+        self._queues: dict[str, OrderedDict[int, OutboxEvent]] = {sink: OrderedDict() for sink in sinks}
         self._limit = limit
         self._clock_ns = clock_ns
         self._last_id = 0
         self._lost = 0
+        self._faults: dict[str, str] = {}
 
     def publish(self, payload: bytes) -> None:
         """Queues an event for every sink."""
@@ -59,9 +70,9 @@ class MemoryOutbox:
         event = OutboxEvent(self._last_id, self._clock_ns() // _NS_PER_MS, payload)
         for queue in self._queues.values():
             if len(queue) >= self._limit:
-                queue.popleft()
+                queue.popitem(last=False)
                 self._lost += 1
-            queue.append(event)
+            queue[event.id] = event
 
     def abandon(self) -> int:
         """Counts what is still queued as lost: for the end of the process. Returns how many deliveries that are."""
@@ -75,8 +86,8 @@ class MemoryOutbox:
     def backlog(self) -> Backlog:
         """The longest queue, and the oldest event in any. What is lost counts once for each sink."""
         queues = self._queues.values()
-        oldest = min((queue[0].made_ms for queue in queues if queue), default=None)
-        return Backlog(max(map(len, queues), default=0), oldest, self._lost)
+        oldest = min((next(iter(queue.values())).made_ms for queue in queues if queue), default=None)
+        return Backlog(max(map(len, queues), default=0), oldest, self._lost, 0)
 
     async def take_lease(self, seconds: float) -> bool:
         """Always: nobody else can see this queue."""
@@ -87,10 +98,27 @@ class MemoryOutbox:
 
     async def pending(self, sink: str, limit: int) -> Sequence[OutboxEvent]:
         """The oldest queued events of a sink."""
-        return list(islice(self._queues[sink], limit))
+        return list(islice(self._queues[sink].values(), limit))
 
     async def mark_sent(self, sink: str, ids: Sequence[int]) -> None:
         """Forgets what was sent. What the limit dropped meanwhile is passed over."""
-        queue, sent = self._queues[sink], set(ids)
-        while queue and queue[0].id in sent:
-            queue.popleft()
+        queue = self._queues[sink]
+        for id in ids:
+            queue.pop(id, None)
+
+    async def park(self, sink: str, event: OutboxEvent, reason: str) -> None:
+        """Nobody could find it again: it is lost."""
+        if self._queues[sink].pop(event.id, None) is not None:
+            self._lost += 1
+
+    @property
+    def sink_faults(self) -> Mapping[str, str]:
+        """As this process reported them."""
+        return self._faults
+
+    async def report_sink(self, sink: str, fault: str | None) -> None:
+        """Noted for this process."""
+        if fault is None:
+            self._faults.pop(sink, None)
+        else:
+            self._faults[sink] = fault

@@ -14,6 +14,17 @@ class SinkError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class SinkRefused(SinkError):
+    """The receiver answered that it does not want what is in the batch, and would say so again.
+
+    Where the batch is one event, `is_certain` tells that the event is at fault whatever else the receiver takes: its size.
+    """
+
+    def __init__(self, message: str, *, is_certain: bool = False) -> None:
+        super().__init__(message)
+        self.is_certain = is_certain
+
+
 class Sink(Protocol):
     """One place that events go to."""
 
@@ -29,7 +40,7 @@ class Sink(Protocol):
         """Makes ready what must be before the first batch, so that a fault shows early. Raises SinkError."""
 
     async def publish(self, events: Sequence[bytes]) -> None:
-        """Returns when every event is durably there, in this order for each session. Raises SinkError."""
+        """Returns when every event is durably there, in this order for each session. Raises SinkError or SinkRefused."""
 
     async def aclose(self) -> None:
         """Lets go of connections."""

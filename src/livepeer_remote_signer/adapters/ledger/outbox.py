@@ -12,11 +12,11 @@ same ids.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.errors import OutboxFull
-from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
+from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent, ParkedEvent, event_id
 from livepeer_remote_signer.core.rules.id_spans import IdSpans
 
 LEASE = "events"
@@ -52,8 +52,10 @@ class LedgerOutbox:
         self._last = dict.fromkeys(sinks, 0)
         self._done: set[int] = set()
         """What every sink has and the table has not been told yet."""
-        self.backlog = Backlog(0, None, 0)
+        self.backlog = Backlog(0, None, 0, 0)
         """As last counted: `refresh` runs every second."""
+        self.sink_faults: Mapping[str, str] = {}
+        """Why a sink takes no events, by its name; as any process reported it, read with the backlog."""
 
     async def pending(self, sink: str, limit: int) -> list[OutboxEvent]:
         """The oldest events that `sink` has not got."""
@@ -84,6 +86,25 @@ class LedgerOutbox:
             await self._store.mark_sent(chunk)
             self._done.difference_update(chunk)
 
+    async def park(self, sink: str, event: OutboxEvent, reason: str) -> None:
+        """Keeps an event that a sink refuses, with the reason, until an operator sends or drops it. The sink counts as having it."""
+        await self._store.park(ParkedEvent(event_id(event.payload), sink, reason, _now_ms(), event.made_ms, event.payload))
+        await self.mark_sent(sink, [event.id])
+
+    async def parked(self, limit: int, after: tuple[str, str] = ("", "")) -> list[ParkedEvent]:
+        """Parked events, by id and sink. Go on with the last one's."""
+        return await self._store.parked(limit, after)
+
+    async def unpark(self, event: ParkedEvent) -> bool:
+        """An operator has sent it, or given it up. False when another one did."""
+        return await self._store.unpark(event.id, event.sink)
+
+    async def report_sink(self, sink: str, fault: str | None) -> None:
+        """Tells all processes why a sink takes no events, None: it takes them."""
+        await self._store.put_sink_fault(sink, fault, _now_ms())
+        others = {name: why for name, why in self.sink_faults.items() if name != sink}
+        self.sink_faults = others if fault is None else {**others, sink: fault}
+
     async def unsent(self, limit: int, after_id: int = 0) -> list[OutboxEvent]:
         """The oldest events that some sink has not got."""
         return await self._store.unsent_events(limit, after_id)
@@ -102,15 +123,16 @@ class LedgerOutbox:
 
     async def refresh(self) -> None:
         """Counts the backlog and applies its limit: drops the oldest events, or has payments refused."""
-        (pending, oldest_ms), dropped = await self._store.backlog(), 0
+        (pending, oldest_ms, parked), dropped = await self._store.backlog(), 0
         if pending > self._max_pending and not self._refuse_when_full:
             dropped = await self._store.drop_unsent(self._max_pending)
-            pending, oldest_ms = await self._store.backlog()
-        self.backlog = Backlog(pending, oldest_ms, self.backlog.lost + dropped)
+            pending, oldest_ms, parked = await self._store.backlog()
+        self.backlog = Backlog(pending, oldest_ms, self.backlog.lost + dropped, parked)
+        self.sink_faults = await self._store.sink_faults()
         self._set_full(self._full() if self._refuse_when_full and pending >= self._max_pending else None)
 
     def _full(self) -> OutboxFull:
-        age = self.backlog.oldest_age_seconds(time.time_ns() // 1_000_000)
+        age = self.backlog.oldest_age_seconds(_now_ms())
         return OutboxFull(
             f"{self.backlog.pending} billing events wait to be sent, the most that ledger.max_pending_events allows is {self._max_pending}",
             hint="the operator must mend the events' sinks, or set ledger.on_full: drop_oldest",
@@ -119,3 +141,7 @@ class LedgerOutbox:
             limit=self._max_pending,
             oldest_age_seconds=round(age),
         )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

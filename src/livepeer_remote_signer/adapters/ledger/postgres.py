@@ -33,6 +33,9 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Wanted,
     Writes,
     bytes_text,
+    parked_event,
+    parked_row,
+    sink_faults_of,
     spend_line,
     spend_rows,
     switch_of,
@@ -40,7 +43,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     usage_expires_ms,
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
-from livepeer_remote_signer.core.rules.events import OutboxEvent
+from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 
 
@@ -298,10 +301,34 @@ class PostgresStore:
         if ids:
             await self._side.change(statements.MARK_SENT, list(ids))
 
-    async def backlog(self) -> tuple[int, int | None]:
+    async def backlog(self) -> tuple[int, int | None, int]:
         """By the index of what is not sent."""
-        ((count, oldest_ms),) = await self._side.fetch(statements.BACKLOG)
-        return count, oldest_ms
+        ((count, oldest_ms, parked),) = await self._side.fetch(statements.BACKLOG)
+        return count, oldest_ms, parked
+
+    async def park(self, event: ParkedEvent) -> None:
+        """On the side connection."""
+        await self._side.change(statements.PARK, *parked_row(event))
+
+    async def parked(self, limit: int, after: tuple[str, str]) -> list[ParkedEvent]:
+        """By the table's key."""
+        id, sink = after
+        return [parked_event(row) for row in await self._side.fetch(statements.PARKED, id, text_bytes(sink), limit)]
+
+    async def unpark(self, id: str, sink: str) -> bool:
+        """On the side connection."""
+        return await self._side.change(statements.UNPARK, id, text_bytes(sink)) > 0
+
+    async def sink_faults(self) -> dict[str, str]:
+        """A row for each sink that takes no events."""
+        return sink_faults_of(await self._side.fetch(statements.SINK_FAULTS))
+
+    async def put_sink_fault(self, sink: str, fault: str | None, now_ms: int) -> None:
+        """On the side connection."""
+        if fault is None:
+            await self._side.change(statements.CLEAR_SINK_FAULT, text_bytes(sink))
+        else:
+            await self._side.change(statements.PUT_SINK_FAULT, text_bytes(sink), text_bytes(fault), now_ms)
 
     async def drop_unsent(self, keep: int) -> int:
         """What is too much is found by the statement that drops it."""

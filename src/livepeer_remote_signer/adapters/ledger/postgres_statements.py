@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepeer_remote_signer.adapters.ledger.store import Aging
+from livepeer_remote_signer.adapters.ledger.store import MAX_LEASE_MS, Aging
 
 SETUP_LOCK = 0x4C52_5300
 """Of pg_advisory_lock: processes that start together make the tables one after the other."""
@@ -78,14 +78,24 @@ FIRST_SINCE = """SELECT least((SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND
     (SELECT min(id) FROM lrs_outbox WHERE sent = 0 AND made_ms >= %s))"""
 MARK_SENT = "UPDATE lrs_outbox SET sent = 1 WHERE id = ANY(%s::bigint[])"
 BACKLOG = """SELECT (SELECT count(*) FROM lrs_outbox WHERE sent = 0),
-    (SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1)"""
+    (SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1), (SELECT count(*) FROM lrs_parked)"""
+PARK = """INSERT INTO lrs_parked (id, sink, reason, parked_ms, made_ms, payload) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (id, sink) DO UPDATE SET reason = excluded.reason, parked_ms = excluded.parked_ms"""
+PARKED = """SELECT id, sink, reason, parked_ms, made_ms, payload FROM lrs_parked WHERE (id, sink) > (%s, %s)
+ORDER BY id, sink LIMIT %s"""
+UNPARK = "DELETE FROM lrs_parked WHERE id = %s AND sink = %s"
+SINK_FAULTS = "SELECT name, fault FROM lrs_sinks"
+CLEAR_SINK_FAULT = "DELETE FROM lrs_sinks WHERE name = %s"
+PUT_SINK_FAULT = """INSERT INTO lrs_sinks (name, fault, since_ms) VALUES (%s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET fault = excluded.fault, since_ms = excluded.since_ms"""
 DROP_UNSENT = """DELETE FROM lrs_outbox WHERE sent = 0
 AND id <= (SELECT id FROM lrs_outbox WHERE sent = 0 ORDER BY id DESC LIMIT 1 OFFSET %s)"""
 _NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 """The database's clock: leases of several hosts need one clock."""
 TAKE_LEASE = f"""INSERT INTO lrs_leases (name, holder, until_ms) VALUES (%s, %s, {_NOW_MS} + %s)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
-WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms < {_NOW_MS} RETURNING holder"""  # noqa: S608 - our own SQL
+WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms NOT BETWEEN {_NOW_MS} AND {_NOW_MS} + {MAX_LEASE_MS}
+RETURNING holder"""  # noqa: S608 - our own SQL
 GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
 
 OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),

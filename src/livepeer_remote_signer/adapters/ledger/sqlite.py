@@ -15,6 +15,7 @@ from typing import Any
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
+    MAX_LEASE_MS,
     Aging,
     Conflict,
     KnownSwitches,
@@ -26,6 +27,9 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Wanted,
     Writes,
     bytes_text,
+    parked_event,
+    parked_row,
+    sink_faults_of,
     spend_line,
     spend_rows,
     switch_of,
@@ -33,7 +37,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     usage_expires_ms,
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
-from livepeer_remote_signer.core.rules.events import OutboxEvent
+from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 
 MAX_REMEMBERED = 32_768
@@ -325,11 +329,54 @@ class SqliteStore:
             marks = ", ".join("?" * len(some))
             await self._change(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks})", *some)  # noqa: S608 - only marks
 
-    async def backlog(self) -> tuple[int, int | None]:
+    async def backlog(self) -> tuple[int, int | None, int]:
         """By the index of what is not sent."""
-        count = (await self._rows("SELECT count(*) FROM lrs_outbox WHERE sent = 0"))[0][0]
-        oldest = await self._rows("SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1")
-        return count, oldest[0][0] if oldest else None
+        ((count, oldest_ms, parked),) = await self._rows(
+            """SELECT (SELECT count(*) FROM lrs_outbox WHERE sent = 0),
+            (SELECT made_ms FROM lrs_outbox WHERE sent = 0 ORDER BY id LIMIT 1), (SELECT count(*) FROM lrs_parked)"""
+        )
+        return count, oldest_ms, parked
+
+    async def park(self, event: ParkedEvent) -> None:
+        """Between two batches."""
+        await self._change(
+            """INSERT INTO lrs_parked (id, sink, reason, parked_ms, made_ms, payload) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id, sink) DO UPDATE SET reason = excluded.reason, parked_ms = excluded.parked_ms""",
+            *parked_row(event),
+        )
+
+    async def parked(self, limit: int, after: tuple[str, str]) -> list[ParkedEvent]:
+        """By the table's key."""
+        id, sink = after
+        rows = await self._rows(
+            """SELECT id, sink, reason, parked_ms, made_ms, payload FROM lrs_parked WHERE (id, sink) > (?, ?)
+            ORDER BY id, sink LIMIT ?""",
+            id,
+            text_bytes(sink),
+            limit,
+        )
+        return [parked_event(row) for row in rows]
+
+    async def unpark(self, id: str, sink: str) -> bool:
+        """Between two batches."""
+        return await self._change("DELETE FROM lrs_parked WHERE id = ? AND sink = ?", id, text_bytes(sink)) > 0
+
+    async def sink_faults(self) -> dict[str, str]:
+        """A row for each sink that takes no events."""
+        return sink_faults_of(await self._rows("SELECT name, fault FROM lrs_sinks"))
+
+    async def put_sink_fault(self, sink: str, fault: str | None, now_ms: int) -> None:
+        """Between two batches."""
+        if fault is None:
+            await self._change("DELETE FROM lrs_sinks WHERE name = ?", text_bytes(sink))
+            return
+        await self._change(
+            """INSERT INTO lrs_sinks (name, fault, since_ms) VALUES (?, ?, ?)
+            ON CONFLICT (name) DO UPDATE SET fault = excluded.fault, since_ms = excluded.since_ms""",
+            text_bytes(sink),
+            text_bytes(fault),
+            now_ms,
+        )
 
     async def drop_unsent(self, keep: int) -> int:
         """What is too much is found by the statement that drops it."""
@@ -343,7 +390,8 @@ class SqliteStore:
         rows, _ = await self._file.change(
             f"""INSERT INTO lrs_leases (name, holder, until_ms) VALUES (?, ?, {_NOW_MS} + ?)
             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
-            WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms < {_NOW_MS} RETURNING holder""",  # noqa: S608 - our own SQL
+            WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms NOT BETWEEN {_NOW_MS} AND {_NOW_MS} + {MAX_LEASE_MS}
+            RETURNING holder""",  # noqa: S608 - our own SQL
             name,
             holder,
             milliseconds,

@@ -124,6 +124,21 @@ STEPS: Sequence[Step] = (
             ),
         ),
     ),
+    Step(  # events that a sink refuses, for an operator; and why a sink takes none
+        3,
+        sqlite=(
+            """CREATE TABLE lrs_parked (
+                id TEXT NOT NULL, sink BLOB NOT NULL, reason BLOB NOT NULL, parked_ms INTEGER NOT NULL, made_ms INTEGER NOT NULL,
+                payload BLOB NOT NULL, PRIMARY KEY (id, sink))""",
+            "CREATE TABLE lrs_sinks (name BLOB PRIMARY KEY, fault BLOB NOT NULL, since_ms INTEGER NOT NULL) WITHOUT ROWID",
+        ),
+        postgres=(
+            """CREATE TABLE lrs_parked (
+                id text COLLATE "C" NOT NULL, sink bytea NOT NULL, reason bytea NOT NULL, parked_ms bigint NOT NULL,
+                made_ms bigint NOT NULL, payload bytea NOT NULL, PRIMARY KEY (id, sink))""",
+            "CREATE TABLE lrs_sinks (name bytea PRIMARY KEY, fault bytea NOT NULL, since_ms bigint NOT NULL)",
+        ),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

@@ -11,12 +11,15 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
-from livepeer_remote_signer.core.rules.events import OutboxEvent
+from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 
 GLOBAL_SWITCH = "all"
 BYTES_A_PAYMENT = 24 * 1024
 """What a payment may take on the disk at most: its own pages and those of the indexes it touches."""
+
+MAX_LEASE_MS = 60_000
+"""No lease is asked for longer."""
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -197,14 +200,32 @@ class Store(Protocol):
     async def mark_sent(self, ids: Sequence[int]) -> None:
         """These events need not be sent again."""
 
-    async def backlog(self) -> tuple[int, int | None]:
-        """How many events are not sent, and when the oldest of them was made (unix milliseconds)."""
+    async def backlog(self) -> tuple[int, int | None, int]:
+        """How many events are not sent, when the oldest of them was made (unix milliseconds), and how many are parked."""
+
+    async def park(self, event: ParkedEvent) -> None:
+        """Keeps an event for an operator, once for each sink."""
+
+    async def parked(self, limit: int, after: tuple[str, str]) -> list[ParkedEvent]:
+        """Parked events by id and sink, from the one after these."""
+
+    async def unpark(self, id: str, sink: str) -> bool:
+        """Forgets a parked event. False when it is not parked for that sink."""
+
+    async def sink_faults(self) -> dict[str, str]:
+        """Why a sink takes no events, by its name."""
+
+    async def put_sink_fault(self, sink: str, fault: str | None, now_ms: int) -> None:
+        """Sets one; None removes it."""
 
     async def drop_unsent(self, keep: int) -> int:
         """Deletes unsent events but for the newest `keep`; how many went. Others may do the same now: none goes twice."""
 
     async def take_lease(self, name: str, holder: str, milliseconds: int) -> bool:
-        """Whether `holder` has the lease for so long from now, by the database's clock; asked again it is renewed."""
+        """Whether `holder` has the lease for so long from now, by the database's clock; asked again it is renewed.
+
+        A lease that ends later than any can was dated by a clock that was ahead: it counts as ended.
+        """
 
     async def give_lease(self, name: str, holder: str) -> None:
         """Ends a lease that `holder` has."""
@@ -265,6 +286,22 @@ def switch_of(row: Row) -> Switch:
     """A row of name, auth id and time."""
     name, auth_id, set_ms = row
     return Switch(None if name == GLOBAL_SWITCH else bytes_text(bytes(auth_id)), set_ms)
+
+
+def parked_row(event: ParkedEvent) -> Row:
+    """A parked event as both databases take it."""
+    return event.id, text_bytes(event.sink), text_bytes(event.reason), event.parked_ms, event.made_ms, event.payload
+
+
+def parked_event(row: Row) -> ParkedEvent:
+    """The reverse of `parked_row`."""
+    id, sink, reason, parked_ms, made_ms, payload = row
+    return ParkedEvent(id, bytes_text(bytes(sink)), bytes_text(bytes(reason)), parked_ms, made_ms, bytes(payload))
+
+
+def sink_faults_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Rows of name and fault."""
+    return {bytes_text(bytes(name)): bytes_text(bytes(fault)) for name, fault in rows}
 
 
 class KnownSwitches:

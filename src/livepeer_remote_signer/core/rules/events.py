@@ -50,15 +50,28 @@ class OutboxEvent(NamedTuple):
     payload: bytes
 
 
+class ParkedEvent(NamedTuple):
+    """An event that a sink refused, kept for an operator: `id` is the event's own, times are unix milliseconds."""
+
+    id: str
+    sink: str
+    reason: str
+    parked_ms: int
+    made_ms: int
+    payload: bytes
+
+
 class Backlog(NamedTuple):
     """What waits to be sent to some sink. `oldest_ms` (unix milliseconds) is None when nothing does.
 
-    `lost` are the events that this process dropped unsent since it started.
+    `lost` are the events that this process dropped unsent since it started; `parked` those that a sink refused and that wait
+    for an operator, once for each such sink.
     """
 
     pending: int
     oldest_ms: int | None
     lost: int
+    parked: int
 
     def oldest_age_seconds(self, now_ms: int) -> float:
         """How long the oldest event has waited."""

@@ -19,11 +19,12 @@ ATTEMPTS_BEFORE_READY = 3
 
 
 class ReadyCheck(NamedTuple):
-    """One line of `/readyz`."""
+    """One line of `/readyz`. What is `degraded` needs an operator, and stops no payment."""
 
     name: str
     ok: bool
     reason: str
+    degraded: bool = False
 
 
 class DiscoveryStatus(NamedTuple):
@@ -98,3 +99,8 @@ def discovery_ready(status: DiscoveryStatus) -> ReadyCheck:
 def ledger_ready(failure: str) -> ReadyCheck:
     """Whether payments can be recorded; `failure` is "" when they can."""
     return ReadyCheck("ledger", not failure, failure or "records payments")
+
+
+def sink_ready(position: int, fault: str) -> ReadyCheck:
+    """Whether a sink, by its place in `events.sinks`, takes events: payments are made without it while the outbox has room."""
+    return ReadyCheck(f"events.sinks.{position}", True, fault or "takes events", degraded=bool(fault))

@@ -1,0 +1,1 @@
+"""HTTP requests that the signer makes of its own: one way to configure them, and what they share."""
