@@ -27,7 +27,7 @@ def test_the_command_prints_its_table_and_exits_0() -> None:
 
 def test_a_wrong_ticket_hash_cannot_confirm_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     right = ticket.ticket_hash_parts
-    monkeypatch.setattr("livepeer_remote_signer.service.ticket_hash_parts", lambda *args: tuple(reversed(right(*args))))
+    monkeypatch.setattr("livepeer_remote_signer.service.signing.ticket_hash_parts", lambda *args: tuple(reversed(right(*args))))
     assert command.run(command.argparse.Namespace()) == 1
     assert "ORCHESTRATOR REFUSED" in capsys.readouterr().out
 

@@ -104,6 +104,15 @@ def test_a_feed_beside_a_static_chain_is_read_over_rpc_urls() -> None:
     assert parts.source is not parts.rpc
 
 
+def test_absolute_ceilings_reach_the_payments_and_an_hours_in_dollars_stands_for_everything() -> None:
+    ceilings = opened(max_price_per_hour="0.0006eth", max_price_per_job="0.00001eth").ceilings.current()
+    assert (ceilings.per_hour, ceilings.per_job) == (6 * 10**14, 10**13)
+    only_hour = opened(max_price_per_hour="0.0006eth").ceilings.current()
+    assert (only_hour.per_hour, only_hour.per_job) == (6 * 10**14, None)
+    assert checks(opened(RPC, max_price_per_hour="1.80USD"))[-1].ok is False
+    assert checks(opened(RPC, max_price_per_job="0.02USD"))[-1].ok is True
+
+
 @pytest.mark.parametrize(("price", "is_ready"), [("1usd", False), ("1000", True)])
 def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, is_ready: bool) -> None:
     parts = opened(RPC, max_price_per_unit=price, currency_feed=FEED)

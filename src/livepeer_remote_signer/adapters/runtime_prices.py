@@ -19,7 +19,14 @@ from typing import Any, Literal, Protocol
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts, Rate
-from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, describe_ceilings, encode_amount, overlay, parse_kept
+from livepeer_remote_signer.core.rules.runtime_prices import (
+    PriceChange,
+    describe_absolute,
+    describe_ceilings,
+    encode_amount,
+    overlay,
+    parse_kept,
+)
 
 LOOK_EVERY_SECONDS = 0.5
 SETTING_PREFIX = "price:"
@@ -92,6 +99,10 @@ class RuntimePrices:
     def describe(self) -> list[dict[str, Any]]:
         """What is in force, and where each ceiling came from."""
         return describe_ceilings(self._configured, self._changed, self._rate())
+
+    def describe_absolute(self) -> list[dict[str, Any]]:
+        """The absolute ceilings, which no change at runtime touches."""
+        return describe_absolute(self._configured, self._rate())
 
     async def start(self) -> None:
         """Takes what was kept, and begins to look at the file. A ledger that is not there yet tells us when it is."""

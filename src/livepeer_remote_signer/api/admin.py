@@ -43,6 +43,8 @@ class Prices(Protocol):
 
     def describe(self) -> list[dict[str, Any]]: ...
 
+    def describe_absolute(self) -> list[dict[str, Any]]: ...
+
     async def change(self, change: PriceChange) -> None: ...
 
 
@@ -148,7 +150,11 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
         return Response()
 
     def in_force() -> Response:
-        body = {"ceilings": parts.prices.describe(), "kept_in": parts.prices.kept_in}
+        body = {
+            "ceilings": parts.prices.describe(),
+            "absolute": parts.prices.describe_absolute(),
+            "kept_in": parts.prices.kept_in,
+        }
         return to_response(json_reply(200, body, new_request_id()))
 
     @app.get("/admin/prices")

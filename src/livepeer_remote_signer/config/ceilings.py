@@ -21,6 +21,8 @@ def ceiling_amounts(prices: PricesConfig) -> CeilingAmounts:
             (CAPABILITY_NUMBERS[entry.pipeline], entry.model_id): _capability_amount(entry, prices)
             for entry in prices.max_price_per_capability
         },
+        per_hour=Amount(*prices.max_price_per_hour),
+        per_job=Amount(*prices.max_price_per_job),
     )
 
 

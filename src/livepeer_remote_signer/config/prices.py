@@ -55,7 +55,7 @@ class CurrencyFeed(Section):
 
 
 class PricesConfig(Section):
-    """Price ceilings. 0 as max_price_per_unit: no global ceiling."""
+    """Price ceilings. 0: no such ceiling."""
 
     max_price_per_unit: Amount = PriceAmount(Fraction(0), "wei")
     pixels_per_unit: Decimal = Fraction(1)
@@ -63,6 +63,8 @@ class PricesConfig(Section):
         Annotated[tuple[CapabilityPrice, ...], Tag("[list]")] | Annotated[Path, Tag("[path]")],
         Discriminator(lambda given: "[path]" if isinstance(given, str | Path) else "[list]"),
     ] = ()
+    max_price_per_hour: Amount = PriceAmount(Fraction(0), "wei")
+    max_price_per_job: Amount = PriceAmount(Fraction(0), "wei")
     currency_feed: CurrencyFeed | None = None
     runtime_file: Path | None = Field(None, description="where ceilings changed at runtime are kept")
 

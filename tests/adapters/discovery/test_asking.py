@@ -65,7 +65,7 @@ async def all_of(said: AsyncIterator[Answer | Pool]) -> list[Answer | Pool]:
 def test_jobs_and_answers_survive_the_wire() -> None:
     there = job("https://a.example:1", webhook_url="http://x")
     assert parse_job(encode_job(there)) == there
-    runner = Runner("https://r.example/", "me/app", "4090", Fraction(25, 2), '{"url":"x"}')
+    runner = Runner("https://r.example/", "me/app", "4090", Fraction(25, 2), '{"url":"x"}', "fixed")
     terms = Terms((Offer(35, "m", Fraction(7, 3)),), bytes(range(20)), "https://public.example", ("https://more.example",))
     for answer in (
         Answer("https://a.example:1", terms, (Node("https://a.example:1", (runner,)),), ()),

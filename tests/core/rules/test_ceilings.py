@@ -41,6 +41,17 @@ def test_zero_is_no_global_ceiling_and_needs_no_feed() -> None:
     assert CeilingAmounts(NO_CEILING, {(35, "m"): Amount(Fraction(1), "usd")}).feed_currencies == {"usd"}
 
 
+def test_absolute_ceilings_are_wei_and_need_their_feed() -> None:
+    amounts = CeilingAmounts(per_hour=Amount(Fraction("1.80"), "usd"), per_job=Amount(Fraction("0.00001"), "eth"))
+    assert amounts.feed_currencies == {"usd"}
+    known = resolve_ceilings(amounts, USD)
+    assert (known.per_hour, known.per_job) == (Fraction(6 * 10**14), Fraction(10**13))
+    assert resolve_ceilings(amounts, None).per_hour == StaleRate("usd")
+    assert resolve_ceilings(amounts, None).per_job == 10**13
+    none = resolve_ceilings(CeilingAmounts(), USD)
+    assert (none.per_hour, none.per_job) == (None, None)
+
+
 @given(st.fractions(min_value=0, max_value=10**9), st.fractions(min_value=Fraction(1, 10**6), max_value=10**9))
 def test_turning_wei_back_at_the_same_rate_gives_the_amount(value: Fraction, per_eth: Fraction) -> None:
     wei = resolve_amount(Amount(value, "usd"), Rate("usd", per_eth))

@@ -347,6 +347,32 @@ def test_a_ceiling_that_cannot_be_known_hides_nothing() -> None:
     assert listed(seen(A, nodes=nodes_of(runner())), ceilings=Ceilings(StaleRate("usd"))) != []
 
 
+def test_an_offer_whose_hour_of_pixels_costs_more_than_the_ceiling_is_not_listed() -> None:
+    an_hour = 3600 * 27_648_000
+    ceilings = Ceilings(Fraction(10**9), per_hour=Fraction(100 * an_hour), per_job=Fraction(1))
+    assert listed(seen(A, CHEAP, DEAR), ceilings=ceilings)[0]["capabilities"] == ["live-video-to-video/m"]
+    assert listed(seen(A, CHEAP), ceilings=Ceilings(per_hour=Fraction(100 * an_hour - 1))) == []
+    assert listed(seen(A, CHEAP), ceilings=Ceilings(Fraction(99), per_hour=Fraction(100 * an_hour))) == []
+    assert listed(seen(A, CHEAP), ceilings=Ceilings(per_hour=StaleRate("usd"))) != []
+
+
+@pytest.mark.parametrize(
+    ("unit", "ceilings"),
+    [
+        ("seconds", {"per_hour": Fraction(12 * 3600), "per_job": Fraction(1)}),
+        ("720p-pixel-seconds", {"per_hour": Fraction(12 * 3600 * 27_648_000), "per_job": Fraction(1)}),
+        ("fixed", {"per_job": Fraction(12), "per_hour": Fraction(1)}),
+    ],
+)
+def test_runners_obey_the_ceiling_of_their_own_unit(unit: str, ceilings: dict[str, Fraction]) -> None:
+    nodes = nodes_of(
+        runner(url="https://r1.example", price_info={"price": 12, "currency": "wei", "unit": unit}),
+        runner(url="https://r2.example", price_info={"price": 12.01, "currency": "wei", "unit": unit}),
+    )
+    (line,) = listed(seen(A, nodes=nodes), ceilings=Ceilings(**ceilings))
+    assert [found["url"] for found in line["runners"]] == ["https://r1.example"]
+
+
 def test_a_runner_above_the_global_ceiling_is_not_listed() -> None:
     nodes = nodes_of(
         runner(), runner(url="https://dear.example/", app="dear", price_info={"price": 13, "currency": "wei", "unit": "seconds"})

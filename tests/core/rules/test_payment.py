@@ -223,6 +223,10 @@ def capabilities(*pairs: tuple[int, str]) -> bytes:
         (1000, Ceilings(Fraction(800)), "900", "configured maximum price"),
         (1000, Ceilings(None, {(35, "m"): Fraction(999)}), None, "configured maximum price"),
         (1000, Ceilings(Fraction(1), {(35, "m"): Fraction(1000)}), "1000", None),
+        (1000, Ceilings(None, {(35, "m"): Fraction(10**9)}, per_hour=Fraction(1000 * 3600)), "1000", None),
+        (1001, Ceilings(None, {(35, "m"): Fraction(10**9)}, per_hour=Fraction(1000 * 3600)), None, "prices.max_price_per_hour"),
+        (1001, Ceilings(Fraction(1000), per_hour=Fraction(1000 * 3600)), "1000", "configured maximum price"),
+        (1000, Ceilings(per_job=Fraction(1)), None, None),
     ],
 )
 def test_the_lowest_ceiling_decides_and_is_named(price: int, ceilings: Ceilings, asked: str | None, source: str | None) -> None:
@@ -237,6 +241,14 @@ def test_the_lowest_ceiling_decides_and_is_named(price: int, ceilings: Ceilings,
     else:
         assert isinstance(plan, PriceExceeded)
         assert plan.values["source"] == source
+
+
+def test_made_up_models_raise_no_absolute_ceiling() -> None:
+    ceilings = Ceilings(None, {(35, "default"): Fraction(1000)}, per_hour=Fraction(1000 * 3600))
+    many = capabilities(*((35, f"made up {number}") for number in range(256)))
+    for asked, price, source in ((many, 1001, "prices.max_price_per_hour"), (b"", 1001, "prices.max_price_per_hour"), (many, 1000, None)):
+        plan = outcome(lambda a=asked, p=price: decide(new_request(orchestrator=info_bytes(price=p), capabilities=a), ceilings=ceilings))
+        assert (plan.values["source"] if isinstance(plan, PriceExceeded) else None) == source
 
 
 def test_a_sessions_first_price_is_its_price_and_its_ceiling() -> None:

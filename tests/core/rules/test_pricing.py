@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import BadMaxPrice, PriceExceeded, PriceFeedStale
 from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, PIPELINE_NAMES, MaxPrice, exact_price
-from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate, check_configured_ceiling, parse_max_price, price_exceeded
+from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate, check_price, known_ceiling, parse_max_price, price_exceeded
 
 LIVE, IMAGE = 35, 27
 CEILINGS = Ceilings(Fraction(2000), {(LIVE, "sd"): Fraction(1000), (LIVE, "default"): Fraction(750), (IMAGE, "flux"): Fraction(50)})
@@ -54,24 +55,75 @@ def test_one_unknown_rate_makes_the_whole_ceiling_unknown() -> None:
     assert ceilings.for_pairs([(LIVE, "a")]) == 5
     assert ceilings.for_pairs([(LIVE, "a"), (LIVE, "b")]) == StaleRate("usd")
     with pytest.raises(PriceFeedStale, match="configured in USD") as failure:
-        check_configured_ceiling(Fraction(1), StaleRate("usd"))
+        known_ceiling(StaleRate("usd"))
     assert failure.value.values == {"currency": "usd"}
 
 
 def test_a_feed_of_another_currency_is_named_with_both() -> None:
     with pytest.raises(PriceFeedStale, match="configured in USD, but the price feed quotes EUR for ETH") as failure:
-        check_configured_ceiling(Fraction(1), StaleRate("usd", "eur"))
+        known_ceiling(StaleRate("usd", "eur"))
     assert failure.value.values == {"currency": "usd", "quoted": "eur"}
 
 
-@given(prices, prices)
-def test_equality_passes_and_anything_above_is_refused(price: Fraction, ceiling: Fraction) -> None:
-    check_configured_ceiling(price, None)
+def check(price: Fraction, **ceilings: Any) -> None:
+    check_price(price, **{"configured": None, "absolute": None, "asked": None, "initial": Fraction(10**40), **ceilings})
+
+
+@given(prices, prices, st.sampled_from(["configured", "asked", "initial"]))
+def test_equality_passes_and_anything_above_is_refused(price: Fraction, ceiling: Fraction, source: str) -> None:
     if price <= ceiling:
-        check_configured_ceiling(price, ceiling)
+        check(price, **{source: ceiling})
     else:
         with pytest.raises(PriceExceeded):
-            check_configured_ceiling(price, ceiling)
+            check(price, **{source: ceiling})
+
+
+PER_HOUR = {"live": 3600, "lv2v": 3600 * 27_648_000, "": 3600 * 27_648_000}
+
+
+@pytest.mark.parametrize("job_type", list(PER_HOUR))
+@given(st.integers(1, 10**30), st.integers(1, 10**6))
+def test_an_hour_of_time_or_of_pixels_costs_no_more_than_its_ceiling(job_type: str, per_hour: int, denominator: int) -> None:
+    ceilings = Ceilings(per_hour=Fraction(per_hour), per_job=Fraction(1, 10**30))
+    just = Fraction(per_hour, PER_HOUR[job_type])
+    check(just, absolute=ceilings.absolute[job_type])
+    with pytest.raises(PriceExceeded) as refusal:
+        check(just + Fraction(1, denominator), absolute=ceilings.absolute[job_type])
+    values = refusal.value.values
+    assert values["source"] == "prices.max_price_per_hour"
+    assert Fraction(values["price"]) == per_hour + Fraction(PER_HOUR[job_type], denominator)
+    assert (Fraction(values["ceiling"]), values["unit"]) == (per_hour, "wei per hour")
+
+
+def test_a_job_costs_no_more_than_its_ceiling_and_an_hours_does_not_hold_for_it() -> None:
+    ceilings = Ceilings(per_hour=Fraction(1), per_job=Fraction(5000))
+    check(Fraction(5000), absolute=ceilings.absolute["fixed"])
+    with pytest.raises(PriceExceeded) as refusal:
+        check(Fraction(5001), absolute=ceilings.absolute["fixed"])
+    assert refusal.value.message == "orchestrator price 5001.000 wei per job exceeds prices.max_price_per_job ceiling 5000.000 wei per job"
+    assert "prices.max_price_per_job" in str(refusal.value.hint)
+    assert set(Ceilings(per_job=Fraction(1)).absolute) == {"fixed"}
+    assert set(Ceilings(per_hour=Fraction(1)).absolute) == {"live", "lv2v", ""}
+    assert not Ceilings().absolute
+
+
+def test_an_absolute_ceiling_without_a_rate_fails_closed() -> None:
+    ceilings = Ceilings(per_hour=StaleRate("usd"))
+    with pytest.raises(PriceFeedStale, match="configured in USD"):
+        check(Fraction(1), absolute=ceilings.absolute["live"])
+
+
+@given(st.lists(prices, min_size=4, max_size=4), prices)
+def test_the_lowest_of_all_ceilings_decides_and_is_named(ceilings: list[Fraction], price: Fraction) -> None:
+    configured, hourly, asked, initial = ceilings
+    absolute = Ceilings(per_hour=hourly * 3600).absolute["live"]
+    names = ("configured maximum price", "prices.max_price_per_hour", "request maxPrice", "initial session price")
+    if price <= min(ceilings):
+        check_price(price, configured=configured, absolute=absolute, asked=asked, initial=initial)
+        return
+    with pytest.raises(PriceExceeded) as refusal:
+        check_price(price, configured=configured, absolute=absolute, asked=asked, initial=initial)
+    assert refusal.value.values["source"] == names[ceilings.index(min(ceilings))]
 
 
 def test_a_refused_price_names_the_source_and_both_prices_exactly() -> None:

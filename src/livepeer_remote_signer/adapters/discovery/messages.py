@@ -87,7 +87,7 @@ def encode_answer(answer: Answer) -> bytes:
         offers = [(o.capability, o.model, str(o.price)) for o in terms.offers]
         body["terms"] = {"offers": offers, "recipient": terms.recipient.hex(), "transcoder": terms.transcoder, "nodes": terms.nodes}
     if answer.nodes is not None:
-        body["nodes"] = [(n.address, [(r.url, r.app, r.gpu, str(r.price), r.encoded) for r in n.runners]) for n in answer.nodes]
+        body["nodes"] = [(n.address, [(r.url, r.app, r.gpu, str(r.price), r.encoded, r.unit) for r in n.runners]) for n in answer.nodes]
     return _line(body)
 
 
@@ -129,4 +129,4 @@ def _terms(offers: Sequence[tuple[int, str, str]], recipient: str, transcoder: s
 
 
 def _runners(values: Sequence[Sequence[str]]) -> tuple[Runner, ...]:
-    return tuple(Runner(url, app, gpu, Fraction(price), encoded) for url, app, gpu, price, encoded in values)
+    return tuple(Runner(url, app, gpu, Fraction(price), encoded, unit) for url, app, gpu, price, encoded, unit in values)

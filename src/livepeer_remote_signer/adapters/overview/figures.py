@@ -87,7 +87,11 @@ class Overview:
             **kept,
             "outcomes": describe_outcomes(self._outcomes()),
             "discovery": self._describe_discovery(),
-            "prices": {"ceilings": self._prices.describe(), "kept_in": self._prices.kept_in},
+            "prices": {
+                "ceilings": self._prices.describe(),
+                "absolute": self._prices.describe_absolute(),
+                "kept_in": self._prices.kept_in,
+            },
             "faults": faults,
         }
 

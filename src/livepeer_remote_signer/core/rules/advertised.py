@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.amounts import parse_decimal
-from livepeer_remote_signer.core.protocol.prices import PIPELINE_NAMES
+from livepeer_remote_signer.core.protocol.prices import PIPELINE_NAMES, UNIT_OF_TYPE
 from livepeer_remote_signer.core.protocol.strict_json import fold_key, is_too_deep
 from livepeer_remote_signer.core.protocol.wire import ADDRESS_BYTES, MAX_CAPABILITY_MODELS, parse_message
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy, parse_ip, parse_orchestrator_url
@@ -32,7 +32,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_METADATA_BYTES = 1024
 MAX_NAME_CHARACTERS = 256
 MAX_URL_CHARACTERS = 2048
-RUNNER_UNITS = frozenset({"seconds", "720p-pixel-seconds", "fixed"})
+RUNNER_UNITS = frozenset(UNIT_OF_TYPE.values())
 
 _TEXTS = ("version", "metadata", "mode")
 _COUNTS = ("capacity", "capacity_used", "capacity_available")
@@ -65,7 +65,7 @@ class Terms(NamedTuple):
 
 
 class Runner(NamedTuple):
-    """One runner that may be listed: its price in wei per unit, its GPU's name ("": unknown), and its JSON as it goes out.
+    """One runner that may be listed: its price in wei per `unit`, its GPU's name ("": unknown), and its JSON as it goes out.
 
     The JSON ends with `price_info`, so that `price_usd` can be added to it.
     """
@@ -75,6 +75,7 @@ class Runner(NamedTuple):
     gpu: str
     price: Fraction
     encoded: str
+    unit: str = "seconds"
 
 
 class Node(NamedTuple):
@@ -248,7 +249,7 @@ def _parse_runner(value: Any, addresses: AddressPolicy) -> Runner | None:
     priced = _parse_price(value.get("price_info"))
     if priced is None:
         return None
-    price, price_json = priced
+    price, unit, price_json = priced
     if value.get("metadata") is not None and not _is_clean_text(value["metadata"]):
         return None
     out: dict[str, Any] = {"url": value["url"], "app": value["app"]}
@@ -259,7 +260,7 @@ def _parse_runner(value: Any, addresses: AddressPolicy) -> Runner | None:
     encoded = f'{json.dumps(out, separators=(",", ":"))[:-1]},"price_info":{price_json}}}'
     if len(encoded) > MAX_RUNNER_BYTES:
         return None
-    return Runner(value["url"], value["app"], str(gpu.get("name", "")), price, encoded)
+    return Runner(value["url"], value["app"], str(gpu.get("name", "")), price, encoded, unit)
 
 
 def _parse_gpu(value: Any) -> dict[str, str | int]:
@@ -281,13 +282,14 @@ def _is_runner_url(value: Any, addresses: AddressPolicy) -> bool:
     return not _is_forbidden_literal(host, addresses)
 
 
-def _parse_price(value: Any) -> tuple[Fraction, str] | None:
-    """The price in wei per unit and its JSON with the number's own digits; None unless positive, in wei, per a known unit."""
+def _parse_price(value: Any) -> tuple[Fraction, str, str] | None:
+    """The price in wei per unit, the unit, and its JSON with the number's own digits; None unless positive, in wei, per a known unit."""
     value = _folded(value)
-    text, currency, unit = value.get("price"), value.get("currency"), value.get("unit")
-    if not isinstance(text, str) or type(currency) is not str or type(unit) is not str:
+    text, currency, spelled = value.get("price"), value.get("currency"), value.get("unit")
+    if not isinstance(text, str) or type(currency) is not str or type(spelled) is not str:
         return None
-    if currency.strip().lower() != "wei" or unit.strip().lower() not in RUNNER_UNITS:
+    unit = spelled.strip().lower()
+    if currency.strip().lower() != "wei" or unit not in RUNNER_UNITS:
         return None
     try:
         price = parse_decimal(text.strip())
@@ -295,7 +297,7 @@ def _parse_price(value: Any) -> tuple[Fraction, str] | None:
         return None
     if price <= 0:
         return None
-    return price, f'{{"price":{text.strip()},"currency":"wei","unit":"{unit.strip().lower()}"}}'
+    return price, unit, f'{{"price":{text.strip()},"currency":"wei","unit":"{unit}"}}'
 
 
 def _is_clean_text(value: Any) -> bool:

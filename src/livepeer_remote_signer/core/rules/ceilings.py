@@ -42,11 +42,13 @@ class CeilingAmounts:
 
     global_amount: Amount = NO_CEILING
     per_capability: Mapping[CapabilityModel, Amount] = field(default_factory=dict)
+    per_hour: Amount = NO_CEILING
+    per_job: Amount = NO_CEILING
 
     @property
     def feed_currencies(self) -> frozenset[str]:
         """The currencies that need a price feed."""
-        amounts = (self.global_amount, *self.per_capability.values())
+        amounts = (self.global_amount, self.per_hour, self.per_job, *self.per_capability.values())
         return frozenset(a.currency for a in amounts if a.value and a.currency not in _WEI)
 
 
@@ -63,8 +65,10 @@ def resolve_amount(amount: Amount, rate: Rate | None) -> Ceiling:
 
 
 def resolve_ceilings(amounts: CeilingAmounts, rate: Rate | None) -> Ceilings:
-    """The ceilings in wei per unit at `rate`; None: no feed has a fresh answer."""
+    """The ceilings in wei at `rate`; None: no feed has a fresh answer."""
     return Ceilings(
         global_ceiling=resolve_amount(amounts.global_amount, rate) or None,
         per_capability={pair: resolve_amount(amount, rate) for pair, amount in amounts.per_capability.items()},
+        per_hour=resolve_amount(amounts.per_hour, rate) or None,
+        per_job=resolve_amount(amounts.per_job, rate) or None,
     )

@@ -15,14 +15,16 @@ from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField, RecipientRefused
 from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.prices import UNIT_OF_TYPE
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND, encode_rfc3339_ns
-from livepeer_remote_signer.core.rules.advertised import Node, Runner, Terms, normal_form, without_end
-from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate
+from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms, normal_form, without_end
+from livepeer_remote_signer.core.rules.pricing import AbsoluteCeiling, Ceiling, Ceilings
 from livepeer_remote_signer.core.rules.recipients import RecipientRules, check_lists
 
 SCORE = 1
 WEI_PER_ETH = 10**18
 USD_PLACES = 18
+_TYPE_OF_UNIT = {unit: job_type for job_type, unit in UNIT_OF_TYPE.items()}
 
 
 class Sighting(NamedTuple):
@@ -175,13 +177,13 @@ def _nothing_to_offer(sighting: Sighting, ceilings: Ceilings) -> Absence:
     dear = [
         (offer.price / ceiling, f"{offer.name} costs {_wei_text(offer.price)} wei a unit, the ceiling is {_wei_text(ceiling)}")
         for offer in sighting.terms.offers
-        if isinstance(ceiling := ceilings.for_pairs(((offer.capability, offer.model),)), Fraction)
+        if (ceiling := _offer_ceiling(offer, ceilings)) is not None
     ]
     dear += [
         (runner.price / ceiling, f"{runner.app} costs {_wei_text(runner.price)} wei a unit, the ceiling is {_wei_text(ceiling)}")
         for node in sighting.nodes
         for runner in node.runners
-        if isinstance(ceiling := ceilings.global_ceiling, Fraction)
+        if (ceiling := _runner_ceiling(runner, ceilings)) is not None
     ]
     if dear:
         return Absence(sighting.url, "price", min(dear)[1])
@@ -239,12 +241,29 @@ def _without_old(sighting: Sighting, oldest_ns: int) -> Sighting:
     return sighting
 
 
+def _offer_ceiling(offer: Offer, ceilings: Ceilings) -> Fraction | None:
+    """In wei per unit. An offer names no unit; it is a pixel, as go-livepeer has it. Who charges by the second is listed through
+    its runners."""
+    return _lowest_known(ceilings.for_pairs(((offer.capability, offer.model),)), ceilings.absolute.get("lv2v"))
+
+
+def _runner_ceiling(runner: Runner, ceilings: Ceilings) -> Fraction | None:
+    """In wei per the runner's own unit."""
+    return _lowest_known(ceilings.global_ceiling, ceilings.absolute.get(_TYPE_OF_UNIT[runner.unit]))
+
+
+def _lowest_known(relative: Ceiling | None, absolute: AbsoluteCeiling | None) -> Fraction | None:
+    """A ceiling that cannot be known now hides nothing: the payment checks it again."""
+    both = (relative, None if absolute is None else absolute.per_unit)
+    return min((ceiling for ceiling in both if isinstance(ceiling, Fraction)), default=None)
+
+
 def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, address: str, ceilings: Ceilings) -> None:
-    """The capabilities that are not too dear. A ceiling that cannot be known now hides nothing: the payment checks it again."""
+    """The capabilities that are not too dear."""
     eligible = set()
     for offer in sighting.terms.offers:
-        ceiling = ceilings.for_pairs(((offer.capability, offer.model),))
-        if ceiling is None or isinstance(ceiling, StaleRate) or offer.price <= ceiling:
+        ceiling = _offer_ceiling(offer, ceilings)
+        if ceiling is None or offer.price <= ceiling:
             eligible.add(offer.name)
     if eligible:
         entry = merged.setdefault(normal_form(address), _Merged(address))
@@ -254,13 +273,13 @@ def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, address: str, 
 
 def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, address: str, ceilings: Ceilings) -> None:
     """The runners under an orchestrator's own address, the one that was asked or the one that is listed; of others nothing is believed."""
-    ceiling = ceilings.global_ceiling
     own = {normal_form(sighting.url), listed_as := normal_form(address)}
     for node in sighting.nodes:
         if normal_form(node.address) not in own:
             continue
         for runner in node.runners:
-            if isinstance(ceiling, Fraction) and runner.price > ceiling:
+            ceiling = _runner_ceiling(runner, ceilings)
+            if ceiling is not None and runner.price > ceiling:
                 continue
             entry = merged.setdefault(listed_as, _Merged(address))
             entry.capabilities.add(runner.app)

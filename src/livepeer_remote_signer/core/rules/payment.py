@@ -55,7 +55,7 @@ from livepeer_remote_signer.core.rules.billing import (
 )
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import TicketLimits, check_ticket_params, total_ev_exceeded
-from livepeer_remote_signer.core.rules.pricing import Ceilings, check_configured_ceiling, parse_max_price, price_exceeded
+from livepeer_remote_signer.core.rules.pricing import Ceilings, check_price, parse_max_price
 from livepeer_remote_signer.core.rules.recipients import check_recipient_is_orchestrator
 
 REFRESH_BEFORE_EXPIRY_SECONDS = 180
@@ -376,21 +376,15 @@ def _billed_since_ns(state: SignerState, billed: Billed, now_ns: int) -> int | N
 
 
 def _check_ceilings(session: OpenedSession, ceilings: Ceilings) -> None:
-    """Step 12: the lowest of the operator's ceiling, the request's maxPrice and the session's first price."""
-    info, state, max_price = session.info, session.state, session.request.max_price
-    asked = parse_max_price(max_price, session.request.type) if max_price is not None else None
+    """Step 12: the lowest of the operator's ceilings, the request's maxPrice and the session's first price."""
+    info, state, request = session.info, session.state, session.request
+    asked = parse_max_price(request.max_price, request.type) if request.max_price is not None else None
     configured = ceilings.for_pairs(session.capabilities.pairs if session.capabilities else ())
+    absolute = ceilings.absolute.get(request.type)
     initial = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
-    if asked is None and configured is None and info.price is initial:
+    if asked is None and configured is None and absolute is None and info.price is initial:
         return
-    sources = [("initial session price", initial)]
-    if asked is not None:
-        sources.insert(0, ("request maxPrice", asked))
-    source, lowest = min(sources, key=lambda item: item[1])
-    if not isinstance(configured, Fraction) or configured <= lowest:
-        check_configured_ceiling(info.price, configured)
-    if info.price > lowest:
-        raise price_exceeded(info.price, lowest, source)
+    check_price(info.price, configured=configured, absolute=absolute, asked=asked, initial=initial)
 
 
 def _too_many_tickets(session: OpenedSession, num_tickets: int, hint: str | None) -> TooManyTickets:

@@ -72,8 +72,9 @@ def clock_ready(view: ChainView) -> ReadyCheck:
 
 
 def feed_ready(amounts: CeilingAmounts, rate: Rate | None, fault: str) -> ReadyCheck:
-    """A stale feed stops everything only when the global ceiling needs it; else what it limits is refused, and the rest goes on."""
-    needs = CeilingAmounts(amounts.global_amount).feed_currencies
+    """A stale feed stops everything only when the global ceiling or an hour's needs it; else what it limits is refused, and the rest
+    goes on."""
+    needs = CeilingAmounts(amounts.global_amount, per_hour=amounts.per_hour).feed_currencies
     if rate is None:
         return ReadyCheck("price_feed", not needs, f"ceilings in the feed's currency refuse: {fault}")
     said = f"1 ETH is {float_string(rate.per_eth, 2)} {rate.currency.upper()}"

@@ -148,6 +148,16 @@ def describe_ceilings(configured: CeilingAmounts, changed: Mapping[str, Amount],
     return lines
 
 
+def describe_absolute(configured: CeilingAmounts, rate: Rate | None) -> list[dict[str, Any]]:
+    """The absolute ceilings that are set: what an hour of work and a job may cost, and what that is in wei now (None: not known)."""
+    spans = {"hour": configured.per_hour, "job": configured.per_job}
+    return [
+        {"per": span, "price": rat_string(amount.value), "currency": amount.currency, "wei": _wei_text(amount, rate)}
+        for span, amount in spans.items()
+        if amount.value
+    ]
+
+
 def _spell(amount: Amount) -> dict[str, str]:
     return {"price_per_unit": rat_string(amount.value), "pixels_per_unit": rat_string(amount.per_units), "currency": amount.currency}
 
