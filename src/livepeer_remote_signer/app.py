@@ -89,6 +89,7 @@ def create_app(
         service,
         observer,
         max_in_work=config.limits.max_requests_in_work,
+        answer_seconds=config.limits.answer_seconds,
         headroom_live_payment=config.headroom_seconds.generate_live_payment,
         headroom_sign_ticket=config.headroom_seconds.sign_ticket,
         catch_up_live_payment=config.catch_up.max_seconds if config.catch_up.generate_live_payment else 0,
@@ -124,6 +125,7 @@ def create_app(
             lifespan=partial(running, parts, closings, logs.drain if logs is not None else None),
             docs_enabled=config.docs.enabled,
             byoc_jobs=config.byoc_jobs,
+            answer_seconds=config.limits.answer_seconds,
         )
     )
     return Front(paying, rest, open_bounds(config.limits), config.cors.allow_origins, admin=admin, on_reply=metrics.payments.replied)

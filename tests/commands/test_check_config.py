@@ -121,3 +121,14 @@ budgets:
     assert [line for line in capsys.readouterr().err.splitlines() if "budget" in line] == [
         "note: budgets: auth_id 'team-a' may spend 50 wei ev per day: its own entry stands instead of the 10 wei of match \"*\""
     ]
+
+
+def test_limits_of_time_that_nobody_wants_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    webhook = "chain: {{source: static}}\nauth: {{webhook: {{url: 'https://h', timeout_seconds: {}}}}}\nlimits: {{answer_seconds: {}}}\n"
+    for seconds, answer, notes in ((3, 4.5, 0), (4.4, 4.5, 0), (4.5, 4.5, 1), (9, 4.9, 1), (3, 5, 1), (5, 5, 2)):
+        assert check(tmp_path, webhook.format(seconds, answer)) == 0
+        said = capsys.readouterr().err
+        assert said.count("note: ") == notes, (seconds, answer, said)
+        assert (f"auth.webhook.timeout_seconds {seconds} is not below limits.answer_seconds {answer}" in said) == (seconds >= answer)
+    assert check(tmp_path, "chain: {source: static}\n") == 0
+    assert "note: " not in capsys.readouterr().err

@@ -18,7 +18,7 @@ from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.proto import net_pb2
 from tests.asgi import Answer, call, running
-from tests.hooks import running_hook, says
+from tests.hooks import running_hook, says, silence
 from tests.plans import NOW_NS, ORCHESTRATOR, orchestrator_info
 from tests.prometheus_text import parse_metrics
 from tests.signer import PAY, configuration
@@ -125,6 +125,17 @@ async def test_a_webhook_that_refuses_tickets_ahead_refuses_nothing_that_is_due(
             async with signing(auth={"webhook": {"url": hook.url}}, **sections) as signer:
                 assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
                 assert error_of(await signer.pay(58, state), 483)["message"] == "insufficient balance"
+
+
+async def test_a_webhook_that_outlasts_our_time_ends_no_session_while_nothing_is_due() -> None:
+    state = await bought_ahead()
+    async with running_hook() as hook:
+        hook.answer = silence
+        auth = {"webhook": {"url": hook.url, "timeout_seconds": 30}}
+        async with signing(auth=auth, limits={"answer_seconds": 0.2}) as signer:
+            assert error_of(await signer.pay(8, state), 482) == await nothing_due(state)
+            assert error_of(await signer.pay(58, state), 503)["code"] == "timed_out"
+        assert len(hook.questions) == 2
 
 
 async def test_a_ledger_that_refuses_tickets_ahead_refuses_nothing_that_is_due(tmp_path: Path) -> None:

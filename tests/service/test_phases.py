@@ -13,7 +13,6 @@ from livepeer_remote_signer.adapters.ledger.store import Conflict, Writes
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
-from tests.adapters.ledger.conftest import postgres_url  # noqa: F401 - a fixture
 from tests.prometheus_text import parse_metrics
 from tests.signer import RunningSigner, running_signer
 

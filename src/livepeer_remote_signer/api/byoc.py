@@ -29,7 +29,7 @@ def add_byoc_route(
     @app.post(
         "/sign-byoc-job",
         response_model=schemas.ByocJobReply,
-        responses={status: errors[status] for status in (400, 401)},
+        responses={status: errors[status] for status in (400, 401, 503)},
         openapi_extra=body_of(schemas.ByocJobRequest),
     )
     async def sign_byoc_job(request: Request) -> Response:

@@ -70,6 +70,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.RecipientUndetermined: 503,
     e.LedgerUnavailable: 503,
     e.OutboxFull: 503,
+    e.TimedOut: 503,
     e.Overloaded: 503,
     e.NotReady: 503,
 }

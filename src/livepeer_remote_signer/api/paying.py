@@ -48,6 +48,7 @@ class PayingRoutes:
         observer: Observer,
         *,
         max_in_work: int,
+        answer_seconds: float,
         headroom_live_payment: int,
         headroom_sign_ticket: int,
         catch_up_live_payment: int = 0,
@@ -58,7 +59,7 @@ class PayingRoutes:
         self._observer = observer
         self._max_in_work = max_in_work
         self.in_work = 0
-        self._trails = Trails()
+        self._trails = Trails(answer_seconds)
         self._routes = {
             GENERATE_LIVE_PAYMENT: Route(
                 GENERATE_LIVE_PAYMENT,
@@ -144,7 +145,8 @@ class PayingRoutes:
 class Trails:
     """Begins the trails of requests: names them, and reads the caller's own name for them from `X-Request-Id`."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_seconds: float) -> None:
+        self._answer_seconds = answer_seconds
         self._names: list[str] = []
 
     def begin(self, route: str, headers: list[tuple[bytes, bytes]]) -> Trail:
@@ -157,7 +159,7 @@ class Trails:
         if not self._names:
             digits = os.urandom(16 * _NAMES_AT_ONCE).hex()
             self._names = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-        return Trail(route, self._names.pop(), client_id, time.perf_counter)
+        return Trail(route, self._names.pop(), client_id, time.perf_counter, self._answer_seconds)
 
 
 def new_request_id() -> str:

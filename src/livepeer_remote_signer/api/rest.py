@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from livepeer_remote_signer import __version__
 from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.byoc import add_byoc_route
+from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.discovery import Discover, add_discovery_route
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of, describe_requests
@@ -70,6 +71,7 @@ class RestParts(NamedTuple):
     render_metrics: Callable[[], bytes] | None
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
     docs_enabled: bool
+    answer_seconds: float
     byoc_jobs: bool = False
 
 
@@ -103,9 +105,12 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
 
     async def identified(request: Request) -> None:
         if parts.identify is not None:
-            await parts.identify(caller_of(request))
+            async with answered_within(parts.answer_seconds):
+                await parts.identify(caller_of(request))
 
-    @app.post("/sign-orchestrator-info", response_model=schemas.AddressAndSignature, responses={401: _ERRORS[401]})
+    @app.post(
+        "/sign-orchestrator-info", response_model=schemas.AddressAndSignature, responses={status: _ERRORS[status] for status in (401, 503)}
+    )
     async def sign_orchestrator_info(request: Request) -> Response:
         """go-livepeer's route: the signature a gateway shows to orchestrators. The body is ignored."""
         await identified(request)
@@ -114,14 +119,15 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     @app.post(
         "/getOrchestratorInfo",
         response_model=schemas.OrchestratorInfoReply,
-        responses={status: _ERRORS[status] for status in (400, 401, 403, 502)},
+        responses={status: _ERRORS[status] for status in (400, 401, 403, 502, 503)},
         openapi_extra=body_of(schemas.GetOrchestratorInfoRequest, required=False),
     )
     async def get_orchestrator_info(request: Request) -> Response:
         """The signer's address and signature; with an orchestrator's URL also that orchestrator's info."""
-        await identified(request)
-        query = parse_orchestrator_query(await request.body())
-        half = orchestrator_half(await parts.fetch_orchestrator_info(*query)) if query.url else {}
+        async with answered_within(parts.answer_seconds):
+            await identified(request)
+            query = parse_orchestrator_query(await request.body())
+            half = orchestrator_half(await parts.fetch_orchestrator_info(*query)) if query.url else {}
         return to_response(json_reply(200, {"address": address, "signature": signature, **half}, new_request_id()))
 
     def add_paying_route(path: str, reply: type[BaseModel], request_model: type[BaseModel], text: str) -> None:

@@ -10,7 +10,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -25,6 +25,9 @@ from livepeer_remote_signer.process.workers import Worker, inherited_worker, sup
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.logs import LogWriter
 
+
+CLIENTS_WAIT_SECONDS = 5
+"""What the Python SDK and the identity webhooks give a call (protocol section 5.1)."""
 
 _NO_KEY = bytes(31) + b"\x01"
 """Stands for the signing key, which check-config does not open."""
@@ -164,9 +167,26 @@ def run_check_config(arguments: argparse.Namespace) -> int:
             f'its own entry stands instead of the {default.limit_wei} wei of match "*"',
             file=sys.stderr,
         )
+    for note in _notes_on_time(config):
+        print(f"note: {note}", file=sys.stderr)
     for key, path in unread.items():
         print(f"note: {key} {path} {'cannot be read here' if path.exists() else 'is not there yet'}", file=sys.stderr)
     return 0
+
+
+def _notes_on_time(config: Config) -> Iterator[str]:
+    """Limits of time that do what nobody wants, though nothing is wrong with each of them."""
+    answer, webhook = config.limits.answer_seconds, config.auth.webhook
+    if webhook is not None and webhook.timeout_seconds >= answer:
+        yield (
+            f"auth.webhook.timeout_seconds {webhook.timeout_seconds:g} is not below limits.answer_seconds {answer:g}: a slow webhook is "
+            "given up by the latter, and the caller is told less"
+        )
+    if answer >= CLIENTS_WAIT_SECONDS:
+        yield (
+            f"limits.answer_seconds {answer:g} is not below the {CLIENTS_WAIT_SECONDS} s that clients wait: they leave without an answer, "
+            "and do not know whether they paid"
+        )
 
 
 def _build_parts(config: Config, unread: Collection[str]) -> None:

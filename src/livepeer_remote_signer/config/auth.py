@@ -23,7 +23,7 @@ class WebhookConfig(Section):
     headers_file: LoadedFile = None
     secret: SecretStr | None = None
     secret_file: SecretFile = None
-    timeout_seconds: Seconds = 5
+    timeout_seconds: Seconds = 3
     bind_verdicts: bool = False
     max_expiry_seconds: int = Field(3600, ge=600)
 

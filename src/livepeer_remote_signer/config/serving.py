@@ -23,6 +23,7 @@ class LimitsConfig(Section):
     max_connections: int | None = Field(None, ge=8)
     max_requests_in_work: int = Field(256, ge=1)
     body_timeout_seconds: Seconds = 10
+    answer_seconds: Seconds = 4.5
     idle_seconds: Seconds = 120
     drain_seconds: Seconds = 20
 

@@ -17,7 +17,7 @@ SignerError: a fault of ours
     Failed: it could not be decided whether a payment may be made, which refuses as well
         what the service stands on
             RoundUnknown ChainStale ClockWrong PriceFeedStale AuthFailed AuthBadMaxPrice RecipientUndetermined
-            OrchestratorUnreachable LedgerUnavailable OutboxFull Overloaded NotReady
+            OrchestratorUnreachable LedgerUnavailable OutboxFull TimedOut Overloaded NotReady
 
 The machine word of a cause is `code`: the class's name in snake case. The compared values stand in `values`, `hint` says
 what to change. HTTP statuses are not decided here: `api.errors` holds the one table.
@@ -27,6 +27,12 @@ from __future__ import annotations
 
 import re
 from typing import Any, ClassVar
+
+IN_DOUBT_HINT = (
+    "send the identical request again: where the payment was recorded it gets the same bytes, but a new session without an "
+    "Idempotency-Key is then paid twice"
+)
+"""What to do where a payment may be recorded."""
 
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -60,7 +66,12 @@ class Refused(SignerError):
 
 
 class Failed(SignerError):
-    """It could not be decided whether the payment may be made; nothing was signed."""
+    """It could not be decided whether the payment may be made; nothing was signed, unless `may_be_recorded`."""
+
+    @property
+    def may_be_recorded(self) -> bool:
+        """Whether a ledger may have recorded the payment without our knowing: it was told to, and did not answer."""
+        return self.values.get("may_be_recorded") is True
 
 
 # --- what the caller sent (section 6 of the protocol, steps 1 to 15) ---
@@ -279,11 +290,25 @@ class OrchestratorUnreachable(Failed):
 
 
 class LedgerUnavailable(Failed):
-    """The ledger could not record the payment."""
+    """The ledger could not record the payment, or did not say whether it did."""
 
 
 class OutboxFull(Failed):
     """Billing events cannot be stored: the backlog is at its limit."""
+
+
+class TimedOut(Failed):
+    """No answer could be given in the time that clients wait: somebody who had to be asked did not answer."""
+
+    def __init__(self, seconds: float, waited_for: str = "", *, may_be_recorded: bool = False) -> None:
+        """`seconds`: the limit; `waited_for`: the phase of the payment that did not end, "" where it has no name."""
+        super().__init__(
+            f"the request could not be answered within {seconds:g} s" + (f": {waited_for} did not end in time" if waited_for else ""),
+            hint=IN_DOUBT_HINT if may_be_recorded else "the same request may be sent again",
+            retry_after_seconds=1,
+            limit_seconds=seconds,
+            may_be_recorded=may_be_recorded or None,
+        )
 
 
 class Overloaded(Failed):

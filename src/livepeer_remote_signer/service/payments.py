@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.errors import AuthIdChanged, NoTickets, Refused, SessionBusy, SignerError, StaleState, Suspended
+from livepeer_remote_signer.core.errors import AuthIdChanged, NoTickets, Refused, SessionBusy, SignerError, StaleState, Suspended, TimedOut
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, Stored
 from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
@@ -29,6 +30,8 @@ from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
 
 _NOBODY = Caller()
 _T = TypeVar("_T")
+
+_WAITING_PHASES = frozenset({"identify", "recipients", "webhook", "lookup", "ledger"})
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
@@ -70,6 +73,17 @@ class _Made(NamedTuple):
     plan: PaymentPlan
     reply: bytes
     marks: list[Mark]
+
+
+class _Attempt:
+    """How far a call came, for whoever has to say so after it was given up."""
+
+    __slots__ = ("made", "session")
+
+    def __init__(self) -> None:
+        self.session: OpenedSession | None = None
+        self.made: list[_Made] = []
+        """What was signed and perhaps recorded; without a ledger nothing waits after signing."""
 
 
 class RemoteSigner:
@@ -122,22 +136,36 @@ class RemoteSigner:
     async def pay(self, body: bytes, caller: Caller, route: Route, trail: Trail) -> bytes:
         """The reply's body. Raises an error of the tree; nothing of a refused request is kept.
 
-        Who calls is known before the body is read (protocol section 6): nothing of a stranger's is looked at.
+        What is not answered when the trail says that it must be is given up: nobody is left who waits for its signatures.
         """
         call = _Call(route, trail, self._clock_ns(), caller, ANONYMOUS)
+        attempt = _Attempt()
+        deadline = asyncio.timeout(trail.answer_by - trail.clock())
+        try:
+            async with deadline:
+                return await self._pay(body, call, attempt)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            error = TimedOut(round(trail.answer_by - trail.started, 3), _waited_for(trail), may_be_recorded=bool(attempt.made))
+            if attempt.session is not None and not attempt.made:
+                self._due_after(error, attempt.session, call)
+            raise error from None
+
+    async def _pay(self, body: bytes, call: _Call, attempt: _Attempt) -> bytes:
+        """Who calls is known before the body is read (protocol section 6): nothing of a stranger's is looked at."""
         if self._identifier is not None:
-            with trail.phase("identify"):
-                call = call._replace(identity=await self._identifier.identify(caller))
-        session = self._open(body, call)
+            with call.trail.phase("identify"):
+                call = call._replace(identity=await self._identifier.identify(call.caller))
+        attempt.session = session = self._open(body, call)
         if self._ledger is not None:
-            return await self._pay_once(self._ledger, session, call)
+            return await self._pay_once(self._ledger, session, call, attempt.made)
         return self._finish(await self._with_headroom(session, call, lambda plan: self._authorized(plan, call)), call)
 
-    async def _pay_once(self, ledger: Ledger, session: OpenedSession, call: _Call) -> bytes:
+    async def _pay_once(self, ledger: Ledger, session: OpenedSession, call: _Call, made: list[_Made]) -> bytes:
         """With a ledger: the identical request gets the identical bytes, a used sequence number heals or is refused."""
         route, trail = call.route, call.trail
         key = request_key(session, call.caller, call.identity, route.name)
-        made: list[_Made] = []
 
         def sign(plan: PaymentPlan) -> Record:
             before = len(trail.marks)
@@ -231,7 +259,7 @@ class RemoteSigner:
         if is_verdict_cached(plan.state, plan.now_ns, self._authorizer.binding(caller, identity)):
             return apply_cached_verdict(plan, identity)
         with trail.phase("webhook"):
-            verdict = await self._authorizer.authorize(caller, identity, plan, trail.request_id)
+            verdict = await self._authorizer.authorize(caller, identity, plan, trail)
         return apply_verdict(plan, verdict, identity)
 
     def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
@@ -296,6 +324,12 @@ class RemoteSigner:
                 state=call.route.encode_state(raw, self._signer.seal(raw)),
             )
         return self._opened(session.request, call, newest)
+
+
+def _waited_for(trail: Trail) -> str:
+    """The phase in which the time ran out: the one that ended last, if it is one that waits for somebody."""
+    last = trail.marks[-1].phase if trail.marks else ""
+    return last if last in _WAITING_PHASES else ""
 
 
 def as_answered(session: OpenedSession, found: Stored) -> OpenedSession:

@@ -11,6 +11,7 @@ from livepeer_remote_signer.core.rules.ledger import Found, Record, RequestKey
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict
 from livepeer_remote_signer.core.rules.pricing import Ceilings
+from livepeer_remote_signer.core.rules.trail import Trail
 
 
 class ChainSource(Protocol):
@@ -37,7 +38,7 @@ class Authorizer(Protocol):
     def binding(self, caller: Caller, identity: Identity) -> str:
         """What a cached verdict must carry to hold for this caller, "" when verdicts are not bound to credentials."""
 
-    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict: ...
+    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, trail: Trail) -> Verdict: ...
 
 
 class RecipientPolicy(Protocol):
@@ -62,4 +63,5 @@ class Ledger(Protocol):
         `sign` is called with the plan as the ledger allows it: nonces may be raised, tickets bought ahead may be fewer. It
         may be called again when the transaction has to be repeated; only the last call counts. Nothing is set aside before
         the transaction, so whatever ends it gives all back. Anything but None: another call was faster, nothing was paid.
+        Where the caller is cancelled, `sign` is not called any more; a payment that was signed already may be recorded.
         """

@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict
+from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.simulate.serving import make_certificate
 from tests.hooks import Answer, Hook, die, drip, flood, hang_up, reply, running_hook, says, silence
 from tests.plans import NOW_NS, plan_payment
@@ -38,8 +39,8 @@ async def asking(url: str, **options: object) -> AsyncIterator[WebhookAuthorizer
         await authorizer.aclose()
 
 
-async def ask(authorizer: WebhookAuthorizer) -> Verdict:
-    return await authorizer.authorize(CALLER, ANONYMOUS, plan_payment(), "r1")
+async def ask(authorizer: WebhookAuthorizer, trail: Trail | None = None) -> Verdict:
+    return await authorizer.authorize(CALLER, ANONYMOUS, plan_payment(), trail or Trail("/r", "r1", "", time.monotonic))
 
 
 async def test_a_verdict_is_believed_and_the_connection_is_kept(hook: Hook) -> None:
@@ -182,6 +183,21 @@ async def test_a_caller_that_leaves_during_the_probe_lets_the_next_one_probe(hoo
         await asyncio.gather(task, return_exceptions=True)
         hook.answer = says({"status": 200})
         assert (await ask(authorizer)).status == 200
+
+
+async def test_what_our_own_time_cuts_off_counts_as_silence(hook: Hook) -> None:
+    breaker = CircuitBreaker(time.monotonic, failures_to_open=2, open_seconds=60)
+    hook.answer = silence
+    async with asking(hook.url, breaker=breaker, timeout_seconds=30) as authorizer:
+        for opened in (False, True):
+            trail = Trail("/r", "r1", "", time.monotonic, 0.05)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await ask(authorizer, trail)
+            assert breaker.is_open is opened
+        with pytest.raises(AuthFailed, match="not asked again"):
+            await ask(authorizer)
+    assert len(hook.questions) == 2
 
 
 async def test_bound_verdicts_tell_credentials_apart_and_end_in_time(hook: Hook) -> None:

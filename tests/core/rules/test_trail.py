@@ -22,6 +22,15 @@ def test_a_phase_is_noted_with_its_beginning_and_its_end() -> None:
     assert (noted.started, noted.marks) == (1.0, [Mark("open", 2.0, 3.0)])
 
 
+def test_it_is_late_from_the_moment_by_which_it_had_to_be_answered() -> None:
+    now = [5.0]
+    noted = Trail("/signTicket", "0" * 32, "", lambda: now[0], 4.5)
+    for now[0], is_late in ((9.499, False), (9.5, True), (9.501, True)):
+        assert noted.is_late is is_late
+    now[0] = 10**9
+    assert not trail().is_late, "without a limit it never is"
+
+
 def test_a_phase_that_fails_is_noted_as_well_and_hides_nothing() -> None:
     noted = trail()
     with pytest.raises(ValueError, match="why"), noted.phase("open"):

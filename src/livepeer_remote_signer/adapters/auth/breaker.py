@@ -1,6 +1,7 @@
 """A circuit breaker: stops asking a service that does not answer, and lets one call through to see whether it does again.
 
-Only silence counts (time-outs, connections that fail). A service that answers, whatever it says, is there.
+Only silence counts: time-outs, connections that fail, and questions that were still open when our own time was over. A service
+that answers, whatever it says, is there.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict, bind_verdict
+from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.core.rules.webhook import MAX_REPLY_BYTES, encode_question, parse_verdict
 
 KEEP_ALIVE_SECONDS = 4.0
@@ -43,7 +44,7 @@ class WebhookAuthorizer:
         *,
         secret: str | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout_seconds: float = 5.0,
+        timeout_seconds: float = 3.0,
         binding_key: bytes | None = None,
         max_expiry_seconds: int = 3600,
         breaker: CircuitBreaker | None = None,
@@ -81,14 +82,14 @@ class WebhookAuthorizer:
             digest.update(len(name).to_bytes(4, "big") + name + len(value).to_bytes(4, "big") + value)
         return digest.hexdigest()[:32]
 
-    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, request_id: str) -> Verdict:
+    async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, trail: Trail) -> Verdict:
         """The verdict on the proposed payment. Raises AuthFailed when there is none; refusals are verdicts."""
-        verdict = parse_verdict(await self._ask(encode_question(caller, plan, request_id)))
+        verdict = parse_verdict(await self._ask(encode_question(caller, plan, trail.request_id), trail))
         if self._binding_key is None:
             return verdict
         return bind_verdict(verdict, self.binding(caller, identity), plan.now_ns, self._max_expiry_seconds)
 
-    async def _ask(self, question: bytes) -> bytes:
+    async def _ask(self, question: bytes, trail: Trail) -> bytes:
         """The body of a 200 that came whole, in time and within the bound."""
         if not self._breaker.enter():
             raise AuthFailed("the authorization webhook does not answer; it is not asked again for a moment")
@@ -100,6 +101,10 @@ class WebhookAuthorizer:
             settle = self._breaker.answered
         except AuthFailed:
             settle = self._breaker.answered
+            raise
+        except asyncio.CancelledError:
+            if trail.is_late:  # nobody left us: it was our own time that ran out
+                settle = self._breaker.silent
             raise
         except TimeoutError:
             settle = self._breaker.silent

@@ -26,7 +26,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     text_bytes,
 )
 from livepeer_remote_signer.adapters.ledger.turns import Turn, Turns
-from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError, StaleState
+from livepeer_remote_signer.core.errors import IN_DOUBT_HINT, BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError, StaleState
 from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Claim
@@ -75,6 +75,8 @@ class _Entry:
     sign: Callable[[PaymentPlan], Record]
     done: asyncio.Future[bool]
     result: Exception | bool = False
+    is_in_doubt: bool = False
+    """It was signed, and the commit was not answered: it may be recorded."""
 
 
 class GroupCommitLedger:
@@ -96,6 +98,7 @@ class GroupCommitLedger:
         self._is_closing = False
         self._spend: dict[SpendKey, SpendSum] = {}
         self._recent: dict[str, int] = {}
+        self._reading: set[asyncio.Task[Found]] = set()
 
     def use_switches(self, switches: Switches) -> None:
         """The kill switches as they stand now."""
@@ -153,10 +156,19 @@ class GroupCommitLedger:
         return found
 
     async def _look_up(self, key: RequestKey, now_ns: int) -> Found:
+        """In a task of its own: a caller whose time is over leaves at once, while a database that stands still lets nobody go."""
+        task = asyncio.create_task(self._read(key, now_ns))
+        self._reading.add(task)
+        task.add_done_callback(self._finish_reading)
         try:
-            return await self._read(key, now_ns)
+            return await asyncio.shield(task)
         except StoreFailed as error:
             raise self._unavailable(error.reason) from None
+
+    def _finish_reading(self, task: asyncio.Task[Found]) -> None:
+        self._reading.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left who asks
 
     async def _read(self, key: RequestKey, now_ns: int) -> Found:
         store = self._store
@@ -218,9 +230,8 @@ class GroupCommitLedger:
         try:
             await self._record_within_attempts(batch)
         except StoreFailed as error:
-            failure = self._unavailable(error.reason)
             for entry in (*batch, *self._queue):
-                _resolve(entry, failure)
+                _resolve(entry, self._unavailable(error.reason, may_be_recorded=entry.is_in_doubt))
             self._queue.clear()
         except Exception as error:  # noqa: BLE001 - a fault of ours must reach every caller and must not end the task
             await self._store.rollback()
@@ -249,12 +260,18 @@ class GroupCommitLedger:
         self.switches = books.switches
         writes = Writes([], {}, {}, {}, {}, [], batch[0].plan.now_ns // NS_PER_MS)
         for entry in batch:
-            entry.result = self._judge(entry, books, writes)
+            entry.is_in_doubt = False
+            entry.result = not entry.done.done() and self._judge(entry, books, writes)  # nothing is signed for who has left
         writes.usage.update((name, books.usage[name]) for name in books.dated_back)
         if not writes.payments and not writes.usage:
             await self._store.rollback()
             return
-        await self._store.commit(writes)
+        try:
+            await self._store.commit(writes)
+        except ConnectionLost:
+            for entry in batch:
+                entry.is_in_doubt = entry.result is True
+            raise
         if writes.payments:
             self._keep_spend(writes.spend)
             self._keep_recent(writes.tips)
@@ -315,10 +332,17 @@ class GroupCommitLedger:
             _log.warning("the ledger records again")
             self.failure = None
 
-    def _unavailable(self, reason: str) -> LedgerUnavailable:
+    def _unavailable(self, reason: str, *, may_be_recorded: bool = False) -> LedgerUnavailable:
         if self.failure != reason:
             _log.error("the ledger cannot record payments: %s", reason)
             self.failure = reason
+        if may_be_recorded:
+            return LedgerUnavailable(
+                f"the ledger did not say whether it recorded the payment: {reason}",
+                hint=IN_DOUBT_HINT,
+                retry_after_seconds=1,
+                may_be_recorded=True,
+            )
         return LedgerUnavailable(
             f"the ledger could not record the payment: {reason}",
             hint="the operator must mend the ledger's database; the same request may then be sent again",

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
-from livepeer_remote_signer.core.errors import Denied, SignerError
+from livepeer_remote_signer.core.errors import Denied, Failed, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_text
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
@@ -89,6 +89,8 @@ def refused_fields(error: SignerError, status: int, trail: Trail, ended: float) 
     fields: Fields = {"status": status, "code": error.code, "error": error.message[:MAX_TEXT_CHARACTERS]}
     if isinstance(error, Denied) and error.webhook_code:
         fields["webhook_code"] = error.webhook_code[:MAX_TEXT_CHARACTERS]
+    if isinstance(error, Failed) and error.may_be_recorded:
+        fields["may_be_recorded"] = True
     if failure := error.hidden_failure:
         fields["failure"] = f"{failure.code}: {failure.message}"[:MAX_TEXT_CHARACTERS]
     fields.update(_known_fields(trail, ended))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
-from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.errors import Failed, SignerError
 from livepeer_remote_signer.core.rules.billing import units_per_second
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
@@ -66,6 +66,9 @@ class PaymentMetrics:
                 ("livepeer_signer_face_value_gwei_total", "Face value of these tickets: what would be lost if all of them won."),
             ),
         )
+        self._in_doubt = metrics.counter(
+            "livepeer_signer_payments_in_doubt_total", "Payments that the ledger was told to record without an answer: recorded or not."
+        )
         self._face_value = metrics.latest("livepeer_gateway_ticket_face_value", "Face value of the last ticket, gwei.")
         metrics.derived("livepeer_tickets_sent", "Tickets sent.", self._paid, lambda merged: _column(merged, 1))
         metrics.derived("livepeer_ticket_value_sent", "Expected value of the tickets sent, gwei.", self._paid, lambda m: _column(m, 2))
@@ -104,8 +107,10 @@ class PaymentMetrics:
             if plan is not None:
                 payments[trail.route, plan.session.request.type].append(plan)
             elif error is not None:
-                code = (error.hidden_failure or error).code
-                self._requests.add(1.0, trail.route, str(self._status_of(error)), code, _kind_of(trail.session))
+                behind = error.hidden_failure or error
+                self._requests.add(1.0, trail.route, str(self._status_of(error)), behind.code, _kind_of(trail.session))
+                if isinstance(behind, Failed) and behind.may_be_recorded:
+                    self._in_doubt.add(1.0)
             else:
                 self._requests.add(1.0, trail.route, "200", REPEATED, _kind_of(trail.session))
             seconds[trail.route].append(ended - trail.started)

@@ -7,6 +7,7 @@ event read it. It reads no clock of its own: the edge gives it one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 from livepeer_remote_signer.core.rules.payment import OpenedSession
@@ -27,11 +28,11 @@ class Trail:
     tickets), recipients, webhook, sign, event, ledger (which includes the last two: the ledger signs in its transaction).
     """
 
-    __slots__ = ("client_id", "clock", "marks", "request_id", "route", "session", "started")
+    __slots__ = ("answer_by", "client_id", "clock", "marks", "request_id", "route", "session", "started")
 
-    def __init__(self, route: str, request_id: str, client_id: str, clock: Callable[[], float]) -> None:
+    def __init__(self, route: str, request_id: str, client_id: str, clock: Callable[[], float], answer_seconds: float = inf) -> None:
         """`request_id`: ours, 128 random bits as 32 hex digits, because consumers of events deduplicate on it; `client_id`: the
-        caller's own name for the request, or ""; `clock`: monotonic seconds."""
+        caller's own name for the request, or ""; `clock`: monotonic seconds; `answer_seconds`: in which it is to be answered."""
         self.route = route
         self.request_id = request_id
         self.client_id = client_id
@@ -40,6 +41,12 @@ class Trail:
         """The session, once it was opened."""
         self.marks: list[Mark] = []
         self.started = clock()
+        self.answer_by = self.started + answer_seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time in which the request is to be answered is over."""
+        return self.clock() >= self.answer_by
 
     def phase(self, name: str) -> Phase:
         """Marks the time that its `with` block takes, however that ends."""
