@@ -25,8 +25,9 @@ LABEL org.opencontainers.image.title="livepeer-remote-signer" \
       org.opencontainers.image.description="Signs probabilistic-micropayment tickets for Livepeer gateways that hold no key." \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/signer /opt/signer
-# The ledger and whatever else is kept; a volume mounted here starts with these owners.
-RUN install -d -m 0750 -o 65532 -g 65532 /data
+# The ledger and whatever else is kept; a volume mounted here starts with these owners. Group 0: a platform that picks the
+# user's number itself gives it that group.
+RUN install -d -m 0770 -o 65532 -g 0 /data
 ENV PATH=/opt/signer/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /data

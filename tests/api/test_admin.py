@@ -43,6 +43,27 @@ def client_of(ceilings: LiveCeilings, switches: Switches | None, headers: dict[s
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin", headers=headers)
 
 
+METRICS_TOKEN = "a-token-of-prometheus"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_open"),
+    [("GET", "/metrics", True), ("GET", "/admin/prices", False), ("POST", "/admin/suspend", False), ("GET", "/metrics/", False)],
+)
+async def test_the_token_for_metrics_opens_nothing_else(ceilings: LiveCeilings, method: str, path: str, is_open: bool) -> None:
+    prices, switches = RuntimePrices(ceilings.amounts, ceilings), Switches()
+    app = create_admin(AdminParts(TOKEN, prices, lambda: (), switches, lambda: b"x 1\n", metrics_token=METRICS_TOKEN))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
+        answer = await client.request(method, path, headers={"Authorization": f"Bearer {METRICS_TOKEN}"}, content=b'{"all": true}')
+        assert answer.status_code == (200 if is_open else 401)
+        assert switches.set == []
+        assert (await client.get("/metrics", headers=GOOD)).status_code == 200
+
+
+async def test_without_a_token_for_metrics_an_empty_one_opens_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/metrics", headers={"Authorization": "Bearer "})).status_code == 401
+
+
 @pytest.fixture
 async def client(ceilings: LiveCeilings) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(ceilings, Switches(), GOOD) as opened:

@@ -30,7 +30,7 @@ EVERY_FILE = {
     },
     "ledger": {"backend": "postgres", "url_file": "{}/ledger"},
     "auth": {"api_keys_file": "{}/keys", "webhook": {"url": "https://h", "secret_file": "{}/webhook", "headers_file": "{}/headers"}},
-    "admin": {"listen": "127.0.0.1:1", "token_file": "{}/token"},
+    "admin": {"listen": "127.0.0.1:1", "token_file": "{}/token", "metrics_token_file": "{}/metrics_token"},
     "events": {
         "sinks": [
             {"type": "http", "url": "https://h", "secret_file": "{}/http"},

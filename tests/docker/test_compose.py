@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.rules.api_keys import is_secret, parse_keys, split_key
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
@@ -52,9 +53,16 @@ SERVICE = {
         "environment": {"type": "object", "additionalProperties": TEXT},
         "healthcheck": {
             "type": "object",
-            "properties": {"test": TEXTS, "interval": DURATION, "timeout": DURATION, "retries": {"type": "integer"}},
+            "properties": {
+                "test": TEXTS,
+                "interval": DURATION,
+                "timeout": DURATION,
+                "retries": {"type": "integer"},
+                "start_period": DURATION,
+            },
             "additionalProperties": False,
         },
+        "labels": {"type": "object", "additionalProperties": TEXT},
         "image": {"type": "string", "pattern": r"^(\$\{\w+:-)?[a-z0-9/.-]+:[A-Za-z0-9._-]+\}?$"},
         "logging": {"type": "object", "properties": {"driver": TEXT, "options": {"type": "object", "additionalProperties": TEXT}}},
         "mem_limit": {"type": "string", "pattern": r"^\d+[kmg]$"},
@@ -132,20 +140,53 @@ def test_what_services_name_is_declared() -> None:
             assert (DOCKER / folder).is_dir(), f"{name} mounts {folder}, which is not there"
 
 
-def test_the_signer_is_read_only_without_capabilities_and_its_payment_routes_are_not_published() -> None:
-    signer = SERVICES["signer"]
-    assert signer["read_only"] is True
-    assert signer["cap_drop"] == ["ALL"]
-    assert "no-new-privileges:true" in signer["security_opt"]
-    assert not [port for port in signer["ports"] if port.endswith(":8936")]
-    assert COMPOSE["networks"]["signing"] == {"internal": True}
+def test_every_service_is_read_only_without_capabilities() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+
+
+def test_the_payment_routes_are_not_published_and_demand_the_gateways_key() -> None:
+    assert not [port for service in SERVICES.values() for port in service.get("ports", []) if port.endswith(":8936")]
+    for name in ("signer.yaml", "signer.postgres.yaml"):
+        auth = parse_config((DOCKER / name).read_text(), signer_environment()).auth
+        assert (auth.api_keys_file, auth.allow_unauthenticated) == (Path("/run/secrets/api_keys"), False)
+
+
+def test_there_is_a_network_for_each_link_and_nobody_else_on_it() -> None:
+    on = {network: {name for name, service in SERVICES.items() if network in service["networks"]} for network in COMPOSE["networks"]}
+    assert on == {
+        "paying": {"signer", "gateway"},
+        "ledger": {"signer", "postgres"},
+        "events": {"signer", "kafka"},
+        "watching": {"signer", "prometheus"},
+        "dashboards": {"prometheus", "grafana"},
+        "chain": {"signer"},
+        "orchestrators": {"gateway"},
+    }
+    ways_out = {name for name, network in COMPOSE["networks"].items() if not network.get("internal")}
+    assert ways_out == {"dashboards", "chain", "orchestrators"}
 
 
 def test_the_gateway_holds_no_key_and_asks_the_signer() -> None:
-    command = SERVICES["gateway"]["command"]
-    assert "-remoteSignerUrl=http://signer:8936" in command
-    assert not [flag for flag in command if flag.startswith(("-eth", "-network"))]
-    assert SERVICES["gateway"].get("secrets") is None
+    gateway = SERVICES["gateway"]
+    assert {"-remoteSignerUrl=http://signer:8936", "-config=/run/secrets/gateway_config"} <= set(gateway["command"])
+    assert not [flag for flag in gateway["command"] if flag.startswith(("-eth", "-network"))]
+    assert gateway["secrets"] == ["gateway_config"]
+    assert "lrs_" not in str(gateway), "the API key would stand in the process list"
+
+
+def test_another_configuration_makes_another_container() -> None:
+    """Compose compares what stands in its file: of a mounted file it sees neither name nor content."""
+    named = COMPOSE["configs"]["signer"]["file"]
+    assert named in SERVICES["signer"]["labels"].values()
+
+
+def test_the_database_is_healthy_only_when_its_own_server_listens() -> None:
+    check = SERVICES["postgres"]["healthcheck"]
+    assert "--host=127.0.0.1" in check["test"], "the first server of the image listens on the Unix socket"
+    assert check["start_period"]
 
 
 def test_only_signer_and_gateway_start_without_a_profile() -> None:
@@ -205,27 +246,50 @@ def test_make_secrets_makes_each_file_once_and_never_a_key(tmp_path: Path) -> No
     first = subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, text=True, check=False)
     assert "still missing" in first.stdout
     made = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert set(made) == {"admin-token", "prometheus-token", "postgres-password", "pgpass", "grafana-password"}
+    tokens = {"admin-token", "metrics-token", "prometheus-token", "postgres-password", "pgpass", "grafana-password"}
+    assert set(made) == {*tokens, "api-keys.json", "gateway.conf"}
     assert set(made.values()) == {0o400}
-    before = (folder / "admin-token").read_text()
-    assert (folder / "prometheus-token").read_text() == before
+    assert folder.stat().st_mode & 0o777 == 0o700, "users of the host may have the numbers of those in the containers"
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    assert before["prometheus-token"] == before["metrics-token"] != before["admin-token"]
     subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, check=False)
-    assert (folder / "admin-token").read_text() == before
-    assert len(before.strip()) == 64
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    assert len(before["admin-token"].strip()) == 64
     files = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
     assert files == {*made, "keystore.json", "keystore-password"}
 
 
-def test_prometheus_gets_the_admin_token_anew_when_that_was_changed(tmp_path: Path) -> None:
+def test_the_gateways_key_is_one_that_the_signer_takes(tmp_path: Path) -> None:
+    subprocess.run(["sh", DOCKER / "make-secrets", tmp_path], capture_output=True, check=False)
+    (record,) = parse_keys((tmp_path / "api-keys.json").read_text())
+    flag, header = (tmp_path / "gateway.conf").read_text().strip().split(" ", 1)
+    assert flag == "remoteSignerHeaders", "a line of go-livepeer's -config: the flag without its dash, a blank, the value"
+    name, _, value = header.partition(":")
+    assert name == "Authorization"
+    key = split_key(value.removeprefix("Bearer "))
+    assert key is not None
+    assert key[0] == record.id
+    assert is_secret(record, key[1])
+    assert (record.auth_id, record.expires, record.revoked) == ("gateway", None, None)
+
+
+def test_prometheus_gets_the_metrics_token_anew_when_that_was_changed(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, check=False)
-    (folder / "admin-token").unlink()
-    (folder / "admin-token").write_text("another-token-0123\n")
+    (folder / "metrics-token").unlink()
+    (folder / "metrics-token").write_text("another-token-0123\n")
     kept = {path.name: path.read_text() for path in folder.iterdir() if path.name != "prometheus-token"}
     done = subprocess.run(["sh", DOCKER / "make-secrets", folder], capture_output=True, text=True, check=False)
     assert {path.name: path.read_text() for path in folder.iterdir()} == {**kept, "prometheus-token": "another-token-0123\n"}
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o400}
     assert "another" not in done.stdout + done.stderr
+
+
+def test_the_variables_file_beside_the_secrets_is_closed_to_others(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ETH_RPC_URL=https://rpc.example/k3y\n")
+    (tmp_path / ".env").chmod(0o644)
+    subprocess.run(["sh", DOCKER / "make-secrets", tmp_path / "secrets"], capture_output=True, check=False)
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_example_environment_and_the_guide_name_every_variable_that_a_person_may_set() -> None:

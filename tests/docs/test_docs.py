@@ -27,7 +27,7 @@ from livepeer_remote_signer.core import errors
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 ENVIRONMENT = {"ETH_RPC_URL": "https://rpc.example/key", "TOKEN": "x"}
-OTHER_COMMANDS = {"cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "ssh", "sudo"}
+OTHER_COMMANDS = {"cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "printf", "ssh", "sudo"}
 """Commands of others that the documents use; flags of theirs are not checked, the files they name are."""
 
 
@@ -136,7 +136,7 @@ def check_command(words: list[str]) -> None:
     else:
         assert name in OTHER_COMMANDS, words
     for word in words[1:]:
-        if word.startswith("docker/") and not word.startswith("docker/secrets") and word != "docker/.env":
+        if word.startswith("docker/") and not word.startswith(("docker/secrets", "docker/k8s/secrets")) and word != "docker/.env":
             assert (ROOT / word).exists(), word
 
 

@@ -267,6 +267,19 @@ def test_a_live_chain_that_cannot_be_reached_does_not_tell_its_url(tmp_path: Pat
     assert_clean(signer.log, "the log")
 
 
+def test_a_check_that_is_excluded_is_told_and_does_not_count(tmp_path: Path) -> None:
+    chain = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1/"], "poll_seconds": 0.2, "timeout_seconds": 0.5}}
+    with served(tmp_path, chain=chain, recipients={"require": "any"}) as signer:
+        failing = [check["name"] for check in json.loads(signer.get("/readyz").body)["checks"] if not check["ok"]]
+        assert failing
+        query = "&".join(f"exclude={name}" for name in failing)
+        answer = signer.get(f"/readyz?{query}")
+        assert (answer.status, json.loads(answer.body)["ready"]) == (200, True)
+        assert [check["name"] for check in json.loads(answer.body)["checks"] if not check["ok"]] == failing
+        assert signer.get("/readyz?exclude=another").status == 503
+        assert signer.get("/readyz?exclude=").status == 503
+
+
 @SLOW
 def test_a_start_that_fails_does_not_tell_a_secret(tmp_path: Path) -> None:
     broken = {"key": {"private_key": "0x" + PLANTED["mac key"][:-1] + "z"}}

@@ -60,7 +60,8 @@ class Switches(Protocol):
 
 
 class AdminParts(NamedTuple):
-    """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches` None: there is no ledger."""
+    """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches` None: there is no ledger.
+    `metrics_token` opens GET /metrics and nothing else; empty: only `token` does."""
 
     token: str
     prices: Prices
@@ -68,13 +69,14 @@ class AdminParts(NamedTuple):
     switches: Switches | None
     render_metrics: Callable[[], bytes]
     console: ConsoleParts | None = None
+    metrics_token: str = ""
 
 
 def create_admin(parts: AdminParts) -> FastAPI:
     """The admin application. Every route, also an unknown one, wants the token first; the console asks for it on its page."""
     app = FastAPI(title="Livepeer remote signer: administration", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app, "admin route")
-    _add_gate(app, parts.token)
+    _add_gate(app, parts.token, parts.metrics_token)
     _add_price_routes(app, parts)
     _add_switch_routes(app, parts)
     if parts.console is not None:
@@ -88,8 +90,9 @@ def create_admin(parts: AdminParts) -> FastAPI:
     return app
 
 
-def _add_gate(app: FastAPI, token: str) -> None:
-    expected = token.encode()
+def _add_gate(app: FastAPI, token: str, metrics_token: str) -> None:
+    tokens = {"/metrics": [text.encode() for text in (token, metrics_token) if text]}
+    always = [token.encode()]
 
     @app.middleware("http")
     async def gate(request: Request, call_next: RequestResponseEndpoint) -> Response:
@@ -97,7 +100,9 @@ def _add_gate(app: FastAPI, token: str) -> None:
         if is_console_path(request.scope["path"]):
             return await call_next(request)
         scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), expected):
+        offered = sent.strip().encode()
+        admitted = [hmac.compare_digest(offered, expected) for expected in tokens.get(request.scope["path"], always)]
+        if scheme.lower() != "bearer" or not any(admitted):
             refusal = Unauthenticated("the admin token is needed", hint="send Authorization: Bearer with the content of admin.token_file")
             return to_response(refusal_reply(refusal))
         return await call_next(request)

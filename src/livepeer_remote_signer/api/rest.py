@@ -11,9 +11,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from inspect import isawaitable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel
 
 from livepeer_remote_signer import __version__
@@ -163,10 +163,13 @@ def _add_health_routes(app: FastAPI, parts: RestParts) -> None:
         return {"status": "ok"}
 
     @app.get("/readyz", response_model=schemas.Readiness, responses={503: {"model": schemas.Readiness}})
-    async def readyz() -> Response:
-        """Whether payments can be signed now; each check with its reason."""
+    async def readyz(
+        exclude: Annotated[list[str] | None, Query(description="a check that does not count here; repeated: several")] = None,
+    ) -> Response:
+        """Whether payments can be signed now; each check with its reason. A balancer excludes what all replicas share: without it none
+        of them could say what is wrong."""
         checks = parts.ready_checks()
-        ready = all(check.ok for check in checks)
+        ready = all(check.ok or check.name in (exclude or ()) for check in checks)
         body = {"ready": ready, "checks": [check._asdict() for check in checks]}
         return Response(json.dumps(body), 200 if ready else 503, media_type="application/json")
 

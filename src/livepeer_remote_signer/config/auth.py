@@ -82,3 +82,4 @@ class AdminConfig(Section):
 
     listen: Listen
     token_file: NeededSecretFile
+    metrics_token_file: SecretFile = None

@@ -86,8 +86,17 @@ def open_admin(
     from livepeer_remote_signer.api.admin import AdminParts, create_admin
     from livepeer_remote_signer.api.console import ConsoleParts
 
-    token = read_secret_file(config.token_file, "admin.token_file").strip()
-    if len(token) < MIN_TOKEN_CHARACTERS or not token.isascii():
-        raise ConfigError(f"admin.token_file must hold at least {MIN_TOKEN_CHARACTERS} ASCII characters, it holds {len(token)}")
+    token = _load_token(config.token_file, "admin.token_file")
+    metrics_token = _load_token(config.metrics_token_file, "admin.metrics_token_file") if config.metrics_token_file is not None else ""
     switches = ledger.controls if ledger is not None else None
-    return create_admin(AdminParts(token, prices, prices.feed_currencies, switches, render_metrics, ConsoleParts(overview.read)))
+    return create_admin(
+        AdminParts(token, prices, prices.feed_currencies, switches, render_metrics, ConsoleParts(overview.read), metrics_token)
+    )
+
+
+def _load_token(file: Path, key: str) -> str:
+    """Raises ConfigError for one that could be guessed, SigningKeyError for a file that cannot be read."""
+    token = read_secret_file(file, key).strip()
+    if len(token) < MIN_TOKEN_CHARACTERS or not token.isascii():
+        raise ConfigError(f"{key} must hold at least {MIN_TOKEN_CHARACTERS} ASCII characters, it holds {len(token)}")
+    return token

@@ -14,6 +14,12 @@ def add_discovery_gauges(metrics: Metrics, discovery: Discovery) -> None:
     """How many are listed, and how old the newest answer is."""
     metrics.gauge("livepeer_signer_discovery_orchestrators", "Orchestrators listed.", lambda: discovery.status().entries)
     metrics.gauge(
+        "livepeer_signer_discovery_left_out",
+        "Orchestrators that are known and not listed, by cause.",
+        lambda: {(cause,): float(count) for cause, count in discovery.status().left_out.items()},
+        ("cause",),
+    )
+    metrics.gauge(
         "livepeer_signer_discovery_age_seconds",
         "Time since an orchestrator last answered discovery.",
         lambda: discovery.status().age_seconds,
