@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -82,6 +83,54 @@ async def test_a_commit_whose_outcome_was_lost_is_found_again(postgres_url: Call
         first = Session().next()
         assert await ledger.pay(first) == first.stored
         assert await ledger.count("lrs_payments") == 1
+
+
+async def test_a_commit_that_the_server_answers_with_a_rollback_records_and_hands_out_nothing(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(postgres_url()) as (ledger,):
+        execute, spoiled = psycopg.AsyncConnection.execute, []
+
+        async def spoil(self: Any, query: Any, *parameters: Any, **options: Any) -> Any:
+            if query == "COMMIT" and not spoiled:
+                spoiled.append(query)
+                with pytest.raises(psycopg.errors.DivisionByZero):
+                    await execute(self, "SELECT 1/0")  # what a deferred trigger or a lost session would do to it
+            return await execute(self, query, *parameters, **options)
+
+        monkeypatch.setattr(psycopg.AsyncConnection, "execute", spoil)
+        payment = Session().next()
+        with pytest.raises(LedgerUnavailable, match="rolled the transaction back"):
+            await ledger.pay(payment)
+        assert spoiled == ["COMMIT"]
+        assert await ledger.count("lrs_payments") == 0
+        assert await ledger.pay(payment) is None
+        assert await ledger.count("lrs_payments") == 1
+
+
+async def test_places_of_sessions_whose_payments_an_older_release_forgot_go_by_the_thousand(postgres_url: Callable[[], str]) -> None:
+    async with opened(postgres_url(), retention_seconds=3600) as (ledger,):
+        await asyncio.gather(*(ledger.pay(Session().next()) for _ in range(20)))
+        ledger.sql("INSERT INTO lrs_sessions SELECT sha256(n::text::bytea), 1, 1 FROM generate_series(1, 4500) AS n")
+        for _ in range(3):  # 2,000 names a look
+            await ledger.housekeeping.prune()
+        assert await ledger.count("lrs_sessions") == 20
+        ledger.sql("INSERT INTO lrs_sessions SELECT sha256(n::text::bytea), 1, 1 FROM generate_series(1, 10) AS n")
+        await ledger.housekeeping.prune()
+        assert await ledger.count("lrs_sessions") == 20, "it begins again at the first name"
+
+
+async def test_with_a_sessions_newest_payment_its_place_is_forgotten(postgres_url: Callable[[], str]) -> None:
+    async with opened(postgres_url(), retention_seconds=3600) as (ledger,):
+        gone, stays = Session(), Session()
+        for session in (gone, stays):
+            for _ in range(3):
+                assert await ledger.pay(session.next()) is None
+        ledger.sql(f"UPDATE lrs_payments SET made_ms = 1 WHERE state_id = '{gone.state_id}' OR seq < 2")
+        ledger.sql(f"UPDATE lrs_sessions SET made_ms = 1 WHERE state_id = '{gone.state_id}'")
+        assert await ledger.store.forget("payments", 10, 100) == 5
+        assert ledger.sql("SELECT convert_from(state_id, 'UTF8') FROM lrs_sessions") == [(stays.state_id,)]
+        assert await ledger.pay(stays.next()) is None
 
 
 async def test_sixty_four_ways_of_contention_neither_deadlock_nor_overspend(postgres_url: Callable[[], str]) -> None:

@@ -143,6 +143,17 @@ async def test_a_full_file_refuses_and_gives_nothing_out_and_recovers(path: Path
         assert await ledger.count("lrs_payments") == recorded + 1
 
 
+async def test_a_statement_that_failed_between_two_batches_leaves_no_transaction_behind(path: Path) -> None:
+    async with opened(path) as (ledger,):
+        assert await ledger.pay(Session().next()) is None
+        ledger.sql("CREATE TRIGGER spoil BEFORE INSERT ON lrs_settings BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StoreFailed, match="the database refused"):  # an error after which SQLite leaves the transaction open
+            await ledger.controls.put_setting("ceilings", "x")
+        assert await ledger.pay(Session().next()) is None
+        await ledger.controls.suspend("bob")
+        assert [switch.auth_id for switch in await ledger.controls.switches()] == ["bob"]
+
+
 async def test_a_limit_on_the_size_of_files_is_a_full_disk(path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
