@@ -84,7 +84,7 @@ async def opened(place: Path | str, count: int = 1, *, budgets: Sequence[Budget]
             store: Store = (
                 SqliteStore(place, writer=writer, **options.get("store", {}))
                 if isinstance(place, Path)
-                else PostgresStore(place, writer=writer)
+                else PostgresStore(place, writer=writer, **options.get("store", {}))
             )
             await store.open()
             stack.push_async_callback(store.close)

@@ -1,14 +1,15 @@
-"""A real PostgreSQL for tests, from a wheel: no root, a unix socket in a temporary folder."""
+"""A real PostgreSQL for tests, from a wheel: no root, a unix socket in a temporary folder. It can be frozen, and its line be cut."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -18,9 +19,50 @@ import pytest
 from psycopg import conninfo
 
 
+class Postgres:
+    """One server of ours."""
+
+    def __init__(self, url: str, pid: int) -> None:
+        self.url = url
+        self._process = psutil.Process(pid)
+        self._numbers = count(1)
+
+    def create(self) -> str:
+        """The connection string of a new and empty place for tables."""
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return conninfo.make_conninfo(self.url, options=f"-c search_path={name}")
+
+    @property
+    def socket(self) -> str:
+        """The path of its unix socket."""
+        with psycopg.connect(self.url) as connection:
+            return f"{connection.info.host}/.s.PGSQL.{connection.info.port}"
+
+    def freeze(self) -> None:
+        """Nothing of it runs until `thaw`: the postmaster first, so that it starts nobody meanwhile."""
+        for process in (self._process, *self._process.children(recursive=True)):
+            process.suspend()
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        with suppress(psutil.NoSuchProcess):
+            for process in (self._process, *self._process.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    def end(self) -> None:
+        """At once: nothing of it is wanted any more."""
+        self.thaw()
+        with suppress(psutil.NoSuchProcess):
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+
+
 @contextmanager
-def postgres_databases() -> Iterator[Callable[[], str]]:
-    """Makes empty places for tables: each call gives the connection string of a new one. Skips where no server can run."""
+def postgres_server() -> Iterator[Postgres]:
+    """A server of its own. Skips where none can run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -32,20 +74,78 @@ def postgres_databases() -> Iterator[Callable[[], str]]:
             if os.environ.get("LRS_REQUIRE_ALL") == "1":
                 raise
             pytest.skip(f"PostgreSQL cannot be started here: {type(error).__name__}")
-    numbers = count(1)
-    url = server.get_uri()
-
-    def create() -> str:
-        name = f"test_{next(numbers)}"
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"CREATE SCHEMA {name}")
-        return conninfo.make_conninfo(url, options=f"-c search_path={name}")
-
+    postgres = Postgres(server.get_uri(), server.get_pid())
     try:
-        yield create
+        yield postgres
     finally:
-        process = psutil.Process(server.get_pid())
-        process.send_signal(signal.SIGQUIT)  # at once: nothing of it is wanted any more
-        process.wait(30)
+        postgres.end()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_databases() -> Iterator[Callable[[], str]]:
+    """Makes empty places for tables: each call gives the connection string of a new one. Skips where no server can run."""
+    with postgres_server() as postgres:
+        yield postgres.create
+
+
+class Line:
+    """A TCP line to a server. While it is `cut`, nothing passes, in either direction, and nobody is told."""
+
+    def __init__(self, url: str) -> None:
+        with psycopg.connect(url) as connection:
+            self._socket = f"{connection.info.host}/.s.PGSQL.{connection.info.port}"
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._url = url
+        self.url = ""
+        self.accepted = 0
+
+    def cut(self) -> None:
+        self._open.clear()
+
+    def mend(self) -> None:
+        self._open.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        writers = [writer]
+        try:
+            await self._open.wait()
+            server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+            writers.append(server_writer)
+            await asyncio.gather(self._carry(reader, server_writer), self._carry(server_reader, writer))
+        finally:
+            for writer in writers:
+                writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await self._open.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def _start(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._accept(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Line]:
+        """Carries while it is open."""
+        server = await asyncio.start_server(self._start, "127.0.0.1", 0)
+        self.url = conninfo.make_conninfo(self._url, host="127.0.0.1", port=server.sockets[0].getsockname()[1], sslmode="disable")
+        try:
+            yield self
+        finally:
+            self.mend()
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # what was aborted is closed in the next turn of the event loop
+            await server.wait_closed()

@@ -24,6 +24,7 @@ class LedgerConfig(Section):
     path: Path | None = None
     url: SecretStr | None = None
     url_file: LoadedFile = None
+    timeout_seconds: float = Field(2, ge=0.1, le=60)
     on_stale: Literal["heal", "refuse"] = "heal"
     retention_seconds: int = Field(86_400, ge=3600)
     max_pending_events: int = Field(1_000_000, ge=1)

@@ -35,9 +35,10 @@ def open_ledger(config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[
         except ImportError:
             raise ConfigError("ledger.backend postgres needs the extra `postgres`: install livepeer-remote-signer[postgres]") from None
         try:
-            return _open_parts(config, PostgresStore(ledger.url.get_secret_value(), writer=writer), clock_ns, writer, sinks)
+            store = PostgresStore(ledger.url.get_secret_value(), writer=writer, timeout_seconds=ledger.timeout_seconds)
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
+        return _open_parts(config, store, clock_ns, writer, sinks)
     return None
 
 

@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
-from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.ledger.postgres_link import _targets
+from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed
 from livepeer_remote_signer.core.errors import (
     BudgetExceeded,
     LedgerUnavailable,
@@ -77,7 +78,8 @@ async def test_a_commit_whose_outcome_was_lost_is_found_again(postgres_url: Call
             await real(self, writes)  # type: ignore[arg-type]
             if not lost:
                 lost.append(writes)
-                raise await self._failed(psycopg.OperationalError("server closed the connection unexpectedly"))
+                await self._batches.close()
+                raise ConnectionLost("the connection to PostgreSQL broke")
 
         monkeypatch.setattr(PostgresStore, "commit", commit)
         first = Session().next()
@@ -220,8 +222,7 @@ async def test_a_ledger_whose_server_comes_later_starts_then(postgres_url: Calla
             await late.pay(payment)
         assert payment.made == []
         assert late.housekeeping.failure
-        for link in (store._batches, store._reads, store._side):
-            link._url = url  # the same address, now with a server behind it
+        store._server._targets = _targets(url, 2)  # the same address, now with a server behind it
         for _ in range(60):
             if not late.housekeeping.failure:
                 break

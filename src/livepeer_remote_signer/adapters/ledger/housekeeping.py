@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
@@ -13,6 +15,9 @@ from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0
+SILENT_SECONDS = 4.0
+"""A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
+
 KEPT_LONGER_SECONDS = 300
 """Rows outlive the retention by as much as clocks may differ: what is adopted by age must not have been forgotten here."""
 
@@ -51,8 +56,12 @@ class Housekeeping:
 
     @property
     def failure(self) -> str:
-        """Why the database could not be looked at, or rows not be forgotten, last time; "" when they could."""
-        return self._look_failure or self._prune_failure
+        """Why payments cannot be recorded now; "" when they can, as far as the last look tells, which is a second ago at most."""
+        failure = self._ledger.failure or self._look_failure
+        silent_seconds = time.monotonic() - self._store.answered_at
+        if failure or silent_seconds <= SILENT_SECONDS:
+            return failure
+        return "the database has not answered yet" if math.isinf(silent_seconds) else f"the database is silent for {silent_seconds:.0f} s"
 
     async def start(self) -> None:
         """Opens the store and begins. Raises LedgerUnavailable for one that must open now; else it is tried again until it opens."""
@@ -103,6 +112,7 @@ class Housekeeping:
 
     async def refresh(self) -> None:
         """Switches, settings and the backlog as they stand now; after a failure, whether rows can be written again."""
+        await self._store.check()
         if self._ledger.failure is not None:
             await self._ledger.probe()
         self._ledger.use_switches(await self._store.switches())

@@ -2,8 +2,11 @@
 
 One transaction a batch. It locks what it changes in one order for all replicas (budgets, sessions, nonces, each sorted), so
 that they queue instead of deadlocking; rows that are not there yet cannot be locked, so writing them tells whether
-somebody else was faster, and the batch is judged again. Three connections: batches, reads, everything else. A connection
-that broke is opened again by whoever needs it next.
+somebody else was faster, and the batch is judged again. Four connections: batches, reads, what is short beside them, what
+may take long. A connection that broke is opened again by whoever needs it next.
+
+Through a pooler whose sessions change with each transaction nothing is prepared, settings hold for one transaction, and the
+lock of the setup is the transaction's own.
 """
 
 from __future__ import annotations
@@ -13,17 +16,15 @@ import os
 from collections.abc import Sequence
 from typing import Any, cast
 
-import psycopg
-from psycopg import AsyncConnection, AsyncCursor, conninfo, sql
+from psycopg import AsyncConnection, AsyncCursor, sql
 
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
-from livepeer_remote_signer.adapters.ledger.postgres_link import Link, fetch, translated
+from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
     Aging,
     Conflict,
-    ConnectionLost,
     KnownSwitches,
     Row,
     SpendLine,
@@ -46,22 +47,27 @@ from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 
+TIMEOUT_SECONDS = 2.0
+SETUP_SECONDS = 900.0
+"""An index over millions of rows takes its time."""
+
+SLOW_SECONDS = 10.0
+"""Figures over many rows, and forgetting, have a connection of their own, for which nothing else waits."""
+
 
 class PostgresStore:
     """`url` is any libpq connection string: it holds a password and is never shown."""
 
     must_open = False
 
-    def __init__(self, url: str, *, writer: str) -> None:
-        """Raises ValueError for text that is no connection string, without repeating it."""
-        try:
-            conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            raise ValueError("this is no libpq connection string") from None
+    def __init__(self, url: str, *, writer: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        """`timeout_seconds` bounds each step. Raises ValueError for text that is no connection string, without repeating it."""
+        self._server = Server(url, timeout_seconds)
         self._writer_name = writer
-        self._batches = Link(url)
-        self._reads = Link(url)
-        self._side = Link(url)
+        self._batches = Link(self._server)
+        self._reads = Link(self._server)
+        self._side = Link(self._server)
+        self._slow = Link(self._server, seconds=max(SLOW_SECONDS, timeout_seconds), is_vital=False)
         self._switches = KnownSwitches()
         self._known_tips: frozenset[str] = frozenset()
         self._known_nonces: frozenset[bytes] = frozenset()
@@ -70,15 +76,30 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Takes the steps that the tables lack, one process at a time, and reads the switches."""
-        await self._side.use(_take_steps)
+        if await self._side.use(_missing):
+            setup = Link(self._server, seconds=SETUP_SECONDS, is_vital=False)
+            try:
+                await setup.run(_take_steps)
+            finally:
+                await setup.close()
         await self.switches()
+
+    @property
+    def answered_at(self) -> float:
+        """When the server last answered."""
+        return self._server.answered_at
+
+    async def check(self) -> None:
+        """Also where the server was silent before, which this alone finds out to be over."""
+        await self._side.use(lambda connection: fetch(connection, "SELECT 1"), is_probe=True)
 
     async def close(self) -> None:
         """Closes the connections."""
         if self._answering is not None:
             await self._answering
-        for link in (self._batches, self._reads, self._side):
+        for link in (self._batches, self._reads, self._side, self._slow):
             await link.close()
+        await self._server.close()
 
     async def probe(self, size_bytes: int) -> None:
         """On the side connection."""
@@ -89,55 +110,62 @@ class PostgresStore:
 
     async def begin(self, wanted: Wanted, size: int) -> Books:
         """The locks and the rows, in one round trip."""
-        books = Books()
         try:
-            connection = await self._batches.get()
-            async with connection.pipeline():
-                await connection.execute("BEGIN")
-                usage = tips = nonces = keys = healed = None
-                if wanted.usage_keys:
-                    await connection.execute(statements.MAKE_USAGE, (list(wanted.usage_keys),))
-                    usage = await connection.execute(statements.LOAD_USAGE, (list(wanted.usage_keys),))
-                if wanted.state_ids:
-                    tips = await connection.execute(statements.LOAD_TIPS, ([text_bytes(i) for i in wanted.state_ids],))
-                if wanted.rand_hashes:
-                    nonces = await connection.execute(statements.LOAD_NONCES, (list(wanted.rand_hashes),))
-                if wanted.idempotency_keys:
-                    keys = await connection.execute(statements.LOAD_KEYS, (list(wanted.idempotency_keys),))
-                if wanted.healed:  # after the sessions are locked: nobody can heal them any more
-                    columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
-                    healed = await connection.execute(statements.LOAD_HEALED, columns)
-                # last: whoever waited for a lock obeys a switch that was set meanwhile
-                version = await connection.execute(statements.SWITCHES_VERSION)
-            await self._follow_switches(connection, await version.fetchall())
-            books.switches = self._switches.switches
-            books.usage = {key: parse_usage(amounts) for key, amounts in await _rows(usage)}
-            books.tips = {bytes_text(state_id): Tip(seq, made) for state_id, seq, made in await _rows(tips)}
-            books.nonces = dict(await _rows(nonces))
-            books.idempotency_keys = {key for (key,) in await _rows(keys)}
-            books.healed = {(bytes_text(state_id), digest) for state_id, digest in await _rows(healed)}
-        except (psycopg.Error, OSError) as error:
-            raise await self._failed(error) from None
+            books = await self._batches.run(lambda connection: self._load(connection, wanted))
+        except StoreFailed:
+            await self.rollback()
+            raise
         if len(books.usage) < len(wanted.usage_keys):
             await self.rollback()
             raise Conflict("spending was forgotten while it was looked up")
         self._known_tips, self._known_nonces = frozenset(books.tips), frozenset(books.nonces)
         return books
 
+    async def _load(self, connection: AsyncConnection[Row], wanted: Wanted) -> Books:
+        execute = connection.execute
+        async with connection.pipeline():
+            await execute("BEGIN")
+            if self._batches.is_pooled:
+                await execute(*self._batches.settings(is_local=True))
+            usage = tips = nonces = keys = healed = None
+            if wanted.usage_keys:
+                await execute(statements.MAKE_USAGE, (list(wanted.usage_keys),))
+                usage = await execute(statements.LOAD_USAGE, (list(wanted.usage_keys),))
+            if wanted.state_ids:
+                tips = await execute(statements.LOAD_TIPS, ([text_bytes(i) for i in wanted.state_ids],))
+            if wanted.rand_hashes:
+                nonces = await execute(statements.LOAD_NONCES, (list(wanted.rand_hashes),))
+            if wanted.idempotency_keys:
+                keys = await execute(statements.LOAD_KEYS, (list(wanted.idempotency_keys),))
+            if wanted.healed:  # after the sessions are locked: nobody can heal them any more
+                columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
+                healed = await execute(statements.LOAD_HEALED, columns)
+            # last: whoever waited for a lock obeys a switch that was set meanwhile
+            version = await execute(statements.SWITCHES_VERSION)
+        await self._follow_switches(connection, await version.fetchall())
+        return Books(
+            switches=self._switches.switches,
+            usage={key: parse_usage(amounts) for key, amounts in await _rows(usage)},
+            tips={bytes_text(state_id): Tip(seq, made) for state_id, seq, made in await _rows(tips)},
+            nonces=dict(cast(Any, await _rows(nonces))),
+            idempotency_keys={key for (key,) in await _rows(keys)},
+            healed={(bytes_text(state_id), digest) for state_id, digest in await _rows(healed)},
+        )
+
     async def commit(self, writes: Writes) -> None:
         """Writes what was there, then what was not; the latter tells whether another replica was faster."""
         try:
-            connection = await self._batches.get()
-            async with connection.pipeline():
-                guarded = await self._put(connection, writes)
-            if any(cursor.rowcount != expected for cursor, expected in guarded):
-                await self.rollback()
-                raise Conflict("another process was faster with a session or a nonce, again and again")
-            ended = await connection.execute("COMMIT")
-            if ended.statusmessage != "COMMIT":
-                raise StoreFailed("PostgreSQL rolled the transaction back")
-        except (psycopg.Error, OSError) as error:
-            raise await self._failed(error) from None
+            await self._batches.run(lambda connection: self._write(connection, writes))
+            await self._batches.run(_commit)
+        except StoreFailed:
+            await self.rollback()
+            raise
+
+    async def _write(self, connection: AsyncConnection[Row], writes: Writes) -> None:
+        async with connection.pipeline():
+            guarded = await self._put(connection, writes)
+        if any(cursor.rowcount != expected for cursor, expected in guarded):
+            raise Conflict("another process was faster with a session or a nonce, again and again")
 
     async def _put(self, connection: AsyncConnection[Row], writes: Writes) -> list[tuple[AsyncCursor[Row], int]]:
         """Queues the statements. Returns those that must change as many rows as are named beside them."""
@@ -164,21 +192,12 @@ class PostgresStore:
         return guarded
 
     async def rollback(self) -> None:
-        """Where it cannot be said, closing the connection says it as well."""
+        """Where it cannot be said, the connection is closed, which says it as well."""
         if self._batches.is_open:
             try:
-                await (await self._batches.get()).execute("ROLLBACK")
-            except (psycopg.Error, OSError):
+                await self._batches.run(_rollback)
+            except StoreFailed:
                 await self._batches.close()
-
-    async def _failed(self, error: Exception) -> StoreFailed:
-        """Ends the transaction, and tells what may be done about the error."""
-        failure = translated(error)
-        if isinstance(failure, ConnectionLost):
-            await self._batches.close()
-        else:
-            await self.rollback()
-        return failure
 
     async def tip(self, state_id: str) -> Tip | None:
         """Calls that come together are asked together."""
@@ -247,7 +266,7 @@ class PostgresStore:
 
     async def list_switches(self) -> list[Switch]:
         """On the side connection."""
-        return [switch_of(row) for row in await self._side.fetch(statements.LIST_SWITCHES)]
+        return [switch_of(row) for row in await self._slow.fetch(statements.LIST_SWITCHES)]
 
     async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
         """On the side connection."""
@@ -272,15 +291,15 @@ class PostgresStore:
 
     async def usage(self) -> dict[str, Usage]:
         """On the side connection."""
-        return {key: parse_usage(amounts) for key, amounts in await self._side.fetch(statements.USAGE)}
+        return {key: parse_usage(amounts) for key, amounts in await self._slow.fetch(statements.USAGE)}
 
     async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
         """On the side connection."""
-        return [spend_line(row) for row in await self._side.fetch(statements.SPEND, first_minute, last_minute)]
+        return [spend_line(row) for row in await self._slow.fetch(statements.SPEND, first_minute, last_minute)]
 
     async def sessions_started(self, since_ms: int) -> int:
         """On the side connection."""
-        count: int = (await self._side.fetch(statements.SESSIONS_STARTED, since_ms))[0][0]
+        count: int = (await self._slow.fetch(statements.SESSIONS_STARTED, since_ms))[0][0]
         return count
 
     # --- events ---
@@ -292,9 +311,9 @@ class PostgresStore:
     async def events_since(self, since_ms: int, after_id: int, limit: int) -> list[OutboxEvent]:
         """The first one is found by index, the others follow by their ids."""
         if after_id == 0:
-            ((first,),) = await self._side.fetch(statements.FIRST_SINCE, since_ms, since_ms)
+            ((first,),) = await self._slow.fetch(statements.FIRST_SINCE, since_ms, since_ms)
             after_id = first - 1 if first is not None else 0
-        return [OutboxEvent(*row) for row in await self._side.fetch(statements.SINCE, after_id, since_ms, limit)]
+        return [OutboxEvent(*row) for row in await self._slow.fetch(statements.SINCE, after_id, since_ms, limit)]
 
     async def mark_sent(self, ids: Sequence[int]) -> None:
         """In one statement."""
@@ -346,32 +365,40 @@ class PostgresStore:
 
     async def oldest(self) -> dict[Aging, int]:
         """Each by its index."""
-        (times,) = await self._side.fetch(statements.OLDEST)
+        (times,) = await self._slow.fetch(statements.OLDEST)
         return {kind: time for kind, time in zip(AGING, times, strict=True) if time is not None}
 
     async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
         """Rows that somebody else holds are left for the next step."""
         values = {"before": before_ms, "limit": limit}
-        count: int = (await self._side.use(lambda c: _fetch_named(c, statements.FORGET[kind], values)))[0][0]
+        count: int = (await self._slow.use(lambda c: _fetch_named(c, statements.FORGET[kind], values)))[0][0]
         return count
 
     async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
         """For sessions whose payments another release has forgotten: with them `forget` forgets the session's place."""
-        rows = await self._side.fetch(statements.NEXT_SESSION, after, limit - 1)
+        rows = await self._slow.fetch(statements.NEXT_SESSION, after, limit - 1)
         end = rows[0][0] if rows else None
         values = {"after": after, "end": end, "before": before_ms}
 
         async def sweep(connection: AsyncConnection[Row]) -> None:
             await connection.execute(statements.SWEEP_SESSIONS, values)
 
-        await self._side.use(sweep)
+        await self._slow.use(sweep)
         return end
 
 
+async def _commit(connection: AsyncConnection[Row]) -> None:
+    ended = await connection.execute("COMMIT")
+    if ended.statusmessage != "COMMIT":
+        raise StoreFailed("PostgreSQL rolled the transaction back")
+
+
+async def _rollback(connection: AsyncConnection[Row]) -> None:
+    await connection.execute("ROLLBACK")
+
+
 async def _take_steps(connection: AsyncConnection[Row]) -> None:
-    """All steps that are missing, or none of them. Where none is, nothing is locked and nothing needs the right to make tables."""
-    if not await _missing(connection):
-        return
+    """All steps that are missing, or none of them. Where none is, it is not called: nothing needs the right to make tables then."""
     async with connection.transaction():
         await connection.execute(sql.SQL(statements.SETUP_SETTINGS))
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (statements.SETUP_LOCK,))

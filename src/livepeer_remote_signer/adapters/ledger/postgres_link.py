@@ -1,62 +1,211 @@
-"""A connection to PostgreSQL that opens when it is needed and again when it broke, and what the server's errors mean."""
+"""Connections to PostgreSQL: where the server is, whether it answers, and how long it is waited for.
+
+The server's own clocks (`statement_timeout` and its like) do not run while it is frozen, cut off, or behind something that
+has forgotten the connection, and a cancelled wait may go on waiting. So each step has a clock here: when it has run out, the
+socket is shut down, and whoever waits on it finds the connection broken. A server that has not answered anybody meanwhile
+is down: everybody is told so at once, and only the look of the housekeeping tries it again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import math
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, conninfo, sql
+from psycopg import AsyncConnection, conninfo
 
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.store import Conflict, ConnectionLost, Row, StoreFailed
 
-CONNECT_TIMEOUT_SECONDS = 3
 _NOBODY_AT_FAULT = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
+_SERVER_WAITS = 0.75
+"""The server gives up on locks and statements a little before we give up on the server: then it says what it waited for."""
 
 _T = TypeVar("_T")
+Work = Callable[[AsyncConnection[Row]], Awaitable[_T]]
+
+
+class Server:
+    """The server, or those of several that take writes, behind one connection string."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        """Raises ValueError for text that is no connection string, without repeating it."""
+        try:
+            self._targets = _targets(url, timeout_seconds)
+        except psycopg.ProgrammingError:
+            raise ValueError("this is no libpq connection string") from None
+        self.timeout_seconds = timeout_seconds
+        self.answered_at = -math.inf
+        """When it last answered anybody, by the monotonic clock."""
+        self.down: str | None = None
+        """Why nobody need ask: it is let know by `check` alone whether that has changed."""
+        self._late: set[asyncio.Task[AsyncConnection[Row]]] = set()
+
+    def answered(self) -> None:
+        """It is not down."""
+        self.answered_at = time.monotonic()
+        self.down = None
+
+    def silent(self, since: float, reason: str) -> StoreFailed:
+        """What follows when a step that began at `since` got no answer: only its connection is lost, or the server is down."""
+        if self.answered_at > since:
+            return ConnectionLost(reason)
+        self.down = reason
+        return StoreFailed(reason)
+
+    async def connect(self) -> AsyncConnection[Row]:
+        """The first connection that any of the servers gives, within the time of a step. Raises psycopg.Error, OSError, TimeoutError."""
+        loop = asyncio.get_running_loop()
+        attempts = [loop.create_task(AsyncConnection.connect(target, autocommit=True)) for target in self._targets]
+        self._late.update(attempts)
+        waiting, deadline, failures = set(attempts), loop.time() + self.timeout_seconds, list[BaseException]()
+        found: AsyncConnection[Row] | None = None
+        try:
+            while waiting and found is None:
+                done, waiting = await asyncio.wait(waiting, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    raise TimeoutError
+                for attempt in done:
+                    if (failure := attempt.exception()) is not None:
+                        failures.append(failure)
+                    elif found is None:
+                        found = attempt.result()
+                        attempts.remove(attempt)
+                        self._late.discard(attempt)
+        finally:
+            for attempt in attempts:  # nobody waits for those: they end by their own time-out
+                attempt.cancel()
+                attempt.add_done_callback(self._drop)
+        if found is None:
+            raise failures[0]
+        return found
+
+    def _drop(self, attempt: asyncio.Task[AsyncConnection[Row]]) -> None:
+        self._late.discard(attempt)
+        if not attempt.cancelled() and attempt.exception() is None:
+            attempt.result().pgconn.finish()
+
+    async def close(self) -> None:
+        """Waits a little for attempts that nobody waits for."""
+        if self._late:
+            await asyncio.wait(self._late, timeout=self.timeout_seconds)
 
 
 class Link:
-    """One connection, opened when it is needed and again when it broke. One user at a time."""
+    """One connection, opened when it is needed and again when it broke. One user at a time.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    `is_vital`: that it gets no answer means that the server is down; else it is its own fault, as with a long question.
+    """
+
+    def __init__(self, server: Server, *, seconds: float | None = None, is_vital: bool = True) -> None:
+        self._server = server
+        self._seconds = seconds or server.timeout_seconds
+        self._is_vital = is_vital
         self._connection: AsyncConnection[Row] | None = None
         self._lock = asyncio.Lock()
+        self._is_cut = False
+        self.is_pooled = False
+        """Whether another session may stand behind each transaction: then settings hold for one, and nothing is prepared."""
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection that is not known to be broken."""
         return self._connection is not None and not self._connection.closed
 
-    async def get(self) -> AsyncConnection[Row]:
-        """The open connection. Raises StoreFailed."""
+    async def run(self, work: Work[_T], *, is_probe: bool = False) -> _T:
+        """Runs `work`, a step, in its time. Raises StoreFailed; ConnectionLost where it may be repeated on a new connection."""
+        connection = await self._get(is_probe)
+        started = time.monotonic()
+        clock = asyncio.get_running_loop().call_later(self._seconds, self._cut, connection)
+        try:
+            result = await work(connection)
+        except (psycopg.Error, OSError) as error:
+            raise await self._failed(error, started) from None
+        except asyncio.CancelledError:
+            self._cut(connection)
+            await self.close()
+            raise
+        finally:
+            clock.cancel()
+        self._server.answered()
+        return result
+
+    async def _get(self, is_probe: bool) -> AsyncConnection[Row]:
+        if self._server.down is not None and not is_probe:
+            raise StoreFailed(self._server.down)
         if self._connection is not None and not self._connection.closed:
             return self._connection
+        started = time.monotonic()
         try:
-            connection = await AsyncConnection.connect(_with_timeout(self._url), autocommit=True)
-            await connection.execute(sql.SQL(statements.SESSION_SETTINGS))
+            connection = await self._server.connect()
+        except TimeoutError:
+            raise self._silent(started, _no_answer(self._server.timeout_seconds)) from None
         except (psycopg.Error, OSError) as error:
-            raise _unreachable(error) from None
-        self._connection = connection
+            raise self._silent(started, _unreachable(error)) from None
+        self._connection, self._is_cut = connection, False
+        await self.run(self._prepare, is_probe=True)
         return connection
 
-    async def use(self, work: Callable[[AsyncConnection[Row]], Awaitable[_T]]) -> _T:
-        """Runs `work`, once more on a fresh connection where the old one broke: what it does may be done twice."""
-        async with self._lock:
-            for attempt in (1, 2):
-                connection = await self.get()
-                try:
-                    return await work(connection)
-                except (psycopg.Error, OSError) as error:
-                    failure = translated(error)
-                    if isinstance(failure, ConnectionLost):
-                        await self.close()
-                    if not isinstance(failure, ConnectionLost) or attempt == 2:
-                        raise failure from None
-        raise AssertionError("unreachable: the loop returns or raises")
+    async def _prepare(self, connection: AsyncConnection[Row]) -> None:
+        """A pooler tells another process number than the server's own. Where there is none, the settings hold for the session."""
+        ((number,),) = await fetch(connection, "SELECT pg_backend_pid()")
+        self.is_pooled = number != connection.info.backend_pid
+        if self.is_pooled:
+            connection.prepare_threshold = None
+        else:
+            await connection.execute(*self.settings(is_local=False))
+
+    def settings(self, *, is_local: bool) -> tuple[str, Sequence[object]]:
+        """The statement that bounds the server's waiting, for this session or for this transaction."""
+        wait_ms = str(int(self._seconds * _SERVER_WAITS * 1000))
+        return statements.BOUNDS, (wait_ms, is_local, wait_ms, is_local, str(int(self._seconds * 1000)), is_local, is_local)
+
+    def _cut(self, connection: AsyncConnection[Row]) -> None:
+        """Whoever waits on the socket finds it at its end."""
+        self._is_cut = True
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+
+    def _silent(self, since: float, reason: str) -> StoreFailed:
+        return self._server.silent(since, reason) if self._is_vital else StoreFailed(reason)
+
+    async def _failed(self, error: Exception, started: float) -> StoreFailed:
+        if self._is_cut:
+            await self.close()
+            return self._silent(started, _no_answer(self._seconds))
+        failure = translated(error)
+        if isinstance(failure, ConnectionLost):
+            await self.close()
+        else:
+            self._server.answered()
+        return failure
+
+    async def use(self, work: Work[_T], *, is_probe: bool = False) -> _T:
+        """Runs `work` in its turn, once more on a fresh connection where the old one broke: what it does may be done twice.
+
+        It goes on to its end when the caller leaves.
+        """
+        return await asyncio.shield(self._use(work, is_probe))
+
+    async def _use(self, work: Work[_T], is_probe: bool) -> _T:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise StoreFailed(f"PostgreSQL is too slow: others wait for their answers for more than {self._seconds:g} s") from None
+        try:
+            try:
+                return await self.run(work, is_probe=is_probe)
+            except ConnectionLost:
+                return await self.run(work, is_probe=is_probe)
+        finally:
+            self._lock.release()
 
     async def fetch(self, statement: str, *parameters: object) -> list[Row]:
         """The rows of one committed statement."""
@@ -66,7 +215,11 @@ class Link:
         """How many rows one committed statement changed."""
 
         async def run(connection: AsyncConnection[Row]) -> int:
-            return (await connection.execute(statement, parameters)).rowcount
+            if not self.is_pooled:
+                return (await connection.execute(statement, parameters)).rowcount
+            async with connection.transaction():
+                await connection.execute(*self.settings(is_local=True))
+                return (await connection.execute(statement, parameters)).rowcount
 
         return await self.use(run)
 
@@ -77,21 +230,37 @@ class Link:
             await connection.close()
 
 
-def _with_timeout(url: str) -> str:
-    """A dead host must not hold up a start or a batch for the kernel's two minutes."""
-    if "connect_timeout" in conninfo.conninfo_to_dict(url):
-        return url
-    return conninfo.make_conninfo(url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
-
-
 async def fetch(connection: AsyncConnection[Row], statement: str, *parameters: object) -> list[Row]:
     """The rows of one statement."""
     cursor = await connection.execute(statement, parameters)
     return await cursor.fetchall()
 
 
+def _targets(url: str, timeout_seconds: float) -> list[str]:
+    """The connection strings to try at once. What the operator has set stands; a dead host is noticed by the kernel as well.
+
+    Of several hosts the one that takes writes is wanted, whichever answers first: one that hangs must not stand before the
+    others. Raises psycopg.ProgrammingError.
+    """
+    values = conninfo.conninfo_to_dict(url)
+    defaults: dict[str, Any] = {
+        "connect_timeout": max(2, math.ceil(timeout_seconds)),
+        "tcp_user_timeout": int(timeout_seconds * 1000),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+        "target_session_attrs": "read-write",
+    }
+    wanted = {**defaults, **values}
+    hosts, ports = str(values.get("host", "")).split(","), str(values.get("port", "")).split(",")
+    if len(hosts) == 1 or "hostaddr" in values or wanted["target_session_attrs"] not in ("read-write", "primary"):
+        return [conninfo.make_conninfo("", **wanted)]
+    if len(ports) == 1:
+        ports *= len(hosts)
+    return [conninfo.make_conninfo("", **{**wanted, "host": host, "port": port}) for host, port in zip(hosts, ports, strict=False)]
+
+
 _REASONS = {
-    "25006": "it is read-only",
     "42501": "permission is missing",
     "53100": "its disk is full",
     "55P03": "rows stay locked by another process",
@@ -104,6 +273,8 @@ def translated(error: Exception) -> StoreFailed:
     state = getattr(error, "sqlstate", None)
     if state in _NOBODY_AT_FAULT:
         return Conflict(f"other processes were faster, again and again (SQLSTATE {state})")
+    if state == "25006":  # what was the primary is one no more, and says so to whoever still writes to it
+        return ConnectionLost("PostgreSQL is read-only: is another server the primary now? (SQLSTATE 25006)")
     if isinstance(error, OSError) or (
         isinstance(error, psycopg.OperationalError) and (state is None or state[:2] in ("08", "57")) and state != "57014"
     ):
@@ -113,6 +284,10 @@ def translated(error: Exception) -> StoreFailed:
     return StoreFailed(f"PostgreSQL refused: {_REASONS.get(state or '', 'see its log')} (SQLSTATE {state})")
 
 
-def _unreachable(error: Exception) -> StoreFailed:
+def _unreachable(error: Exception) -> str:
     state = getattr(error, "sqlstate", None)
-    return StoreFailed(f"PostgreSQL cannot be reached, or refuses the login ({state or type(error).__name__})")
+    return f"PostgreSQL cannot be reached, takes no writes, or refuses the login ({state or type(error).__name__})"
+
+
+def _no_answer(seconds: float) -> str:
+    return f"PostgreSQL did not answer within {seconds:g} s"

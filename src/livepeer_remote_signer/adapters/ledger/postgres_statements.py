@@ -13,12 +13,9 @@ SETUP_SETTINGS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 
 META = "SELECT name, value FROM lrs_meta WHERE name IN ('schema_version', 'schema_step')"
 PUT_META = "INSERT INTO lrs_meta (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
-SESSION_SETTINGS = """
-SET lock_timeout = '3s';
-SET statement_timeout = '10s';
-SET idle_in_transaction_session_timeout = '5s';
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
-"""
+BOUNDS = """SELECT set_config('lock_timeout', %s, %s), set_config('statement_timeout', %s, %s),
+    set_config('idle_in_transaction_session_timeout', %s, %s), set_config('synchronous_commit',
+        CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, %s)"""
 """A replica that hangs inside a transaction is cut off, so that the others can go on; a commit is on disk when it returns."""
 
 SWITCHES_VERSION = "SELECT value::bigint FROM lrs_meta WHERE name = 'switches_version'"

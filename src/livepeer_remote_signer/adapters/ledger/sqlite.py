@@ -102,6 +102,15 @@ class SqliteStore:
         """Waits for what is in work."""
         await self._file.close()
 
+    @property
+    def answered_at(self) -> float:
+        """When the file was last read or written."""
+        return self._file.answered_at
+
+    async def check(self) -> None:
+        """Reads a row of the file, and sees that it is the one that was opened."""
+        await self._rows(_SWITCHES_VERSION)
+
     async def probe(self, size_bytes: int) -> None:
         """Two transactions on the writing connection."""
         await self._file.change(_PROBE, size_bytes // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import time
@@ -35,6 +36,8 @@ class SqliteConnections:
         self._commits = ThreadPoolExecutor(1, "ledger-commit")
         self._side_thread = ThreadPoolExecutor(1, "ledger-side")
         self._file = (0, 0)
+        self.answered_at = -math.inf
+        """When something was last done, by the monotonic clock."""
 
     async def open(self) -> None:
         """Makes the file, for its owner only, and takes the steps its tables lack. Raises StoreFailed."""
@@ -115,6 +118,7 @@ class SqliteConnections:
     async def commit(self) -> None:
         """Returns when what was written is on disk."""
         await asyncio.get_running_loop().run_in_executor(self._commits, self.write.execute, "COMMIT")
+        self.answered_at = time.monotonic()
 
     async def rollback(self) -> None:
         """A transaction that the database has ended already needs none."""
@@ -183,10 +187,11 @@ class SqliteConnections:
             raise
         return rows, cursor.rowcount
 
-    @staticmethod
-    async def _in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         with translated():
-            return await asyncio.get_running_loop().run_in_executor(thread, work)
+            result = await asyncio.get_running_loop().run_in_executor(thread, work)
+        self.answered_at = time.monotonic()
+        return result
 
 
 @contextmanager

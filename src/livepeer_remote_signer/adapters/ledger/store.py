@@ -132,6 +132,13 @@ class Store(Protocol):
     async def close(self) -> None:
         """Ends after what is in work."""
 
+    @property
+    def answered_at(self) -> float:
+        """When the database last did what it was asked, by the monotonic clock."""
+
+    async def check(self) -> None:
+        """Asks the database something, also where it was silent before."""
+
     async def probe(self, size_bytes: int) -> None:
         """Writes so many bytes, commits, and takes them back."""
 
