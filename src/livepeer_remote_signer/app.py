@@ -26,7 +26,7 @@ from livepeer_remote_signer.service.observers import Observers, RareTicketWarnin
 from livepeer_remote_signer.service.payments import RemoteSigner
 from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_prices
-from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
+from livepeer_remote_signer.wiring.auth import open_auth, open_byoc, open_recipients
 from livepeer_remote_signer.wiring.bounds import open_bounds
 from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.events import open_events, open_sinks
@@ -124,8 +124,8 @@ def create_app(
             render_metrics=metrics.registry.render if admin is None else None,
             lifespan=partial(running, parts, closings, logs.drain if logs is not None else None),
             docs_enabled=config.docs.enabled,
-            byoc_jobs=config.byoc_jobs,
             answer_seconds=config.limits.answer_seconds,
+            byoc=open_byoc(auth, key, ledger) if config.byoc_jobs else None,
         )
     )
     return Front(paying, rest, open_bounds(config.limits), config.cors.allow_origins, admin=admin, on_reply=metrics.payments.replied)

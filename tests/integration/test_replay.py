@@ -267,15 +267,63 @@ async def test_a_late_request_gets_around_no_verdict_that_ended_in_the_state_it_
         hook.answer = says({"status": 403, "reason": "not you"})
         signer.info = fresh_info()
         late = await signer.send(route, signer.body(route, first))
-        if on_stale == "refuse":
-            assert late.status == 409
-            given = json.loads(late.body)["error"]["state"]
-            assert parsed(given) == replace(parsed(newest), auth_expiry=now + 30)
-            late = await signer.send(route, signer.body(route, given))
         assert (late.status, json.loads(late.body)["error"]["message"]) == (403, "not you")
         assert len(hook.questions) == asked + 1
+        if on_stale == "refuse":
+            hook.answer = says({"status": 200})
+            given = json.loads((await signer.send(route, signer.body(route, first))).body)["error"]["state"]
+            assert parsed(given) == replace(parsed(newest), auth_expiry=now + 30)
+            hook.answer = says({"status": 403, "reason": "not you"})
+            assert (await signer.send(route, signer.body(route, given))).status == 403
+            asked += 2
         assert (await signer.send(route, signer.body(route, newest))).status == 200
         assert len(hook.questions) == asked + 1
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+async def test_the_newest_state_is_given_to_nobody_whom_the_webhook_refuses(route: str, tmp_path: Path) -> None:
+    async with running_hook() as hook, signing(tmp_path, "refuse", auth={"webhook": {"url": hook.url}}) as signer:
+        hook.answer = says({"status": 200, "auth_id": "u1"})
+        first = state_of(await signer.send(route, signer.body(route)), route)
+        state_of(await signer.send(route, signer.body(route, first)), route)
+        signer.info = fresh_info()
+        asked = len(hook.questions)
+        hook.answer = says({"status": 403, "reason": "not you"})
+        refused = await signer.send(route, signer.body(route, first))
+        error = json.loads(refused.body)["error"]
+        assert (refused.status, error["message"], "state" in error) == (403, "not you", False)
+        hook.answer = says({"status": 200, "auth_id": "u2"})
+        refused = await signer.send(route, signer.body(route, first))
+        assert (refused.status, json.loads(refused.body)["error"]["code"]) == (403, "auth_id_changed")
+        hook.answer = says({"status": 200, "auth_id": "u1"})
+        told = json.loads((await signer.send(route, signer.body(route, first))).body)["error"]
+        assert (told["code"], parsed(told["state"]).sequence_number) == ("stale_state", 1)
+        assert len(hook.questions) == asked + 3
+
+
+@pytest.mark.parametrize("route", [GO, OURS])
+@pytest.mark.parametrize("binds", [True, False])
+async def test_an_identical_retry_with_another_credential_is_asked_about_where_verdicts_are_bound(
+    binds: bool, route: str, tmp_path: Path
+) -> None:
+    webhook = {"bind_verdicts": binds}
+    async with running_hook() as hook, signing(tmp_path, auth={"webhook": {"url": hook.url, **webhook}}) as signer:
+        hook.answer = says({"status": 200, "auth_id": "u1"})
+        alice, mallory = {"authorization": "Bearer alice"}, {"authorization": "Bearer mallory"}
+        first = state_of(await signer.send(route, signer.body(route), **alice), route)
+        body = signer.body(route, first)
+        paid = await signer.send(route, body, **alice)
+        asked = len(hook.questions)
+        assert (await signer.send(route, body, **alice)).body == paid.body
+        assert len(hook.questions) == asked, "it is the caller to whom it was given"
+        hook.answer = says({"status": 403, "reason": "not you"})
+        stolen = await signer.send(route, body, **mallory)
+        assert (stolen.status, len(hook.questions) - asked) == ((403, 1) if binds else (200, 0))
+        hook.answer = says({"status": 200, "auth_id": "u2"})
+        assert (await signer.send(route, body, **mallory)).status == (403 if binds else 200)
+        hook.answer = says({"status": 200, "auth_id": "u1"})
+        rotated = await signer.send(route, body, authorization="Bearer alice's next")
+        assert rotated.body == paid.body
 
 
 async def test_a_retry_after_its_params_died_is_sent_for_fresh_ones(tmp_path: Path) -> None:

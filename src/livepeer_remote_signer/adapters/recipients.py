@@ -38,7 +38,7 @@ class _Known(NamedTuple):
 
 
 class RecipientRegistry:
-    """The policy: the operator's lists, the guard, and the chain's word, in this order. Told of payments for the guard's sake."""
+    """The policy: the operator's lists, the chain's word, and once it is known who pays the guard, which is told of payments."""
 
     def __init__(
         self,
@@ -62,11 +62,9 @@ class RecipientRegistry:
         self._asking: dict[bytes, asyncio.Task[bool]] = {}
 
     async def check(self, plan: PaymentPlan) -> None:
-        """Raises RecipientRefused, OrchestratorPaused or RecipientUndetermined. Who is on the allow list is not looked up."""
+        """Raises RecipientRefused or RecipientUndetermined. Who is on the allow list is not looked up."""
         recipient = plan.session.info.ticket_params.recipient
         check_lists(recipient, self._rules)
-        if self._guard is not None:
-            self._guard.check(plan)
         if self._reader is None or self._require == "any" or recipient in self._rules.allow:
             return
         is_good = self._remembered(recipient)
@@ -74,6 +72,11 @@ class RecipientRegistry:
             is_good = await self._look_up(self._reader, recipient)
         if not is_good:
             raise not_a_transcoder(recipient, self._require)
+
+    def check_caller(self, plan: PaymentPlan) -> None:
+        """Raises OrchestratorPaused where this caller may not go on paying this orchestrator."""
+        if self._guard is not None:
+            self._guard.check(plan)
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """Tells the guard of a payment that was made."""

@@ -29,6 +29,7 @@ from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
+from livepeer_remote_signer.service.byoc import ByocSigner
 from livepeer_remote_signer.service.signing import MessageSigner
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class RestParts(NamedTuple):
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None] | AsyncIterator[None]]
     docs_enabled: bool
     answer_seconds: float
-    byoc_jobs: bool = False
+    byoc: ByocSigner | None = None
 
 
 def create_rest(parts: RestParts) -> FastAPI:
@@ -152,8 +153,8 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         "One payment: checks, signs and returns the tickets, segment credentials and the session's new state.",
     )
     add_discovery_route(app, identified, parts.discover, _ERRORS)
-    if parts.byoc_jobs:
-        add_byoc_route(app, identified, parts.signer, _ERRORS)
+    if parts.byoc is not None:
+        add_byoc_route(app, caller_of, parts.byoc, parts.answer_seconds, _ERRORS)
 
 
 def _add_health_routes(app: FastAPI, parts: RestParts) -> None:

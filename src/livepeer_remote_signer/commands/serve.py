@@ -216,7 +216,7 @@ def run_openapi(_: argparse.Namespace) -> int:
     from livepeer_remote_signer.app import create_app
     from livepeer_remote_signer.config.loading import parse_config
 
-    text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nbyoc_jobs: true\n"
+    text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nbyoc_jobs: true\nauth: {{allow_unauthenticated: true}}\n"
     app = create_app(parse_config(text, {}))
     print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
     return 0

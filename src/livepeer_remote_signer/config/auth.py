@@ -50,6 +50,7 @@ class AuthConfig(Section):
     jwt: JwtConfig | None = None
     webhook: WebhookConfig | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    namespaces: bool = False
     allow_unauthenticated: bool = False
 
     @property
@@ -69,7 +70,7 @@ class RecipientsConfig(Section):
 
 
 class GuardConfig(Section):
-    """Pauses paying an orchestrator that takes first payments and delivers nothing, or spends too fast."""
+    """Pauses a caller's payments to an orchestrator that takes first payments and delivers nothing, or earns too fast."""
 
     window_seconds: Seconds = 600
     max_abandoned_sessions: int | None = Field(None, ge=1)

@@ -16,6 +16,7 @@ from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, Orchest
 from livepeer_remote_signer.config.prices import PricesConfig
 from livepeer_remote_signer.config.serving import CorsConfig, DocsConfig, LimitsConfig, LogConfig, TracingConfig
 from livepeer_remote_signer.config.values import Listen, Seconds, Section
+from livepeer_remote_signer.core.rules.policy import NAMESPACES
 
 
 class Config(Section):
@@ -51,6 +52,17 @@ class Config(Section):
                 f"listen {self.listen.host} is reachable from other hosts, but nobody is asked before signing: configure auth "
                 "(webhook, api_keys_file or jwt), or set auth.allow_unauthenticated: true if the network itself keeps others out"
             )
+        if self.byoc_jobs and not self.auth.is_configured and not self.auth.allow_unauthenticated:
+            raise ValueError(
+                "byoc_jobs: true would sign jobs for whoever asks, because nobody is asked before signing: configure auth (webhook, "
+                "api_keys_file or jwt), or set auth.allow_unauthenticated: true"
+            )
+        for index, budget in enumerate(self.budgets):
+            if self.auth.namespaces and budget.scope == "auth_id" and budget.match != "*" and not budget.match.startswith(NAMESPACES):
+                raise ValueError(
+                    f"budgets.{index}: with auth.namespaces no auth id is {budget.match[:64]!r}: say whose it is, one of "
+                    + ", ".join(f"{namespace}{budget.match[:64]}" for namespace in NAMESPACES)
+                )
         if self.budgets and self.ledger.backend == "none":
             raise ValueError("budgets need a ledger: set ledger.backend to sqlite or postgres")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +21,8 @@ from livepeer_remote_signer.core.rules.policy import (
     apply_auth_id,
     apply_cached_verdict,
     apply_verdict,
+    auth_id_changed,
+    is_same_payer,
     is_verdict_cached,
 )
 from livepeer_remote_signer.core.rules.request_key import request_key
@@ -187,9 +190,9 @@ class RemoteSigner:
                 found = await ledger.find(key, call.now_ns)
             for _ in range(MAX_RACES):
                 if isinstance(found, Stored):
-                    return self._repeat(found, session, call)
+                    return await self._repeat(found, session, call)
                 if isinstance(found, Newest):
-                    session = self._healed(session, found, call)
+                    session = await self._healed(session, found, call)
                     state = session.state
                     key = replace(key, sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
                 found = await self._with_headroom(session, call, record)
@@ -248,19 +251,33 @@ class RemoteSigner:
             raise nothing_due from error
 
     async def _authorized(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
-        """Step 16: the recipient, the caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
-        caller, identity, trail = call.caller, call.identity, call.trail
+        """Step 16: the recipient, then whether this caller may pay it, then whether he may go on doing so."""
         if self._recipients is not None:
-            with trail.phase("recipients"):
+            with call.trail.phase("recipients"):
                 await self._recipients.check(plan)
+        plan = await self._allowed(plan, call)
+        if self._recipients is not None:
+            self._recipients.check_caller(plan)
+        return plan
+
+    async def _allowed(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
+        """The caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
+        caller, identity, trail = call.caller, call.identity, call.trail
         if self._authorizer is None:
-            return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id)
-        plan = apply_auth_id(plan, identity.auth_id)
+            return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id, identity)
+        plan = apply_auth_id(plan, identity.auth_id, identity)
         if is_verdict_cached(plan.state, plan.now_ns, self._authorizer.binding(caller, identity)):
             return apply_cached_verdict(plan, identity)
         with trail.phase("webhook"):
             verdict = await self._authorizer.authorize(caller, identity, plan, trail)
         return apply_verdict(plan, verdict, identity)
+
+    async def _check_reader(self, session: OpenedSession, owner: str, call: _Call) -> None:
+        """Whether the caller may be given what was made for the auth id `owner`, where only the webhook can tell: it is asked
+        about the payment that was asked for, which is not made."""
+        plan = await self._allowed(self._plan(session, call, with_headroom=False), call)
+        if owner and plan.state.auth_id and not is_same_payer(owner, plan.state.auth_id, call.identity):
+            raise auth_id_changed(owner, plan.state.auth_id)
 
     def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
         """Step 17, and the reply."""
@@ -284,9 +301,13 @@ class RemoteSigner:
         self._observer.paid(plan, call.trail)
         return reply
 
-    def _repeat(self, found: Stored, session: OpenedSession, call: _Call) -> bytes:
+    async def _repeat(self, found: Stored, session: OpenedSession, call: _Call) -> bytes:
         """The reply that the identical request got before."""
         self._check_answer(found, session, call.identity)
+        if self._authorizer is not None:
+            binding = self._authorizer.binding(call.caller, call.identity)
+            if binding and not hmac.compare_digest(parse_state(found.state).auth_binding, binding):
+                await self._check_reader(session, found.auth_id, call)
         reply = call.route.restore(found.kept, found.state)
         call.trail.session = as_answered(session, found)
         self._observer.repeated(call.trail)
@@ -302,10 +323,10 @@ class RemoteSigner:
     def _check_owner(self, auth_id: str, identity: Identity) -> None:
         """A session answers to nobody but its own auth id; one without any is whoever's holds its state, as it is in order."""
         known = identity.auth_id or ("" if self._authorizer else identity.claimed_auth_id)
-        if known and auth_id and auth_id != known:
+        if known and auth_id and not is_same_payer(auth_id, known, identity):
             raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
 
-    def _healed(self, session: OpenedSession, found: Newest, call: _Call) -> OpenedSession:
+    async def _healed(self, session: OpenedSession, found: Newest, call: _Call) -> OpenedSession:
         """The session continued from its newest state, so that no interval is paid twice and the session lives on.
 
         All but the webhook's verdict is the newest state's: that one holds no longer than in the state that was sent.
@@ -316,6 +337,8 @@ class RemoteSigner:
             newest = replace(newest, auth_expiry=session.state.auth_expiry)
             raw = encode_state(newest)
         if not self._heal_stale:
+            if self._authorizer is not None:
+                await self._check_reader(session, newest.auth_id, call)
             raise StaleState(
                 f"sequence number {session.state.sequence_number} of this session was used by another request",
                 hint="continue with the state in error.state",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import Found, Record, RequestKey
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
@@ -40,11 +41,24 @@ class Authorizer(Protocol):
 
     async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, trail: Trail) -> Verdict: ...
 
+    async def authorize_byoc(self, caller: Caller, identity: Identity, job: ByocJob, trail: Trail) -> Verdict:
+        """The same for the credentials of a BYOC job, which pays nothing."""
+
 
 class RecipientPolicy(Protocol):
-    """Whether the ticket's recipient may be paid. Raises RecipientRefused, OrchestratorPaused, RecipientUndetermined."""
+    """Whether the ticket's recipient may be paid, by whoever asks and by this caller."""
 
-    async def check(self, plan: PaymentPlan) -> None: ...
+    async def check(self, plan: PaymentPlan) -> None:
+        """Raises RecipientRefused, RecipientUndetermined."""
+
+    def check_caller(self, plan: PaymentPlan) -> None:
+        """Raises OrchestratorPaused. The caller was authorized: the plan's state names him."""
+
+
+class KillSwitches(Protocol):
+    """Whether the operator suspended this auth id, or everybody: read afresh. Raises Suspended, LedgerUnavailable."""
+
+    async def check(self, auth_id: str) -> None: ...
 
 
 class Ledger(Protocol):

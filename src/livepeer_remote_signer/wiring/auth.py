@@ -16,12 +16,15 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.api_keys import KeysFileError
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
+from livepeer_remote_signer.service.byoc import ByocSigner
 from livepeer_remote_signer.service.seams import Authorizer, Identifier
+from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
+    from livepeer_remote_signer.adapters.ledger.running import RunningLedger
     from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 
 _BINDING_PURPOSE = b"verdicts bound to credentials"
@@ -50,10 +53,10 @@ def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
         if config.webhook is not None:
             authorizer = _open_webhook(config.webhook, mac_key)
             closers.append(authorizer.aclose)
-        if keys is not None or tokens is not None or config.trusted_proxies:
+        if keys is not None or tokens is not None or config.trusted_proxies or config.namespaces:
             from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
 
-            identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies)
+            identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies, namespaces=config.namespaces)
     except (KeysFileError, ValueError) as error:
         raise ConfigError(f"auth: {error}") from None
     return AuthParts(identifier, authorizer, tuple(closers))
@@ -85,6 +88,11 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
         binding_key=hmac.digest(mac_key, _BINDING_PURPOSE, "sha256") if config.bind_verdicts else None,
         max_expiry_seconds=config.max_expiry_seconds,
     )
+
+
+def open_byoc(auth: AuthParts, signer: MessageSigner, ledger: RunningLedger | None) -> ByocSigner:
+    """Signs BYOC jobs for those who may pay."""
+    return ByocSigner(signer, identifier=auth.identifier, authorizer=auth.authorizer, switches=ledger.controls if ledger else None)
 
 
 def open_recipients(config: Config, chain: ChainParts) -> RecipientRegistry | None:

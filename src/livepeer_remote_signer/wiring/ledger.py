@@ -45,7 +45,7 @@ def open_ledger(config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[
 def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], writer: str, sinks: Sequence[str]) -> RunningLedger:
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
-    engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds))
+    engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces))
     controls = Controls(store, budgets, clock_ns)
     controls.on_switches = engine.use_switches
     outbox = None

@@ -79,7 +79,7 @@ async def test_a_trusted_proxys_word_is_taken_beside_a_credential(peer: str) -> 
     alone = CallerIdentifier(trusted_proxies=PROXIES)
     assert await alone.identify(caller(CLAIM, peer=peer)) == Identity(claimed_auth_id="alice")
     identity = await CallerIdentifier(keys=Keys(), trusted_proxies=PROXIES).identify(caller(CLAIM, API_KEY, peer=peer))
-    assert identity == Identity("key lrs_2 /signTicket", b"k", "alice")
+    assert identity == Identity("key lrs_2 /signTicket", b"k", "alice", frozenset((b"x-api-key",)))
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "", "unix", "::1", "11.0.0.1"])
@@ -105,3 +105,51 @@ async def test_an_auth_id_that_is_not_utf_8_is_nobodys(raw: bytes) -> None:
     """Replaced, two of them would become one."""
     with pytest.raises(Unauthenticated, match="not UTF-8"):
         await CallerIdentifier(trusted_proxies=PROXIES).identify(caller((b"signer-auth-id", raw), peer="10.1.2.3"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "withheld"),
+    [
+        ((API_KEY,), {b"x-api-key"}),
+        ((BEARER_KEY,), {b"authorization"}),
+        (
+            (API_KEY, (b"authorization", b"Bearer lrs_2"), (b"cookie", b"key=lrs_2; a=b"), (b"x-other", b"1")),
+            {b"x-api-key", b"authorization", b"cookie"},
+        ),
+        ((API_KEY, (b"authorization", b"Bearer theirs")), {b"x-api-key"}),
+        ((BEARER_TOKEN,), set()),
+    ],
+)
+async def test_every_header_that_holds_the_key_is_withheld_and_a_token_of_another_issuer_is_not(
+    headers: tuple[tuple[bytes, bytes], ...], withheld: set[bytes]
+) -> None:
+    identifier = CallerIdentifier(keys=Keys(), tokens=Tokens())
+    assert (await identifier.identify(caller(*headers))).withheld == withheld
+
+
+class Named:
+    """Keys and tokens of one name."""
+
+    def __init__(self, name: str) -> None:
+        self._identity = Identity(name, b"k")
+
+    def verify(self, key: str, path: str) -> Identity:
+        return self._identity
+
+
+class NamedTokens:
+    def __init__(self, name: str) -> None:
+        self._identity = Identity(name, b"t")
+
+    async def verify(self, token: str) -> Identity:
+        return self._identity
+
+
+@pytest.mark.parametrize(("name", "as_key", "as_token"), [("alice", "key:alice", "jwt:alice"), ("key:0f", "key:0f", "jwt:key:0f")])
+async def test_in_namespaces_an_auth_id_knows_who_vouches_for_it(name: str, as_key: str, as_token: str) -> None:
+    identifier = CallerIdentifier(keys=Named(name), tokens=NamedTokens(name), trusted_proxies=PROXIES, namespaces=True)
+    assert (await identifier.identify(caller(API_KEY, peer="10.0.0.1"))).auth_id == as_key
+    token = await identifier.identify(caller(BEARER_TOKEN, CLAIM, peer="10.0.0.1"))
+    assert (token.auth_id, token.claimed_auth_id, token.is_namespaced) == (as_token, "proxy:alice", True)
+    nobody = await CallerIdentifier(namespaces=True).identify(caller())
+    assert nobody == Identity(is_namespaced=True)

@@ -70,7 +70,7 @@ async def test_keys_are_found_through_discovery(issuer: Issuer) -> None:
 async def test_another_claim_can_be_the_auth_id(issuer: Issuer) -> None:
     async with verifying(issuer, auth_id_claim="client") as verifier:
         assert (await verifier.verify(issuer.token(client="c1"))).auth_id == "c1"
-        for value in (None, "", 5, ["c1"], "x" * 1025, "c\ud800", "\udc00"):
+        for value in (None, "", 5, ["c1"], "x" * 1025, "c\ud800", "\udc00", "a\nb", "\x00", "a\x1b[2J", "\x7f", "\x9b2J", "a\u2028"):
             with pytest.raises(Unauthenticated, match="client"):
                 await verifier.verify(issuer.token(client=value))
 
@@ -102,6 +102,16 @@ def with_other_claims(issuer: Issuer) -> str:
         lambda i: i.token(exp=int(time.time()) - 31),
         lambda i: i.token(exp=None),
         lambda i: i.token(exp="soon"),
+        lambda i: i.token(exp=10**400),
+        lambda i: i.token(exp=2**53 + 1),
+        lambda i: i.token(exp=float("inf")),
+        lambda i: i.token(exp=float("nan")),
+        lambda i: i.token(exp=[2**40]),
+        lambda i: i.token(exp={}),
+        lambda i: i.token(nbf=10**400),
+        lambda i: i.token(nbf=float("inf")),
+        lambda i: i.token(iat=[]),
+        lambda i: i.token(aud={"a": 1}),
         lambda i: i.token(nbf=int(time.time()) + 60),
         lambda i: i.token(iss="https://evil.example"),
         lambda i: i.token(iss=None),

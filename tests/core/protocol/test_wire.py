@@ -21,6 +21,8 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.protocol.wire import (
+    MAX_AUTH_TOKEN_BYTES,
+    MAX_PRICE_INFO_BYTES,
     Capabilities,
     OrchestratorInfo,
     _encode_ticket_sender_params,
@@ -31,6 +33,7 @@ from livepeer_remote_signer.core.protocol.wire import (
 )
 from livepeer_remote_signer.proto import net_pb2
 from tests.outcomes import outcome
+from tests.plans import orchestrator_info
 from tests.strategies import capability_messages, info_bytes, info_message, offers
 
 KECCAK_OF_NOTHING = bytes.fromhex("c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470")
@@ -371,3 +374,28 @@ def test_ticket_sender_params_are_the_runtimes_bytes(nonce: int, length: int) ->
     sig = bytes(range(256))[:length]
     runtime = net_pb2.Payment(ticket_sender_params=[net_pb2.TicketSenderParams(sender_nonce=nonce, sig=sig)])
     assert _encode_ticket_sender_params(nonce, sig) == runtime.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "error"), [("auth_token", MAX_AUTH_TOKEN_BYTES, BadOrchestrator), ("price_info", MAX_PRICE_INFO_BYTES, BadPrice)]
+)
+@pytest.mark.parametrize("is_unknown", [False, True])
+def test_what_is_echoed_is_bounded_unknown_fields_included(name: str, most: int, error: type[SignerError], is_unknown: bool) -> None:
+    assert (MAX_AUTH_TOKEN_BYTES, MAX_PRICE_INFO_BYTES) == (4096, 1024)
+    number = 40 if is_unknown else {"auth_token": 1, "price_info": 4}[name]
+
+    def padded(size: int) -> bytes:
+        """An offer whose part has so many bytes: its text, or a field that nobody knows, is as long as it takes."""
+        offer = net_pb2.OrchestratorInfo.FromString(orchestrator_info())
+        part = getattr(offer, name)
+        part.ClearField({"auth_token": "token", "price_info": "constraint"}[name])
+        length = size - part.ByteSize()
+        while len(field(number, b"x" * length)) > size - part.ByteSize():
+            length -= 1
+        part.MergeFromString(field(number, b"x" * length))
+        assert part.ByteSize() == size
+        return offer.SerializeToString()
+
+    parse_orchestrator_info(padded(most))
+    with pytest.raises(error, match=f"{name} has {most + 1} bytes, more than {most}"):
+        parse_orchestrator_info(padded(most + 1))

@@ -289,7 +289,7 @@ def test_uses_show_every_spender_of_every_budget_fullest_first() -> None:
     ]
     usage = {}
     for spender, amount in ((ALICE, 30), (Spender("bob", "", ORCHESTRATOR), 90)):
-        for _, key in claims_of(budgets, spender):
+        for _, key, _ in claims_of(budgets, spender):
             usage.setdefault(key, Usage()).amounts.setdefault(0, amount)
     uses = budget_uses(budgets, usage, NOW_NS)
     assert [(use.id, use.budget.limit_wei, use.spent_wei, use.left_wei) for use in uses] == [

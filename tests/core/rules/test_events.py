@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
-from livepeer_remote_signer.core.protocol.wire import Capabilities
+from livepeer_remote_signer.core.protocol.wire import Capabilities, parse_capabilities
 from livepeer_remote_signer.core.rules.events import (
     EventSource,
     encode_event,
@@ -183,8 +183,30 @@ def test_a_callers_request_id_stands_beside_ours() -> None:
 def test_long_texts_of_a_client_cannot_make_an_event_that_no_sink_takes() -> None:
     plan = with_texts(plan_payment(), app="\x01" * 300_000, auth_id="é" * 300_000)
     plan = structs.replace(plan, session=structs.replace(plan.session, manifest_id="<" * 900_000))
-    assert len(encode_event(plan, SOURCE, REQUEST_ID)) < 64 * 1024
+    assert len(encode_event(plan, SOURCE, REQUEST_ID)) <= 16 * 1024
     record(plan)
+
+
+@pytest.mark.parametrize("character", ["a", "\x01", "é", "<", "\u2028", "\U0001f4b8", '"'])
+def test_an_event_has_at_most_sixteen_kibibytes_and_its_auth_id_whole(character: str) -> None:
+    auth_id = "webhook:" + character * 1024
+    names = net_pb2.Capabilities()
+    names.constraints.PerCapability[35].models[character * 9000].warm = True
+    for number in range(1000, 1250):
+        names.constraints.PerCapability[number].models[character * 9000].warm = True
+    balance = Fraction(10**399 + 1, 7)
+    plan = plan_payment(orchestrator_info(transcoder="https://" + "o" * 2040))
+    plan = with_texts(plan, app=character * 20_000, auth_id=auth_id)
+    session = structs.replace(plan.session, manifest_id=character * 20_000, capabilities=parse_capabilities(names.SerializeToString()))
+    plan = structs.replace(plan, session=session, state=structs.replace(plan.state, balance=balance, state_id="s" * 64))
+    event = encode_event(plan, SOURCE, REQUEST_ID, character * 9000, Fraction(10**6))
+    assert len(event) <= 16 * 1024
+    data = json.loads(event)["data"]
+    assert data["auth_id"] == auth_id
+    for key in ("app", "manifest_id", "model_id"):
+        assert data[key] == character * len(data[key]), "cut between characters"
+        assert len(data[key]) >= 1024 // 6
+    assert encode_event(with_texts(plan_payment(), app="a" * 2048), SOURCE, REQUEST_ID).count(b"a" * 2048) == 1
 
 
 @given(

@@ -6,15 +6,17 @@ import pytest
 from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import OrchestratorPaused
+from livepeer_remote_signer.core.rules import guard as rules
 from livepeer_remote_signer.core.rules.guard import ABANDONED_AFTER_NS, OrchestratorGuard
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.policy import apply_auth_id
 from tests.plans import NOW_NS, orchestrator_info, plan_payment
 
 SECOND = 10**9
 
 
-def first(now_ns: int, job_type: str = "live", address: bytes = bytes([5]) * 20) -> PaymentPlan:
-    return plan_payment(orchestrator_info(address=address, now_ns=now_ns), now_ns=now_ns, job_type=job_type)
+def first(now_ns: int, job_type: str = "live", address: bytes = bytes([5]) * 20, auth_id: str = "") -> PaymentPlan:
+    return apply_auth_id(plan_payment(orchestrator_info(address=address, now_ns=now_ns), now_ns=now_ns, job_type=job_type), auth_id)
 
 
 def pay(guard: OrchestratorGuard, plan: PaymentPlan) -> PaymentPlan:
@@ -107,12 +109,64 @@ def test_spend_that_is_older_than_the_window_is_forgotten() -> None:
         pay(guard, first(NOW_NS + step * 31 * SECOND))
 
 
-def test_what_is_remembered_of_orchestrators_is_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livepeer_remote_signer.core.rules.guard.MAX_ORCHESTRATORS", 2)
-    guard = abandoning(1)
-    for address in (5, 5, 6, 6, 7):
-        pay(guard, first(NOW_NS, address=bytes([address]) * 20))
+def test_one_callers_sessions_pause_an_orchestrator_for_that_caller_alone() -> None:
+    guard = abandoning(3)
+    for _ in range(4):
+        pay(guard, first(NOW_NS, auth_id="mallory"))
+        pay(guard, first(NOW_NS, auth_id="carol", address=bytes([6]) * 20))
     later = NOW_NS + ABANDONED_AFTER_NS
-    guard.check(first(later))
+    with pytest.raises(OrchestratorPaused, match="for this caller"):
+        guard.check(first(later, auth_id="mallory"))
+    for auth_id in ("alice", "carol", ""):
+        pay(guard, first(later, auth_id=auth_id))
     with pytest.raises(OrchestratorPaused):
-        guard.check(first(later, address=bytes([6]) * 20))
+        guard.check(first(later, auth_id="mallory"))
+
+
+def test_one_callers_spend_counts_for_that_caller_alone() -> None:
+    each = int(first(NOW_NS).total_ev) + 1
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=2 * each)
+    for auth_id in ("mallory", "mallory", "alice"):
+        pay(guard, first(NOW_NS, auth_id=auth_id))
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(NOW_NS, auth_id="mallory"))
+    pay(guard, first(NOW_NS, auth_id="alice"))
+
+
+def test_what_is_remembered_is_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_PAIRS", 2)
+    guard = abandoning(1)
+    for auth_id, address in (("a", 5), ("a", 5), ("b", 6), ("b", 6), ("c", 7)):
+        pay(guard, first(NOW_NS, auth_id=auth_id, address=bytes([address]) * 20))
+    later = NOW_NS + ABANDONED_AFTER_NS
+    guard.check(first(later, auth_id="a"))
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(later, auth_id="b", address=bytes([6]) * 20))
+    for number in range(100):
+        pay(guard, first(later, auth_id=f"d{number}"))
+    assert guard.pairs == 2
+    assert len(guard._seen) <= 2
+
+
+def test_made_up_orchestrators_of_one_caller_take_nobody_elses_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_PAIRS", 100)
+    monkeypatch.setattr(rules, "MAX_PAIRS_A_CALLER", 10)
+    guard = abandoning(1)
+    for _ in range(2):
+        pay(guard, first(NOW_NS, auth_id="alice"))
+    for number in range(200):
+        pay(guard, first(NOW_NS, auth_id="mallory", address=number.to_bytes(20, "big")))
+    assert guard.pairs == 11
+    with pytest.raises(OrchestratorPaused):
+        guard.check(first(NOW_NS + ABANDONED_AFTER_NS, auth_id="alice"))
+
+
+def test_sessions_that_wait_to_go_on_are_bounded_and_the_first_ones_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_STARTED", 1)
+    guard = abandoning(2)
+    for second in range(50):
+        guard.paid(first(NOW_NS + second * SECOND))
+    (seen,) = guard._seen[""].values()
+    assert len(seen.started) == 3
+    with pytest.raises(OrchestratorPaused, match="3 sessions"):
+        guard.check(first(NOW_NS + 2 * SECOND + ABANDONED_AFTER_NS))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from livepeer_remote_signer.core.errors import BudgetExceeded, RefreshSession, StaleState, Suspended
 from livepeer_remote_signer.core.protocol.ticket import REFRESH_AT_NONCE
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.budgets import Budget, Usage
+from livepeer_remote_signer.core.rules.budgets import Budget, Usage, spend_of
 from livepeer_remote_signer.core.rules.ledger import (
     Books,
     LedgerRules,
@@ -30,6 +30,7 @@ from livepeer_remote_signer.core.rules.ledger import (
     post,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.policy import apply_auth_id
 from tests.plans import NOW_NS, ORCHESTRATOR, orchestrator_info, plan_payment
 
 RULES = LedgerRules((), 86_400)
@@ -181,7 +182,7 @@ def test_without_budgets_nothing_is_counted_and_one_name_is_counted_once() -> No
     budget = Budget("global", "*", "day", "ev", 10**30)
     rules = LedgerRules((budget, budget._replace(limit_wei=10**31)), 86_400)
     claims = claims_of_plan(plan, rules)
-    books = Books(usage={name: Usage() for _, name in claims})
+    books = Books(usage={name: Usage() for _, name, _ in claims})
     post(key(), plan, claims, books)
     assert len(claims) == 2
     assert {name: usage.spent("day", NOW_NS) for name, usage in books.usage.items()} == {claims[0].key: -(-plan.total_ev // 1)}
@@ -196,3 +197,44 @@ def test_a_late_request_is_healed_once() -> None:
     assert admit(again, plan, (), books, RULES) is None
     other = replace(again, digest=b"\x02" * 32)
     assert admit(other, plan, (), books, RULES) is not None
+
+
+def test_what_was_spent_before_namespaces_counts_on_for_everybody_who_had_the_name() -> None:
+    budgets = (
+        Budget("auth_id", "*", "total", "ev", 6 * 10**12),
+        Budget("app", "", "total", "ev", 6 * 10**12),
+        Budget("global", "*", "day", "ev", 10**30),
+    )
+    bare = apply_auth_id(plan_payment(), "team-a")
+    spent = claims_of_plan(bare, LedgerRules(budgets, 86_400))
+    books = Books(usage={claim.key: Usage() for claim in spent})
+    for sequence_number in (0, 1):
+        post(key(sequence_number), bare, spent, books)
+    rules = LedgerRules(budgets, 86_400, namespaces=True)
+    for auth_id in ("key:team-a", "jwt:team-a"):
+        plan = apply_auth_id(plan_payment(), auth_id)
+        claims = claims_of_plan(plan, rules)
+        assert [claim.former_key for claim in claims] == [spent[0].key, spent[1].key, ""]
+        later = Books(usage={name: books.usage.get(name, Usage()) for claim in claims for name in (claim.key, claim.former_key) if name})
+        for sequence_number, is_allowed in ((0, True), (1, False)):
+            named = key(sequence_number, state_id=auth_id, is_new=True, last_update_ns=None)
+            if is_allowed:
+                assert admit(named, plan, claims, later, rules) is not None
+                post(named, plan, claims, later)
+            else:
+                later.tips.clear()
+                with pytest.raises(BudgetExceeded):
+                    admit(named, plan, claims, later, rules)
+        assert later.usage[spent[0].key].spent("total", NOW_NS) == 2 * spend_of(plan, "ev"), "the former row stays as it was"
+    fresh = claims_of_plan(apply_auth_id(plan_payment(), "key:team-b"), rules)
+    empty = Books(usage={name: Usage() for claim in fresh for name in (claim.key, claim.former_key) if name})
+    assert admit(key(0, is_new=True, last_update_ns=None), apply_auth_id(plan_payment(), "key:team-b"), fresh, empty, rules) is not None
+
+
+def test_a_switch_that_was_set_before_namespaces_holds_in_each_of_them() -> None:
+    switches = Switches(frozenset({"team-a"}))
+    for auth_id in ("team-a", "key:team-a", "jwt:team-a", "webhook:team-a", "proxy:team-a"):
+        with pytest.raises(Suspended):
+            switches.check(auth_id)
+    switches.check("key:team-b")
+    Switches(frozenset({"key:team-a"})).check("jwt:team-a")

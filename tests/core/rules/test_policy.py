@@ -143,3 +143,55 @@ def test_of_a_doubled_header_the_first_value_counts_and_an_absent_one_is_empty()
 def test_a_headers_value_is_utf8_with_what_is_none_replaced(value: bytes, text: str) -> None:
     caller = Caller(headers=((b"signer-auth-id", value),))
     assert (caller.header(b"signer-auth-id"), caller.raw_header(b"signer-auth-id")) == (text, value)
+
+
+NAMED = Identity("key:team-a", b"k", is_namespaced=True)
+
+
+def test_a_session_from_before_namespaces_goes_on_under_the_id_in_its_namespace() -> None:
+    before = apply_auth_id(plan_payment(), "team-a")
+    assert apply_auth_id(before, "key:team-a", NAMED).state.auth_id == "key:team-a"
+    for identity in (Identity("jwt:team-b", b"k", is_namespaced=True), Identity("key:team-a", b"k")):
+        with pytest.raises(AuthIdChanged):
+            apply_auth_id(before, identity.auth_id, identity)
+
+
+def test_a_tokens_subject_is_not_a_key_of_the_same_name() -> None:
+    keys = apply_auth_id(plan_payment(), "key:team-a", NAMED)
+    with pytest.raises(AuthIdChanged):
+        apply_auth_id(keys, "jwt:team-a", Identity("jwt:team-a", b"t", is_namespaced=True))
+
+
+@pytest.mark.parametrize("subject", ["key:team-a", "jwt:key:team-a", "key:key:team-a", "webhook:team-a"])
+def test_a_subject_spelled_like_a_namespace_stays_in_its_own(subject: str) -> None:
+    mallory = Identity(f"jwt:{subject}", b"t", is_namespaced=True)
+    for kept in ("key:team-a", "webhook:team-a"):
+        with pytest.raises(AuthIdChanged):
+            apply_auth_id(apply_auth_id(plan_payment(), kept), mallory.auth_id, mallory)
+
+
+@pytest.mark.parametrize(
+    ("answered", "identity", "becomes"),
+    [
+        ("u1", Identity(is_namespaced=True), "webhook:u1"),
+        ("key:team-a", Identity(is_namespaced=True), "webhook:key:team-a"),
+        ("team-a", NAMED, "key:team-a"),
+        ("key:team-a", NAMED, "key:team-a"),
+        ("", NAMED, "key:team-a"),
+        ("", Identity(claimed_auth_id="proxy:p", is_namespaced=True), "proxy:p"),
+        ("u1", Identity(), "u1"),
+    ],
+)
+def test_what_the_webhook_names_is_in_its_own_namespace_unless_it_repeats_the_callers(
+    answered: str, identity: Identity, becomes: str
+) -> None:
+    assert apply_verdict(plan_payment(), Verdict(200, auth_id=answered), identity).state.auth_id == becomes
+
+
+def test_a_webhook_may_repeat_the_id_that_its_state_has_and_name_no_keys_owner() -> None:
+    nameless = Identity(is_namespaced=True)
+    session = apply_auth_id(plan_payment(), "webhook:u1", nameless)
+    for answered in ("u1", "webhook:u1"):
+        assert apply_verdict(session, Verdict(200, auth_id=answered), nameless).state.auth_id == "webhook:u1"
+    with pytest.raises(AuthIdChanged):
+        apply_verdict(apply_auth_id(plan_payment(), "key:team-a", NAMED), Verdict(200, auth_id="team-b"), NAMED)

@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.core.errors import AuthFailed
+from livepeer_remote_signer.core.errors import AuthFailed, BodyTooLarge
+from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.state import encode_state
-from livepeer_remote_signer.core.rules.policy import Caller, Verdict
-from livepeer_remote_signer.core.rules.webhook import MAX_REASON_CHARACTERS, canonical_name, encode_question, parse_verdict
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict
+from livepeer_remote_signer.core.rules.webhook import (
+    MAX_QUESTION_BYTES,
+    MAX_REASON_CHARACTERS,
+    canonical_name,
+    encode_byoc_question,
+    encode_question,
+    parse_verdict,
+)
 from tests.plans import ORCHESTRATOR, PRICE_PER_UNIT, plan_payment
+
+JOB = ByocJob("1", "c", "{}", "{}", 30)
 
 
 def asked(*headers: tuple[bytes, bytes]) -> dict[str, object]:
@@ -64,6 +74,51 @@ def test_our_keys_tell_what_is_about_to_be_paid() -> None:
 
 def test_a_header_that_is_not_utf8_is_still_json() -> None:
     assert asked((b"x", b"\xff"))["headers"] == {"X": ["\ufffd"]}
+
+
+def test_headers_that_hold_a_key_of_this_signer_are_withheld_and_no_others() -> None:
+    headers = ((b"x-api-key", b"lrs_1"), (b"authorization", b"Bearer theirs"), (b"x-api-keys", b"other"))
+    known = Identity("team-a", b"k", withheld=frozenset((b"x-api-key",)))
+    assert json.loads(encode_question(Caller(headers), plan_payment(), "r1", known))["headers"] == {
+        "Authorization": ["Bearer theirs"],
+        "X-Api-Keys": ["other"],
+    }
+    assert json.loads(encode_byoc_question(Caller(headers), JOB, "r1", known))["headers"].keys() == {"Authorization", "X-Api-Keys"}
+
+
+def test_a_question_of_sixty_kibibytes_is_asked_and_a_longer_one_is_the_callers_fault() -> None:
+    room = MAX_QUESTION_BYTES - len(encode_question(Caller(((b"x", b""),)), plan_payment(), "r1"))
+    longest = encode_question(Caller(((b"x", b"a" * room),)), plan_payment(), "r1")
+    assert len(longest) == MAX_QUESTION_BYTES == 60 * 1024
+    with pytest.raises(BodyTooLarge, match=r"61441 bytes, more than 61440") as caught:
+        encode_question(Caller(((b"x", b"a" * (room + 1)),)), plan_payment(), "r1")
+    assert (caught.value.values["bytes"], caught.value.values["limit"]) == (61_441, 61_440)
+    with pytest.raises(BodyTooLarge):
+        encode_byoc_question(Caller(), JOB._replace(capability="é" * 31_000), "r1", ANONYMOUS)
+
+
+def test_a_byoc_job_is_asked_about_with_a_state_of_zeros() -> None:
+    asked = json.loads(encode_byoc_question(Caller(((b"authorization", b"Bearer x"),)), JOB, "r1", ANONYMOUS))
+    assert asked.pop("state") == {
+        "StateID": "",
+        "PMSessionID": "",
+        "LastUpdate": "0001-01-01T00:00:00Z",
+        "OrchestratorAddress": "0x" + "00" * 20,
+        "App": "",
+        "AuthExpiry": 0,
+        "SenderNonce": 0,
+        "Balance": "0",
+        "InitialPricePerUnit": 0,
+        "InitialPixelsPerUnit": 0,
+        "Type": "",
+        "SequenceNumber": 0,
+        "AuthID": "",
+    }
+    payment = json.loads(encode_question(Caller(), plan_payment(), "r1"))
+    assert asked.keys() == {*payment, "capability"} - {"state"}
+    assert (asked["type"], asked["capability"], asked["headers"], asked["num_tickets"]) == ("byoc", "c", {"Authorization": ["Bearer x"]}, 0)
+    known = json.loads(encode_byoc_question(Caller(), JOB, "r1", Identity("team-a", b"k")))
+    assert known["state"]["AuthID"] == "team-a"
 
 
 @pytest.mark.parametrize(("name", "spelled"), [(b"x-api-key", "X-Api-Key"), (b"etag", "Etag"), (b"x--3d", "X--3d"), (b"-a", "-A")])

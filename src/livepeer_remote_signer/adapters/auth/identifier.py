@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.errors import Unauthenticated
-from livepeer_remote_signer.core.rules.policy import Caller, Identity, header_text
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, header_text
 
 KEY_PREFIX = "lrs_"
 MAX_CLAIMED_CHARACTERS = 1024
@@ -42,7 +42,10 @@ class CallerIdentifier:
         keys: KeyVerifier | None = None,
         tokens: TokenVerifier | None = None,
         trusted_proxies: Sequence[Network] = (),
+        namespaces: bool = False,
     ) -> None:
+        """`namespaces`: an auth id begins with who vouches for it, so that a token's subject is never a key's owner."""
+        self._namespaces = namespaces
         self._keys = keys
         self._tokens = tokens
         self._trusted_proxies = tuple(trusted_proxies)
@@ -50,16 +53,32 @@ class CallerIdentifier:
     async def identify(self, caller: Caller) -> Identity:
         """The caller's identity. Raises Unauthenticated where a credential is demanded and none that is known was sent."""
         claimed = self._claimed(caller)
+        identity = await self._proved(caller)
+        if not self._namespaces:
+            return identity._replace(claimed_auth_id=claimed)
+        return identity._replace(claimed_auth_id=claimed and f"proxy:{claimed}", is_namespaced=True)
+
+    async def _proved(self, caller: Caller) -> Identity:
+        """What a credential proves; nobody in particular where none is demanded."""
         if self._keys is None and self._tokens is None:
-            return Identity(claimed_auth_id=claimed)
+            return ANONYMOUS
         if self._keys is not None and (key := _only(caller, b"x-api-key")):
-            return self._keys.verify(key, caller.path)._replace(claimed_auth_id=claimed)
+            return self._named(self._keys.verify(key, caller.path), "key", caller, key)
         token = _bearer(caller)
         if self._keys is not None and token.startswith(KEY_PREFIX):
-            return self._keys.verify(token, caller.path)._replace(claimed_auth_id=claimed)
+            return self._named(self._keys.verify(token, caller.path), "key", caller, token)
         if self._tokens is not None and token:
-            return (await self._tokens.verify(token))._replace(claimed_auth_id=claimed)
+            return self._named(await self._tokens.verify(token), "jwt", caller, "")
         raise Unauthenticated(self._what_is_missing(), hint="ask the operator of this signer for a credential")
+
+    def _named(self, identity: Identity, namespace: str, caller: Caller, key: str) -> Identity:
+        """The identity in its namespace. `key`: a secret of ours, whichever headers it stands in."""
+        if self._namespaces and not (namespace == "key" and identity.auth_id.startswith("key:")):  # as `keys create` names them
+            identity = identity._replace(auth_id=f"{namespace}:{identity.auth_id}")
+        if key:
+            secret = key.encode()
+            identity = identity._replace(withheld=frozenset(name for name, value in caller.headers if secret in value))
+        return identity
 
     def _what_is_missing(self) -> str:
         if self._tokens is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -46,6 +47,11 @@ CACHE_SECONDS = 60.0
 """How long a token that was checked is believed without checking its signature again; never beyond its expiry."""
 
 MAX_CACHED_TOKENS = 10_000
+MAX_EXPIRY = 2**53
+"""Unix seconds: a time beyond it is none, and what is whole below it is exact as a float."""
+
+_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and line breaks: an auth id stands in log lines, events and on the console."""
 
 _log = logging.getLogger(__name__)
 
@@ -200,10 +206,12 @@ def _parse_jwks(document: dict[str, Any]) -> dict[str, _Key]:
     return keys
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written: JSON may spell half of a surrogate pair."""
+def _is_auth_id(claim: object) -> bool:
+    """Whether a claim can be an auth id: it must be possible to write it, and JSON may spell half of a surrogate pair."""
+    if not isinstance(claim, str) or not 0 < len(claim) <= MAX_AUTH_ID_CHARACTERS or _UNSPEAKABLE.search(claim):
+        return False
     try:
-        text.encode()
+        claim.encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -258,18 +266,19 @@ class JwtVerifier:
             raise Unauthenticated(f"the token's algorithm is none of {', '.join(ALGORITHMS)}")
         key = await self._keys.find(kid if isinstance(kid, str) else None, algorithm)
         claims = self._claims(token, key, algorithm)
-        auth_id = claims.get(self._auth_id_claim)
-        if not isinstance(auth_id, str) or not 0 < len(auth_id) <= MAX_AUTH_ID_CHARACTERS or not _is_unicode(auth_id):
+        auth_id = claims.get(self._auth_id_claim, "")
+        if not _is_auth_id(auth_id):
             raise Unauthenticated(
-                f"the token's claim {self._auth_id_claim!r} is not Unicode text of 1 to {MAX_AUTH_ID_CHARACTERS} characters"
+                f"the token's claim {self._auth_id_claim!r} is not Unicode text of 1 to {MAX_AUTH_ID_CHARACTERS} characters "
+                "without control characters"
             )
         identity = Identity(auth_id, digest)
-        self._remember(digest, identity, float(claims["exp"]))
+        self._remember(digest, identity, int(claims["exp"]))
         return identity
 
     def _claims(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
         try:
-            return jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=[algorithm],
@@ -278,12 +287,15 @@ class JwtVerifier:
                 leeway=self._clock_skew_seconds,
                 options={"require": ["exp", "iss", "aud"]},
             )
+            if int(claims["exp"]) > MAX_EXPIRY:
+                raise Unauthenticated(f"the token's exp is beyond {MAX_EXPIRY}: that is no time in seconds")
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("the token has expired", hint="ask its issuer for a fresh one") from None
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:  # a claim may be any JSON
             raise Unauthenticated(f"the token is not valid here: {type(error).__name__}") from None
+        return claims
 
-    def _remember(self, digest: bytes, identity: Identity, expires: float) -> None:
+    def _remember(self, digest: bytes, identity: Identity, expires: int) -> None:
         now = self._clock()
         until = min(now + CACHE_SECONDS, expires + self._clock_skew_seconds)
         if until <= now:

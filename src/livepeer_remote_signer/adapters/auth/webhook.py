@@ -21,10 +21,11 @@ from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.core.errors import AuthFailed
+from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict, bind_verdict
 from livepeer_remote_signer.core.rules.trail import Trail
-from livepeer_remote_signer.core.rules.webhook import MAX_REPLY_BYTES, encode_question, parse_verdict
+from livepeer_remote_signer.core.rules.webhook import MAX_REPLY_BYTES, encode_byoc_question, encode_question, parse_verdict
 
 KEEP_ALIVE_SECONDS = 4.0
 """Below the five seconds after which common servers close an idle connection, so that none is used while it closes."""
@@ -83,11 +84,16 @@ class WebhookAuthorizer:
         return digest.hexdigest()[:32]
 
     async def authorize(self, caller: Caller, identity: Identity, plan: PaymentPlan, trail: Trail) -> Verdict:
-        """The verdict on the proposed payment. Raises AuthFailed when there is none; refusals are verdicts."""
-        verdict = parse_verdict(await self._ask(encode_question(caller, plan, trail.request_id), trail))
+        """The verdict on the proposed payment. Raises AuthFailed when there is none, BodyTooLarge for a question that is too
+        long; refusals are verdicts."""
+        verdict = parse_verdict(await self._ask(encode_question(caller, plan, trail.request_id, identity), trail))
         if self._binding_key is None:
             return verdict
         return bind_verdict(verdict, self.binding(caller, identity), plan.now_ns, self._max_expiry_seconds)
+
+    async def authorize_byoc(self, caller: Caller, identity: Identity, job: ByocJob, trail: Trail) -> Verdict:
+        """The verdict on a BYOC job's credentials. Raises AuthFailed, and BodyTooLarge for a question that is too long."""
+        return parse_verdict(await self._ask(encode_byoc_question(caller, job, trail.request_id, identity), trail))
 
     async def _ask(self, question: bytes, trail: Trail) -> bytes:
         """The body of a 200 that came whole, in time and within the bound."""

@@ -46,6 +46,10 @@ class Controls:
         """Whose payments are refused, None: everybody's."""
         return [switch.auth_id for switch in await self.switches()]
 
+    async def check(self, auth_id: str) -> None:
+        """Raises Suspended where a switch is set for this auth id, or for all, as the database has it now."""
+        (await self._store.switches()).check(auth_id)
+
     async def put_setting(self, name: str, value: str | None) -> None:
         """A value that all processes share, such as ceilings changed at runtime; None removes it."""
         await self._store.put_setting(name, value, self._now_ms())

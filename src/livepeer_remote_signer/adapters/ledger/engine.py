@@ -354,7 +354,7 @@ def _wanted(batch: Sequence[_Entry], is_repeated: bool) -> Wanted:
     return Wanted(
         sorted({e.key.state_id for e in batch if is_repeated or not e.key.is_new}),
         sorted({e.plan.session.info.ticket_params.recipient_rand_hash for e in batch}),
-        sorted({claim.key for e in batch for claim in e.claims}),
+        sorted({key for e in batch for claim in e.claims for key in (claim.key, claim.former_key) if key}),
         sorted({e.key.idempotency_key for e in batch if e.key.idempotency_key}),
         sorted({(e.key.state_id, e.key.digest) for e in batch if e.key.is_healed}),
     )

@@ -78,6 +78,24 @@ class SignerState(Struct, frozen=True, gc=False):
     auth_binding: str = ""
 
 
+UNUSED_STATE = SignerState(
+    state_id="",
+    pm_session_id="",
+    last_update_ns=None,
+    orchestrator_address=bytes(20),
+    app="",
+    auth_expiry=0,
+    sender_nonce=0,
+    balance=Fraction(0),
+    initial_price_per_unit=0,
+    initial_pixels_per_unit=0,
+    type="",
+    sequence_number=0,
+    auth_id="",
+)
+"""Of no session: every key with its zero value, for who expects a state where nothing is paid."""
+
+
 class RecentStates:
     """The states that were just made, by their bytes: the next call of a session sends one back, and need not parse it.
 

@@ -32,6 +32,10 @@ ADDRESS_BYTES = 20
 HASH_BYTES = 32
 MAX_INTEGER_BYTES = 32
 MAX_TRANSCODER_CHARACTERS = 2048
+MAX_AUTH_TOKEN_BYTES = 4 * 1024
+MAX_PRICE_INFO_BYTES = 1024
+"""Token and price are echoed whole, and kept with every payment: orchestrators' own take some hundred bytes and twenty."""
+
 MAX_CAPABILITY_WORDS = 32
 MAX_CAPABILITY_MODELS = 256
 MAX_CAPABILITY_ENTRIES = 4096
@@ -159,6 +163,10 @@ def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
     if len(transcoder) > MAX_TRANSCODER_CHARACTERS or not (transcoder.isascii() and transcoder.isprintable()):
         raise BadOrchestrator(f"OrchestratorInfo.transcoder is not printable ASCII of at most {MAX_TRANSCODER_CHARACTERS} characters")
     token = info.auth_token
+    if token.ByteSize() > MAX_AUTH_TOKEN_BYTES:
+        raise BadOrchestrator(f"OrchestratorInfo.auth_token has {token.ByteSize()} bytes, more than {MAX_AUTH_TOKEN_BYTES}")
+    if price.ByteSize() > MAX_PRICE_INFO_BYTES:
+        raise BadPrice(f"OrchestratorInfo.price_info has {price.ByteSize()} bytes, more than {MAX_PRICE_INFO_BYTES}")
     return OrchestratorInfo(
         transcoder=transcoder,
         address=info.address,

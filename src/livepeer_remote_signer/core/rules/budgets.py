@@ -41,18 +41,24 @@ class Budget(NamedTuple):
 
 
 class Spender(NamedTuple):
-    """Who spends: the names that budgets are kept for. The orchestrator is a 20-byte address."""
+    """Who spends: the names that budgets are kept for. The orchestrator is a 20-byte address.
+
+    `former_auth_id`: the auth id before it had a namespace; "": it has none, or is the same.
+    """
 
     auth_id: str
     app: str
     orchestrator: bytes
+    former_auth_id: str = ""
 
 
 class Claim(NamedTuple):
-    """A budget that holds for a payment, and the name under which its spending is kept."""
+    """A budget that holds for a payment, and the name under which its spending is kept; "" or the one that it was kept under
+    before."""
 
     budget: Budget
     key: str
+    former_key: str = ""
 
 
 class Usage:
@@ -137,11 +143,25 @@ def usage_key(scope: Scope, window: Window, measure: Measure, auth_id: str, app:
 
 def claims_of(budgets: Sequence[Budget], spender: Spender) -> tuple[Claim, ...]:
     """The budgets that hold for this spender."""
-    names = Spender(bounded_name(spender.auth_id), bounded_name(spender.app), spender.orchestrator)
-    return tuple(
-        Claim(budget, usage_key(budget.scope, budget.window, budget.measure, *names))
-        for budget in without_overridden([budget for budget in budgets if _matches(budget, spender)])
-    )
+    return tuple(_claim(budget, spender) for budget in without_overridden([budget for budget in budgets if _matches(budget, spender)]))
+
+
+def _claim(budget: Budget, spender: Spender) -> Claim:
+    app, orchestrator, former = bounded_name(spender.app), spender.orchestrator, spender.former_auth_id
+    key = usage_key(budget.scope, budget.window, budget.measure, bounded_name(spender.auth_id), app, orchestrator)
+    if not former or former == spender.auth_id or budget.scope not in ("auth_id", "app"):
+        return Claim(budget, key)
+    return Claim(budget, key, usage_key(budget.scope, budget.window, budget.measure, bounded_name(former), app, orchestrator))
+
+
+def take_over(claims: Iterable[Claim], usage: dict[str, Usage]) -> None:
+    """Lets spending that was counted under a former name count on where nothing was counted under the new one yet.
+
+    The former row stays: whoever else had that name goes on from it too, so that nobody gets a fresh budget by a change of names.
+    """
+    for claim in claims:
+        if claim.former_key and not usage[claim.key].amounts:
+            usage[claim.key] = Usage(dict(usage[claim.former_key].amounts))
 
 
 def without_overridden(matching: Sequence[Budget]) -> list[Budget]:
@@ -196,7 +216,7 @@ def fit_budgets(plan: PaymentPlan, claims: Iterable[Claim], usage: Mapping[str, 
     when a window does not, and NoTickets when nothing is due and nothing can be bought ahead.
     """
     num_tickets = plan.num_tickets
-    for budget, key in claims:
+    for budget, key, _ in claims:
         left = budget.limit_wei - usage[key].spent(budget.window, plan.now_ns)
         num_tickets = min(num_tickets, _affordable(plan, budget.measure, left))
     if num_tickets >= plan.num_tickets:
@@ -225,7 +245,7 @@ def _patience(refusal: SignerError) -> float:
 
 
 def _refusal(plan: PaymentPlan, claim: Claim, usage: Usage) -> SignerError | None:
-    budget, key = claim
+    budget, key, _ = claim
     spent = usage.spent(budget.window, plan.now_ns)
     needed = spend_of(plan, budget.measure)
     left = max(0, budget.limit_wei - spent)

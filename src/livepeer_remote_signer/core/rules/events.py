@@ -3,7 +3,7 @@
 Source: section 12 of the protocol: names, types and order of go-livepeer's keys; keys of ours follow them. Consumers bill
 from these bytes, so they are made once, when the payment is signed, and never altered on their way.
 
-Texts that a client chose are cut to MAX_TEXT_CHARACTERS: an event that no sink accepts would hold up all that follow it.
+Texts that a client chose are cut: an event that no sink accepts would hold up all that follow it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 
 EVENT_TYPE = "create_signed_ticket"
-MAX_TEXT_CHARACTERS = 2048
+MAX_EVENT_BYTES = 16 * 1024
+MAX_TEXT_BYTES = 2048
+"""Of one text as it stands in the event, without its quotation marks; half of it where auth id and texts are all that long."""
+
+MAX_AUTH_ID_CHARACTERS = 2048
+MAX_AUTH_ID_BYTES = 6 * 1024 + 64
+"""More than any auth id takes that a credential or the webhook can name: two of them never become one."""
+
+_MAX_BYTES_A_CHARACTER = 6
 MAX_CLIENT_REQUEST_ID_CHARACTERS = 256
 USD_DECIMALS = 18
 PRICE_DECIMALS = 8
@@ -85,12 +93,18 @@ def encode_event(
     client_request_id: str = "",
     eth_usd: Fraction | None = None,
 ) -> bytes:
-    """The record of one payment, JSON in UTF-8 without line breaks.
+    """The record of one payment, JSON in UTF-8 without line breaks, at most MAX_EVENT_BYTES.
 
     `request_id` are our 128 random bits as 32 hex digits; the event's id is made of the same bits, since a request has one
     event. Its `timestamp` is the moment of the payment; `current_time` is the session's LastUpdate, which is earlier where time
     stays owed, so that consumers bill what was paid. `eth_usd` is the price of one ETH in USD: without it the figures in USD are null.
     """
+    event = _encode(plan, source, request_id, client_request_id, eth_usd, MAX_TEXT_BYTES)
+    return event if len(event) <= MAX_EVENT_BYTES else _encode(plan, source, request_id, client_request_id, eth_usd, MAX_TEXT_BYTES // 2)
+
+
+def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_request_id: str, eth_usd: Fraction | None, most: int) -> bytes:
+    """The record, with at most so many bytes for each text."""
     session, state, info = plan.session, plan.state, plan.session.info
     job_type, current_ns = session.request.type, plan.updated_ns
     previous_ns = current_ns if plan.previous_update_ns is None else plan.previous_update_ns
@@ -101,18 +115,20 @@ def encode_event(
     pixels = plan.billed.units if job_type == "lv2v" else 0
     status = "continuing" if state.sequence_number else "new"
     usd = _usd_figures(plan.fee, eth_usd)
+    auth_id = _text(state.auth_id[:MAX_AUTH_ID_CHARACTERS], MAX_AUTH_ID_BYTES)
     return (
         f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{plan.now_ns // 1_000_000}","gateway":"","data":'
-        f'{{"session_id":{encode_text(state.state_id)},"session_status":"{status}","app":{_text(state.app)},'
+        f'{{"session_id":{encode_text(state.state_id)},"session_status":"{status}","app":{_text(state.app, most)},'
         f'"pipeline":{encode_text(_PIPELINE_OF_TYPE.get(job_type, job_type))},"request_id":"{request_id}",'
-        f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder)},"manifest_id":{_text(session.manifest_id)},'
+        f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder, most)},'
+        f'"manifest_id":{_text(session.manifest_id, most)},'
         f'"pm_session_id":"{info.pm_session_id}","current_time":"{current}","previous_time":"{previous}",'
         f'"current_time_unix":{current_ns // 1_000_000},"previous_time_unix":{previous_ns // 1_000_000},'
         f'"billable_secs":{_seconds_text(billed_ns)},"pixels":{pixels},'
         f'"session_balance":"{_whole(state.balance)}","computed_fee":"{_whole(plan.fee)}","cost":"{_price_text(info.price)}",'
-        f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{_text(state.auth_id)},'
+        f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{auth_id},'
         f'"client_request_id":{encode_text(client_request_id[:MAX_CLIENT_REQUEST_ID_CHARACTERS])},'
-        f'"model_id":{_text(model)},"capability":{_text(capability)},'
+        f'"model_id":{_text(model, most)},"capability":{_text(capability, most)},'
         f'"billable_units":{plan.billed.units},"unit":"{UNIT_OF_TYPE.get(job_type, "pixels")}",'
         f'"ticket_ev":"{_whole(info.ev)}","total_ev":"{_multiple(info.ev, plan.num_tickets)}",{_params_text(info.ticket_params)},'
         f'"payer_address":"{_address_text(source.payer)}",{usd},"instance":{encode_text(source.instance)}}}}}'
@@ -147,8 +163,18 @@ def event_time_ms(event: bytes) -> int:
     return int(event[start : event.index(b'"', start)])
 
 
-def _text(value: str) -> str:
-    return encode_text(value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS])
+def _text(value: str, most: int) -> str:
+    """A JSON string of at most so many bytes between its quotation marks."""
+    if len(value) * _MAX_BYTES_A_CHARACTER <= most:
+        return encode_text(value)
+    value = value[:most]
+    written = encode_text(value)
+    if len(written.encode()) - 2 <= most:
+        return written
+    length = end = 0
+    while (length := length + len(encode_text(value[end]).encode()) - 2) <= most:
+        end += 1
+    return encode_text(value[:end])
 
 
 def _rounded(numerator: int, denominator: int) -> int:

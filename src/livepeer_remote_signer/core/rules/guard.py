@@ -1,5 +1,8 @@
 """The guard over orchestrators: pauses paying one that takes first payments and lets sessions lapse, or earns too fast.
 
+Counts and pauses are kept by auth id and orchestrator. Nobody signs an OrchestratorInfo, so one caller can open any number
+of sessions in an orchestrator's name and let them lapse: that may end his own payments to it, and nobody else's.
+
 Values and `now` in, a refusal or nothing out; what it remembers is this process's own. Only payments that were made start
 a pause: one that is merely asked for, perhaps by somebody who may not pay at all, is refused by itself. Only `live` and
 `lv2v` sessions can be abandoned: a job of another type may well be one payment long.
@@ -19,13 +22,22 @@ ABANDONED_AFTER_NS = 90 * NS_PER_SECOND
 """Half again what the longest first payment covers: a session that goes on has paid again by then."""
 
 BUCKETS = 60
-MAX_ORCHESTRATORS = 10_000
+MAX_PAIRS = 10_000
+"""Auth ids and orchestrators that are remembered; beyond it those of the auth id that paid longest ago are forgotten."""
+
+MAX_PAIRS_A_CALLER = 1_000
+"""Of one auth id: orchestrators that it makes up take the place of its own earlier ones, not of other callers'."""
+
+MAX_STARTED = 1_000
+"""Sessions of a pair that wait to go on, beyond the limit of abandoned ones. Those that came first are kept: they are the
+first that can be judged."""
+
 _CONTINUING_TYPES = ("live", "lv2v")
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What is remembered of one orchestrator: sessions that paid once, by their start; spend in wei by bucket of time."""
+    """What is remembered of one caller and orchestrator: sessions that paid once, by their start; spend in wei by bucket of time."""
 
     started: OrderedDict[str, int] = field(default_factory=OrderedDict)
     spent: dict[int, Fraction] = field(default_factory=dict)
@@ -49,46 +61,67 @@ class OrchestratorGuard:
         self._pause_ns = int(pause_seconds * NS_PER_SECOND)
         self._max_abandoned = max_abandoned_sessions
         self._max_spend_wei = max_spend_wei
-        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._max_started = MAX_STARTED + (max_abandoned_sessions or 0)
+        self._seen: OrderedDict[str, OrderedDict[bytes, _Seen]] = OrderedDict()
+        self.pairs = 0
+        """How many pairs are remembered."""
 
     def check(self, plan: PaymentPlan) -> None:
-        """Raises OrchestratorPaused when this orchestrator is paused, is from now on, or would be by this payment."""
-        seen = self._seen.get(plan.session.info.address)
-        if seen is None:
-            seen = _Seen()
+        """Raises OrchestratorPaused when this orchestrator is paused for the plan's auth id, is from now on, or would be by
+        this payment."""
+        address = plan.session.info.address
+        callers = self._seen.get(plan.state.auth_id)
+        seen = callers.get(address) if callers is not None else None
+        if callers is None or seen is None:
+            self._check_room(_Seen(), plan)
+            return
         if plan.now_ns >= seen.paused_until_ns:
             reason = self._fault(seen, plan)
             if reason is None:
                 self._check_room(seen, plan)
                 return
-            self._seen[plan.session.info.address] = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
-            seen = self._seen[plan.session.info.address]
+            seen = callers[address] = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
         wait = -(-(seen.paused_until_ns - plan.now_ns) // NS_PER_SECOND)
         raise OrchestratorPaused(
-            f"paying this orchestrator is paused for {wait} s: {seen.reason}",
+            f"paying this orchestrator is paused for this caller for {wait} s: {seen.reason}",
             hint="choose another orchestrator; the operator sets recipients.guard",
             retry_after_seconds=wait,
-            orchestrator="0x" + plan.session.info.address.hex(),
+            orchestrator="0x" + address.hex(),
         )
 
     def paid(self, plan: PaymentPlan) -> None:
         """Told of every payment that was made."""
-        address, state = plan.session.info.address, plan.state
-        seen = self._seen.setdefault(address, _Seen())
-        self._seen.move_to_end(address)
-        while len(self._seen) > MAX_ORCHESTRATORS:
-            self._seen.popitem(last=False)
+        seen, state = self._remember(plan.state.auth_id, plan.session.info.address), plan.state
         if self._max_abandoned is not None:
             if not plan.session.is_new:
                 seen.started.pop(state.state_id, None)
-            elif state.type in _CONTINUING_TYPES:
+            elif state.type in _CONTINUING_TYPES and len(seen.started) < self._max_started:
                 seen.started[state.state_id] = plan.now_ns
         if self._max_spend_wei is not None:
             bucket = plan.now_ns // self._bucket_ns
             seen.spent[bucket] = seen.spent.get(bucket, Fraction(0)) + plan.total_ev
 
+    def _remember(self, auth_id: str, address: bytes) -> _Seen:
+        """The pair's record, the newest now; what was not paid for longest makes room."""
+        callers = self._seen.setdefault(auth_id, OrderedDict())
+        self._seen.move_to_end(auth_id)
+        if address not in callers:
+            callers[address] = _Seen()
+            self.pairs += 1
+            if len(callers) > MAX_PAIRS_A_CALLER:
+                callers.popitem(last=False)
+                self.pairs -= 1
+            elif self.pairs > MAX_PAIRS:
+                oldest_id, oldest = next(iter(self._seen.items()))
+                oldest.popitem(last=False)
+                self.pairs -= 1
+                if not oldest:
+                    del self._seen[oldest_id]
+        callers.move_to_end(address)
+        return callers[address]
+
     def _fault(self, seen: _Seen, plan: PaymentPlan) -> str | None:
-        """Which rule this orchestrator has broken; None for none."""
+        """Which rule this orchestrator has broken with this caller; None for none."""
         now_ns = plan.now_ns
         if self._max_abandoned is not None:
             while seen.started and next(iter(seen.started.values())) < now_ns - self._window_ns:
@@ -112,7 +145,7 @@ class OrchestratorGuard:
         if spent + plan.total_ev <= self._max_spend_wei:
             return
         raise OrchestratorPaused(
-            f"{int(spent)} wei were paid to this orchestrator within {self._window_ns // NS_PER_SECOND} s, "
+            f"{int(spent)} wei were paid to this orchestrator by this caller within {self._window_ns // NS_PER_SECOND} s, "
             f"and the {int(plan.total_ev)} wei of this payment would pass the limit of {self._max_spend_wei}",
             hint="choose another orchestrator; the operator sets recipients.guard.max_spend_wei",
             retry_after_seconds=self._frees_up_seconds(seen, plan, spent + plan.total_ev - self._max_spend_wei),

@@ -20,8 +20,9 @@ from msgspec import Struct
 from livepeer_remote_signer.core.errors import StaleState, Suspended
 from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, claims_of, fit_budgets, spend_of
+from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, claims_of, fit_budgets, spend_of, take_over
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.policy import without_namespace
 
 NS_PER_MS = 1_000_000
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
@@ -91,10 +92,10 @@ class Switches(NamedTuple):
     all: bool = False
 
     def check(self, auth_id: str) -> None:
-        """Raises Suspended."""
+        """Raises Suspended. A switch that was set before auth ids had namespaces goes on to hold."""
         if self.all:
             raise Suspended("payments are suspended by the operator", hint="the operator ends it with the resume command", scope="global")
-        if auth_id in self.auth_ids:
+        if auth_id in self.auth_ids or without_namespace(auth_id) in self.auth_ids:
             raise Suspended(
                 "payments of this auth id are suspended by the operator",
                 hint="the operator ends it with the resume command",
@@ -108,6 +109,8 @@ class LedgerRules(NamedTuple):
 
     budgets: Sequence[Budget]
     retention_seconds: int
+    namespaces: bool = False
+    """Auth ids begin with who vouches for them: what was spent under the bare id before counts on."""
 
 
 class SpendKey(NamedTuple):
@@ -180,7 +183,9 @@ def claims_of_plan(plan: PaymentPlan, rules: LedgerRules) -> tuple[Claim, ...]:
     """The budgets that hold for a payment."""
     if not rules.budgets:
         return ()
-    return claims_of(rules.budgets, Spender(plan.state.auth_id, plan.state.app, plan.session.info.address))
+    auth_id = plan.state.auth_id
+    former = without_namespace(auth_id) if rules.namespaces else auth_id
+    return claims_of(rules.budgets, Spender(auth_id, plan.state.app, plan.session.info.address, former))
 
 
 def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books, rules: LedgerRules) -> PaymentPlan | None:
@@ -195,8 +200,9 @@ def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Bo
     if key.is_healed and (key.state_id, key.digest) in books.healed:
         return None
     check_known(key, tip, rules, plan.now_ns)
+    take_over(claims, books.usage)
     if plan.is_clock_right:
-        books.dated_back.update(name for budget, name in claims if books.usage[name].date_back(budget.window, plan.now_ns))
+        books.dated_back.update(name for budget, name, _ in claims if books.usage[name].date_back(budget.window, plan.now_ns))
     if claims:
         plan = fit_budgets(plan, claims, books.usage)
     last_nonce = books.nonces.get(plan.session.info.ticket_params.recipient_rand_hash, 0)
@@ -212,7 +218,7 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
     if key.is_healed:
         books.healed.add((key.state_id, key.digest))
     counted = set()
-    for budget, name in claims:
+    for budget, name, _ in claims:
         if name not in counted:
             counted.add(name)
             books.usage[name].add(budget.window, plan.now_ns, spend_of(plan, budget.measure))

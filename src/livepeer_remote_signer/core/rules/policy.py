@@ -59,14 +59,35 @@ class Identity(NamedTuple):
 
     `auth_id` is what a credential proved ("": nobody in particular) and `credential` a digest of that credential;
     `claimed_auth_id` is what a trusted proxy said in `Signer-Auth-Id`, which stands when nothing better is known.
+    `withheld` are the names of headers that hold a secret of this signer's own, which is nobody else's to see.
+    `is_namespaced`: auth ids begin with who vouches for them, one of NAMESPACES.
     """
 
     auth_id: str = ""
     credential: bytes = b""
     claimed_auth_id: str = ""
+    withheld: frozenset[bytes] = frozenset()
+    is_namespaced: bool = False
 
 
 ANONYMOUS = Identity()
+NAMESPACES = ("key:", "jwt:", "webhook:", "proxy:")
+
+
+def without_namespace(auth_id: str) -> str:
+    """The auth id as it was before namespaces were turned on."""
+    for namespace in NAMESPACES:
+        if auth_id.startswith(namespace):
+            return auth_id[len(namespace) :]
+    return auth_id
+
+
+def is_same_payer(kept: str, known: str, identity: Identity) -> bool:
+    """Whether a session's auth id is the caller's: also one that was kept before namespaces were turned on.
+
+    What is spelled with a namespace was kept since, and belongs to that one alone: a token's subject may be spelled `key:...`.
+    """
+    return kept == known or (identity.is_namespaced and not kept.startswith(NAMESPACES) and kept == without_namespace(known))
 
 
 class Verdict(NamedTuple):
@@ -98,7 +119,7 @@ def apply_cached_verdict(plan: PaymentPlan, identity: Identity) -> PaymentPlan:
     """The plan under a verdict that `is_verdict_cached`. Raises PriceExceeded or AuthIdChanged."""
     if plan.state.auth_max_price:
         _check_price(plan, Fraction(plan.state.auth_max_price))
-    return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id)
+    return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id, identity)
 
 
 def _check_price(plan: PaymentPlan, ceiling: Fraction) -> None:
@@ -106,16 +127,21 @@ def _check_price(plan: PaymentPlan, ceiling: Fraction) -> None:
         raise price_exceeded(plan.session.info.price, ceiling, "auth webhook maxPrice")
 
 
+def _check_status(verdict: Verdict) -> None:
+    if verdict.status == 200:
+        return
+    if not 400 <= verdict.status <= 599:
+        raise AuthFailed(f"the authorization webhook answered status {verdict.status}, neither 200 nor a refusal")
+    raise Denied(
+        verdict.reason or f"signer auth rejected request with status {verdict.status}",
+        status=verdict.status,
+        webhook_code=verdict.code or None,
+    )
+
+
 def apply_verdict(plan: PaymentPlan, verdict: Verdict, identity: Identity = ANONYMOUS) -> PaymentPlan:
     """The plan as the webhook allows it. Raises Denied, AuthFailed, AuthBadMaxPrice, PriceExceeded or AuthIdChanged."""
-    if verdict.status != 200:
-        if not 400 <= verdict.status <= 599:
-            raise AuthFailed(f"the authorization webhook answered status {verdict.status}, neither 200 nor a refusal")
-        raise Denied(
-            verdict.reason or f"signer auth rejected request with status {verdict.status}",
-            status=verdict.status,
-            webhook_code=verdict.code or None,
-        )
+    _check_status(verdict)
     kept_price = ""
     if verdict.max_price is not None:
         try:
@@ -125,18 +151,47 @@ def apply_verdict(plan: PaymentPlan, verdict: Verdict, identity: Identity = ANON
         _check_price(plan, ceiling)
         kept_price = rat_string(ceiling) if verdict.binding else ""
     state = replace(plan.state, auth_expiry=verdict.expiry, auth_max_price=kept_price, auth_binding=verdict.binding)
-    return apply_auth_id(replace(plan, state=state), verdict.auth_id or identity.auth_id or identity.claimed_auth_id)
+    plan = replace(plan, state=state)
+    return apply_auth_id(plan, _named_by(verdict, plan.state.auth_id, identity) or identity.auth_id or identity.claimed_auth_id, identity)
 
 
-def apply_auth_id(plan: PaymentPlan, auth_id: str) -> PaymentPlan:
+def byoc_auth_id(verdict: Verdict, identity: Identity) -> str:
+    """For whom the webhook lets a BYOC job's credentials be signed. Raises Denied, AuthFailed or AuthIdChanged.
+
+    Such a job has no session and no price here: `expiry` and `maxPrice` say nothing about it.
+    """
+    _check_status(verdict)
+    named = _named_by(verdict, identity.auth_id, identity)
+    if named and identity.auth_id and named != identity.auth_id:
+        raise AuthIdChanged("the authorization webhook names another auth id than the caller's credential")
+    return named or identity.auth_id or identity.claimed_auth_id
+
+
+def _named_by(verdict: Verdict, asked_with: str, identity: Identity) -> str:
+    """The auth id that the webhook names, as ids are told apart here: it may repeat the one it was asked with, or its own part."""
+    auth_id = verdict.auth_id
+    if not auth_id or not identity.is_namespaced or auth_id == asked_with:
+        return auth_id
+    if identity.auth_id and is_same_payer(auth_id, identity.auth_id, identity):
+        return identity.auth_id
+    return f"webhook:{auth_id}"
+
+
+def apply_auth_id(plan: PaymentPlan, auth_id: str, identity: Identity = ANONYMOUS) -> PaymentPlan:
     """Binds the session to an auth id; an empty one keeps what is there, a different one is refused."""
-    if not auth_id or auth_id == plan.state.auth_id:
+    kept = plan.state.auth_id
+    if not auth_id or auth_id == kept:
         return plan
-    if plan.state.auth_id:
-        raise AuthIdChanged(
-            "the session belongs to another auth id",
-            hint="start a new session without state",
-            state=plan.state.auth_id[:128],
-            request=auth_id[:128],
-        )
+    if kept and not is_same_payer(kept, auth_id, identity):
+        raise auth_id_changed(kept, auth_id)
     return replace(plan, state=replace(plan.state, auth_id=auth_id))
+
+
+def auth_id_changed(kept: str, auth_id: str) -> AuthIdChanged:
+    """The refusal of a caller to whom the session does not belong."""
+    return AuthIdChanged(
+        "the session belongs to another auth id",
+        hint="start a new session without state",
+        state=kept[:128],
+        request=auth_id[:128],
+    )

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from livepeer_remote_signer.core.errors import AuthFailed, BadField, BadJson
+from msgspec.structs import replace
+
+from livepeer_remote_signer.core.errors import AuthFailed, BadField, BadJson, BodyTooLarge
 from livepeer_remote_signer.core.protocol.amounts import float_string, rat_string
+from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
-from livepeer_remote_signer.core.protocol.state import encode_state, encode_text
+from livepeer_remote_signer.core.protocol.state import UNUSED_STATE, encode_state, encode_text
 from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, fold_object, int64_field, parse_json, text_field
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
-from livepeer_remote_signer.core.rules.policy import Caller, Verdict, header_text
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict, header_text
 
 MAX_REPLY_BYTES = 64 * 1024
+MAX_QUESTION_BYTES = 60 * 1024
+"""Common web frameworks take bodies of 64 KiB, and close the connection on longer ones: that is no answer at all."""
+
 MAX_AUTH_ID_CHARACTERS = 1024
 """An auth id travels in the state with every call."""
 
 MAX_REASON_CHARACTERS = 2048
+BYOC_TYPE = "byoc"
 NOT_FORWARDED = frozenset(
     (
         b"host",
@@ -41,24 +48,50 @@ _REPLY_KEYS = ("status", "reason", "expiry", "auth_id", "maxprice", "code")
 _MAX_PRICE_KEYS = ("price", "currency", "unit")
 
 
-def encode_question(caller: Caller, plan: PaymentPlan, request_id: str) -> bytes:
-    """The body that the webhook is asked with: the caller's headers, the proposed state, and our own keys."""
+def encode_question(caller: Caller, plan: PaymentPlan, request_id: str, identity: Identity = ANONYMOUS) -> bytes:
+    """The body that the webhook is asked with: the caller's headers, the proposed state, and our own keys.
+
+    Raises BodyTooLarge above MAX_QUESTION_BYTES: all of it that can be long comes from the caller.
+    """
     session = plan.session
     params = session.info.ticket_params
-    return (
-        f'{{"headers":{_encode_headers(caller)},"state":{encode_state(plan.state).decode()},"request_id":{encode_text(request_id)},'
-        f'"type":{encode_text(session.request.type)},"manifest_id":{encode_text(session.manifest_id)},'
+    return _bounded(
+        f'{{"headers":{_encode_headers(caller, identity)},"state":{encode_state(plan.state).decode()},'
+        f'"request_id":{encode_text(request_id)},"type":{encode_text(session.request.type)},"manifest_id":{encode_text(session.manifest_id)},'
         f'"computed_fee":"{float_string(plan.fee, 0)}","num_tickets":{plan.num_tickets},"ticket_ev":"{rat_string(session.info.ev)}",'
         f'"face_value":"{params.face_value}","recipient":"0x{params.recipient.hex()}",'
         f'"orchestrator_url":{encode_text(session.info.transcoder)},"price":"{rat_string(session.info.price)}"}}'
-    ).encode()
+    )
 
 
-def _encode_headers(caller: Caller) -> str:
-    """Header names as Go spells them, in their order, each with the list of its values."""
+def encode_byoc_question(caller: Caller, job: ByocJob, request_id: str, identity: Identity) -> bytes:
+    """The same question about the credentials of a BYOC job, which pays nothing: zeros where a payment has its figures, `type`
+    byoc, and in the state nothing but the auth id of a caller who is known here. Raises BodyTooLarge."""
+    state = encode_state(replace(UNUSED_STATE, auth_id=identity.auth_id))
+    return _bounded(
+        f'{{"headers":{_encode_headers(caller, identity)},"state":{state.decode()},"request_id":{encode_text(request_id)},'
+        f'"type":"{BYOC_TYPE}","manifest_id":"","computed_fee":"0","num_tickets":0,"ticket_ev":"0","face_value":"0","recipient":"",'
+        f'"orchestrator_url":"","price":"0","capability":{encode_text(job.capability)}}}'
+    )
+
+
+def _bounded(question: str) -> bytes:
+    raw = question.encode()
+    if len(raw) > MAX_QUESTION_BYTES:
+        raise BodyTooLarge(
+            f"the question to the authorization webhook would have {len(raw)} bytes, more than {MAX_QUESTION_BYTES}",
+            hint="send shorter headers and names: headers, app, ManifestID and the state are what the webhook is asked with",
+            bytes=len(raw),
+            limit=MAX_QUESTION_BYTES,
+        )
+    return raw
+
+
+def _encode_headers(caller: Caller, identity: Identity) -> str:
+    """Header names as Go spells them, in their order, each with the list of its values; none that holds a credential of ours."""
     found: dict[str, list[str]] = {}
     for name, value in caller.headers:
-        if name not in NOT_FORWARDED:
+        if name not in NOT_FORWARDED and name not in identity.withheld:
             found.setdefault(canonical_name(name), []).append(encode_text(header_text(value)))
     return "{" + ",".join(f"{encode_text(name)}:[{','.join(found[name])}]" for name in sorted(found)) + "}"
 

@@ -1,0 +1,55 @@
+"""The credentials of one BYOC job: identify -> switches -> authorize -> sign. Nothing is signed until every check has passed.
+
+Source: section 14 of the protocol. The same authorities as for a payment are asked; without any, the configuration is
+refused unless it says that nobody is to be asked.
+"""
+
+from __future__ import annotations
+
+from livepeer_remote_signer.core.protocol.byoc import byoc_job_message, parse_byoc_job
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, byoc_auth_id
+from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.service.seams import Authorizer, Identifier, KillSwitches
+from livepeer_remote_signer.service.signing import MessageSigner
+
+
+class ByocSigner:
+    """Signs jobs for callers who may pay."""
+
+    def __init__(
+        self,
+        signer: MessageSigner,
+        *,
+        identifier: Identifier | None = None,
+        authorizer: Authorizer | None = None,
+        switches: KillSwitches | None = None,
+    ) -> None:
+        self._signer = signer
+        self._identifier = identifier
+        self._authorizer = authorizer
+        self._switches = switches
+
+    @property
+    def address(self) -> bytes:
+        """The sender: 20 bytes."""
+        return self._signer.address
+
+    async def sign(self, body: bytes, caller: Caller, trail: Trail) -> bytes:
+        """The signature over the job in a request's body: 65 bytes.
+
+        Raises Unauthenticated, BadJson, BadField, Suspended, Denied, AuthIdChanged, BodyTooLarge, AuthFailed or LedgerUnavailable.
+        """
+        identity = await self._identifier.identify(caller) if self._identifier is not None else ANONYMOUS
+        job = parse_byoc_job(body)
+        auth_id = identity.auth_id or identity.claimed_auth_id
+        await self._check_switches(auth_id)
+        if self._authorizer is not None:
+            verdict = await self._authorizer.authorize_byoc(caller, identity, job, trail)
+            named = byoc_auth_id(verdict, identity)
+            if named != auth_id:
+                await self._check_switches(named)
+        return self._signer.sign_personal(byoc_job_message(job))
+
+    async def _check_switches(self, auth_id: str) -> None:
+        if self._switches is not None:
+            await self._switches.check(auth_id)
