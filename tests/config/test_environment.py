@@ -95,6 +95,61 @@ def test_each_kafka_variable_stands_over_its_key_of_the_files_one_kafka_sink(
     assert (sinks[0].username, sinks[0].password_file, sinks[0].tls) == ("u", Path("p"), False)
 
 
+def test_kafka_credentials_of_existing_stacks_are_those_of_the_kafka_sink() -> None:
+    names = {"LP_KAFKAUSER": "gateway", "LP_KAFKAPASSWORD": "planted"}
+    (made,) = read(KAFKA_BROKERS="a:1", KAFKA_GATEWAY_TOPIC="t", **names).events.sinks
+    (laid_over,) = read("events: {sinks: [{type: kafka, brokers: [a:1], topic: t, username: u, password_file: p}]}", **names).events.sinks
+    for sink in (made, laid_over):
+        assert isinstance(sink, KafkaSink)
+        assert sink.password is not None
+        assert (sink.username, sink.password.get_secret_value(), sink.password_file) == ("gateway", "planted", None)
+        assert "planted" not in repr(sink)
+    assert read(**names).events.sinks == (), "for the gateway beside us"
+    assert "exactly one of password_file and password" in fault(LEAST, KAFKA_BROKERS="a:1", KAFKA_GATEWAY_TOPIC="t", LP_KAFKAUSER="u")
+
+
+@pytest.mark.parametrize(
+    ("brokers", "words"),
+    [
+        ("kafka://a:9092", "without a scheme such as kafka://"),
+        ("a:9092,SASL_SSL://b:9093", "brokers.1: must be HOST:PORT, without a scheme"),
+        ("a:9092/x", "must be HOST:PORT"),
+        ("user:planted@a:9092", "must be HOST:PORT"),
+        ("a:0", "must be HOST:PORT"),
+        ("a:65536", "must be HOST:PORT"),
+        ("a:9092 b:9092", "must be HOST:PORT"),
+        ("a;b", "must be HOST:PORT"),
+    ],
+)
+def test_brokers_that_nobody_can_connect_to_are_named(brokers: str, words: str) -> None:
+    said = fault(LEAST, KAFKA_BROKERS=brokers, KAFKA_GATEWAY_TOPIC="t")
+    assert words in said
+    assert "events.sinks.0" in said
+    assert "planted" not in said
+
+
+def test_brokers_as_they_may_be_spelled() -> None:
+    (sink,) = read(KAFKA_BROKERS="a, b_c-d.example:9092 ,[::1]:9092\r,192.0.2.1:1", KAFKA_GATEWAY_TOPIC="a.B_c-1").events.sinks
+    assert isinstance(sink, KafkaSink)
+    assert sink.brokers == ("a", "b_c-d.example:9092", "[::1]:9092", "192.0.2.1:1")
+
+
+@pytest.mark.parametrize(
+    ("topic", "words"),
+    [
+        ("t\r", "line break"),
+        (" t", "line break"),
+        ("t u", "must be a Kafka topic"),
+        ("..", "must be a Kafka topic"),
+        ("t" * 250, "Kafka topic"),
+    ],
+)
+def test_topics_that_kafka_does_not_know_are_named(topic: str, words: str) -> None:
+    said = fault(LEAST, KAFKA_BROKERS="a:1", KAFKA_GATEWAY_TOPIC=topic)
+    assert words in said
+    assert "events.sinks.0" in said
+
+
 def test_two_kafka_sinks_of_the_file_give_way_to_the_environments() -> None:
     two = "events: {sinks: [{type: kafka, brokers: [a:1], topic: a}, {type: kafka, brokers: [b:1], topic: b}]}"
     (sink,) = read(two, KAFKA_BROKERS="c:1", KAFKA_GATEWAY_TOPIC="c").events.sinks
@@ -119,7 +174,8 @@ def test_signer_max_total_ev_is_the_batchs_limit() -> None:
 def test_empty_variables_count_as_unset() -> None:
     names = (
         "SIGNER_NETWORK SIGNER_PORT ETH_RPC_URL SIGNER_ETH_ADDR SIGNER_ETH_KEYSTORE_PATH REMOTE_SIGNER_WEBHOOK_URL WEBHOOK_SECRET "
-        "KAFKA_BROKERS KAFKA_GATEWAY_TOPIC SIGNER_REMOTE_DISCOVERY ORCH_WEBHOOK_URL LIVE_AI_CAP_REPORT_INTERVAL SIGNER_MAX_TOTAL_EV"
+        "KAFKA_BROKERS KAFKA_GATEWAY_TOPIC LP_KAFKAUSER LP_KAFKAPASSWORD "
+        "SIGNER_REMOTE_DISCOVERY ORCH_WEBHOOK_URL LIVE_AI_CAP_REPORT_INTERVAL SIGNER_MAX_TOTAL_EV"
     )
     assert read(**dict.fromkeys(names.split(), "")) == read()
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from livepeer_remote_signer.adapters.events.forwarder import Forwarder
 from livepeer_remote_signer.adapters.events.kafka import KafkaSink, partition_of
 from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox
 from livepeer_remote_signer.adapters.events.sink import SinkError
+from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
+from livepeer_remote_signer.core.rules.events import event_id
 from tests.adapters.events.making import CountingMeter, make_event
+from tests.ledgers import Session, opened
 from tests.operate.kafka.broker import KafkaNode
+from tests.operate.kafka.old_broker import old_broker
 from tests.served import served
 
 pytestmark = [
@@ -26,6 +32,13 @@ pytestmark = [
     # aiokafka forgets a connection that it was opening when it was told to stop; the collector closes it, and says so
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+async def until_nothing_is_pending(outbox: LedgerOutbox, seconds: float = 60) -> None:
+    """Waits until every event was sent or parked."""
+    async with asyncio.timeout(seconds):
+        while await outbox.unsent(1):  # noqa: ASYNC110 - the table has no event to wait for
+            await asyncio.sleep(0.05)
 
 
 async def consume(kafka: KafkaNode, topic: str, count: int, seconds: float = 60) -> list[Any]:
@@ -102,6 +115,50 @@ async def test_a_broker_that_is_killed_and_comes_back_gets_every_event_in_order(
     assert sum(len(numbers) for numbers in seen.values()) == made, "none is missing"
     for session, numbers in seen.items():
         assert numbers == sorted(numbers), f"{session} is out of order"
+
+
+async def test_a_record_that_is_too_large_for_its_topic_is_parked_and_the_others_arrive_in_order(kafka: KafkaNode, tmp_path: Path) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    await admin.create_topics([NewTopic("small", 4, 1, topic_configs={"max.message.bytes": "4000"})])
+    await admin.close()
+    events = [make_event(f"session-{n % 7}", n // 7) for n in range(60)]
+    large = [make_event("session-" + "x" * 6000), make_event("session-3" + "y" * 2_000_000)]
+    meter, sink = CountingMeter(), KafkaSink([kafka.address], "small")
+    async with opened(tmp_path / "ledger", sinks=(sink.name,)) as (ledger,):
+        for event in (*events[:20], large[0], *events[20:40], large[1], *events[40:]):
+            await ledger.pay(Session().next(event=event))
+        forwarder = Forwarder(ledger.outbox, [sink], meter)
+        forwarder.start()
+        await until_nothing_is_pending(ledger.outbox)
+        await forwarder.stop(30)
+        parked = await ledger.outbox.parked(10)
+        assert {event.id for event in parked} == {event_id(event) for event in large}
+        assert {event.reason for event in parked} == {
+            "Kafka topic small did not take a batch: the record is larger than the topic allows (max.message.bytes)"
+        }
+    records = await consume(kafka, "small", 60)
+    assert {record.value for record in records} == set(events)
+    assert all(numbers == sorted(numbers) for numbers in in_order(records).values())
+
+
+@pytest.mark.parametrize("way", ["denies", "hangs up"])
+async def test_where_nobody_gets_a_producer_id_an_ordinary_producer_sends(
+    kafka: KafkaNode, way: Literal["denies", "hangs up"], caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = "ordinary-" + way.replace(" ", "-")
+    events = [make_event(f"session-{n % 5}", n // 5) for n in range(100)]
+    async with old_broker(kafka, way) as address:
+        sink = KafkaSink([address], topic)
+        with caplog.at_level(logging.WARNING):
+            for start in range(0, 100, 20):
+                await sink.publish(events[start : start + 20])
+                if start == 40:
+                    await sink._discard()  # as after a failure
+        await sink.aclose()
+    assert caplog.text.count("the brokers take no idempotent producer") == 1, "said once"
+    records = await consume(kafka, topic, 100)
+    assert in_order(records) == {f"session-{n}": list(range(20)) for n in range(5)}
 
 
 async def test_nobody_there_is_an_error_without_secrets() -> None:

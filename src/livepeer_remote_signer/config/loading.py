@@ -123,7 +123,7 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         webhook = _section(tree, "auth", "webhook")
         webhook.pop("secret_file", None)
         webhook["secret"] = secret
-    _lay_kafka_over(tree, get("KAFKA_BROKERS"), get("KAFKA_GATEWAY_TOPIC"))
+    _lay_kafka_over(tree, get("KAFKA_BROKERS"), get("KAFKA_GATEWAY_TOPIC"), get("LP_KAFKAUSER"), get("LP_KAFKAPASSWORD"))
     if discovery := get("SIGNER_REMOTE_DISCOVERY"):
         if discovery.lower() not in _TRUE | _FALSE:
             raise ConfigError("SIGNER_REMOTE_DISCOVERY is neither true nor false")
@@ -136,9 +136,9 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         _section(tree, "limits")["max_total_ev_wei"] = limit
 
 
-def _lay_kafka_over(tree: dict[str, Any], brokers: str | None, topic: str | None) -> None:
-    """Each over its key of the file's kafka sink, where there is exactly one: its credentials stay. Else both make the sink."""
-    if brokers is None and topic is None:
+def _lay_kafka_over(tree: dict[str, Any], brokers: str | None, topic: str | None, user: str | None, password: str | None) -> None:
+    """Each over its key of the file's kafka sink, where there is exactly one: its other keys stay. Else they make the sink."""
+    if brokers is None and topic is None and user is None and password is None:
         return
     events = _section(tree, "events")
     sinks = events.get("sinks") or []
@@ -147,9 +147,14 @@ def _lay_kafka_over(tree: dict[str, Any], brokers: str | None, topic: str | None
     given: dict[str, Any] = {} if topic is None else {"topic": topic}
     if brokers is not None:
         given["brokers"] = [broker.strip() for broker in brokers.split(",") if broker.strip()]
+    if user is not None:
+        given["username"] = user
+    if password is not None:
+        given["password"] = password
     places = [i for i, sink in enumerate(sinks) if isinstance(sink, dict) and sink.get("type") == "kafka"]
     if len(places) == 1:
-        sinks[places[0]] = {**sinks[places[0]], **given}
+        kept = {key: value for key, value in sinks[places[0]].items() if password is None or key != "password_file"}
+        sinks[places[0]] = {**kept, **given}
     elif brokers is not None:
         if topic is None:
             raise ConfigError("KAFKA_BROKERS is set, but KAFKA_GATEWAY_TOPIC is not, and the file has no kafka sink that names one")

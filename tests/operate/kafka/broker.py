@@ -61,6 +61,8 @@ class KafkaNode:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         controller = free_port()
+        self.behind_port, self.advertised_port = free_port(), free_port()
+        """A second listener, whose clients are told the second port: whoever listens there stands between."""
         self._properties = folder / "server.properties"
         self._properties.write_text(
             "\n".join(
@@ -68,8 +70,10 @@ class KafkaNode:
                     "process.roles=broker,controller",
                     "node.id=1",
                     f"controller.quorum.voters=1@127.0.0.1:{controller}",
-                    f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
-                    f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
+                    f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller},BEHIND://127.0.0.1:{self.behind_port}",
+                    f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},BEHIND://127.0.0.1:{self.advertised_port}",
+                    "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT",
+                    "inter.broker.listener.name=PLAINTEXT",
                     "controller.listener.names=CONTROLLER",
                     f"log.dirs={folder / 'data'}",
                     "num.partitions=4",

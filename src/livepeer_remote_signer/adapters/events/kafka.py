@@ -2,11 +2,11 @@
 
 The record's key is the event's id, as consumers expect. Kafka would spread a session over all partitions by such a key, and
 order only holds within a partition; so the partition is chosen here, by a hash of the session. While the number of
-partitions stays the same, a session's events are in order. An idempotent producer refuses to write a later batch of a
-partition when an earlier one failed, and after any failure a fresh producer sends the whole batch again from its start.
+partitions stays the same, a session's events are in order: a partition's records go out batch after batch, each when the one
+before it is acknowledged, and after any failure a fresh producer sends all of them again from their start.
 
-Brokers that know no idempotent producers, or do not allow them, get an ordinary one: nothing is lost by it, but after a
-failure events may be there twice, and a session's later events before its earlier ones.
+Brokers that know no idempotent producers, or do not allow them, get an ordinary one: nothing is lost by it, but more
+events are there twice after a failure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
 from livepeer_remote_signer.core.rules.events import event_id, event_session, event_time_ms
@@ -31,6 +33,9 @@ DELIVERY_SECONDS = 20.0
 
 START_SECONDS = 8.0
 STOP_SECONDS = 2.0
+BATCH_BYTES = 256 * 1024
+"""Of one partition's batch of records, which a broker takes or refuses as a whole. Brokers take four times as much unless told."""
+
 METADATA_MAX_AGE_MS = 60_000
 
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
@@ -102,21 +107,26 @@ class KafkaSink:
             raise SinkError(said) from None
 
     async def _send(self, events: Sequence[bytes]) -> None:
+        """To each partition one batch of records at a time: what follows a batch is not written before that batch is."""
         producer = await self._started()
         partitions = sorted(await producer.partitions_for(self._topic))
-        deliveries = [
-            await producer.send(
-                self._topic,
-                value=event,
-                key=event_id(event).encode(),
-                partition=partitions[partition_of(event_session(event), len(partitions))],
-                timestamp_ms=event_time_ms(event),
-            )
-            for event in events
-        ]
-        failures = [outcome for outcome in await asyncio.gather(*deliveries, return_exceptions=True) if isinstance(outcome, BaseException)]
-        if failures:  # after a refusal an idempotent producer fails all that follow
-            raise next((failure for failure in failures if isinstance(failure, _REFUSES_RECORD)), failures[0])
+        waiting: dict[int, deque[bytes]] = {}
+        for event in events:
+            partition = partitions[partition_of(event_session(event), len(partitions))]
+            waiting.setdefault(partition, deque()).append(event)
+        while waiting:
+            deliveries = []
+            for partition, queue in waiting.items():
+                batch = producer.create_batch()
+                while queue and _has_taken(batch, queue[0]):
+                    queue.popleft()
+                deliveries.append(await producer.send_batch(batch, self._topic, partition=partition))
+            failures = [
+                outcome for outcome in await asyncio.gather(*deliveries, return_exceptions=True) if isinstance(outcome, BaseException)
+            ]
+            if failures:
+                raise next((failure for failure in failures if isinstance(failure, _REFUSES_RECORD)), failures[0])
+            waiting = {partition: queue for partition, queue in waiting.items() if queue}
 
     async def aclose(self) -> None:
         """Ends the connections; nothing is buffered between two calls of `publish`."""
@@ -132,8 +142,8 @@ class KafkaSink:
                 self._producer = await self._start(False)
                 self._is_idempotent = False
                 _log.warning(
-                    "Kafka topic %s: the brokers take no idempotent producer (%s), so an ordinary one sends: after a failure events may be "
-                    "there twice; allow IdempotentWrite on the cluster, or let consumers tell events by their ids",
+                    "Kafka topic %s: the brokers take no idempotent producer (%s), so an ordinary one sends: after a failure more events "
+                    "are there twice; allow IdempotentWrite on the cluster, or let consumers tell events by their ids",
                     self._topic,
                     type(error).__name__,
                 )
@@ -146,6 +156,7 @@ class KafkaSink:
             client_id="livepeer-remote-signer",
             acks="all",
             enable_idempotence=is_idempotent,
+            max_batch_size=BATCH_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             **self._security,
@@ -181,6 +192,11 @@ def partition_of(session: bytes, partitions: int) -> int:
 
 class _StartTimeout(TimeoutError):
     """Brokers were found, and none of them made the producer ready."""
+
+
+def _has_taken(batch: BatchBuilder, event: bytes) -> bool:
+    """Adds an event to a batch, unless it is full; the first event always has room."""
+    return batch.append(timestamp=event_time_ms(event), key=event_id(event).encode(), value=event) is not None
 
 
 def _reason(error: Exception) -> str:
