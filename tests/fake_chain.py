@@ -17,6 +17,7 @@ CONTROLLER = bytes.fromhex("c0" * 20)
 CONTRACTS = Contracts(bytes.fromhex("0b" * 20), bytes.fromhex("0a" * 20), bytes.fromhex("0d" * 20))
 FEED = bytes.fromhex("fe" * 20)
 CHAIN_ID = 31337
+_WHO = {keccak(text.encode())[:4]: text for text in ("isRegisteredTranscoder(address)", "isActiveTranscoder(address)")}
 
 
 @dataclass
@@ -34,6 +35,9 @@ class FakeChain:
     deposit: int = 10**18
     transcoders: set[bytes] = field(default_factory=set)
     """Who is registered and active."""
+
+    transcoder_questions: int = 0
+    """How often somebody asked who is."""
 
     reserve: int = 2 * 10**18
     withdraw_round: int = 0
@@ -99,7 +103,9 @@ class FakeChain:
         for name, address in zip(("TicketBroker", "RoundsManager", "BondingManager"), self.contracts, strict=True):
             if argument == keccak(name.encode()):
                 answers[CONTROLLER, "getContract(bytes32)"] = (["address"], [address])
-        for question in ("isRegisteredTranscoder(address)", "isActiveTranscoder(address)"):
+        if data[:4] in _WHO:
+            self.transcoder_questions += 1
+        for question in _WHO.values():
             answers[self.contracts.bonding_manager, question] = (["bool"], [argument[12:] in self.transcoders])
         answers[self.contracts.rounds_manager, "blockHashForRound(uint256)"] = (
             ["bytes32"],

@@ -25,6 +25,8 @@ class RpcNode:
         self.batches: list[list[str]] = []
         """The methods of every HTTP request so far."""
         self.is_hanging = False
+        self.hangs_alone = False
+        """Hangs at calls that do not come in a batch."""
         self.status = 200
         self.raw: bytes | None = None
         self.cuts_answer = False
@@ -37,6 +39,7 @@ class RpcNode:
         self.heads: list[str] = []
         """Request line and headers of every HTTP request so far, in lower case."""
         self.bodies: list[bytes] = []
+        self.retry_after = ""
         self.encoding: str | None = None
         """The content-encoding that answers claim."""
 
@@ -49,6 +52,7 @@ class RpcNode:
         """Ends every fault."""
         self.is_hanging, self.status, self.raw, self.cuts_answer = False, 200, None, False
         self.alter, self.alter_batch, self.batch_limit, self.encoding = None, None, None, None
+        self.hangs_alone, self.retry_after = False, ""
 
     async def __aenter__(self) -> RpcNode:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -88,7 +92,7 @@ class RpcNode:
         is_batch = isinstance(document, list)
         requests = document if is_batch else [document]
         self.batches.append([r["method"] for r in requests])
-        if self.is_hanging:
+        if self.is_hanging or (self.hangs_alone and not is_batch):
             await self._until_healed()
         status = self.status
         if self.raw is not None:
@@ -102,13 +106,14 @@ class RpcNode:
             body = json.dumps(answers if is_batch or not isinstance(answers, list) or not answers else answers[0]).encode()
         lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}"]
         lines += [f"content-encoding: {self.encoding}"] if self.encoding else []
+        lines += [f"retry-after: {self.retry_after}"] if self.retry_after else []
         lines += ["", ""]
         writer.write("\r\n".join(lines).encode() + (body[: len(body) // 2] if self.cuts_answer else body))
         await writer.drain()
         return not self.cuts_answer
 
     async def _until_healed(self) -> None:
-        while self.is_hanging and not self._closing.is_set():
+        while (self.is_hanging or self.hangs_alone) and not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), 0.02)
 

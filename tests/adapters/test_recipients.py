@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from livepeer_remote_signer.adapters.recipients import RecipientRegistry
+from livepeer_remote_signer.adapters.recipients import LOOKUPS_AT_ONCE, RecipientRegistry
 from livepeer_remote_signer.core.errors import RecipientRefused, RecipientUndetermined
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from tests.plans import CHAIN, ORCHESTRATOR, plan_payment
+from tests.plans import CHAIN, ORCHESTRATOR, orchestrator_info, plan_payment
 
 
 class Chain:
@@ -30,6 +31,12 @@ class Chain:
         if self.fault is not None:
             raise self.fault
         return address in self.good
+
+
+async def both(policy: RecipientRegistry) -> None:
+    """Both halves, as a payment goes through them."""
+    policy.check(plan_payment())
+    await policy.look_up(plan_payment())
 
 
 class Seconds:
@@ -54,10 +61,10 @@ async def test_a_good_recipient_is_asked_for_once_a_round() -> None:
     chain = Chain()
     policy = registry(chain)
     for _ in range(3):
-        await policy.check(plan_payment())
+        await both(policy)
     assert chain.calls == [(ORCHESTRATOR, False)]
     chain.round = 2
-    await policy.check(plan_payment())
+    await both(policy)
     assert len(chain.calls) == 2
 
 
@@ -67,18 +74,18 @@ async def test_a_refusal_is_kept_for_a_minute() -> None:
     policy = registry(chain, clock)
     for _ in range(3):
         with pytest.raises(RecipientRefused, match="registered"):
-            await policy.check(plan_payment())
+            await both(policy)
     assert len(chain.calls) == 1
     chain.good.add(ORCHESTRATOR)
     clock.now = 60
-    await policy.check(plan_payment())
+    await both(policy)
 
 
 async def test_all_who_wait_share_one_call() -> None:
     chain = Chain()
     chain.gate.clear()
     policy = registry(chain)
-    waiting = [asyncio.create_task(policy.check(plan_payment())) for _ in range(20)]
+    waiting = [asyncio.create_task(both(policy)) for _ in range(20)]
     await asyncio.sleep(0.05)
     waiting[0].cancel()
     chain.gate.set()
@@ -95,36 +102,36 @@ async def test_what_is_not_known_within_a_second_is_not_paid_and_not_remembered(
     loop = asyncio.get_running_loop()
     started = loop.time()
     with pytest.raises(RecipientUndetermined):
-        await policy.check(plan_payment())
+        await both(policy)
     assert 0.9 < loop.time() - started < 2
     chain.gate.set()
     chain.fault = ConnectionError("http://user:geheim@rpc")
     with pytest.raises(RecipientUndetermined) as caught:
-        await policy.check(plan_payment())
+        await both(policy)
     assert "geheim" not in str(caught.value)
     assert caught.value.retry_after_seconds == 2
     chain.fault = None
-    await policy.check(plan_payment())
+    await both(policy)
 
 
 async def test_who_is_on_the_allow_list_is_not_looked_up() -> None:
     chain = Chain()
     chain.good.clear()
-    await registry(chain, rules=RecipientRules(allow=frozenset((ORCHESTRATOR,)))).check(plan_payment())
+    await both(registry(chain, rules=RecipientRules(allow=frozenset((ORCHESTRATOR,)))))
     assert chain.calls == []
 
 
 async def test_who_is_on_the_deny_list_is_refused_without_a_call() -> None:
     chain = Chain()
     with pytest.raises(RecipientRefused):
-        await registry(chain, rules=RecipientRules(deny=frozenset((ORCHESTRATOR,)))).check(plan_payment())
+        await both(registry(chain, rules=RecipientRules(deny=frozenset((ORCHESTRATOR,)))))
     assert chain.calls == []
 
 
 async def test_active_asks_for_this_rounds_pool() -> None:
     chain = Chain()
     policy = RecipientRegistry(RecipientRules(), require="active", reader=chain)
-    await policy.check(plan_payment())
+    await both(policy)
     assert chain.calls == [(ORCHESTRATOR, True)]
 
 
@@ -137,7 +144,60 @@ async def test_a_call_in_work_is_ended_at_shutdown() -> None:
     chain = Chain()
     chain.gate.clear()
     policy = registry(chain)
-    waiting = asyncio.create_task(policy.check(plan_payment()))
+    waiting = asyncio.create_task(both(policy))
     await asyncio.sleep(0.01)
     await policy.aclose()
     assert isinstance((await asyncio.gather(waiting, return_exceptions=True))[0], asyncio.CancelledError)
+
+
+def payment_to(number: int) -> PaymentPlan:
+    address = number.to_bytes(20, "big")
+    return plan_payment(info=orchestrator_info(address=address, recipient=address))
+
+
+async def test_a_refusal_that_is_remembered_is_told_without_a_look_up() -> None:
+    chain, clock = Chain(), Seconds()
+    chain.good.clear()
+    policy = registry(chain, clock)
+    policy.check(plan_payment())
+    with pytest.raises(RecipientRefused):
+        await policy.look_up(plan_payment())
+    with pytest.raises(RecipientRefused, match="registered"):
+        policy.check(plan_payment())
+    clock.now = 60
+    policy.check(plan_payment())
+    assert len(chain.calls) == 1
+
+
+async def test_strangers_are_looked_up_a_hundred_at_once_and_then_ten_a_second() -> None:
+    chain, clock = Chain(), Seconds()
+    policy = registry(chain, clock)
+    for number in range(LOOKUPS_AT_ONCE):
+        with pytest.raises(RecipientRefused):
+            await policy.look_up(payment_to(number))
+    for number in (1000, 1001):
+        with pytest.raises(RecipientUndetermined, match="more than 10 recipients a second are being looked up") as refusal:
+            await policy.look_up(payment_to(number))
+        assert refusal.value.retry_after_seconds == 1
+    assert len(chain.calls) == LOOKUPS_AT_ONCE
+    clock.now = 0.1
+    await policy.look_up(plan_payment())
+    with pytest.raises(RecipientUndetermined):
+        await policy.look_up(payment_to(1000))
+    await policy.look_up(plan_payment())  # who is known costs no look-up
+    clock.now = 1000
+    for number in range(2000, 2000 + LOOKUPS_AT_ONCE):
+        with pytest.raises(RecipientRefused):
+            await policy.look_up(payment_to(number))
+    with pytest.raises(RecipientUndetermined):
+        await policy.look_up(payment_to(3000))
+
+
+async def test_all_who_wait_for_one_look_up_count_once() -> None:
+    chain = Chain()
+    chain.gate.clear()
+    policy = registry(chain)
+    waiting = [asyncio.create_task(policy.look_up(plan_payment())) for _ in range(2 * LOOKUPS_AT_ONCE)]
+    await asyncio.sleep(0)
+    chain.gate.set()
+    assert await asyncio.gather(*waiting) == [None] * (2 * LOOKUPS_AT_ONCE)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from typing import Any
 
+from livepeer_remote_signer.adapters.recipients import LOOKUPS_A_SECOND, LOOKUPS_AT_ONCE
 from tests.fake_chain import CONTROLLER, FEED, LiveArbitrum
+from tests.hooks import running_hook, says
 from tests.plans import ORCHESTRATOR, orchestrator_info
 from tests.rpc_node import RpcNode
 from tests.signer import RunningSigner, running_signer
@@ -101,3 +104,29 @@ async def test_while_the_clock_is_wrong_nothing_is_paid_and_readiness_says_why()
             chain.seconds_lie = 0
         assert "agrees with the chain's block times" in (await until_ready(signer))["clock"]
         assert (await outcomes(signer, int(chains[0].l1_block)))[0] == 200
+
+
+async def test_who_is_denied_causes_no_request_to_an_endpoint_and_a_flood_of_strangers_does_not_stop_the_poll() -> None:
+    chains = [LiveArbitrum(transcoders={ORCHESTRATOR}) for _ in range(2)]
+    first = chains[0].first_l1_block
+
+    def payment(number: int) -> dict[str, Any]:
+        stranger = number.to_bytes(20, "big")
+        return {"info": orchestrator_info(address=stranger, price_per_unit=1, now_ns=time.time_ns(), expiration_block=first + 40)}
+
+    async with running_hook() as hook:
+        hook.answer = says({"status": 403, "reason": "no"})
+        async with signer_on(*chains, auth={"webhook": {"url": hook.url}}) as (signer, _):
+            before = [chain.transcoder_questions for chain in chains]
+            replies = await asyncio.gather(*(signer.pay(**payment(1 + number)) for number in range(20)))
+            assert {reply.status_code for reply in replies} == {403}
+            assert [chain.transcoder_questions for chain in chains] == before
+
+            hook.answer = says({"status": 200})
+            started = time.monotonic()
+            replies = await asyncio.gather(*(signer.pay(**payment(100 + number)) for number in range(300)))
+            codes = Counter(reply.json()["error"]["code"] for reply in replies)
+            assert set(codes) == {"recipient_refused", "chain_stale"}
+            allowed = LOOKUPS_AT_ONCE + LOOKUPS_A_SECOND * (time.monotonic() - started)
+            assert sum(chain.transcoder_questions for chain in chains) <= 2 * allowed
+            assert (await signer.client.get("/readyz")).status_code == 200

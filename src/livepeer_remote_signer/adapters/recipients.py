@@ -1,7 +1,8 @@
 """Asks the chain who may be paid, and remembers the answer: what is good for the round, a refusal for a minute.
 
-A recipient that is not known is looked up while its payment waits; all who wait for the same one share the call. What
-cannot be determined within a second is not paid.
+A recipient that is not known is looked up while its payment waits, once its caller is authorized; all who wait for the
+same one share the call. What cannot be determined within a second is not paid. Callers choose recipients, so look-ups are
+bounded: a burst as large as Livepeer's pool, which the beginning of a round can cause, and then ten a second.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from livepeer_remote_signer.core.rules.trail import Trail
 LOOKUP_SECONDS = 1.0
 REFUSAL_SECONDS = 60.0
 MAX_KNOWN = 10_000
+LOOKUPS_AT_ONCE = 100
+LOOKUPS_A_SECOND = 10
 
 
 class TranscoderReader(Protocol):
@@ -60,12 +63,21 @@ class RecipientRegistry:
         self._monotonic = monotonic
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[bool]] = {}
+        self._turns = float(LOOKUPS_AT_ONCE)
+        self._turns_at = monotonic()
 
-    async def check(self, plan: PaymentPlan) -> None:
-        """Raises RecipientRefused or RecipientUndetermined. Who is on the allow list is not looked up."""
+    def check(self, plan: PaymentPlan) -> None:
+        """What can be told from memory. Raises RecipientRefused."""
         recipient = plan.session.info.ticket_params.recipient
         check_lists(recipient, self._rules)
-        if self._reader is None or self._require == "any" or recipient in self._rules.allow:
+        if self._is_asked_for(recipient) and self._remembered(recipient) is False:
+            raise not_a_transcoder(recipient, self._require)
+
+    async def look_up(self, plan: PaymentPlan) -> None:
+        """The chain's word, unless it is remembered. Raises RecipientRefused or RecipientUndetermined. Who is on the allow list
+        is not looked up."""
+        recipient = plan.session.info.ticket_params.recipient
+        if self._reader is None or not self._is_asked_for(recipient):
             return
         is_good = self._remembered(recipient)
         if is_good is None:
@@ -92,6 +104,9 @@ class RecipientRegistry:
     def _current_round(self) -> int:
         return 0 if self._view is None else self._view().last_initialized_round
 
+    def _is_asked_for(self, recipient: bytes) -> bool:
+        return self._require != "any" and recipient not in self._rules.allow
+
     def _remembered(self, recipient: bytes) -> bool | None:
         known = self._known.get(recipient)
         if known is None:
@@ -103,6 +118,7 @@ class RecipientRegistry:
     async def _look_up(self, reader: TranscoderReader, recipient: bytes) -> bool:
         task = self._asking.get(recipient)
         if task is None:
+            self._take_turn(recipient)
             task = self._asking[recipient] = asyncio.create_task(self._ask(reader, recipient))
             task.add_done_callback(lambda done: self._finish(recipient, done))
         try:
@@ -114,6 +130,20 @@ class RecipientRegistry:
                 retry_after_seconds=2,
                 recipient="0x" + recipient.hex(),
             ) from None
+
+    def _take_turn(self, recipient: bytes) -> None:
+        """Raises RecipientUndetermined when too many recipients are looked up already."""
+        now = self._monotonic()
+        self._turns = min(float(LOOKUPS_AT_ONCE), self._turns + (now - self._turns_at) * LOOKUPS_A_SECOND)
+        self._turns_at = now
+        if self._turns < 1:
+            raise RecipientUndetermined(
+                f"the recipient is not known yet, and more than {LOOKUPS_A_SECOND} recipients a second are being looked up",
+                hint="the same call may be sent again; recipients.allow names recipients that are not looked up",
+                retry_after_seconds=1,
+                recipient="0x" + recipient.hex(),
+            )
+        self._turns -= 1
 
     async def _ask(self, reader: TranscoderReader, recipient: bytes) -> bool:
         current_round = self._current_round()

@@ -251,13 +251,17 @@ class RemoteSigner:
             raise nothing_due from error
 
     async def _authorized(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
-        """Step 16: the recipient, then whether this caller may pay it, then whether he may go on doing so."""
-        if self._recipients is not None:
-            with call.trail.phase("recipients"):
-                await self._recipients.check(plan)
+        """Step 16: the recipient as far as it is known, then whether this caller may pay it, and whether he may go on doing so.
+
+        The chain is asked of the recipient last: nobody who may not pay causes a request to it.
+        """
+        if self._recipients is None:
+            return await self._allowed(plan, call)
+        self._recipients.check(plan)
         plan = await self._allowed(plan, call)
-        if self._recipients is not None:
-            self._recipients.check_caller(plan)
+        self._recipients.check_caller(plan)
+        with call.trail.phase("recipients"):
+            await self._recipients.look_up(plan)
         return plan
 
     async def _allowed(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:

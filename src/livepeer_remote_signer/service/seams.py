@@ -48,11 +48,15 @@ class Authorizer(Protocol):
 class RecipientPolicy(Protocol):
     """Whether the ticket's recipient may be paid, by whoever asks and by this caller."""
 
-    async def check(self, plan: PaymentPlan) -> None:
-        """Raises RecipientRefused, RecipientUndetermined."""
+    def check(self, plan: PaymentPlan) -> None:
+        """What can be told from memory. Raises RecipientRefused."""
 
     def check_caller(self, plan: PaymentPlan) -> None:
         """Raises OrchestratorPaused. The caller was authorized: the plan's state names him."""
+
+    async def look_up(self, plan: PaymentPlan) -> None:
+        """Asks the chain where that is needed, on behalf of a caller who is authorized. Raises RecipientRefused or
+        RecipientUndetermined."""
 
 
 class KillSwitches(Protocol):

@@ -110,7 +110,7 @@ def open_recipients(config: Config, chain: ChainParts) -> RecipientRegistry | No
     if is_live and chain.rpc is not None and require != "any":
         from livepeer_remote_signer.adapters.chain.transcoders import Transcoders
 
-        reader = Transcoders(chain.rpc)
+        reader = Transcoders(chain.rpc.for_callers)
     try:
         return RecipientRegistry(
             RecipientRules(frozenset(recipients.allow), frozenset(recipients.deny)),

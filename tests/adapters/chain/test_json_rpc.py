@@ -175,3 +175,12 @@ async def test_calls_made_one_by_one_end_within_the_time_of_the_whole() -> None:
         with pytest.raises(RpcFault, match=r"no answer within 0\.1 s"):
             await rpc.batch([CHAIN_ID] * 12, 0.1)
         assert asyncio.get_running_loop().time() - started < 2
+
+
+async def test_a_batch_that_was_refused_keeps_its_reason_when_the_calls_alone_take_too_long() -> None:
+    async with RpcNode(FakeChain().answer) as node:
+        node.batch_limit, node.hangs_alone = 1, True
+        async with open_client() as client:
+            rpc = JsonRpc(client, node.url, 0)
+            with pytest.raises(RpcFault, match="HTTP status 413"):
+                await rpc.batch([CHAIN_ID, HEADER], 0.5)

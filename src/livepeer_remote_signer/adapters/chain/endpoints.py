@@ -15,6 +15,7 @@ from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc
 from livepeer_remote_signer.adapters.chain.reading import Known, Reading
 from livepeer_remote_signer.adapters.chain.trust import Claim, do_agree
 
+MAX_RETRY_AFTER_SECONDS = 300.0
 NEW_HEAD_SECONDS = 60.0
 """A head that was not there when the endpoint was asked before tells the time, if that was not longer ago."""
 
@@ -73,13 +74,16 @@ class Endpoint:
         """What it last said; 0 before it said anything."""
         return 0 if self.reading is None else self.reading.view.l1_block
 
-    def note_failure(self, fault: str, now: float, pace: Pace, *, is_distrusted: bool = False) -> None:
-        """It failed at `now`, or was not believed: leave it alone for a while, and get to know it anew then."""
+    def note_failure(
+        self, fault: str, now: float, pace: Pace, *, is_distrusted: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        """It failed at `now`, or was not believed: leave it alone for a while (as long as it says), and get to know it anew then."""
         self.failures += 1
         self.total_failures += 1
         self.fault = fault
         self.is_distrusted = is_distrusted or self.is_distrusted
-        self.due_at = now + pace.back_off(self.failures)
+        asked_for = min(retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS)
+        self.due_at = now + max(pace.back_off(self.failures), asked_for)
         self.known = None
 
     def note_success(self, now: float, pace: Pace) -> None:

@@ -13,11 +13,13 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
+from livepeer_remote_signer.adapters.retry_after import parse_retry_after
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
@@ -38,6 +40,14 @@ log = logging.getLogger(__name__)
 
 class RpcFault(Exception):
     """An endpoint did not answer as it must; the message says how, without any part of its URL but the host."""
+
+
+class TooManyRequests(RpcFault):
+    """It wants to be left alone, for `retry_after_seconds` where it says so."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class BatchRefused(RpcFault):
@@ -82,8 +92,7 @@ class JsonRpc:
     async def batch(self, requests: Sequence[RpcRequest], timeout_seconds: float) -> list[Any]:
         """The results in the order asked, an RpcError in place of each one that was refused. Raises RpcFault."""
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._ask(requests)
+            return await self._ask(requests, asyncio.get_running_loop().time() + timeout_seconds)
         except TimeoutError:
             raise RpcFault(f"no answer within {timeout_seconds:g} s") from None
         except httpx.HTTPError as error:
@@ -91,34 +100,38 @@ class JsonRpc:
         except (httpx.InvalidURL, UnicodeError):
             raise RpcFault("the URL cannot be used") from None
 
-    async def _ask(self, requests: Sequence[RpcRequest]) -> list[Any]:
+    async def _ask(self, requests: Sequence[RpcRequest], deadline: float) -> list[Any]:
         if not self.takes_batches:
-            return await self._one_by_one(requests)
+            return await self._one_by_one(requests, deadline)
         bodies = [_body(i, request) for i, request in enumerate(requests)]
         results: list[Any] | None = None
         try:
-            results = _results(await self._post(json.dumps(bodies).encode()), len(requests))
+            async with asyncio.timeout_at(deadline):
+                answer = await self._post(json.dumps(bodies).encode())
+            results = _results(answer, len(requests))
             refused = BatchRefused(f"{next((r for r in results if isinstance(r, RpcError)), '')} within the batch")
         except BatchRefused as fault:
             refused = fault
         if results is not None and not _is_cut_short(results):
             self._refusals = 0
             return results
-        better = await self._try_without_batch(requests, refused, len(requests) if results is None else _errors(results))
+        better = await self._try_without_batch(requests, refused, len(requests) if results is None else _errors(results), deadline)
         if better is not None:
             return better
         if results is None:
             raise refused
         return results
 
-    async def _try_without_batch(self, requests: Sequence[RpcRequest], refused: BatchRefused, errors: int) -> list[Any] | None:
+    async def _try_without_batch(
+        self, requests: Sequence[RpcRequest], refused: BatchRefused, errors: int, deadline: float
+    ) -> list[Any] | None:
         """What was refused as a batch, call by call; None when that does no better than with so many errors."""
         self._refusals += 1
         if self._refusals & (self._refusals - 1):  # tried at the 1st, 2nd, 4th, 8th ... in a row: it may just be broken
             return None
         try:
-            results = await self._one_by_one(requests)
-        except (RpcFault, httpx.HTTPError):
+            results = await self._one_by_one(requests, deadline)
+        except (RpcFault, httpx.HTTPError, TimeoutError):
             return None
         if _errors(results) >= errors:
             return None
@@ -133,11 +146,12 @@ class JsonRpc:
         )
         return results
 
-    async def _one_by_one(self, requests: Sequence[RpcRequest]) -> list[Any]:
+    async def _one_by_one(self, requests: Sequence[RpcRequest], deadline: float) -> list[Any]:
         """The same answers as a batch's. Raises RpcFault when one of them is missing."""
         results: list[Any] = []
         for at in range(0, len(requests), MAX_CALLS_AT_ONCE):
-            results += await asyncio.gather(*map(self._call, requests[at : at + MAX_CALLS_AT_ONCE]), return_exceptions=True)
+            async with asyncio.timeout_at(deadline):
+                results += await asyncio.gather(*map(self._call, requests[at : at + MAX_CALLS_AT_ONCE]), return_exceptions=True)
             for result in results[at:]:
                 if isinstance(result, BaseException):
                     raise result
@@ -150,8 +164,8 @@ class JsonRpc:
         """The answer as it came: compressed answers are not asked for and not inflated, since a few bytes can become gigabytes."""
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-            if response.status_code == 429:
-                raise RpcFault("too many requests (429)")
+            if response.status_code in (429, 503):
+                raise _too_many(response.status_code, response.headers.get("retry-after", ""))
             if response.status_code in _NO_BATCH_STATUSES:
                 raise BatchRefused(f"HTTP status {response.status_code}")
             if response.status_code != 200:
@@ -165,6 +179,15 @@ class JsonRpc:
                 if size > MAX_ANSWER_BYTES:
                     raise RpcFault(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
             return b"".join(parts)
+
+
+def _too_many(status: int, retry_after: str) -> RpcFault:
+    """429, and 503 where it says when to come again."""
+    seconds = parse_retry_after(retry_after, time.time())
+    if status == 503 and seconds is None:
+        return RpcFault("HTTP status 503")
+    said = "" if seconds is None else f", to be asked again after {seconds:.0f} s"
+    return TooManyRequests(f"too many requests (429){said}" if status == 429 else f"HTTP status 503{said}", seconds)
 
 
 def endpoint_name(url: str, index: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import (
     AnswerFault,
@@ -41,6 +41,21 @@ class Contracts(NamedTuple):
     ticket_broker: bytes
     rounds_manager: bytes
     bonding_manager: bytes
+
+
+class ChainUnavailable(Exception):
+    """A read was not answered, or not in one voice; the message names each endpoint's fault."""
+
+
+class ContractReader(Protocol):
+    """A live chain, for whoever reads contracts of it."""
+
+    @property
+    def contracts(self) -> Contracts | None:
+        """Where Livepeer's contracts stand; None while that is not known."""
+
+    async def read_contracts(self, calls: Sequence[Call]) -> list[bytes | None]:
+        """What each call returned at the latest block, None where it reverted. Raises ChainUnavailable."""
 
 
 class Known(NamedTuple):

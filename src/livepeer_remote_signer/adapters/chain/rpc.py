@@ -18,9 +18,18 @@ from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
 from livepeer_remote_signer.adapters.chain.clock import HostClock
+from livepeer_remote_signer.adapters.chain.confirmed import ConfirmedReads
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_standing_head, pick_due, pick_preferred
-from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, open_client
-from livepeer_remote_signer.adapters.chain.reading import ChainQuestion, Contracts, Reading, Word, parse_reads, read_requests
+from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, TooManyRequests, open_client
+from livepeer_remote_signer.adapters.chain.reading import (
+    ChainQuestion,
+    ChainUnavailable,
+    Contracts,
+    Reading,
+    Word,
+    parse_reads,
+    read_requests,
+)
 from livepeer_remote_signer.adapters.chain.trust import (
     L1_BLOCK_SECONDS,
     MAX_CLOCK_OFFSET_SECONDS,
@@ -50,10 +59,6 @@ class Rider(Protocol):
 
     def accept(self, words: Sequence[Word]) -> None:
         """Takes a new reading: what every believed endpoint last said, in order of preference."""
-
-
-class ChainUnavailable(Exception):
-    """No endpoint answered a read; the message names each one's fault."""
 
 
 class EndpointStatus(NamedTuple):
@@ -109,6 +114,9 @@ class RpcChain:
         self._expected = ExpectedBlock() if question.chain_id == arbitrum_one.CHAIN_ID else None
         self._host_clock = HostClock(clock, wall_clock, may_stop_payments=question.chain_id == arbitrum_one.CHAIN_ID)
         self._snapshot: _Snapshot | None = None
+        self.for_callers = ConfirmedReads(
+            self._endpoints, lambda: None if self._snapshot is None else self._snapshot.source, lambda: self.contracts, clock
+        )
         self._polls = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -190,7 +198,7 @@ class RpcChain:
         await self._ask_all(pick_due(self._endpoints, pick_preferred(self._endpoints), self._clock()))
 
     async def read_contracts(self, calls: Sequence[Call]) -> list[bytes | None]:
-        """Reads made for others, in one batch at the latest block: what each returned, None where it reverted.
+        """Reads made for others in the background, in one batch at the latest block: what each returned, None where it reverted.
 
         Raises ChainUnavailable when no trusted endpoint answers.
         """
@@ -227,7 +235,8 @@ class RpcChain:
         try:
             reading, asked_at = await self._read(endpoint)
         except (RpcFault, AnswerFault) as fault:
-            self._failed(endpoint, str(fault))
+            later = fault.retry_after_seconds if isinstance(fault, TooManyRequests) else None
+            self._failed(endpoint, str(fault), retry_after_seconds=later)
             return False
         except Exception as error:  # noqa: BLE001 - polling goes on whatever an endpoint sends; the text is not shown: it may hold the URL
             place = traceback.extract_tb(error.__traceback__)[-1]
@@ -351,10 +360,10 @@ class RpcChain:
             if e.is_healthy and e.reading is not None and now - e.asked_at <= self._pace.max_age
         ]
 
-    def _failed(self, endpoint: Endpoint, fault: str, *, is_distrusted: bool = False) -> None:
+    def _failed(self, endpoint: Endpoint, fault: str, *, is_distrusted: bool = False, retry_after_seconds: float | None = None) -> None:
         if endpoint.is_healthy or endpoint.fault != fault:
             log.warning("%s %s: %s", endpoint.rpc.name, "is not believed" if is_distrusted else "failed", fault)
-        endpoint.note_failure(fault, self._clock(), self._pace, is_distrusted=is_distrusted)
+        endpoint.note_failure(fault, self._clock(), self._pace, is_distrusted=is_distrusted, retry_after_seconds=retry_after_seconds)
 
     def _faults(self) -> str:
         """What is wrong with each endpoint, to be put behind a reason; empty when nothing is."""

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, read_bool
-from livepeer_remote_signer.adapters.chain.reading import Contracts
+from livepeer_remote_signer.adapters.chain.reading import ContractReader
 
 _REGISTERED = "isRegisteredTranscoder(address)"
 _ACTIVE = "isActiveTranscoder(address)"
-
-
-class ContractReader(Protocol):
-    """A live chain."""
-
-    @property
-    def contracts(self) -> Contracts | None: ...
-
-    async def read_contracts(self, calls: Sequence[Call]) -> list[bytes | None]: ...
 
 
 class Transcoders:

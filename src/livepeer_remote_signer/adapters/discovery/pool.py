@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, contract_id, read_address, read_text, read_word
-from livepeer_remote_signer.adapters.chain.reading import Contracts
-from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable
+from livepeer_remote_signer.adapters.chain.reading import ChainUnavailable, ContractReader
 from livepeer_remote_signer.adapters.discovery.left_out import LeftOut
 from livepeer_remote_signer.adapters.discovery.messages import SourceFault
 from livepeer_remote_signer.core.rules.advertised import choose_urls
@@ -24,15 +23,6 @@ _URI = "getServiceURI(address)"
 _NOBODY = bytes(20)
 
 _log = logging.getLogger(__name__)
-
-
-class ContractReader(Protocol):
-    """A live chain."""
-
-    @property
-    def contracts(self) -> Contracts | None: ...
-
-    async def read_contracts(self, calls: Sequence[Call]) -> list[bytes | None]: ...
 
 
 class _Transcoder(NamedTuple):

@@ -5,7 +5,7 @@ Source of the rules: sections 6 (step 10) and 10 of the protocol. All round and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ChainView:
     """One reading of the chain. Amounts in wei, blocks are L1 blocks, the hash has 32 bytes (zero: unknown).
 
     `clock_agrees`: whether this host's clock agrees with the chain's block times; None while nobody can tell. `clock_fault`
-    says in words why it may not be used.
+    says in words why it may not be used. Both are about this host: readings of the chain that differ in them alone are equal.
     """
 
     l1_block: int
@@ -43,5 +43,5 @@ class ChainView:
     paused: bool = False
     transcoder_pool_size: int = 0
     stale: StaleReading | None = None
-    clock_agrees: bool | None = None
-    clock_fault: ClockFault | None = None
+    clock_agrees: bool | None = field(default=None, compare=False)
+    clock_fault: ClockFault | None = field(default=None, compare=False)

@@ -25,7 +25,8 @@ class Trail:
     """One request. Phases are named as in the metrics.
 
     parse (body to request), identify, open (the request held against its session), lookup, policy (chain, units, price,
-    tickets), recipients, webhook, sign, event, ledger (which includes the last two: the ledger signs in its transaction).
+    tickets), webhook, recipients (the chain's word), sign, event, ledger (which includes the last two: the ledger signs in
+    its transaction).
     """
 
     __slots__ = ("answer_by", "client_id", "clock", "marks", "request_id", "route", "session", "started")
