@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from livepeer_remote_signer.api.bounds import Bounds
 from livepeer_remote_signer.api.errors import internal_reply
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
-from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
+from livepeer_remote_signer.api.refusals import OTHER_ROUTE, peer_of, refusal_reply
 from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.core.errors import MethodNotAllowed, SignerError
 
@@ -105,7 +105,7 @@ class Front:
                 return
         except SignerError as error:
             route = scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE
-            reply = refusal_reply(error, route)
+            reply = refusal_reply(error, route, peer_of(scope))
             self.on_reply(route, reply.status)
         except _Disconnected:
             return

@@ -87,7 +87,7 @@ class PayingRoutes:
     def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply | Awaitable[Reply]:
         """The reply, at once where nobody has to be asked; else a coroutine. Never raises."""
         route = self._routes[path]
-        trail = self._trails.begin(path, headers)
+        trail = self._trails.begin(path, headers, peer)
         if self._service.is_inline:
             try:
                 paid = self._service.pay_inline(body, route, trail)
@@ -149,7 +149,7 @@ class Trails:
         self._answer_seconds = answer_seconds
         self._names: list[str] = []
 
-    def begin(self, route: str, headers: list[tuple[bytes, bytes]]) -> Trail:
+    def begin(self, route: str, headers: list[tuple[bytes, bytes]], peer: str = "") -> Trail:
         """The trail of a request that has arrived whole."""
         client_id = ""
         for name, value in headers:
@@ -159,7 +159,7 @@ class Trails:
         if not self._names:
             digits = os.urandom(16 * _NAMES_AT_ONCE).hex()
             self._names = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-        return Trail(route, self._names.pop(), client_id, time.perf_counter, self._answer_seconds)
+        return Trail(route, self._names.pop(), client_id, time.perf_counter, self._answer_seconds, peer)
 
 
 def new_request_id() -> str:

@@ -7,6 +7,8 @@ HTTP, do not arrive, or are too large. Nothing of what the caller sent stands in
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from livepeer_remote_signer.api.errors import error_reply, status_of
 from livepeer_remote_signer.api.paying import new_request_id
@@ -19,14 +21,25 @@ OTHER_ROUTE = "other"
 _log = logging.getLogger(__name__)
 
 
-def refusal_reply(error: SignerError, route: str = OTHER_ROUTE) -> Reply:
-    """The reply, and its line in the log; `route` is a route's pattern."""
+def refusal_reply(error: SignerError, route: str = OTHER_ROUTE, peer: str = "", *, is_callers_doing: bool = False) -> Reply:
+    """The reply, and its line in the log; `route` is a route's pattern, `peer` the caller's address.
+
+    `is_callers_doing` tells of a 5xx that it is one all the same: who sends too much must not fill the log with it.
+    """
     request_id = new_request_id()
-    note_refusal(route, status_of(error), error.code, request_id)
+    note_refusal(route, status_of(error), error.code, request_id, peer, is_callers_doing=is_callers_doing)
     return error_reply(error, request_id)
 
 
-def note_refusal(route: str, status: int, code: str, request_id: str) -> None:
-    """The line in the log: info where the caller is at fault, error where we are."""
-    fields = {"status": status, "code": code, "route": route, "request_id": request_id}
-    _log.log(logging.ERROR if status >= 500 else logging.INFO, "request refused", extra={"fields": fields})
+def note_refusal(route: str, status: int, code: str, request_id: str, peer: str = "", *, is_callers_doing: bool = False) -> None:
+    """The line in the log: error where we are at fault; info where the caller is, and then so many of one caller a minute."""
+    extra: dict[str, object] = {"fields": {"status": status, "code": code, "route": route, "request_id": request_id}}
+    if status < 500 or is_callers_doing:
+        extra["refused_caller"] = peer
+    _log.log(logging.ERROR if status >= 500 else logging.INFO, "request refused", extra=extra)
+
+
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """The address that a request came from, as ASGI has it; "" where that is not known."""
+    client = scope.get("client")
+    return client[0] if client else ""

@@ -160,6 +160,7 @@ class RemoteSigner:
         if self._identifier is not None:
             with call.trail.phase("identify"):
                 call = call._replace(identity=await self._identifier.identify(call.caller))
+            call.trail.caller = call.identity.auth_id or call.trail.caller
         attempt.session = session = self._open(body, call)
         if self._ledger is not None:
             return await self._pay_once(self._ledger, session, call, attempt.made)

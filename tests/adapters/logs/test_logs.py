@@ -300,7 +300,7 @@ from livepeer_remote_signer.core.rules.trail import Trail
 
 async def main():
     writer = LogWriter()
-    log = PaymentLog(writer, lambda error: 481)
+    log = PaymentLog(writer, lambda error: 503)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     count = 0
@@ -357,3 +357,21 @@ def test_a_reader_that_does_not_read_holds_nobody_up(output: Output, monkeypatch
     (told,) = [record for record in records if "dropped" in record["message"]]
     assert len(numbers) + told["lines"] == 5000
     assert records[-1]["message"] == "again"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_turns_or_breaks_a_text_is_escaped_in_every_line(output: Output, form: str) -> None:
+    nasty = "a\x85b\x9bc\u202ed\u2066e\u200ff\u061cg\ufeffh\u2028i"
+    writer = output.writer(form=form)
+    log = PaymentLog(writer, status_of)
+    made = opened()
+    session = made.session
+    assert session is not None
+    made.session = replace(session, request=replace(session.request, type=nasty), manifest_id=nasty)
+    made.client_id = nasty
+    log.paid(replace(PLAN, session=made.session), made)
+    log.refused(errors.PriceExceeded(nasty), made)
+    writer.log("info", nasty, field=nasty)
+    text = output.text()
+    assert not [c for c in text if c != "\n" and not (c.isascii() and c.isprintable())]
+    assert text.count("\\u202e") >= 6

@@ -14,7 +14,8 @@ Render: TypeAlias = Callable[[float, str, str, Fields], str]
 """(unix seconds, level, message, fields) -> a line without its line break."""
 
 _COLOURLESS_WIDTH = 7
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""What speaks to a terminal, breaks a line, or turns the direction in which a text is read."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+-]+")
 
 

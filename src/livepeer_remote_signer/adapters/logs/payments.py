@@ -10,12 +10,13 @@ import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as as_json
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
 from livepeer_remote_signer.core.errors import Denied, Failed, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
-from livepeer_remote_signer.core.protocol.state import SignerState, encode_text
+from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
@@ -49,7 +50,7 @@ class PaymentLog:
         """A payment was refused, or could not be decided."""
         status = self._status_of(error)
         level = level_of(self._status_of(error.hidden_failure or error))
-        if LEVELS[level] >= self._writer.threshold:
+        if LEVELS[level] >= self._writer.threshold and (status >= 500 or self._writer.quota.admits(trail.caller, trail.request_id)):
             now, ended = time.time(), time.perf_counter()
             message = "no payment due" if status == 482 else "session to be refreshed" if status == 480 else "payment refused"
             self._writer.defer(lambda: self._writer.render(now, level, message, refused_fields(error, status, trail, ended)))
@@ -106,7 +107,7 @@ def _known_fields(trail: Trail, ended: float) -> Fields:
 
 
 def _request_text(trail: Trail, ended: float) -> str:
-    client = f'"client_request_id":{encode_text(_short(trail.client_id))},' if trail.client_id else ""
+    client = f'"client_request_id":{as_json(_short(trail.client_id))},' if trail.client_id else ""
     return f'"route":"{trail.route}","request_id":"{trail.request_id}",{client}"ms":{(ended - trail.started) * 1000:.3f}'
 
 
@@ -131,8 +132,8 @@ def _names_text(
 ) -> str:
     """The same in every line of a session, as long as the ticket params live."""
     return (
-        f'"session_id":{encode_text(state_id)},"auth_id":{encode_text(auth_id)},"app":{encode_text(app)},"type":{encode_text(job_type)},'
-        f'"manifest_id":{encode_text(manifest_id)},"orch_address":"{checksum_address(address)}","orch_url":{encode_text(transcoder)},'
+        f'"session_id":{as_json(state_id)},"auth_id":{as_json(auth_id)},"app":{as_json(app)},"type":{as_json(job_type)},'
+        f'"manifest_id":{as_json(manifest_id)},"orch_address":"{checksum_address(address)}","orch_url":{as_json(transcoder)},'
         f'"pm_session_id":"{pm_session_id}"'
     )
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, Render, renderer
 from livepeer_remote_signer.adapters.logs.output import Output
+from livepeer_remote_signer.adapters.logs.quota import RefusalQuota
 from livepeer_remote_signer.adapters.logs.redaction import Redaction
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -67,6 +68,8 @@ class LogWriter:
         self._lock = threading.RLock()
         self._is_writing = False
         self._is_closed = False
+        self.quota = RefusalQuota(self._say_untold, _later)
+        """What is printed of each caller's refusals; only from the event loop's thread."""
         atexit.register(self.close)
 
     def is_enabled(self, level: str) -> bool:
@@ -85,7 +88,7 @@ class LogWriter:
         if len(deferred) >= BATCH_LINES:
             self.flush()
         elif self._timer is None:
-            self._timer = _later(self.flush)
+            self._timer = _later(FLUSH_SECONDS, self.flush)
             if self._timer is None:
                 self.flush()
 
@@ -102,6 +105,7 @@ class LogWriter:
 
     def close(self) -> None:
         """Writes everything that waits, then stops. Waits at most CLOSE_SECONDS for a reader that does not read."""
+        self.quota.close_window()
         self.drain(CLOSE_SECONDS)
         with self._lock:
             if not self._is_closed:
@@ -118,6 +122,9 @@ class LogWriter:
                 return False
             time.sleep(0.005)
         return True
+
+    def _say_untold(self, caller: str, count: int, request_id: str) -> None:
+        self.log("warning", "more requests refused", caller=caller, count=count, last_request_id=request_id)
 
     def _put(self, lines: list[str]) -> None:
         data = (self._redaction.clean("\n".join(lines)) + "\n").encode("utf-8", "backslashreplace")
@@ -138,7 +145,7 @@ class LogWriter:
 
     def _write_or_retry(self) -> None:
         if not self._write_waiting() and self._timer is None:
-            self._timer = _later(self.flush)
+            self._timer = _later(FLUSH_SECONDS, self.flush)
 
     def _write_waiting(self) -> bool:
         """Hands over whole lines for as long as they are taken; False when some have to wait.
@@ -175,16 +182,17 @@ class LogWriter:
         return True
 
 
-def _later(call: Callable[[], None]) -> asyncio.TimerHandle | None:
-    """In FLUSH_SECONDS, where an event loop runs."""
+def _later(seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle | None:
+    """After so long, where an event loop runs."""
     try:
-        return asyncio.get_running_loop().call_later(FLUSH_SECONDS, call)
+        return asyncio.get_running_loop().call_later(seconds, call)
     except RuntimeError:
         return None
 
 
 class _Handler(logging.Handler):
-    """Sends the standard library's records the same way. A record may bring `fields` of its own."""
+    """Sends the standard library's records the same way. A record may bring `fields` of its own, and as `refused_caller` whose
+    refusal it tells of."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -192,6 +200,9 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One record as one line; a traceback becomes a field."""
+        caller: str | None = getattr(record, "refused_caller", None)
+        if caller is not None and not self._writer.quota.admits(caller, getattr(record, "fields", {}).get("request_id", "")):
+            return
         level = "error" if record.levelno >= 40 else "warning" if record.levelno >= 30 else "info" if record.levelno >= 20 else "debug"
         try:
             message = record.getMessage()

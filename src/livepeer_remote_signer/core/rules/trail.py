@@ -29,15 +29,19 @@ class Trail:
     its transaction).
     """
 
-    __slots__ = ("answer_by", "client_id", "clock", "marks", "request_id", "route", "session", "started")
+    __slots__ = ("answer_by", "caller", "client_id", "clock", "marks", "request_id", "route", "session", "started")
 
-    def __init__(self, route: str, request_id: str, client_id: str, clock: Callable[[], float], answer_seconds: float = inf) -> None:
+    def __init__(
+        self, route: str, request_id: str, client_id: str, clock: Callable[[], float], answer_seconds: float = inf, caller: str = ""
+    ) -> None:
         """`request_id`: ours, 128 random bits as 32 hex digits, because consumers of events deduplicate on it; `client_id`: the
-        caller's own name for the request, or ""; `clock`: monotonic seconds; `answer_seconds`: in which it is to be answered."""
+        caller's own name for the request, or ""; `clock`: monotonic seconds; `answer_seconds`: in which it is to be answered;
+        `caller`: its address, and its auth id once that is known."""
         self.route = route
         self.request_id = request_id
         self.client_id = client_id
         self.clock = clock
+        self.caller = caller
         self.session: OpenedSession | None = None
         """The session, once it was opened."""
         self.marks: list[Mark] = []
