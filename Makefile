@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-clients test-policy test-operate test-discovery check coverage bench bench-gate proto run lock openapi
+.PHONY: help setup demo demo-chain test test-chain test-clients test-policy test-attack test-operate test-discovery check coverage bench bench-gate proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,7 +26,7 @@ demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
 	@$(BIN)/python -m tests.chain.demo
 
 test: setup ## all tests that need nothing but Python
-	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or clients or operate)"
+	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or clients or operate or attack)"
 
 test-chain: setup ## tickets, funding and faults on a real EVM, also on Livepeer's own contracts (anvil, solc and they come from npm)
 	@$(BIN)/python -m pytest -m chain
@@ -36,6 +36,9 @@ test-clients: setup ## the published Python SDK and a Node client pay through th
 
 test-policy: setup ## who may spend, and how much, over real HTTP and under load
 	@$(BIN)/python -m pytest -n 2 -m policy
+
+test-attack: setup ## strangers, tenants and web pages attack over sockets; an honest caller beside them notices next to nothing
+	@$(BIN)/python -m pytest -m attack
 
 test-operate: setup ## Kafka, kills under load, alert rules, image, console, the published Python SDK (Java, promtool, Chromium, Python 3.12)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m operate

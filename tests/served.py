@@ -121,8 +121,11 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, workers: int = 1, wait: bool = True, **sections: Any) -> Iterator[Served]:
-    """`serve` on a free port of 127.0.0.1, ended with the test. Log lines are for people, from level info."""
+def served(folder: Path, *, workers: int = 1, wait: bool = True, open_files: int | None = None, **sections: Any) -> Iterator[Served]:
+    """`serve` on a free port of 127.0.0.1, ended with the test. Log lines are for people, from level info.
+
+    `open_files` is the limit of file descriptors, hard and soft.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -132,6 +135,8 @@ def served(folder: Path, *, workers: int = 1, wait: bool = True, **sections: Any
     command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(config)]
     if workers > 1:
         command += ["--workers", str(workers)]
+    if open_files is not None:
+        command = ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh", *command]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     signer = Served(process, port, config, log)

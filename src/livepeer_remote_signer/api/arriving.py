@@ -13,6 +13,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 256
 """Of one request: a header of five bytes takes two hundred in memory."""
 
+_SHORT_BYTES = 8 * 1024
+
 REQUEST_WEIGHT = 4096
 HEADER_WEIGHT = 160
 """What a parsed request and each of its headers take in memory beside their bytes."""
@@ -45,6 +47,7 @@ class ArrivingRequest:
     """A request from its first byte to its reply, in the shape that uvicorn's protocol keeps its cycles in."""
 
     __slots__ = (
+        "announced_bytes",
         "body",
         "disconnected",
         "has_head",
@@ -66,6 +69,8 @@ class ArrivingRequest:
         self.keep_alive = False
         self.body: bytes | bytearray = b""
         self.raw_bytes = 0
+        self.announced_bytes = 0
+        """The body's length where the head says it; 0 before it is looked at."""
         self.stray_bytes = 0
         """Of what came after the head and brought nothing of a body: chunk extensions and trailers."""
         self.is_continued = False
@@ -83,6 +88,18 @@ def head_too_large(headers: int, what: str = "request line and headers") -> Head
     if headers > MAX_HEADERS:
         return HeadTooLarge(f"the request has more than {MAX_HEADERS} headers", limit=MAX_HEADERS)
     return HeadTooLarge(f"{what} are larger than {MAX_HEAD_BYTES} bytes", limit=MAX_HEAD_BYTES)
+
+
+def has_few_lines(data: bytes, limit: int) -> bool:
+    """Whether the data has fewer than `limit` line ends. What is long is searched, which is faster than to count."""
+    if len(data) <= _SHORT_BYTES:
+        return data.count(b"\n") < limit
+    at = -1
+    for _ in range(limit):
+        at = data.find(b"\n", at + 1)
+        if at < 0:
+            return True
+    return False
 
 
 def has_origin(headers: list[tuple[bytes, bytes]]) -> bool:

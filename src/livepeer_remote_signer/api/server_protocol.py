@@ -31,6 +31,7 @@ from livepeer_remote_signer.api.arriving import (
     TRAILERS,
     ArrivingRequest,
     WritingFlow,
+    has_few_lines,
     has_origin,
     head_bytes,
     head_too_large,
@@ -56,8 +57,9 @@ _MAX_LINGER_BYTES = 64 * 1024 * 1024
 _MIN_REQUEST_BYTES = 16
 """No request is shorter, so that a piece of so many bytes for each request that may still be parsed holds no more than that."""
 
-_LARGE_BODY_BYTES = 16 * 1024
-"""A larger body is counted also while it waits for its turn, which is a moment."""
+_LARGE_BYTES = 16 * 1024
+"""A connection that brought more in one read is read again in its turn; a body above it is counted also while it waits
+to be answered, which is a moment."""
 
 _MAX_CHUNK_OVERHEAD = 8
 """How many bytes may travel for a byte of body: a chunk of two bytes takes seven."""
@@ -103,12 +105,14 @@ class PaymentProtocol(HttpToolsProtocol):
         self._idle: IdleOnes | None = None
         """Where it stands among those that may give way; None while it has no place."""
         self._has_paid = False
+        self._peer = ""
 
     # --- the connection's life ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = WritingFlow(transport)
+        self._peer = self.client[0] if self.client else ""
         if self._places.take(self):
             self._idle = self._places.silent
         else:
@@ -181,10 +185,21 @@ class PaymentProtocol(HttpToolsProtocol):
             self._discarded += len(data)
             if self._discarded > _MAX_LINGER_BYTES:
                 self.transport.abort()
-            return
-        self._parse(data)
+        else:
+            self._parse(data)
+        if len(data) > _LARGE_BYTES and not self.transport.is_closing():
+            self._wait_for_turn()
         if self._arriving is not None or self._unparsed is not None or self.pipeline or self._is_holding:
             self._weigh()
+
+    def _wait_for_turn(self) -> None:
+        self.transport.pause_reading()
+        self.front.bounds.turns.wait(self, self.loop)
+
+    def take_turn(self) -> None:
+        """What is large may be read on."""
+        if self._unparsed is None and (self._lingering or not self._deaf) and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Parses what was read; the part behind too many requests waits.
@@ -195,7 +210,9 @@ class PaymentProtocol(HttpToolsProtocol):
         before = self._arriving
         body_before = len(before.body) if before is not None else 0
         length = self._read_bytes = len(data)
-        if isinstance(data, bytes) and self._parsed() + data.count(b"\n") // 2 < MAX_PARSED:
+        if (before is not None and length <= before.announced_bytes - body_before) or (
+            isinstance(data, bytes) and has_few_lines(data, 2 * (MAX_PARSED - self._parsed()))
+        ):
             self._feed(data)
         else:
             self._parse_in_pieces(memoryview(data))
@@ -349,7 +366,7 @@ class PaymentProtocol(HttpToolsProtocol):
         waiting.append((self, request))
         if len(waiting) == 1:
             self.loop.call_soon(self._answer_waiting)
-        if len(request.body) > _LARGE_BODY_BYTES:
+        if len(request.body) > _LARGE_BYTES:
             self._weigh()
 
     def _answer_waiting(self) -> None:
@@ -377,7 +394,7 @@ class PaymentProtocol(HttpToolsProtocol):
             request.keep_alive = False
             self._write_soon(request, self._refusal(request, request.refusal))
             return
-        answer = self.front.respond(request.path or "", request.headers, body, self.client[0] if self.client else "")
+        answer = self.front.respond(request.path or "", request.headers, body, self._peer)
         if isinstance(answer, Reply):
             self._write_soon(request, answer)
             return
@@ -456,7 +473,7 @@ class PaymentProtocol(HttpToolsProtocol):
         elif not request.is_continued and not self._is_busy():
             request.is_continued = True
             try:
-                limits.check_announced(request.headers)
+                request.announced_bytes = limits.check_announced(request.headers)
             except BodyTooLarge as error:
                 self._refuse(request, error)
                 return
@@ -479,13 +496,15 @@ class PaymentProtocol(HttpToolsProtocol):
                 self.transport.pause_reading()
             return
         request.keep_alive = False
+        request.body = b""
         self.cycle = cast(Any, request)
         self._send(request, self._refusal(request, error))
         self._linger()
 
     def _refusal(self, request: ArrivingRequest, error: SignerError) -> Reply:
         route = self.paying_urls.get(self.url, OTHER_ROUTE)
-        reply = refusal_reply(error, route)
+        is_callers_doing = isinstance(error, Overloaded)  # what has arrived is too much, and this is some of it
+        reply = refusal_reply(error, route, self._peer, is_callers_doing=is_callers_doing)
         self.front.on_reply(route, reply.status)
         is_head = request.has_head and self.parser.get_method() == b"HEAD"
         return Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 
-from livepeer_remote_signer.api.bounds import Arrivals, BodyLimits, Bounds, Places, connections_within
+from livepeer_remote_signer.api.bounds import Arrivals, BodyLimits, Bounds, Places, Turns, connections_within
 from livepeer_remote_signer.config.serving import LimitsConfig
 
 
@@ -15,5 +15,6 @@ def open_bounds(limits: LimitsConfig) -> Bounds:
         BodyLimits(limits.max_body_bytes, limits.body_timeout_seconds),
         Arrivals(limits.max_arriving_bytes, time.monotonic),
         Places(limits.max_connections or connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), time.monotonic),
+        Turns(),
         limits.idle_seconds,
     )

@@ -1,0 +1,58 @@
+"""A stranger with a socket, and an honest caller beside him who notices next to nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.attack import strangers
+from tests.attack.rig import Attack, attacked
+from tests.policy.processes import free_port
+from tests.served import patient_hook, served
+
+pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]
+
+
+def test_long_heads_behind_a_request_in_work(tmp_path: Path) -> None:
+    with patient_hook() as hook, served(tmp_path, auth={"webhook": {"url": hook.url}}) as signer:
+        report = attacked(signer, strangers.long_heads_behind_a_request_in_work)
+    assert report.said >= 2
+    report.check()
+
+
+@pytest.mark.parametrize("attack", [strangers.requests_in_a_row, strangers.bodies_held_open])
+def test_requests_in_a_row_and_bodies_held_open(tmp_path: Path, attack: Attack) -> None:
+    with served(tmp_path) as signer:
+        report = attacked(signer, attack)
+    assert report.said > 40
+    report.check()
+
+
+def test_heads_for_the_admin_listener(tmp_path: Path) -> None:
+    token, port = tmp_path / "token", free_port()
+    token.write_text("a-token-of-the-operator")
+    with served(tmp_path, admin={"listen": f"127.0.0.1:{port}", "token_file": str(token)}) as signer:
+        report = attacked(signer, strangers.heads_for_the_admin_listener, admin_port=port)
+    assert report.said >= 1
+    report.check()
+
+
+def test_silent_connections_and_few_open_files(tmp_path: Path) -> None:
+    with served(tmp_path, open_files=64) as signer:
+        report = attacked(signer, strangers.silent_connections)
+        log = signer.log
+    assert report.said > 200
+    assert "limits.max_connections" in log
+    report.check()
+
+
+def test_refusals_do_not_fill_the_log(tmp_path: Path) -> None:
+    with served(tmp_path, log={"level": "warning"}) as signer:
+        report = attacked(signer, strangers.refusals_for_the_log)
+        signer.end()
+        printed = [line for line in signer.log.splitlines() if "refused" in line]
+    assert report.said > 500
+    assert len(printed) <= 2 * 10 + 2  # a minute may end meanwhile
+    assert "more requests refused" in printed[-1]
+    report.check()
