@@ -40,7 +40,7 @@ test-policy: setup ## who may spend, and how much, over real HTTP and under load
 test-attack: setup ## strangers, tenants and web pages attack over sockets; an honest caller beside them notices next to nothing
 	@$(BIN)/python -m pytest -m attack
 
-test-operate: setup ## Kafka, kills under load, alert rules, image, console, the published Python SDK (Java, promtool, Chromium, Python 3.12)
+test-operate: setup ## Kafka, kills under load, alert rules, image, console, the published Python SDK (Java, promtool, Chromium, Python 3.12, pgbouncer)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m operate
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole

