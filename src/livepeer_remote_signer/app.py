@@ -13,7 +13,6 @@ from pathlib import Path
 from livepeer_remote_signer.adapters.instance import instance_name
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.adapters.metrics.payments import add_work_gauges
-from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.lifespan import running
@@ -34,6 +33,7 @@ from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_sig
 from livepeer_remote_signer.wiring.ledger import open_ledger
 from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
+from livepeer_remote_signer.wiring.readiness import open_readiness
 from livepeer_remote_signer.wiring.sender import open_sender
 
 RECENT_STATES = 2048
@@ -97,15 +97,7 @@ def create_app(
         interval_seconds=config.live_payment_interval_seconds,
     )
     add_work_gauges(metrics.registry, paying, signer)
-    readiness = Readiness(
-        chain.source.view,
-        chain.ceilings,
-        has_clock=chain.rpc is not None,
-        feed=chain.feed,
-        discovery=orchestrators.discovery,
-        ledger=ledger,
-        sinks=events.forwarder if events else None,
-    )
+    readiness = open_readiness(chain, auth, orchestrators, ledger, events)
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery

@@ -78,6 +78,7 @@ async def test_the_last_of_three_changes_neither_view_nor_ceilings_nor_payments(
             reasons = await until_ready(signer)
             assert first <= int(reasons["chain"].split()[2].rstrip(",")) <= int(chains[0].l1_block)
             assert "1 ETH is 3000.00 USD" in reasons["price_feed"]
+            assert "2 of 3 RPC endpoints answer and are believed; rpc[2] (127.0.0.1): its L1 block" in reasons["rpc"]
 
 
 async def test_a_lying_feed_alone_does_not_move_the_ceilings_wherever_its_endpoint_stands() -> None:

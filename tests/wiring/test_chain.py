@@ -34,7 +34,7 @@ def opened(chain: dict[str, Any] | None = None, **prices: Any) -> ChainParts:
 
 
 def checks(parts: ChainParts) -> list[ReadyCheck]:
-    return Readiness(parts.source.view, parts.ceilings, has_clock=parts.rpc is not None, feed=parts.feed).checks()
+    return Readiness(parts.source.view, parts.ceilings, endpoints=parts.rpc, feed=parts.feed).checks()
 
 
 def test_a_static_chain_has_nothing_to_poll() -> None:
@@ -117,7 +117,7 @@ def test_absolute_ceilings_reach_the_payments_and_an_hours_in_dollars_stands_for
 def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, is_ready: bool) -> None:
     parts = opened(RPC, max_price_per_unit=price, currency_feed=FEED)
     check = checks(parts)[-1]
-    assert (check.name, check.ok) == ("price_feed", is_ready)
+    assert (check.name, check.ok, check.degraded) == ("price_feed", is_ready, is_ready)
     assert "ceilings in the feed's currency refuse: not read yet" in check.reason
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import parse_config
-from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck
+from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck, endpoints_ready
 from livepeer_remote_signer.wiring import chain, orchestrators
-from tests.signer import configuration
+from tests.signer import configuration, running_signer
 
 
 async def test_a_source_that_can_never_be_read_keeps_nobody_from_paying(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +37,26 @@ async def test_a_source_that_can_never_be_read_keeps_nobody_from_paying(monkeypa
         check = last_check()
         assert (check.name, check.ok) == ("discovery", attempt >= ATTEMPTS_BEFORE_READY)
         assert check.reason == "nobody could be asked yet: the on-chain pool cannot be read: OSError"
+
+
+async def test_a_keys_file_that_cannot_be_read_ends_readiness_until_it_can(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    create_key(path, name="a", auth_id="team-a", now=5)
+    async with running_signer(auth={"api_keys_file": str(path)}) as signer:
+        for is_there in (True, False, True):
+            if not is_there:
+                path.rename(tmp_path / "away")
+            elif not path.exists():
+                (tmp_path / "away").rename(path)
+            async with asyncio.timeout(20):
+                while (reply := await signer.client.get("/readyz")).status_code != (200 if is_there else 503):  # noqa: ASYNC110 - as from outside
+                    await asyncio.sleep(0.05)
+            (check,) = (c for c in reply.json()["checks"] if c["name"] == "api_keys")
+            assert (check["ok"], "cannot be read" in check["reason"]) == (is_there, not is_there)
+
+
+def test_an_endpoint_that_is_not_used_is_told_and_stops_nothing() -> None:
+    check = endpoints_ready({"rpc[1] (a.example)": "HTTP status 502"}, 3)
+    assert (check.ok, check.degraded) == (True, True)
+    assert check.reason == "2 of 3 RPC endpoints answer and are believed; rpc[1] (a.example): HTTP status 502"
+    assert endpoints_ready({}, 3) == ReadyCheck("rpc", True, "3 of 3 RPC endpoints answer and are believed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts, Rate
@@ -13,7 +13,9 @@ from livepeer_remote_signer.core.rules.readiness import (
     chain_ready,
     clock_ready,
     discovery_ready,
+    endpoints_ready,
     feed_ready,
+    keys_ready,
     ledger_ready,
     sink_ready,
 )
@@ -40,6 +42,20 @@ class Feed(Protocol):
     """A price feed."""
 
     def status(self) -> FeedReading: ...
+
+
+class Endpoints(Protocol):
+    """The RPC endpoints of a live chain."""
+
+    def faults(self) -> tuple[Mapping[str, str], int]:
+        """Why each endpoint is not used that is not, by name; and how many there are."""
+
+
+class KeysFile(Protocol):
+    """The file of API keys."""
+
+    def look(self) -> str:
+        """Why it cannot be read now, "" when it can."""
 
 
 class Discovery(Protocol):
@@ -72,15 +88,17 @@ class Readiness:
         view: Callable[[], ChainView],
         ceilings: Ceilings,
         *,
-        has_clock: bool = False,
+        endpoints: Endpoints | None = None,
         feed: Feed | None = None,
+        keys: KeysFile | None = None,
         discovery: Discovery | None = None,
         ledger: Ledger | None = None,
         sinks: Sinks | None = None,
     ) -> None:
-        """`has_clock`: block times are read, which this host's clock is compared with."""
+        """With `endpoints` block times are read, which this host's clock is compared with."""
         self._view = view
-        self._has_clock = has_clock
+        self._endpoints = endpoints
+        self._keys = keys
         self._ceilings = ceilings
         self._feed = feed
         self._discovery = discovery
@@ -91,11 +109,13 @@ class Readiness:
         """One line for each part, good or bad."""
         view = self._view()
         found = [chain_ready(view)]
-        if self._has_clock:
-            found.append(clock_ready(view))
+        if self._endpoints is not None:
+            found += [clock_ready(view), endpoints_ready(*self._endpoints.faults())]
         if self._feed is not None:
             feed = self._feed.status()
             found.append(feed_ready(self._ceilings.amounts, feed.rate, feed.fault))
+        if self._keys is not None:
+            found.append(keys_ready(self._keys.look()))
         if self._discovery is not None:
             found.append(discovery_ready(self._discovery.status()))
         if self._ledger is not None:

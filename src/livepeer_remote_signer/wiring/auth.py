@@ -22,6 +22,7 @@ from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
     from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
     from livepeer_remote_signer.adapters.ledger.running import RunningLedger
@@ -36,6 +37,7 @@ class AuthParts(NamedTuple):
     identifier: Identifier | None
     authorizer: Authorizer | None
     closers: tuple[Callable[[], Awaitable[None]], ...]
+    keys: ApiKeys | None = None
 
 
 def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
@@ -59,7 +61,7 @@ def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
             identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies, namespaces=config.namespaces)
     except (KeysFileError, ValueError) as error:
         raise ConfigError(f"auth: {error}") from None
-    return AuthParts(identifier, authorizer, tuple(closers))
+    return AuthParts(identifier, authorizer, tuple(closers), keys)
 
 
 def _open_tokens(config: JwtConfig) -> JwtVerifier:

@@ -45,7 +45,7 @@ class ApiKeys:
         self._looked_at = monotonic()
         self._mark = _mark(path)
         self._records = {record.id: record for record in read_keys(path)}
-        self._fault: str | None = None
+        self._fault = ""
         self._free_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -57,9 +57,8 @@ class ApiKeys:
         Raises Unauthenticated for a key that is unknown, expired or revoked, Denied for a route that it does not open,
         RateExceeded above its limit (counted in this process), AuthFailed when the keys file cannot be read.
         """
-        self._look()
-        if self._fault is not None:
-            raise AuthFailed(f"the API keys file cannot be used: {self._fault}")
+        if fault := self.look():
+            raise AuthFailed(f"the API keys file cannot be used: {fault}")
         parts = split_key(key)
         record = self._records.get(parts[0], _NOBODY) if parts else _NOBODY
         if parts is None or not is_secret(record, parts[1]):
@@ -98,21 +97,22 @@ class ApiKeys:
             )
         self._free_at[record.id] = free_at
 
-    def _look(self) -> None:
-        """Reads the file again if it changed since it was last read."""
+    def look(self) -> str:
+        """Reads the file again if it changed since it was last read. Why that failed, "" when it did not."""
         now = self._monotonic()
         if now - self._looked_at < LOOK_EVERY_SECONDS:
-            return
+            return self._fault
         self._looked_at = now
         try:
             mark = _mark(self._path)
-            if mark == self._mark and self._fault is None:
-                return
+            if mark == self._mark and not self._fault:
+                return ""
             self._records = {record.id: record for record in read_keys(self._path)}
             self._mark = mark
-            self._fault = None
+            self._fault = ""
         except KeysFileError as error:
             self._fault = str(error)
+        return self._fault
 
 
 def _mark(path: Path) -> _Mark:

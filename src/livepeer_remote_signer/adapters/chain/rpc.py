@@ -163,6 +163,10 @@ class RpcChain:
             view=self.view(),
         )
 
+    def faults(self) -> tuple[dict[str, str], int]:
+        """Why each endpoint is not used that is not, by name; and how many there are."""
+        return {e.rpc.name: e.fault for e in self._endpoints if e.fault}, len(self._endpoints)
+
     # --- background ---
 
     async def start(self) -> None:

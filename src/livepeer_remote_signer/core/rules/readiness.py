@@ -71,19 +71,34 @@ def clock_ready(view: ChainView) -> ReadyCheck:
     return ReadyCheck("clock", True, said)
 
 
+def endpoints_ready(faults: Mapping[str, str], count: int) -> ReadyCheck:
+    """Whether all `count` RPC endpoints are used; `faults` names those that are not, with the reason. One is enough to pay with:
+    when none is left, the chain's own check says so."""
+    if not faults:
+        return ReadyCheck("rpc", True, f"{count} of {count} RPC endpoints answer and are believed")
+    said = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+    return ReadyCheck("rpc", True, f"{count - len(faults)} of {count} RPC endpoints answer and are believed; {said}", degraded=True)
+
+
+def keys_ready(fault: str) -> ReadyCheck:
+    """Whether the file of API keys can be read; `fault` is "" when it can. Nobody is let in by what it used to say."""
+    return ReadyCheck("api_keys", not fault, fault or "the file of API keys is read")
+
+
 def feed_ready(amounts: CeilingAmounts, rate: Rate | None, fault: str) -> ReadyCheck:
     """A stale feed stops everything only when the global ceiling or an hour's needs it; else what it limits is refused, and the rest
     goes on."""
     needs = CeilingAmounts(amounts.global_amount, per_hour=amounts.per_hour).feed_currencies
     if rate is None:
-        return ReadyCheck("price_feed", not needs, f"ceilings in the feed's currency refuse: {fault}")
+        return ReadyCheck("price_feed", not needs, f"ceilings in the feed's currency refuse: {fault}", degraded=not needs)
     said = f"1 ETH is {float_string(rate.per_eth, 2)} {rate.currency.upper()}"
     others = amounts.feed_currencies - {rate.currency}
     if others:
         named = ", ".join(sorted(currency.upper() for currency in others))
         quoted = rate.currency.upper()
         said += f"; ceilings in {named} refuse: prices.currency_feed must name a feed of that currency, this one quotes {quoted}"
-    return ReadyCheck("price_feed", needs <= {rate.currency}, said)
+    is_enough = needs <= {rate.currency}
+    return ReadyCheck("price_feed", is_enough, said, degraded=bool(others) and is_enough)
 
 
 def discovery_ready(status: DiscoveryStatus) -> ReadyCheck:
