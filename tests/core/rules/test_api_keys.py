@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.core.rules.api_keys import KeyRecord, KeysFileError, encode_keys, hash_secret, is_secret, parse_keys, split_key
+from livepeer_remote_signer.core.rules.api_keys import (
+    KEPT_SECONDS,
+    KeyRecord,
+    KeysFileError,
+    encode_keys,
+    hash_secret,
+    is_forgotten,
+    is_secret,
+    parse_key,
+    parse_keys,
+    split_key,
+    split_lines,
+)
 
 RECORD = KeyRecord("0123456789abcdef", "bob", "team-a", b"s" * 16, hash_secret(b"s" * 16, "x"), 5, 9, None, ("signTicket",), 60)
 
@@ -67,3 +79,39 @@ def test_no_text_raises_anything_else(text: str) -> None:
     assert split_key(text) is None
     with pytest.raises(KeysFileError):
         parse_keys(text)
+
+
+# --- one key a line ---
+
+OTHER = RECORD._replace(id="b" * 16, routes=("signTicket",), expires=99)
+
+
+def test_each_key_has_a_line_that_reads_by_itself() -> None:
+    lines = split_lines(encode_keys([RECORD, OTHER]))
+    assert lines is not None
+    assert [parse_key(line) for line in lines] == [RECORD, OTHER]
+    assert split_lines(encode_keys([])) == []
+    assert parse_keys(encode_keys([])) == []
+
+
+def test_a_file_in_another_form_is_read_whole() -> None:
+    text = json.dumps(json.loads(encode_keys([RECORD, OTHER])), indent=2)
+    assert split_lines(text) is None
+    assert parse_keys(text) == [RECORD, OTHER]
+    whole = encode_keys([RECORD, OTHER])
+    for broken in (whole[:-1], whole + " ", whole.replace(",\n", "\n", 1), whole.replace("\n]}", ",\n]}"), "", "\n\n"):
+        assert split_lines(broken) is None
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "5", "[" * 5000, '{"id": "x"}'])
+def test_a_line_that_is_no_key_is_refused(line: str) -> None:
+    with pytest.raises(KeysFileError):
+        parse_key(line)
+
+
+def test_a_key_that_ended_is_forgotten_a_month_later() -> None:
+    lasting = RECORD._replace(expires=None)
+    assert not is_forgotten(lasting, 10**12)
+    for ended in (lasting._replace(revoked=100), lasting._replace(expires=100), lasting._replace(revoked=100, expires=10**12)):
+        assert not is_forgotten(ended, 99 + KEPT_SECONDS)
+        assert is_forgotten(ended, 100 + KEPT_SECONDS)

@@ -1,7 +1,8 @@
 """The keys file: read again when it changes, so that a revoked key stops working within a second and without a restart.
 
-The file is looked at by its modification time at most once a second, on a call. A file that cannot be read fails closed:
-nobody is let in by what it used to say.
+The file is looked at by its modification time at most once a second, on a call. A long one is read in a thread, and of its
+lines only those that changed are parsed: payments go on meanwhile. A file that cannot be read fails closed: nobody is let in
+by what it used to say.
 """
 
 from __future__ import annotations
@@ -11,25 +12,35 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
 
 from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
 from livepeer_remote_signer.core.rules.api_keys import (
+    KEPT_SECONDS,
     SALT_BYTES,
     KeyRecord,
     KeysFileError,
     check_auth_id,
-    encode_keys,
+    encode_key,
     hash_secret,
+    is_forgotten,
     is_secret,
+    join_lines,
+    parse_key,
     parse_keys,
     split_key,
+    split_lines,
 )
 from livepeer_remote_signer.core.rules.policy import Identity
 
 LOOK_EVERY_SECONDS = 1.0
+READ_AT_ONCE_BYTES = 64 * 1024
+"""Some two hundred keys: a millisecond or two."""
+
 MAX_FILE_BYTES = 64 * 1024 * 1024
 _NOBODY = KeyRecord("", "", "", bytes(SALT_BYTES), bytes(32), 0)
 _Mark = tuple[int, int, int]
@@ -44,12 +55,13 @@ class ApiKeys:
         self._monotonic = monotonic
         self._looked_at = monotonic()
         self._mark = _mark(path)
-        self._records = {record.id: record for record in read_keys(path)}
+        self._content = _Content.of(_read_text(path), {})
         self._fault = ""
+        self._reading: Thread | None = None
         self._free_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
-        return f"ApiKeys({len(self._records)} keys)"
+        return f"ApiKeys({len(self._content.records)} keys)"
 
     def verify(self, key: str, path: str) -> Identity:
         """Whose key it is.
@@ -57,10 +69,10 @@ class ApiKeys:
         Raises Unauthenticated for a key that is unknown, expired or revoked, Denied for a route that it does not open,
         RateExceeded above its limit (counted in this process), AuthFailed when the keys file cannot be read.
         """
-        if fault := self.look():
+        if fault := self.fault:
             raise AuthFailed(f"the API keys file cannot be used: {fault}")
         parts = split_key(key)
-        record = self._records.get(parts[0], _NOBODY) if parts else _NOBODY
+        record = self._content.records.get(parts[0], _NOBODY) if parts else _NOBODY
         if parts is None or not is_secret(record, parts[1]):
             raise Unauthenticated(
                 "the API key is not known", hint="check that the whole key was sent, and that it was made for this signer"
@@ -95,24 +107,63 @@ class ApiKeys:
                 key_id=record.id,
                 limit=record.requests_per_minute,
             )
+        if len(self._free_at) > 2 * len(self._content.records):
+            self._free_at = {key_id: free for key_id, free in self._free_at.items() if free > now - 60}
         self._free_at[record.id] = free_at
 
-    def look(self) -> str:
-        """Reads the file again if it changed since it was last read. Why that failed, "" when it did not."""
+    @property
+    def fault(self) -> str:
+        """Why the file cannot be used, "" when it can."""
+        self._look()
+        return self._fault
+
+    def _look(self) -> None:
+        """Reads the file again if it changed since it was last read: a short one at once, a long one in a thread."""
         now = self._monotonic()
-        if now - self._looked_at < LOOK_EVERY_SECONDS:
-            return self._fault
+        if now - self._looked_at < LOOK_EVERY_SECONDS or self._reading is not None:
+            return
         self._looked_at = now
         try:
             mark = _mark(self._path)
             if mark == self._mark and not self._fault:
-                return ""
-            self._records = {record.id: record for record in read_keys(self._path)}
+                return
+        except KeysFileError as error:
+            self._fault = str(error)
+            return
+        if mark[1] <= READ_AT_ONCE_BYTES:
+            self._read(mark)
+        else:
+            self._reading = Thread(target=self._read, args=(mark,), name="API keys", daemon=True)
+            self._reading.start()
+
+    def _read(self, mark: _Mark) -> None:
+        try:
+            self._content = _Content.of(_read_text(self._path), self._content.by_line)
             self._mark = mark
             self._fault = ""
         except KeysFileError as error:
             self._fault = str(error)
-        return self._fault
+        finally:
+            self._reading = None
+
+
+class _Content(NamedTuple):
+    """What the file says: keys by their id, and by the line that they stand on where each has one of its own."""
+
+    records: Mapping[str, KeyRecord]
+    by_line: Mapping[str, KeyRecord]
+
+    @classmethod
+    def of(cls, text: str, known: Mapping[str, KeyRecord]) -> _Content:
+        """Of the lines only those that are not `known` are parsed. Raises KeysFileError."""
+        lines = split_lines(text)
+        if lines is None:
+            return cls({record.id: record for record in parse_keys(text)}, {})
+        by_line = {line: known.get(line) or parse_key(line) for line in lines}
+        records = {record.id: record for record in by_line.values()}
+        if len(records) != len(lines):
+            raise KeysFileError("two keys have the same id")
+        return cls(records, by_line)
 
 
 def _mark(path: Path) -> _Mark:
@@ -123,8 +174,8 @@ def _mark(path: Path) -> _Mark:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def read_keys(path: Path) -> list[KeyRecord]:
-    """The records of the file. Raises KeysFileError when it cannot be trusted or read."""
+def _read_text(path: Path) -> str:
+    """Raises KeysFileError when the file cannot be trusted or read."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -132,25 +183,44 @@ def read_keys(path: Path) -> list[KeyRecord]:
                 raise KeysFileError(f"{path} can be written by everybody: chmod 600 it")
             if found.st_size > MAX_FILE_BYTES:
                 raise KeysFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-            return parse_keys(file.read().decode("utf-8"))
+            return file.read().decode("utf-8")
     except OSError as error:
         raise KeysFileError(f"{path} cannot be read: {error.strerror}; `keys create` makes the first key") from None
     except UnicodeDecodeError:
         raise KeysFileError(f"{path} is not text") from None
 
 
+def read_keys(path: Path) -> list[KeyRecord]:
+    """The records of the file. Raises KeysFileError when it cannot be trusted or read."""
+    return parse_keys(_read_text(path))
+
+
 @contextmanager
-def _changing(path: Path) -> Iterator[list[KeyRecord]]:
-    """The records, to be changed in place: written back whole, by one writer at a time, mode 0600."""
+def _changing(path: Path, now: int) -> Iterator[list[str]]:
+    """The keys' lines, to be changed in place: written back whole, by one writer at a time, for the same owner and mode.
+
+    A new file has mode 0600 and the folder's owner, as far as this user may give it away: who serves must be able to read it.
+    Keys that ended long ago are left out. Raises KeysFileError for what the reader would refuse.
+    """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        records = read_keys(path) if path.exists() else []
-        yield records
+        is_new = not path.exists()
+        text = join_lines(()) if is_new else _read_text(path)
+        lines = split_lines(text)
+        lines = [encode_key(record) for record in parse_keys(text)] if lines is None else lines
+        yield lines
+        encoded = join_lines(line for line in lines if not (_may_have_ended(line) and is_forgotten(parse_key(line), now))).encode()
+        if len(encoded) > MAX_FILE_BYTES:
+            raise KeysFileError(
+                f"{path} would have {len(encoded)} bytes, more than the {MAX_FILE_BYTES} that are read: revoke keys that are not "
+                f"used; they leave the file after {KEPT_SECONDS // 86_400} days"
+            )
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(encode_keys(records))
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                _give(file.fileno(), path, os.fstat(folder) if is_new else path.stat(), 0o600 if is_new else None)
+                file.write(encoded)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
@@ -159,6 +229,20 @@ def _changing(path: Path) -> Iterator[list[KeyRecord]]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _may_have_ended(line: str) -> bool:
+    return '"revoked"' in line or '"expires"' in line
+
+
+def _give(descriptor: int, path: Path, like: os.stat_result, mode: int | None) -> None:
+    """Owner and mode of the file that is replaced. Raises KeysFileError where this user cannot give it to its owner."""
+    if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()) and (mode is None or os.geteuid() == 0):
+        try:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+        except OSError:
+            raise KeysFileError(f"{path} belongs to user {like.st_uid}: change it as that user, or as root") from None
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode) if mode is None else mode)
 
 
 def create_key(
@@ -176,16 +260,17 @@ def create_key(
     auth_id = f"key:{key_id}" if auth_id is None else auth_id
     check_auth_id(auth_id)
     record = KeyRecord(key_id, name, auth_id, salt, hash_secret(salt, secret), now, expires, None, routes, requests_per_minute)
-    with _changing(path) as records:
-        records.append(record)
+    with _changing(path, now) as lines:
+        lines.append(encode_key(record))
     return f"lrs_{key_id}_{secret}", record
 
 
 def revoke_key(path: Path, key_id: str, now: int) -> KeyRecord:
     """Marks a key as revoked. Raises KeysFileError when there is none of this id."""
-    with _changing(path) as records:
-        for index, record in enumerate(records):
-            if record.id == key_id:
-                records[index] = record._replace(revoked=record.revoked or now)
-                return records[index]
+    with _changing(path, now) as lines:
+        for index, line in enumerate(lines):
+            if key_id in line and (record := parse_key(line)).id == key_id:
+                record = record._replace(revoked=record.revoked or now)
+                lines[index] = encode_key(record)
+                return record
         raise KeysFileError(f"{path} has no key {key_id[:64]!r}; `keys list` shows them")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 KEY_PATTERN = re.compile(r"lrs_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 SALT_BYTES = 16
 FILE_VERSION = 1
+KEPT_SECONDS = 30 * 86_400
+"""How long a key that was revoked or has expired stays in the file, so that `keys list` can show it."""
+
+_HEAD, _TAIL = f'{{"version": {FILE_VERSION}, "keys": [', "]}"
 MAX_NAME_CHARACTERS = 200
 MAX_AUTH_ID_CHARACTERS = 1024
 ROUTES = (
@@ -72,14 +77,50 @@ def check_auth_id(auth_id: str) -> None:
         raise ValueError(f"an auth id is printable text of 1 to {MAX_AUTH_ID_CHARACTERS} characters, this one has {len(auth_id)}")
 
 
-def encode_keys(records: list[KeyRecord]) -> str:
-    """The keys file: JSON that a person can read."""
-    return json.dumps({"version": FILE_VERSION, "keys": [_encode(record) for record in records]}, indent=2) + "\n"
+def encode_keys(records: Iterable[KeyRecord]) -> str:
+    """The keys file: JSON that a person can read, one key a line."""
+    return join_lines(encode_key(record) for record in records)
 
 
-def _encode(record: KeyRecord) -> dict[str, Any]:
+def encode_key(record: KeyRecord) -> str:
+    """One key's line."""
     fields = {**record._asdict(), "salt": record.salt.hex(), "hash": record.hash.hex(), "routes": list(record.routes)}
-    return {name: value for name, value in fields.items() if value is not None}
+    return json.dumps({name: value for name, value in fields.items() if value is not None and value != []})
+
+
+def join_lines(lines: Iterable[str]) -> str:
+    """The file whose keys are these lines."""
+    return f"{_HEAD}\n" + ",\n".join(lines) + f"\n{_TAIL}\n"
+
+
+def split_lines(text: str) -> list[str] | None:
+    """The lines of the keys, each as `encode_key` makes it; None for a file in another form, which `parse_keys` reads all the same."""
+    lines = text.split("\n")
+    if len(lines) < 3 or lines[0] != _HEAD or lines[-2:] != [_TAIL, ""]:
+        return None
+    if lines[1:-2] == [""]:
+        return []
+    *others, last = lines[1:-2]
+    if last.endswith(",") or not all(line.endswith(",") for line in others):
+        return None
+    return [line[:-1] for line in others] + [last]
+
+
+def parse_key(line: str) -> KeyRecord:
+    """The record of one line. Raises KeysFileError."""
+    if is_too_deep(line.encode("utf-8", "replace")):
+        raise KeysFileError("not JSON we read: nested too deeply")
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise KeysFileError(f"not JSON: {error}") from None
+    return _parse(entry, line[:40])
+
+
+def is_forgotten(record: KeyRecord, now: int) -> bool:
+    """Whether a key that ended is old enough to be left out of the file: then it is unknown, which opens as little."""
+    ended = [time for time in (record.revoked, record.expires) if time is not None]
+    return bool(ended) and min(ended) + KEPT_SECONDS <= now
 
 
 def parse_keys(text: str) -> list[KeyRecord]:
@@ -92,14 +133,13 @@ def parse_keys(text: str) -> list[KeyRecord]:
         raise KeysFileError(f"not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("version") != FILE_VERSION or not isinstance(document.get("keys"), list):
         raise KeysFileError(f'not a keys file: {{"version": {FILE_VERSION}, "keys": [...]}} is expected')
-    records = [_parse(entry, index) for index, entry in enumerate(document["keys"])]
+    records = [_parse(entry, f"keys[{index}]") for index, entry in enumerate(document["keys"])]
     if len({record.id for record in records}) != len(records):
         raise KeysFileError("two keys have the same id")
     return records
 
 
-def _parse(entry: Any, index: int) -> KeyRecord:
-    where = f"keys[{index}]"
+def _parse(entry: Any, where: str) -> KeyRecord:
     if not isinstance(entry, dict) or entry.keys() - set(KeyRecord._fields):
         raise KeysFileError(f"{where}: an object with the keys {', '.join(KeyRecord._fields)} is expected")
     try:
