@@ -51,7 +51,7 @@ async def test_a_keys_file_that_cannot_be_read_ends_readiness_until_it_can(tmp_p
             async with asyncio.timeout(20):
                 while (reply := await signer.client.get("/readyz")).status_code != (200 if is_there else 503):  # noqa: ASYNC110 - as from outside
                     await asyncio.sleep(0.05)
-            (check,) = (c for c in reply.json()["checks"] if c["name"] == "api_keys")
+            (check,) = (c for c in reply.json()["checks"] if c["name"] == "auth.api_keys_file")
             assert (check["ok"], "cannot be read" in check["reason"]) == (is_there, not is_there)
 
 

@@ -10,12 +10,12 @@ from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.readiness import (
     DiscoveryStatus,
     ReadyCheck,
+    authority_ready,
     chain_ready,
     clock_ready,
     discovery_ready,
     endpoints_ready,
     feed_ready,
-    keys_ready,
     ledger_ready,
     sink_ready,
 )
@@ -51,13 +51,6 @@ class Endpoints(Protocol):
         """Why each endpoint is not used that is not, by name; and how many there are."""
 
 
-class KeysFile(Protocol):
-    """The file of API keys."""
-
-    def look(self) -> str:
-        """Why it cannot be read now, "" when it can."""
-
-
 class Discovery(Protocol):
     """What keeps the list of orchestrators."""
 
@@ -80,6 +73,14 @@ class Sinks(Protocol):
         """Why each sink takes no events, "" for those that do."""
 
 
+class Authority(Protocol):
+    """Who says who may spend: a keys file, a token issuer, a webhook."""
+
+    @property
+    def fault(self) -> str:
+        """Why it cannot be asked, "" when it can."""
+
+
 class Readiness:
     """Asks the parts that are there. Everything is answered from memory."""
 
@@ -90,20 +91,20 @@ class Readiness:
         *,
         endpoints: Endpoints | None = None,
         feed: Feed | None = None,
-        keys: KeysFile | None = None,
         discovery: Discovery | None = None,
         ledger: Ledger | None = None,
         sinks: Sinks | None = None,
+        authorities: Mapping[str, Authority] | None = None,
     ) -> None:
         """With `endpoints` block times are read, which this host's clock is compared with."""
         self._view = view
         self._endpoints = endpoints
-        self._keys = keys
         self._ceilings = ceilings
         self._feed = feed
         self._discovery = discovery
         self._ledger = ledger
         self._sinks = sinks
+        self._authorities = authorities or {}
 
     def checks(self) -> list[ReadyCheck]:
         """One line for each part, good or bad."""
@@ -114,12 +115,11 @@ class Readiness:
         if self._feed is not None:
             feed = self._feed.status()
             found.append(feed_ready(self._ceilings.amounts, feed.rate, feed.fault))
-        if self._keys is not None:
-            found.append(keys_ready(self._keys.look()))
         if self._discovery is not None:
             found.append(discovery_ready(self._discovery.status()))
         if self._ledger is not None:
             found.append(ledger_ready(self._ledger.failure))
+        found += [authority_ready(name, authority.fault) for name, authority in self._authorities.items()]
         if self._sinks is not None:
             found += [sink_ready(position, fault) for position, fault in enumerate(self._sinks.sink_faults)]
         return found

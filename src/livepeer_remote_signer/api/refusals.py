@@ -18,6 +18,9 @@ from livepeer_remote_signer.core.errors import SignerError
 OTHER_ROUTE = "other"
 """Where a reply belongs to no route."""
 
+OUR_FAULTS = frozenset((500, 503))
+"""What only the operator can mend, and reads of in the log alone: their reasons say nothing of what the caller sent."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -27,13 +30,18 @@ def refusal_reply(error: SignerError, route: str = OTHER_ROUTE, peer: str = "", 
     `is_callers_doing` tells of a 5xx that it is one all the same: who sends too much must not fill the log with it.
     """
     request_id = new_request_id()
-    note_refusal(route, status_of(error), error.code, request_id, peer, is_callers_doing=is_callers_doing)
+    status = status_of(error)
+    reason = error.message if status in OUR_FAULTS and not is_callers_doing else ""
+    note_refusal(route, status, error.code, request_id, peer, is_callers_doing=is_callers_doing, reason=reason)
     return error_reply(error, request_id)
 
 
-def note_refusal(route: str, status: int, code: str, request_id: str, peer: str = "", *, is_callers_doing: bool = False) -> None:
-    """The line in the log: error where we are at fault; info where the caller is, and then so many of one caller a minute."""
-    extra: dict[str, object] = {"fields": {"status": status, "code": code, "route": route, "request_id": request_id}}
+def note_refusal(
+    route: str, status: int, code: str, request_id: str, peer: str = "", *, is_callers_doing: bool = False, reason: str = ""
+) -> None:
+    """The line in the log: error with its reason where we are at fault; info where the caller is, so many of one caller a minute."""
+    told = {"error": reason} if reason else {}
+    extra: dict[str, object] = {"fields": {"status": status, "code": code, **told, "route": route, "request_id": request_id}}
     if status < 500 or is_callers_doing:
         extra["refused_caller"] = peer
     _log.log(logging.ERROR if status >= 500 else logging.INFO, "request refused", extra=extra)

@@ -6,10 +6,11 @@ What is not configured is not imported.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
+from livepeer_remote_signer.adapters.readiness import Authority
 from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -22,7 +23,6 @@ from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
-    from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
     from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
     from livepeer_remote_signer.adapters.ledger.running import RunningLedger
@@ -32,12 +32,13 @@ _BINDING_PURPOSE = b"verdicts bound to credentials"
 
 
 class AuthParts(NamedTuple):
-    """Who is asked before a signature is made; None: nobody. `closers` end the connections to webhook and token issuer."""
+    """Who is asked before a signature is made; None: nobody. `closers` end the connections to webhook and token issuer; `authorities` are
+    what readiness looks at, by the key that configures each."""
 
     identifier: Identifier | None
     authorizer: Authorizer | None
     closers: tuple[Callable[[], Awaitable[None]], ...]
-    keys: ApiKeys | None = None
+    authorities: Mapping[str, Authority]
 
 
 def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
@@ -61,7 +62,8 @@ def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
             identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies, namespaces=config.namespaces)
     except (KeysFileError, ValueError) as error:
         raise ConfigError(f"auth: {error}") from None
-    return AuthParts(identifier, authorizer, tuple(closers), keys)
+    asked = {"auth.api_keys_file": keys, "auth.jwt": tokens, "auth.webhook": authorizer}
+    return AuthParts(identifier, authorizer, tuple(closers), {key: part for key, part in asked.items() if part is not None})
 
 
 def _open_tokens(config: JwtConfig) -> JwtVerifier:

@@ -19,8 +19,8 @@ def open_readiness(
         chain.ceilings,
         endpoints=chain.rpc,
         feed=chain.feed,
-        keys=auth.keys,
         discovery=orchestrators.discovery,
         ledger=ledger,
         sinks=events.forwarder if events else None,
+        authorities=auth.authorities,
     )

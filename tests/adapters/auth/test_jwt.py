@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from livepeer_remote_signer.adapters.auth import jwt as tokens_module
-from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
+from livepeer_remote_signer.adapters.auth.jwt import RETRY_SECONDS, JwksKeys, JwtVerifier
 from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
 from tests.issuer import AUDIENCE, EC_KEY, OTHER_RSA_KEY, P384_KEY, RSA_KEY, SMALL_RSA_KEY, Issuer, jwk, running_issuer
 
@@ -296,3 +296,19 @@ async def test_a_checked_token_is_remembered_for_a_while_but_not_beyond_its_expi
         with pytest.raises(AttributeError):
             await verifier.verify(token)
         verifier._keys = JwksKeys(issuer.url, None)
+
+
+async def test_readiness_has_the_keys_fetched_and_says_why_there_are_none(issuer: Issuer) -> None:
+    clock = Seconds()
+    issuer.documents["/jwks"] = b"[]"
+    async with verifying(issuer, clock) as verifier:
+        assert verifier.fault == "the token issuer's keys are being fetched for the first time"
+        while "cannot be used" not in verifier.fault:  # noqa: ASYNC110 - as whoever asks for readiness
+            await asyncio.sleep(0.001)
+        assert issuer.asked == ["/jwks"], "who asks for readiness again and again does not hammer the issuer"
+        del issuer.documents["/jwks"]
+        clock.now += RETRY_SECONDS
+        assert "cannot be used" in verifier.fault, "until they are there"
+        while verifier.fault:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.001)
+        assert issuer.asked == ["/jwks", "/jwks"]

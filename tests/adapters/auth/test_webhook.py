@@ -119,10 +119,12 @@ async def test_silence_opens_the_breaker_one_probe_closes_it(hook: Hook) -> None
             await ask(authorizer)
         assert len(hook.questions) == 3
         assert breaker.is_open
+        assert "does not answer" in authorizer.fault
         now[0] = 22
         hook.answer = says({"status": 200})
         assert (await ask(authorizer)).status == 200
         assert not breaker.is_open
+        assert authorizer.fault == ""
 
 
 def words(raw: bytes) -> Answer:

@@ -43,7 +43,7 @@ READ_AT_ONCE_BYTES = 64 * 1024
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 _NOBODY = KeyRecord("", "", "", bytes(SALT_BYTES), bytes(32), 0)
-_Mark = tuple[int, int, int]
+_Mark = tuple[int, int, int, int]
 
 
 class ApiKeys:
@@ -171,7 +171,7 @@ def _mark(path: Path) -> _Mark:
         found = path.stat()
     except OSError as error:
         raise KeysFileError(f"{path} cannot be read: {error.strerror}; `keys create` makes the first key") from None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)  # owner and mode change the last of them alone
 
 
 def _read_text(path: Path) -> str:

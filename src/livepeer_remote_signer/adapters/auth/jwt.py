@@ -76,6 +76,7 @@ class JwksKeys:
         self._keys: dict[str, _Key] = {}
         self._fetched_at: float | None = None
         self._has_failed = False
+        self._failure = ""
         self._next_fetch_at = monotonic()
         self._fetching: asyncio.Task[None] | None = None
         self._client = httpx.AsyncClient(
@@ -88,6 +89,15 @@ class JwksKeys:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
         await self._client.aclose()
+
+    @property
+    def fault(self) -> str:
+        """Why no token can be checked, "" when they can. Whoever asks before there are keys has them fetched."""
+        age = self._age()
+        if age is not None and age <= MAX_KEYS_AGE_SECONDS:
+            return ""
+        self._start_fetch()
+        return self._failure or "the token issuer's keys are being fetched for the first time"
 
     async def find(self, kid: str | None, algorithm: str) -> Any:
         """The key for a token's header. Raises Unauthenticated for an unknown one, AuthFailed when no keys can be had."""
@@ -141,10 +151,13 @@ class JwksKeys:
             self._fetched_at = self._monotonic()
             self._has_failed = False
             self._next_fetch_at = self._fetched_at + REFETCH_SECONDS
+            self._failure = ""
         except (httpx.HTTPError, TimeoutError) as error:
-            _log.warning("the token issuer's keys could not be fetched: %s", type(error).__name__)
+            self._failure = f"the token issuer's keys could not be fetched: {type(error).__name__}"
+            _log.warning("%s", self._failure)
         except ValueError as error:
-            _log.warning("the token issuer's keys cannot be used: %s", error)
+            self._failure = f"the token issuer's keys cannot be used: {error}"
+            _log.warning("%s", self._failure)
         finally:
             self._fetching = None
 
@@ -248,6 +261,11 @@ class JwtVerifier:
     async def aclose(self) -> None:
         """Closes what the keys are fetched with."""
         await self._keys.aclose()
+
+    @property
+    def fault(self) -> str:
+        """Why no token can be checked, "" when they can."""
+        return self._keys.fault
 
     async def verify(self, token: str) -> Identity:
         """Whose token it is. Raises Unauthenticated for one that is not valid here, AuthFailed when it cannot be told."""

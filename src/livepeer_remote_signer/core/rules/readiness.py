@@ -80,11 +80,6 @@ def endpoints_ready(faults: Mapping[str, str], count: int) -> ReadyCheck:
     return ReadyCheck("rpc", True, f"{count - len(faults)} of {count} RPC endpoints answer and are believed; {said}", degraded=True)
 
 
-def keys_ready(fault: str) -> ReadyCheck:
-    """Whether the file of API keys can be read; `fault` is "" when it can. Nobody is let in by what it used to say."""
-    return ReadyCheck("api_keys", not fault, fault or "the file of API keys is read")
-
-
 def feed_ready(amounts: CeilingAmounts, rate: Rate | None, fault: str) -> ReadyCheck:
     """A stale feed stops everything only when the global ceiling or an hour's needs it; else what it limits is refused, and the rest
     goes on."""
@@ -115,6 +110,11 @@ def discovery_ready(status: DiscoveryStatus) -> ReadyCheck:
 def ledger_ready(failure: str) -> ReadyCheck:
     """Whether payments can be recorded; `failure` is "" when they can."""
     return ReadyCheck("ledger", not failure, failure or "records payments")
+
+
+def authority_ready(name: str, fault: str) -> ReadyCheck:
+    """Whether one of those who say who may spend can be asked; `fault` is "" when it can."""
+    return ReadyCheck(name, not fault, fault or "can be asked")
 
 
 def sink_ready(position: int, fault: str) -> ReadyCheck:
