@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-clients test-policy test-attack test-operate test-discovery check coverage bench bench-gate proto run lock openapi
+.PHONY: help setup demo demo-chain test test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage bench bench-gate proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,7 +26,7 @@ demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
 	@$(BIN)/python -m tests.chain.demo
 
 test: setup ## all tests that need nothing but Python
-	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or clients or operate or attack)"
+	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or clients or operate or attack or chaos)"
 
 test-chain: setup ## tickets, funding and faults on a real EVM, also on Livepeer's own contracts (anvil, solc and they come from npm)
 	@$(BIN)/python -m pytest -m chain
@@ -42,6 +42,9 @@ test-attack: setup ## strangers, tenants and web pages attack over sockets; an h
 
 test-operate: setup ## Kafka, kills under load, alert rules, image, console, the published Python SDK (Java, promtool, Chromium, Python 3.12, pgbouncer)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m operate
+
+test-chaos: setup ## databases, nodes, webhook, disk and clock fail in turn under the published SDK's sessions (Python 3.12)
+	@$(BIN)/python -m pytest -m chaos
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
 	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core

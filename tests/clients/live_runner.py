@@ -28,7 +28,7 @@ class LiveRunner:
         self._app.router.add_post("/run", self._run)
         self._app.router.add_post("/payment", self._pay)
         self._app.router.add_post("/refresh-payment", self._refresh)
-        self._runner = web.AppRunner(self._app)
+        self._runner = web.AppRunner(self._app, max_field_size=1 << 17)  # a hundred tickets are 10 KB of a header
         self._base = ""
         self.refreshed = 0
 
