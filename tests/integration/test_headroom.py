@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
+from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.ledger import RequestKey
+from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.proto import net_pb2
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says, silence
@@ -197,6 +201,30 @@ async def test_what_fails_while_nothing_is_due_shows_to_the_operator(tmp_path: P
     hidden = next(line for line in map(json.loads, (tmp_path / "log").read_text().splitlines()) if line.get("status") == 482)
     assert (hidden["level"], hidden["code"]) == ("error", "no_tickets")
     assert hidden["failure"].startswith("auth_failed: ")
+
+
+async def test_who_fails_is_asked_once_a_payment_however_many_tickets_are_bought_ahead(tmp_path: Path) -> None:
+    state = await bought_ahead()
+    async with running_hook() as hook:
+        for answer in (silence, says({"status": "nonsense"})):
+            hook.questions.clear()
+            hook.answer = answer
+            async with signing(auth={"webhook": {"url": hook.url, "timeout_seconds": 0.2}}) as signer:
+                assert error_of(await signer.pay(58, state), 500)["code"] == "auth_failed"
+            assert len(hook.questions) == 1
+
+
+async def test_a_ledger_that_fails_is_asked_once_a_payment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, asked = await bought_ahead(), []
+
+    async def pay(self: GroupCommitLedger, key: RequestKey, plan: PaymentPlan, sign: object) -> None:
+        asked.append(plan.num_tickets)
+        raise LedgerUnavailable("the disk is full", retry_after_seconds=1)
+
+    monkeypatch.setattr(GroupCommitLedger, "pay", pay)
+    async with signing(ledger={"backend": "sqlite", "path": str(ledger_file(tmp_path))}) as signer:
+        assert error_of(await signer.pay(58, state), 503)["code"] == "ledger_unavailable"
+    assert len(asked) == 1
 
 
 async def test_each_request_is_planned_once_where_nothing_is_due() -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
+from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed, Writes
 from tests.hooks import Hook, running_hook, silence
@@ -95,6 +96,9 @@ async def test_what_waits_behind_a_frozen_commit_is_never_signed_and_what_was_in
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = Gate(monkeypatch, "commit")
+    engines: list[GroupCommitLedger] = []
+    real_start = GroupCommitLedger.start
+    monkeypatch.setattr(GroupCommitLedger, "start", lambda engine: (engines.append(engine), real_start(engine)))
     info = orchestrator_info(now_ns=time.time_ns())
     with counted_signatures() as signatures:
         async with running_signer(ledger=ledger(tmp_path), limits=LIMITS) as signer:
@@ -105,6 +109,7 @@ async def test_what_waits_behind_a_frozen_commit_is_never_signed_and_what_was_in
             waiting = [asyncio.create_task(signer.pay({"Idempotency-Key": key}, info=info)) for key in ("k2", "k3")]
             in_doubt, *others = await asyncio.gather(first, *waiting)
             assert [answer.status_code for answer in (in_doubt, *others)] == [503] * 3
+            assert not any(engine._queue for engine in engines), "what waited is gone from the queue"
             assert error_of(in_doubt)["may_be_recorded"] is True
             assert "identical request" in error_of(in_doubt)["hint"]
             assert not any("may_be_recorded" in error_of(answer) for answer in others)

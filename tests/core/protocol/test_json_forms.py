@@ -232,3 +232,36 @@ def test_any_bytes_are_a_form_that_reads_back_or_an_error_of_the_tree(raw: bytes
     except SignerError:
         return
     assert info_to_json(again) == form
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**63, 2**64])
+def test_a_number_that_no_enum_can_hold_is_the_callers_fault(number: int) -> None:
+    with pytest.raises(BadField, match="storageType"):
+        info_from_json(read({**INFO, "storage": [{"storageType": number}]}))
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, -(2**31), 0])
+def test_a_number_at_the_end_of_an_enums_range_is_carried(number: int) -> None:
+    raw = info_from_json(read({**INFO, "storage": [{"storageType": number}]}))
+    assert net_pb2.OrchestratorInfo.FromString(raw).storage[0].storageType == number
+
+
+def test_integers_of_64_bits_go_out_as_text_so_that_no_reader_rounds_them() -> None:
+    """JavaScript reads 9007199254740993 as 9007199254740992."""
+    info = net_pb2.OrchestratorInfo.FromString(info_from_json(read(INFO)))
+    info.price_info.pricePerUnit = 2**53 + 1
+    info.ticket_params.expiration_params.creation_round = 2**62 + 1
+    info.auth_token.expiration = 1775593801
+    info.capabilities.bitstring.append(2**63 + 1)
+    info.capabilities.capacities[27] = 2**32 - 1
+    gpu = info.hardware.add(pipeline="p").gpu_info["0"]
+    gpu.memory_total, gpu.major = 2**53 + 3, 9
+    out = json.loads(json.dumps(info_to_json(info.SerializeToString())))
+    assert out["priceInfo"]["pricePerUnit"] == "9007199254740993"
+    assert out["ticketParams"]["expirationParams"]["creationRound"] == str(2**62 + 1)
+    assert out["authToken"]["expiration"] == "1775593801"
+    assert out["capabilities"]["bitstring"] == [str(2**63 + 1)]
+    assert out["capabilities"]["capacities"] == {"27": 2**32 - 1}
+    assert out["hardware"][0]["gpuInfo"]["0"]["memoryTotal"] == "9007199254740995"
+    assert out["hardware"][0]["gpuInfo"]["0"]["major"] == 9
+    assert info_from_json(read(out)) == info.SerializeToString(deterministic=True)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -148,8 +149,13 @@ class GroupCommitLedger:
         entry = _Entry(key, plan, claims_of_plan(plan, self._rules), sign, asyncio.get_running_loop().create_future())
         self._queue.append(entry)
         self._wake.set()
-        if await entry.done:
-            return None
+        try:
+            if await entry.done:
+                return None
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is in work already
+                self._queue.remove(entry)
+            raise
         found = await self._look_up(key, plan.now_ns)
         if found is None:
             raise SessionBusy("another call of this session is in work", hint="send one call of a session at a time", retry_after_seconds=1)
@@ -215,7 +221,7 @@ class GroupCommitLedger:
                 await self._record(batch)
 
     def _next_batch(self) -> list[_Entry]:
-        """Payments in order of arrival, without those whose callers left, up to the tickets that may be signed in one go."""
+        """Payments in order of arrival, up to the tickets that may be signed in one go; the callers of some may just have left."""
         batch: list[_Entry] = []
         tickets = 0
         while self._queue and tickets < MAX_BATCH_TICKETS:
