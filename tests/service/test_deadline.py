@@ -163,7 +163,7 @@ async def test_a_commit_whose_answer_was_lost_is_no_refusal(tmp_path: Path, monk
         await real_commit(store, writes)
         if faults["commit"]:
             faults.update(commit=0, begin=1)
-            raise ConnectionLost("the connection broke")
+            raise ConnectionLost("the connection broke", may_be_recorded=True)
 
     async def begin(store: SqliteStore, *args: Any) -> Any:
         if faults["begin"]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -30,6 +31,40 @@ from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS, ORCHESTRATOR
 
 Place = Path | str
+
+
+async def test_a_hundred_thousand_kill_switches_cost_a_payment_one_look(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(place, 2) as (ledger, other):
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
+        name = "'[\"auth_id\", \"auth-' || i || '\"]'"
+        raw = f"CAST('auth-' || i AS {'BLOB' if isinstance(place, Path) else 'bytea'})"
+        ledger.sql(f"{numbers} INSERT INTO lrs_switches (name, auth_id, set_ms) SELECT {name}, {raw}, 1 FROM n")
+        assert isinstance(await outcome_of(ledger, Session(auth_id="auth-77777").next()), Suspended)
+        reads: list[int] = []
+        for known in (ledger.store._switches, other.store._switches):  # type: ignore[attr-defined]
+            replace_all = known.replace
+
+            def counted(version: int, rows: Sequence[Any], replace_all: Any = replace_all) -> None:
+                reads.append(len(rows))
+                replace_all(version, rows)
+
+            monkeypatch.setattr(known, "replace", counted)
+        for n in range(20):
+            assert await ledger.pay(Session(auth_id="free").next()) is None
+            assert isinstance(await outcome_of(ledger, Session(auth_id=f"auth-{n + 1}").next()), Suspended)
+        await ledger.housekeeping.refresh()
+        assert reads == [], "none has changed, so none is read"
+        await ledger.controls.suspend("free")
+        assert isinstance(await outcome_of(ledger, Session(auth_id="free").next()), Suspended)
+        assert await ledger.controls.resume("auth-5")
+        assert await ledger.controls.resume("free")
+        await ledger.housekeeping.refresh()
+        for auth_id in ("free", "auth-5"):
+            assert await ledger.pay(Session(auth_id=auth_id).next()) is None
+        assert reads == [], "what has changed is read, and nothing else"
+        assert isinstance(await outcome_of(other, Session(auth_id="auth-100000").next()), Suspended)
+        assert await other.pay(Session(auth_id="auth-5").next()) is None
+        assert reads == [99_999], "who knows none of them reads all, once"
 
 
 async def until(holds: Callable[[], bool], seconds: float = 20) -> None:

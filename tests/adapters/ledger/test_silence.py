@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import pytest
 
+from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, _targets, fetch, translated
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed
 from livepeer_remote_signer.core.errors import LedgerUnavailable
@@ -87,6 +89,24 @@ async def test_a_line_that_goes_silent_between_signing_and_recording_leaves_one_
         assert again in (None, payment.stored)
         assert await ledger.count("lrs_payments") == 2
         assert len({nonce for _, nonce in payment.nonces}) == 1
+
+
+async def test_only_where_the_commit_was_asked_for_a_payment_may_be_recorded(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step, is_in_doubt in (("_write", False), ("_ask_to_commit", True)):
+        async with behind_a_line(postgres_url()) as (line, ledger):
+            real = getattr(PostgresStore, step)
+
+            async def cut_before(self: PostgresStore, *values: Any, real: Any = real, line: Line = line) -> None:
+                line.cut()
+                await real(self, *values)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(PostgresStore, step, cut_before)
+                with pytest.raises(LedgerUnavailable) as caught:
+                    await ledger.pay(Session().next())
+            assert caught.value.may_be_recorded is is_in_doubt, step
 
 
 async def test_one_silent_connection_beside_a_server_that_answers_is_replaced_and_nobody_notices(postgres_url: Callable[[], str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from livepeer_remote_signer.core.rules.budgets import Budget, Usage, spend_of
 from livepeer_remote_signer.core.rules.ledger import (
     Books,
     LedgerRules,
+    OpenLines,
     RequestKey,
     SpendKey,
     SpendSum,
@@ -160,10 +162,37 @@ def test_statistics_add_up_by_minute_auth_id_and_orchestrator() -> None:
     plan = plan_payment()
     line = SpendKey(NOW_NS // (60 * NS_PER_SECOND), "", ORCHESTRATOR)
     spend: dict[SpendKey, SpendSum] = {}
-    add_spend(spend, plan, {line: SpendSum(7, 7, 7, 7, 7)})
-    add_spend(spend, plan, {line: SpendSum(7, 7, 7, 7, 7)})
+    before = OpenLines()
+    before.keep({line: SpendSum(7, 7, 7, 7, 7)})
+    add_spend(spend, plan, before)
+    add_spend(spend, plan, before)
     ev = -(-plan.total_ev.numerator // plan.total_ev.denominator)
     assert spend == {line: SpendSum(9, 7 + 2 * plan.num_tickets, 7 + 2 * ev, 7 + 2 * plan.total_face_value, 7 + 2 * int(plan.fee))}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc"), st.booleans()), max_size=60),
+    st.integers(1, 5),
+)
+def test_the_lines_of_all_parts_add_up_whatever_the_clock_does_and_however_many_lines_there_are(
+    payments: list[tuple[int, str, bool]], most: int
+) -> None:
+    lines, database, paid, waiting = OpenLines(most), dict[SpendKey, int](), Counter[tuple[int, str]](), Counter[tuple[int, str]]()
+    batch: dict[SpendKey, SpendSum] = {}
+    for minute, auth_id, is_committed in payments:
+        key = lines.key(minute, auth_id, b"")
+        batch[key] = SpendSum((batch.get(key) or lines.get(key)).payments + 1)
+        waiting[minute, auth_id] += 1
+        if is_committed:
+            database.update((written, line.payments) for written, line in batch.items())  # a row is written whole
+            lines.keep(batch)
+            paid += waiting
+            batch, waiting = {}, Counter()
+        assert sum(map(len, lines._minutes.values())) <= most
+    summed = Counter[tuple[int, str]]()
+    for key, count in database.items():
+        summed[key.minute, key.auth_id] += count
+    assert summed == paid
 
 
 def test_a_new_session_never_takes_a_known_name_nor_an_idempotency_key_twice() -> None:

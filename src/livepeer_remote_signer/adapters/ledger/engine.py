@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,10 +37,9 @@ from livepeer_remote_signer.core.rules.ledger import (
     Found,
     LedgerRules,
     Newest,
+    OpenLines,
     Record,
     RequestKey,
-    SpendKey,
-    SpendSum,
     Stored,
     Switches,
     Tip,
@@ -97,8 +96,8 @@ class GroupCommitLedger:
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._spend: dict[SpendKey, SpendSum] = {}
-        self._recent: dict[str, int] = {}
+        self._lines = OpenLines()
+        self._recent: OrderedDict[str, int] = OrderedDict()
         self._reading: set[asyncio.Task[Found]] = set()
 
     def use_switches(self, switches: Switches) -> None:
@@ -274,12 +273,12 @@ class GroupCommitLedger:
             return
         try:
             await self._store.commit(writes)
-        except ConnectionLost:
+        except StoreFailed as error:
             for entry in batch:
-                entry.is_in_doubt = entry.result is True
+                entry.is_in_doubt = error.may_be_recorded and entry.result is True
             raise
         if writes.payments:
-            self._keep_spend(writes.spend)
+            self._lines.keep(writes.spend)
             self._keep_recent(writes.tips)
 
     def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
@@ -300,7 +299,7 @@ class GroupCommitLedger:
         writes.nonces[rand_hash] = books.nonces[rand_hash]
         for claim in entry.claims:
             writes.usage[claim.key] = books.usage[claim.key]
-        add_spend(writes.spend, plan, self._spend)
+        add_spend(writes.spend, plan, self._lines)
         if record.event is not None:
             writes.events.append((plan.now_ns // NS_PER_MS, record.event))
         writes.payments.append(
@@ -318,20 +317,13 @@ class GroupCommitLedger:
         )
         return True
 
-    def _keep_spend(self, written: dict[SpendKey, SpendSum]) -> None:
-        """Lines of the minute that is being written go on; those of earlier ones are complete."""
-        newest = max(key.minute for key in written)
-        if any(key.minute < newest - 1 for key in self._spend):
-            self._spend = {key: line for key, line in self._spend.items() if key.minute >= newest - 1}
-        self._spend.update(written)
-
     def _keep_recent(self, tips: dict[str, Tip]) -> None:
         recent = self._recent
         for state_id, tip in tips.items():
-            recent.pop(state_id, None)
             recent[state_id] = tip.sequence_number
+            recent.move_to_end(state_id)
         while len(recent) > RECENT_SESSIONS:
-            del recent[next(iter(recent))]
+            recent.popitem(last=False)  # a plain dict that is emptied at its front looks through all that were there before
 
     def _succeeded(self) -> None:
         if self.failure is not None:

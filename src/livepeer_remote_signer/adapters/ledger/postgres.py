@@ -156,10 +156,18 @@ class PostgresStore:
         """Writes what was there, then what was not; the latter tells whether another replica was faster."""
         try:
             await self._batches.run(lambda connection: self._write(connection, writes))
-            await self._batches.run(_commit)
+            await self._ask_to_commit()
         except StoreFailed:
             await self.rollback()
             raise
+
+    async def _ask_to_commit(self) -> None:
+        try:
+            await self._batches.run(_commit)
+        except StoreFailed as error:
+            if self._batches.is_open:  # the server has said no
+                raise
+            raise type(error)(error.reason, may_be_recorded=True) from None
 
     async def _write(self, connection: AsyncConnection[Row], writes: Writes) -> None:
         async with connection.pipeline():

@@ -37,8 +37,9 @@ class StoreFailed(LedgerUnavailable):
 
     code = LedgerUnavailable.code
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the ledger could not do it: {reason}", retry_after_seconds=2)
+    def __init__(self, reason: str, *, may_be_recorded: bool = False) -> None:
+        """`may_be_recorded`: the commit was asked for, and its answer is missing."""
+        super().__init__(f"the ledger could not do it: {reason}", retry_after_seconds=2, may_be_recorded=may_be_recorded or None)
         self.reason = reason
 
     def __str__(self) -> str:
@@ -270,7 +271,7 @@ def spend_rows(writes: Writes, writer: str) -> list[Row]:
     return [
         (
             key.minute,
-            writer,
+            f"{writer}.{key.part}" if key.part else writer,
             text_bytes(key.auth_id),
             key.orchestrator,
             line.payments,

@@ -114,11 +114,12 @@ class LedgerRules(NamedTuple):
 
 
 class SpendKey(NamedTuple):
-    """A line of the spending statistics: unix minute, who paid, and whom."""
+    """A line of the spending statistics: unix minute, who paid, and whom. `part`: see `OpenLines`."""
 
     minute: int
     auth_id: str
     orchestrator: bytes
+    part: int = 0
 
 
 class SpendSum(NamedTuple):
@@ -132,6 +133,50 @@ class SpendSum(NamedTuple):
 
 
 _NOTHING_SPENT = SpendSum()
+MAX_OPEN_LINES = 65_536
+"""Some 20 MB."""
+
+
+class OpenLines:
+    """The lines that this process still adds to: the newest two minutes, within a bound.
+
+    A line is written whole, so it goes on from what is known of it here. Where that was dropped (the bound, or a clock that
+    went back), payments begin lines of another part: those of all parts and processes add up.
+    """
+
+    def __init__(self, most: int = MAX_OPEN_LINES) -> None:
+        self._most = most
+        self._part = 0
+        self._minutes: dict[int, dict[SpendKey, SpendSum]] = {}
+        self._closed_minute = -1
+
+    def key(self, minute: int, auth_id: str, orchestrator: bytes) -> SpendKey:
+        """The line that a payment of this minute is added to."""
+        if minute <= self._closed_minute:
+            self._begin_part()
+        return SpendKey(minute, auth_id, orchestrator, self._part)
+
+    def get(self, key: SpendKey) -> SpendSum:
+        """What was written to a line so far."""
+        lines = self._minutes.get(key.minute)
+        return lines.get(key, _NOTHING_SPENT) if lines is not None else _NOTHING_SPENT
+
+    def keep(self, written: Mapping[SpendKey, SpendSum]) -> None:
+        """Told of the lines that are in the database now."""
+        for key, line in written.items():
+            if key.part == self._part:
+                self._minutes.setdefault(key.minute, {})[key] = line
+        while len(self._minutes) > 2:
+            oldest = min(self._minutes)
+            del self._minutes[oldest]
+            self._closed_minute = max(self._closed_minute, oldest)
+        if sum(map(len, self._minutes.values())) > self._most:
+            self._begin_part()
+
+    def _begin_part(self) -> None:
+        self._part += 1
+        self._minutes = {}
+        self._closed_minute = -1
 
 
 @dataclass(slots=True)
@@ -224,10 +269,10 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
             books.usage[name].add(budget.window, plan.now_ns, spend_of(plan, budget.measure))
 
 
-def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: Mapping[SpendKey, SpendSum]) -> None:
+def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: OpenLines) -> None:
     """Adds a payment to the statistics in `spend`, whose lines go on from those in `before`."""
-    key = SpendKey(plan.now_ns // _NS_PER_MINUTE, plan.state.auth_id, plan.session.info.address)
-    payments, tickets, ev_wei, face_value_wei, fee_wei = spend.get(key) or before.get(key) or _NOTHING_SPENT
+    key = before.key(plan.now_ns // _NS_PER_MINUTE, plan.state.auth_id, plan.session.info.address)
+    payments, tickets, ev_wei, face_value_wei, fee_wei = spend.get(key) or before.get(key)
     fee_n, fee_d = plan.fee.as_integer_ratio()
     spend[key] = SpendSum(
         payments + 1,
