@@ -51,6 +51,7 @@ CORE_MAY_IMPORT = frozenset(
         "fractions",
         "functools",
         "hashlib",
+        "heapq",
         "hmac",
         "ipaddress",
         "itertools",

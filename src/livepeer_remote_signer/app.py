@@ -89,6 +89,8 @@ def create_app(
         service,
         observer,
         max_in_work=config.limits.max_requests_in_work,
+        fair_share=config.limits.fair_share,
+        trusted_proxies=config.auth.trusted_proxies,
         answer_seconds=config.limits.answer_seconds,
         headroom_live_payment=config.headroom_seconds.generate_live_payment,
         headroom_sign_ticket=config.headroom_seconds.sign_ticket,

@@ -408,8 +408,7 @@ def test_a_refusal_outside_the_paying_path_is_found_in_the_log_by_its_request_id
 
 def test_a_refusal_that_is_the_signers_fault_is_an_error_in_the_log(runner: asyncio.Runner, caplog: pytest.LogCaptureFixture) -> None:
     busy = create_app(parse_config(yaml.safe_dump(configuration(limits={"max_requests_in_work": 1})), {}))
-    busy.paying.in_work = 1
-    with caplog.at_level(logging.INFO):
+    with busy.paying.place([], "127.0.0.1"), caplog.at_level(logging.INFO):
         answer = runner.run(call(busy, "POST", "/sign-orchestrator-info", {}, b""))
     ((level, fields),) = refusals_in(caplog)
     assert (level, fields["status"], fields["code"]) == ("ERROR", 503, "overloaded")

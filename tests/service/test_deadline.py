@@ -188,7 +188,7 @@ async def test_the_other_routes_are_answered_in_time_too(monkeypatch: pytest.Mon
         await asyncio.sleep(3600)
 
     monkeypatch.setattr(CallerIdentifier, "identify", identify)
-    auth = {"trusted_proxies": ["127.0.0.1/32"]}
+    auth = {"trusted_proxies": ["127.0.0.1/32"], "allow_unauthenticated": True}
     async with running_signer(auth=auth, limits=LIMITS, byoc_jobs=True) as signer:
         for path in ("/sign-orchestrator-info", "/getOrchestratorInfo", "/sign-byoc-job", PAY, "/signTicket"):
             late = await signer.client.post(path, content=b"{}")

@@ -47,6 +47,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.BodyTimeout: 408,
     e.StaleState: 409,
     e.BodyTooLarge: 413,
+    e.ShareExceeded: 429,
     e.RateExceeded: 429,
     e.SessionBusy: 429,
     e.OrchestratorPaused: 429,

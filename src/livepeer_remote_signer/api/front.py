@@ -129,7 +129,7 @@ class Front:
         if scope["method"] != "POST":
             await self._guarded(scope, receive, send)
             return
-        with self.paying.place():
+        with self.paying.place(scope["headers"], scope["client"][0] if scope.get("client") else ""):
             await self._guarded(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
@@ -23,7 +23,9 @@ from livepeer_remote_signer.api.live_payment import (
 )
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
-from livepeer_remote_signer.core.errors import Overloaded, SignerError
+from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
+from livepeer_remote_signer.core.rules.fairness import Place, Shares
 from livepeer_remote_signer.core.rules.policy import Caller, header_text
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.observers import Observer
@@ -48,6 +50,8 @@ class PayingRoutes:
         observer: Observer,
         *,
         max_in_work: int,
+        fair_share: float = 0.25,
+        trusted_proxies: Sequence[Network] = (),
         answer_seconds: float,
         headroom_live_payment: int,
         headroom_sign_ticket: int,
@@ -57,8 +61,8 @@ class PayingRoutes:
     ) -> None:
         self._service = service
         self._observer = observer
-        self._max_in_work = max_in_work
-        self.in_work = 0
+        self._shares = Shares(max_in_work, fair_share)
+        self._trusted_proxies = tuple(trusted_proxies)
         self._trails = Trails(answer_seconds)
         self._routes = {
             GENERATE_LIVE_PAYMENT: Route(
@@ -87,8 +91,9 @@ class PayingRoutes:
     def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply | Awaitable[Reply]:
         """The reply, at once where nobody has to be asked; else a coroutine. Never raises."""
         route = self._routes[path]
-        trail = self._trails.begin(path, headers, peer)
-        if self._service.is_inline:
+        caller = caller_group(client_address(peer, headers, self._trusted_proxies))
+        trail = self._trails.begin(path, headers, caller)
+        if self._service.is_inline and not self._shares.note(caller, trail.started):
             try:
                 paid = self._service.pay_inline(body, route, trail)
             except SignerError as error:
@@ -96,31 +101,28 @@ class PayingRoutes:
             except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
                 return self._failed(trail)
             return _paid(paid, trail)
-        if self.in_work >= self._max_in_work:
-            return self._refused(self._overloaded(), trail)
-        self.in_work += 1
-        return self._pay(route, Caller(tuple(headers), peer, path), body, trail)
+        try:
+            trail.place = place = self._shares.take(caller, trail.started, is_known=not self._service.identifies)
+        except SignerError as error:
+            return self._refused(error, trail)
+        return self._pay(route, Caller(tuple(headers), peer, path), body, trail, place)
+
+    @property
+    def in_work(self) -> int:
+        """How many requests are in work."""
+        return self._shares.in_work
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """One place among the requests in work, for a route that pays nothing. Raises Overloaded."""
-        if self.in_work >= self._max_in_work:
-            raise self._overloaded()
-        self.in_work += 1
+    def place(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> Iterator[None]:
+        """One place among the requests in work, for a route that pays nothing. Raises Overloaded or ShareExceeded."""
+        caller = caller_group(client_address(peer, headers, self._trusted_proxies))
+        place = self._shares.take(caller, time.perf_counter(), is_known=not self._service.identifies)
         try:
             yield
         finally:
-            self.in_work -= 1
+            place.release()
 
-    def _overloaded(self) -> Overloaded:
-        return Overloaded(
-            f"{self.in_work} requests are in work, the most that limits.max_requests_in_work allows",
-            retry_after_seconds=1,
-            in_work=self.in_work,
-            limit=self._max_in_work,
-        )
-
-    async def _pay(self, route: Route, caller: Caller, body: bytes, trail: Trail) -> Reply:
+    async def _pay(self, route: Route, caller: Caller, body: bytes, trail: Trail, place: Place) -> Reply:
         try:
             paid = await self._service.pay(body, caller, route, trail)
         except SignerError as error:
@@ -128,7 +130,7 @@ class PayingRoutes:
         except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
             return self._failed(trail)
         finally:
-            self.in_work -= 1
+            place.release()
         return _paid(paid, trail)
 
     def _refused(self, error: SignerError, trail: Trail) -> Reply:

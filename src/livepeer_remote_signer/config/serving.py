@@ -22,6 +22,7 @@ class LimitsConfig(Section):
     max_arriving_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
     max_connections: int | None = Field(None, ge=8)
     max_requests_in_work: int = Field(256, ge=1)
+    fair_share: float = Field(0.25, ge=0, le=0.5, allow_inf_nan=False)
     body_timeout_seconds: Seconds = 10
     answer_seconds: Seconds = 4.5
     idle_seconds: Seconds = 120

@@ -9,7 +9,7 @@ SignerError: a fault of ours
             FaceValueTooLow StaleState SessionBusy
         who calls and what the operator allows
             Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused
-            BudgetExceeded RateExceeded
+            BudgetExceeded ShareExceeded RateExceeded
         what the service stands on
             NoDeposit NoReserve DepositUnlocking DepositTooSmall ProtocolPaused
         HTTP
@@ -226,6 +226,10 @@ class AddressRefused(Refused):
 
 class BudgetExceeded(Refused):
     """A total budget is used up."""
+
+
+class ShareExceeded(Refused):
+    """This caller has more requests in work than its share, and others are there."""
 
 
 class RateExceeded(Refused):

@@ -30,11 +30,12 @@ from livepeer_remote_signer.core.rules.trail import Mark, Trail
 from livepeer_remote_signer.service.observers import Observer
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, Ledger, RecipientPolicy
 from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
+from livepeer_remote_signer.service.turns import SigningTurns
 
 _NOBODY = Caller()
 _T = TypeVar("_T")
 
-_WAITING_PHASES = frozenset({"identify", "recipients", "webhook", "lookup", "ledger"})
+_WAITING_PHASES = frozenset({"identify", "recipients", "webhook", "lookup", "ledger", "turn"})
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
@@ -122,8 +123,11 @@ class RemoteSigner:
         self._heal_stale = heal_stale
         self._encode_event = encode_event
         self._publish = publish
+        self._turns = SigningTurns()
         self.is_inline = identifier is None and recipients is None and authorizer is None and ledger is None
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
+        self.identifies = identifier is not None
+        """Whether callers are known by more than their address."""
 
     def pay_inline(self, body: bytes, route: Route, trail: Trail) -> bytes:
         """`pay` where nobody has to be asked."""
@@ -160,16 +164,28 @@ class RemoteSigner:
         if self._identifier is not None:
             with call.trail.phase("identify"):
                 call = call._replace(identity=await self._identifier.identify(call.caller))
-            call.trail.caller = call.identity.auth_id or call.trail.caller
+            self._name_caller(call)
         attempt.session = session = self._open(body, call)
         if self._ledger is not None:
             return await self._pay_once(self._ledger, session, call, attempt.made)
-        return self._finish(await self._with_headroom(session, call, lambda plan: self._authorized(plan, call)), call)
+        plan = await self._with_headroom(session, call, lambda plan: self._authorized(plan, call))
+        if call.trail.place is not None and call.trail.place.is_shared:
+            with call.trail.phase("turn"):
+                await self._turns.take(call.trail.place.caller, plan.num_tickets)
+        return self._finish(plan, call)
+
+    def _name_caller(self, call: _Call) -> None:
+        """Whoever proved an auth id is served under it, not under the address that he shares with others. Raises ShareExceeded."""
+        trail, auth_id = call.trail, call.identity.auth_id or call.identity.claimed_auth_id
+        trail.caller = auth_id or trail.caller
+        if trail.place is not None:
+            trail.place.move(f"auth id {auth_id}" if auth_id else trail.place.caller, trail.clock())
 
     async def _pay_once(self, ledger: Ledger, session: OpenedSession, call: _Call, made: list[_Made]) -> bytes:
         """With a ledger: the identical request gets the identical bytes, a used sequence number heals or is refused."""
         route, trail = call.route, call.trail
-        key = request_key(session, call.caller, call.identity, route.name)
+        served = trail.place.caller if trail.place is not None else ""
+        key = request_key(session, call.caller, call.identity, route.name, served)
 
         def sign(plan: PaymentPlan) -> Record:
             before = len(trail.marks)

@@ -6,17 +6,15 @@ proxies, and stands only where neither a credential nor the webhook names the ca
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.errors import Unauthenticated
+from livepeer_remote_signer.core.rules.callers import Network, is_within
 from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, header_text
 
 KEY_PREFIX = "lrs_"
 MAX_CLAIMED_CHARACTERS = 1024
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class KeyVerifier(Protocol):
@@ -90,22 +88,13 @@ class CallerIdentifier:
     def _claimed(self, caller: Caller) -> str:
         """`Signer-Auth-Id`, when a trusted proxy sent it."""
         claimed = caller.header(b"signer-auth-id") if self._trusted_proxies else ""
-        if not claimed or not self._is_trusted(caller.peer):
+        if not claimed or not is_within(caller.peer, self._trusted_proxies):
             return ""
         raw = _only_raw(caller, b"signer-auth-id")
         try:
             return raw.decode("utf-8")[:MAX_CLAIMED_CHARACTERS]
         except UnicodeDecodeError:  # replaced, different ids could become one
             raise Unauthenticated("Signer-Auth-Id is not UTF-8", hint="the proxy in front must send it so") from None
-
-    def _is_trusted(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._trusted_proxies)
 
 
 def _only(caller: Caller, name: bytes) -> str:

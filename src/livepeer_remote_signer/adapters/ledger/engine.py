@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -31,6 +30,7 @@ from livepeer_remote_signer.core.errors import IN_DOUBT_HINT, BadField, LedgerUn
 from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Claim
+from livepeer_remote_signer.core.rules.fairness import FairQueue
 from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
     Books,
@@ -92,7 +92,7 @@ class GroupCommitLedger:
         self._store = store
         self._rules = rules
         self._turns = Turns(turn_wait_seconds)
-        self._queue: deque[_Entry] = deque()
+        self._queue: FairQueue[_Entry] = FairQueue()
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -146,14 +146,13 @@ class GroupCommitLedger:
         if self._is_closing:
             raise LedgerUnavailable("the ledger is closing", retry_after_seconds=1)
         entry = _Entry(key, plan, claims_of_plan(plan, self._rules), sign, asyncio.get_running_loop().create_future())
-        self._queue.append(entry)
+        self._queue.push(key.served, plan.num_tickets, entry)
         self._wake.set()
         try:
             if await entry.done:
                 return None
         except asyncio.CancelledError:
-            with suppress(ValueError):  # it is in work already
-                self._queue.remove(entry)
+            self._queue.remove(key.served, entry)  # unless it is in work already
             raise
         found = await self._look_up(key, plan.now_ns)
         if found is None:
@@ -220,11 +219,12 @@ class GroupCommitLedger:
                 await self._record(batch)
 
     def _next_batch(self) -> list[_Entry]:
-        """Payments in order of arrival, up to the tickets that may be signed in one go; the callers of some may just have left."""
+        """Payments in turn between callers, of one caller in order of arrival, up to the tickets that may be signed in one go; the
+        callers of some may just have left."""
         batch: list[_Entry] = []
         tickets = 0
         while self._queue and tickets < MAX_BATCH_TICKETS:
-            entry = self._queue.popleft()
+            entry = self._queue.pop()
             if not entry.done.done():
                 batch.append(entry)
                 tickets += entry.plan.num_tickets
@@ -235,9 +235,8 @@ class GroupCommitLedger:
         try:
             await self._record_within_attempts(batch)
         except StoreFailed as error:
-            for entry in (*batch, *self._queue):
+            for entry in (*batch, *self._queue.drain()):
                 _resolve(entry, self._unavailable(error.reason, may_be_recorded=entry.is_in_doubt))
-            self._queue.clear()
         except Exception as error:  # noqa: BLE001 - a fault of ours must reach every caller and must not end the task
             await self._store.rollback()
             for entry in batch:

@@ -45,6 +45,8 @@ class RequestKey(Struct, frozen=True, gc=False):
     last_update_ns: int | None
     is_new: bool
     is_healed: bool = False
+    served: str = ""
+    """Whose turn it is when the request is served: batches are filled in turn between callers."""
 
 
 class Stored(NamedTuple):

@@ -13,8 +13,11 @@ from livepeer_remote_signer.core.rules.payment import OpenedSession
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
 
 
-def request_key(session: OpenedSession, caller: Caller, identity: Identity, route: str) -> RequestKey:
-    """The key of a request on `route`. Raises InvalidState for a sequence number beyond what databases count to."""
+def request_key(session: OpenedSession, caller: Caller, identity: Identity, route: str, served: str = "") -> RequestKey:
+    """The key of a request on `route`, which is served in the turn of `served`.
+
+    Raises InvalidState for a sequence number beyond what databases count to.
+    """
     request = session.request
     if session.state.sequence_number > INT64_MAX:
         raise InvalidState(f"SequenceNumber {session.state.sequence_number} is more than a ledger holds: {INT64_MAX}")
@@ -38,6 +41,7 @@ def request_key(session: OpenedSession, caller: Caller, identity: Identity, rout
         idempotency_key=idempotency_key(caller, identity) if session.is_new else b"",
         last_update_ns=session.state.last_update_ns,
         is_new=session.is_new,
+        served=served,
     )
 
 

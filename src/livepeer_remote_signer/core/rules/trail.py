@@ -10,6 +10,7 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
+from livepeer_remote_signer.core.rules.fairness import Place
 from livepeer_remote_signer.core.rules.payment import OpenedSession
 
 
@@ -25,11 +26,11 @@ class Trail:
     """One request. Phases are named as in the metrics.
 
     parse (body to request), identify, open (the request held against its session), lookup, policy (chain, units, price,
-    tickets), webhook, recipients (the chain's word), sign, event, ledger (which includes the last two: the ledger signs in
-    its transaction).
+    tickets), webhook, recipients (the chain's word), turn (until this caller is next), sign, event, ledger (which includes the
+    last two: the ledger signs in its transaction).
     """
 
-    __slots__ = ("answer_by", "caller", "client_id", "clock", "marks", "request_id", "route", "session", "started")
+    __slots__ = ("answer_by", "caller", "client_id", "clock", "marks", "place", "request_id", "route", "session", "started")
 
     def __init__(
         self, route: str, request_id: str, client_id: str, clock: Callable[[], float], answer_seconds: float = inf, caller: str = ""
@@ -44,6 +45,8 @@ class Trail:
         self.caller = caller
         self.session: OpenedSession | None = None
         """The session, once it was opened."""
+        self.place: Place | None = None
+        """The place in work that it holds; None where it is answered at once."""
         self.marks: list[Mark] = []
         self.started = clock()
         self.answer_by = self.started + answer_seconds
