@@ -1,12 +1,15 @@
-"""A real PostgreSQL for tests, from a wheel: no root, a unix socket in a temporary folder. It can be frozen, and its line be cut."""
+"""A real PostgreSQL for tests, from a wheel: no root, a unix socket in a temporary folder. It can fail, and the line to it too."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -26,6 +29,7 @@ class Postgres:
         self.url = url
         self.data = data
         self._process = psutil.Process(pid)
+        self._started: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
 
     def create(self) -> str:
@@ -59,12 +63,38 @@ class Postgres:
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
 
+    def kill(self) -> None:
+        """As a power cut does: all of it, with nothing said to anybody."""
+        family = (self._process, *self._process.children(recursive=True))
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, 30)
+
+    def start(self) -> None:
+        """After `kill`, as it was started before; returns when it answers."""
+        command = shlex.split((self.data / "postmaster.opts").read_text())
+        quiet = subprocess.DEVNULL
+        self._started = subprocess.Popen(command, stdout=quiet, stderr=quiet, user=self.data.stat().st_uid, cwd=self.data)
+        self._process = psutil.Process(self._started.pid)
+        give_up = time.monotonic() + 30
+        while True:
+            try:
+                self.run("SELECT 1")
+            except psycopg.OperationalError:
+                assert time.monotonic() < give_up, "PostgreSQL does not start again"
+                time.sleep(0.05)
+            else:
+                return
+
     def end(self) -> None:
         """At once: nothing of it is wanted any more."""
         self.thaw()
         with suppress(psutil.NoSuchProcess):
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
+        if self._started is not None:
+            self._started.wait()
 
 
 @contextmanager
@@ -126,7 +156,10 @@ def postgres_databases() -> Iterator[Callable[[], str]]:
 
 
 class Line:
-    """A TCP line to a server. While it is `cut`, nothing passes, in either direction, and nobody is told."""
+    """A TCP line to a server. While it is `cut`, nothing passes, in either direction, and nobody is told.
+
+    What the server says is held back for `delay_seconds`.
+    """
 
     def __init__(self, url: str) -> None:
         with psycopg.connect(url) as connection:
@@ -135,31 +168,50 @@ class Line:
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._url = url
+        self._is_refusing = False
+        self._writers: set[asyncio.StreamWriter] = set()
         self.url = ""
         self.accepted = 0
+        self.delay_seconds = 0.0
 
     def cut(self) -> None:
         self._open.clear()
 
+    def refuse(self) -> None:
+        """Resets every connection there is, and each new one."""
+        self._is_refusing = True
+        for writer in self._writers:
+            writer.transport.abort()
+
     def mend(self) -> None:
         self._open.set()
+        self._is_refusing = False
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        writers = [writer]
+        writers = {writer}
+        self._writers.add(writer)
         try:
             await self._open.wait()
+            if self._is_refusing:
+                return
             server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
-            writers.append(server_writer)
-            await asyncio.gather(self._carry(reader, server_writer), self._carry(server_reader, writer))
+            writers.add(server_writer)
+            self._writers.add(server_writer)
+            await asyncio.gather(self._carry(reader, server_writer), self._carry(server_reader, writer, is_answer=True))
+        except OSError:
+            return  # nobody is there: the caller's connection ends
         finally:
+            self._writers -= writers
             for writer in writers:
                 writer.transport.abort()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await self._open.wait()
+                if is_answer and self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
                 writer.write(data)
                 await writer.drain()
         writer.close()

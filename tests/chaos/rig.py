@@ -137,6 +137,8 @@ class Rig(NamedTuple):
     runner: LiveRunner
     clients: list[Client]
     tasks: list[asyncio.Task[None]]
+    lateness: list[tuple[float, float]]
+    """By how many seconds this machine woke somebody late, and when: what it does to us it does to the signers."""
 
     def begin_session(self, name: str, auth_id: str = "") -> None:
         """Another session in JSON, which names its first request by an Idempotency-Key."""
@@ -203,7 +205,7 @@ async def rig(
         stack.push_async_callback(fleet.stop)
         await fleet.start()
         clients = [loops.start(f"{name} sdk {n}", fleet.urls[n % replicas], _challenge(orchestrator, runner)) for n in range(sdk_sessions)]
-        found = Rig(name, fleet, chains, nodes, hook, receiver, orchestrator, runner, clients, [])
+        found = Rig(name, fleet, chains, nodes, hook, receiver, orchestrator, runner, clients, [], [])
         found.tasks.append(asyncio.create_task(_keep_time(found)))
         found.begin_session("json")
         found.begin_session(CAPPED, CAPPED)
@@ -228,10 +230,13 @@ def _challenge(orchestrator: Orchestrator, runner: LiveRunner) -> Challenge:
 
 async def _keep_time(rig: Rig) -> None:
     """The orchestrator goes by the host's clock, and by the honest chain."""
+    woken = time.monotonic()
     while True:
         rig.orchestrator.clock.now_ns = time.time_ns()
         rig.orchestrator.chain.l1_block = rig.chains[0].first_l1_block + int(time.time() - rig.chains[0].started) // 12
         await asyncio.sleep(0.05)
+        woken, before = time.monotonic(), woken
+        rig.lateness.append((time.time(), woken - before - 0.05))
 
 
 @asynccontextmanager
