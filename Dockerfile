@@ -13,7 +13,7 @@ RUN python -m venv /opt/build \
  && /opt/build/bin/python -m pip install --quiet --require-hashes -r build.lock \
  && python -m venv /opt/signer \
  && /opt/signer/bin/python -m pip install --quiet --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN /opt/build/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
  && /opt/signer/bin/python -m pip install --quiet --no-deps --no-index --find-links /dist livepeer-remote-signer \

@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FAST := not (chain or policy or discovery or clients or operate or attack or chaos or package)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage bench bench-gate proto run lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage bench bench-gate proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,7 +27,13 @@ demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
 	@$(BIN)/python -m tests.chain.demo
 
 test: setup ## all tests that need nothing but Python
-	@$(BIN)/python -m pytest -n 2 -m "not (chain or policy or discovery or clients or operate or attack or chaos)"
+	@$(BIN)/python -m pytest -n 2 -m "$(FAST)"
+
+test-package: setup ## the wheel, built and installed from the lock as a user would: the demo runs, and it serves
+	@$(BIN)/python -m pytest -m package
+
+test-lowest: setup ## the fast tests against the lowest versions that pyproject.toml allows
+	@FAST="$(FAST)" .ci/lowest
 
 test-chain: setup ## tickets, funding and faults on a real EVM, also on Livepeer's own contracts (anvil, solc and they come from npm)
 	@$(BIN)/python -m pytest -m chain
@@ -73,6 +80,9 @@ proto: setup ## the generated protobuf module from our .proto
 run: setup ## the signer with config.example.yaml
 	@$(BIN)/livepeer-remote-signer serve --config config.example.yaml
 
-lock: setup ## the hashed locks from pyproject.toml (needs uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements-dev.lock
+package: setup ## wheel and source archive in dist/
+	@$(BIN)/python -m build --no-isolation
+
+lock: setup ## the hashed locks from pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements-dev.lock

@@ -121,10 +121,18 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, workers: int = 1, wait: bool = True, open_files: int | None = None, **sections: Any) -> Iterator[Served]:
+def served(
+    folder: Path,
+    *,
+    workers: int = 1,
+    wait: bool = True,
+    open_files: int | None = None,
+    python: str | Path = sys.executable,
+    **sections: Any,
+) -> Iterator[Served]:
     """`serve` on a free port of 127.0.0.1, ended with the test. Log lines are for people, from level info.
 
-    `open_files` is the limit of file descriptors, hard and soft.
+    `open_files` is the limit of file descriptors, hard and soft; `python` the interpreter whose package is run.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -132,7 +140,7 @@ def served(folder: Path, *, workers: int = 1, wait: bool = True, open_files: int
     config, log = folder / "config.yaml", folder / "signer.log"
     told = {"listen": f"127.0.0.1:{port}", "log": {"format": "console", "level": "info"}, **sections}
     config.write_text(yaml.safe_dump(configuration(**told)))
-    command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(config)]
+    command = [str(python), "-m", "livepeer_remote_signer", "serve", "--config", str(config)]
     if workers > 1:
         command += ["--workers", str(workers)]
     if open_files is not None:

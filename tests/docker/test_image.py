@@ -71,6 +71,7 @@ def test_the_builder_is_sent_nothing_but_the_package() -> None:
     assert {line for line in lines if line.startswith("!")} == {
         "!docker/build.lock",
         "!pyproject.toml",
+        "!LICENSE",
         "!README.md",
         "!requirements.lock",
         "!src",

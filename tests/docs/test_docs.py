@@ -25,7 +25,10 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core import errors
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 ENVIRONMENT = {"ETH_RPC_URL": "https://rpc.example/key", "TOKEN": "x"}
 OTHER_COMMANDS = {"cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "printf", "ssh", "sudo"}
 """Commands of others that the documents use; flags of theirs are not checked, the files they name are."""
