@@ -176,7 +176,10 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
         ),
         ("recipients: {allow: [0x12]}", "recipients.allow.0: must be 0x and 40 hex digits"),
         ("admin: {listen: 127.0.0.1:1}", "the key 'admin.token_file' is missing"),
-        ("state: {previous: [{accept_until: 2030-01-31T00:00:00Z}]}", "give exactly one of private_key_file and mac_key_file"),
+        (
+            "state: {previous: [{accept_until: 2030-01-31T00:00:00Z}]}",
+            "give exactly one of private_key_file, keystore_file and",
+        ),
         ("ledger: {backend: sqlite}", "backend sqlite needs path"),
         ("ledger: {backend: postgres}", "backend postgres needs url"),
         ("budgets: [{scope: global, window: day, limit_wei: 5}]", "budgets need a ledger"),

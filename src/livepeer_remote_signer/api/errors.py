@@ -24,6 +24,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.MissingTicketParams: 400,
     e.BadTicketParams: 400,
     e.InvalidSig: 400,
+    e.SenderChanged: 400,
     e.InvalidState: 400,
     e.StateMismatch: 400,
     e.MissingManifestId: 400,

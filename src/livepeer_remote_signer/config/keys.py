@@ -38,13 +38,17 @@ class PreviousSeal(Section):
     """A key whose states are still accepted after a rotation, until a time."""
 
     private_key_file: SecretFile = None
+    keystore_file: ProtectedFile = None
+    password_file: SecretFile = None
     mac_key_file: SecretFile = None
     accept_until: Time
 
     @model_validator(mode="after")
     def _one_source(self) -> PreviousSeal:
-        if (self.private_key_file is None) == (self.mac_key_file is None):
-            raise ValueError("give exactly one of private_key_file and mac_key_file")
+        if [self.private_key_file, self.keystore_file, self.mac_key_file].count(None) != 2:
+            raise ValueError("give exactly one of private_key_file, keystore_file and mac_key_file")
+        if (self.keystore_file is None) != (self.password_file is None):
+            raise ValueError("keystore_file and password_file belong together")
         return self
 
 

@@ -6,7 +6,7 @@ SignerError: a fault of ours
             BadJson BadField MissingOrchestrator BadOrchestrator BadPrice MissingTicketParams BadTicketParams InvalidSig
             InvalidState StateMismatch MissingManifestId BadCapabilities MissingAuthToken RefreshSession BadJobType
             NoBillableUnits BadMaxPrice PriceExceeded NoTickets TooManyTickets TicketEvExceeded TotalEvExceeded
-            FaceValueTooLow StaleState SessionBusy
+            FaceValueTooLow StaleState SessionBusy SenderChanged
         who calls and what the operator allows
             Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused
             BudgetExceeded ShareExceeded RateExceeded
@@ -107,6 +107,10 @@ class BadTicketParams(Refused):
 
 class InvalidSig(Refused):
     """The signer state is not sealed by this signer."""
+
+
+class SenderChanged(Refused):
+    """The session was paid by another address than this signer's: its credit and its terms are that one's, and stay there."""
 
 
 class InvalidState(Refused):

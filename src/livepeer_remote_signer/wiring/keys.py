@@ -12,6 +12,7 @@ from livepeer_remote_signer.adapters.keys import (
     load_keystore,
     load_private_key_file,
     parse_private_key,
+    read_password_file,
     read_secret_file,
 )
 from livepeer_remote_signer.config.keys import KeyConfig, PreviousSeal, StateConfig
@@ -27,10 +28,10 @@ def load_secret(config: KeyConfig) -> bytes:
     if config.keystore_file is None:
         raise SigningKeyError("no key is configured: give key.private_key_file, or key.keystore_file with key.password_file")
     if config.password is not None:
-        return load_keystore(config.keystore_file, config.password.get_secret_value(), config.address)
+        return load_keystore(config.keystore_file, [config.password.get_secret_value()], config.address)
     if config.password_file is None:
         raise SigningKeyError("key.keystore_file needs key.password_file")
-    return load_keystore(config.keystore_file, read_secret_file(config.password_file, "key.password_file"), config.address)
+    return load_keystore(config.keystore_file, read_password_file(config.password_file), config.address)
 
 
 def open_signing_key(config: KeyConfig) -> SigningKey:
@@ -66,10 +67,15 @@ def _open_previous_key(previous: PreviousSeal) -> PreviousKey:
         until_ns = parse_rfc3339_ns(previous.accept_until) or 0
     except ValueError:
         raise SigningKeyError("state.previous: accept_until is not a time such as 2026-04-07T20:00:00Z") from None
+    secret = None
     if previous.private_key_file is not None:
-        old = SigningKey(load_private_key_file(previous.private_key_file))
+        secret = load_private_key_file(previous.private_key_file)
+    elif previous.keystore_file is not None and previous.password_file is not None:
+        secret = load_keystore(previous.keystore_file, read_password_file(previous.password_file), None)
+    if secret is not None:
+        old = SigningKey(secret)
         return PreviousKey(old.derive_mac_key(), old, until_ns)
     if previous.mac_key_file is None:
-        raise SigningKeyError("state.previous: give exactly one of private_key_file and mac_key_file")
+        raise SigningKeyError("state.previous: give exactly one of private_key_file, keystore_file and mac_key_file")
     text = read_secret_file(previous.mac_key_file, "state.previous mac_key_file")
     return PreviousKey(parse_private_key(text, f"state.previous mac_key_file {previous.mac_key_file}"), None, until_ns)

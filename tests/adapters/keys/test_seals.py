@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from livepeer_remote_signer.adapters.keys import PreviousKey, SigningKey, SigningKeyError, StateSeal
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
+from livepeer_remote_signer.core.errors import SenderChanged
 from livepeer_remote_signer.wiring.keys import open_seal
 
 NOW_NS = 1_775_592_000_000_000_000
@@ -82,14 +83,32 @@ def test_states_of_another_key_are_refused() -> None:
         assert not MAC.verify(STATE, seal_of(FOREIGN, emit_mac=emit_mac).seal(STATE))
 
 
-def test_a_former_keys_states_pass_until_their_time() -> None:
-    for emit_mac in (True, False):
-        sig = seal_of(OLD, emit_mac=emit_mac).seal(STATE)
-        for until_ns, accepted in ((NOW_NS + 1, True), (NOW_NS, False), (NOW_NS - 1, False)):
-            seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD, until_ns),))
-            assert seal.verify(STATE, sig) is accepted
-            assert seal.verify(STATE, MAC.seal(STATE))
-            assert not seal.verify(STATE, seal_of(FOREIGN, emit_mac=emit_mac).seal(STATE))
+def test_a_former_mac_keys_states_pass_until_their_time() -> None:
+    sig = seal_of(KEY, mac_key=b"m" * 32).seal(STATE)
+    for until_ns, accepted in ((NOW_NS + 1, True), (NOW_NS, False), (NOW_NS - 1, False)):
+        seal = seal_of(KEY, previous=(PreviousKey(b"m" * 32, None, until_ns),))
+        assert seal.verify(STATE, sig) is accepted
+        assert seal.verify(STATE, MAC.seal(STATE))
+        assert not seal.verify(STATE, seal_of(FOREIGN).seal(STATE))
+
+
+@pytest.mark.parametrize("emit_mac", [True, False])
+def test_states_of_a_former_sender_are_known_and_refused_until_their_time(emit_mac: bool) -> None:
+    """Their credit is at the orchestrator under the former address: tickets of the new one would start from nothing."""
+    sig = seal_of(OLD, emit_mac=emit_mac).seal(STATE)
+    seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD, NOW_NS + 1),))
+    for _ in range(2):
+        with pytest.raises(SenderChanged) as caught:
+            seal.verify(STATE, sig)
+    assert caught.value.values == {"sender": "0x" + KEY.address.hex(), "former_sender": "0x" + OLD.address.hex()}
+    assert seal.verify(STATE, MAC.seal(STATE))
+    assert not seal.verify(STATE, seal_of(FOREIGN, emit_mac=emit_mac).seal(STATE))
+    assert not seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD, NOW_NS),)).verify(STATE, sig)
+
+
+def test_states_of_the_same_key_before_it_had_a_mac_key_of_its_own_are_accepted() -> None:
+    seal = seal_of(KEY, mac_key=b"m" * 32, previous=(PreviousKey(KEY.derive_mac_key(), KEY, NOW_NS + 1),))
+    assert seal.verify(STATE, MAC.seal(STATE))
 
 
 def test_new_states_are_sealed_with_the_current_key() -> None:
@@ -128,8 +147,9 @@ def test_the_configuration_names_former_keys(tmp_path: Path) -> None:
             {"mac_key_file": str(tmp_path / "mac"), "accept_until": "2026-04-08T00:00:00+02:00"},
         ],
     )
-    assert seal.verify(STATE, seal_of(OLD).seal(STATE))
-    assert seal.verify(STATE, OLD.sign_personal(STATE))
+    for sig in (seal_of(OLD).seal(STATE), OLD.sign_personal(STATE)):
+        with pytest.raises(SenderChanged):
+            seal.verify(STATE, sig)
     assert seal.verify(STATE, seal_of(FOREIGN).seal(STATE))
     assert not seal.verify(STATE, FOREIGN.sign_personal(STATE))
 

@@ -5,6 +5,7 @@ from livepeer_remote_signer.adapters.keys.loading import (
     load_keystore,
     load_private_key_file,
     parse_private_key,
+    read_password_file,
     read_secret_file,
 )
 from livepeer_remote_signer.adapters.keys.seals import PreviousKey, StateSeal
@@ -18,5 +19,6 @@ __all__ = [
     "load_keystore",
     "load_private_key_file",
     "parse_private_key",
+    "read_password_file",
     "read_secret_file",
 ]

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 
 from livepeer_remote_signer.adapters.keys.signing import SigningKey
+from livepeer_remote_signer.core.errors import SenderChanged
 from livepeer_remote_signer.core.protocol.eip191 import SIGNATURE_BYTES
 from livepeer_remote_signer.core.recent import Recent
 
@@ -21,7 +22,11 @@ RECENT_SEALS = 2048
 
 
 class PreviousKey:
-    """What sealed states before a rotation; accepted until `accept_until_ns` (unix nanoseconds)."""
+    """What sealed states before a rotation; known until `accept_until_ns` (unix nanoseconds).
+
+    States of another MAC key are accepted. With a signing key of another address they are known and refused: a session's credit and terms
+    belong to the address that paid it.
+    """
 
     def __init__(self, mac_key: bytes, signer: SigningKey | None, accept_until_ns: int) -> None:
         self.mac_key = mac_key
@@ -33,7 +38,7 @@ class PreviousKey:
 
 
 class StateSeal:
-    """Makes seals with the current key; verifies those of the current key and, for a time, of previous ones."""
+    """Makes seals with the current key; verifies those of the current key and, for a time, of previous ones of the same address."""
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class StateSeal:
         return made
 
     def verify(self, state: bytes, sig: bytes) -> bool:
-        """Whether an accepted key sealed exactly these bytes."""
+        """Whether an accepted key sealed exactly these bytes. Raises SenderChanged where that was a previous key of another address."""
         made = self._made.get(state)
         if made is not None and compare_digest(made, sig):
             return True
@@ -71,7 +76,20 @@ class StateSeal:
             self._made.put(state, sig)
             return True
         now_ns = self._clock_ns() if self._previous else 0
-        return any(_matches(p.mac_key, p.signer, state, sig) for p in self._previous if now_ns < p.accept_until_ns)
+        for previous in self._previous:
+            if now_ns < previous.accept_until_ns and _matches(previous.mac_key, previous.signer, state, sig):
+                self._check_sender(previous.signer)
+                return True
+        return False
+
+    def _check_sender(self, former: SigningKey | None) -> None:
+        if former is not None and former.address != self._signer.address:
+            raise SenderChanged(
+                "this session was paid by another address than the one that this signer pays from now",
+                hint="start a new session, without state",
+                sender="0x" + self._signer.address.hex(),
+                former_sender="0x" + former.address.hex(),
+            )
 
 
 def _mac(key: bytes, state: bytes) -> bytes:

@@ -15,10 +15,12 @@ from coincurve.context import GLOBAL_CONTEXT
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from livepeer_remote_signer.core.protocol.eip191 import personal_digest, personal_digest_32, public_key_address
+from livepeer_remote_signer.core.protocol.eip191 import personal_digest, personal_digest_32, public_key_address, recover_address
 
 MAC_KEY_BYTES = 32
+SECRET_BYTES = 32
 _V = (b"\x1b", b"\x1c")
+_PROBE = b"livepeer-remote-signer: is this the key of the address?"
 _MAC_KEY_PURPOSE = b"livepeer-remote-signer signer state MAC v1"
 
 
@@ -32,6 +34,8 @@ class CoincurveSigner:
     """libsecp256k1 with buffers that are made once. For one thread: the event loop's."""
 
     def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_BYTES:  # the buffer would be filled up with zeros at its end: another key
+            raise ValueError(f"a secret has {SECRET_BYTES} bytes, not {len(secret)}")
         self._secret = ffi.new("unsigned char[32]", secret)
         self._context = GLOBAL_CONTEXT.ctx
         self._signature = ffi.new("secp256k1_ecdsa_recoverable_signature *")
@@ -75,6 +79,9 @@ class SigningKey:
         digests: DigestSigner = CoincurveSigner(secret) if signer == "coincurve" else EthAccountSigner(secret)
         self._sign_digest = digests.sign_digest
         self._address = public_key_address(coincurve.PublicKey.from_secret(secret))
+        proof = self.sign_personal(_PROBE)
+        if recover_address(personal_digest(_PROBE), proof) != self._address:
+            raise RuntimeError("the key's signature does not recover to its address: nothing is signed with it")
         self._mac_key = HKDF(SHA256(), MAC_KEY_BYTES, salt=None, info=_MAC_KEY_PURPOSE).derive(secret)
 
     def __repr__(self) -> str:
