@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ from livepeer_remote_signer.core.errors import IN_DOUBT_HINT, BadField, LedgerUn
 from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Claim
-from livepeer_remote_signer.core.rules.fairness import FairQueue
+from livepeer_remote_signer.core.rules.fairness import PRESENT_SECONDS, FairQueue
 from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
     Books,
@@ -54,6 +54,9 @@ from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
+
+MAX_TURN_TICKETS = 64
+"""A batch ends when one caller has so many in it, where others are there: they would wait for the whole of it."""
 
 MAX_ATTEMPTS = 6
 TURN_WAIT_SECONDS = 2.0
@@ -93,6 +96,9 @@ class GroupCommitLedger:
         self._rules = rules
         self._turns = Turns(turn_wait_seconds)
         self._queue: FairQueue[_Entry] = FairQueue()
+        self._last_caller: str | None = None
+        self._changed_at = float("-inf")
+        """When a payment came from another caller than the one before."""
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -146,6 +152,9 @@ class GroupCommitLedger:
         if self._is_closing:
             raise LedgerUnavailable("the ledger is closing", retry_after_seconds=1)
         entry = _Entry(key, plan, claims_of_plan(plan, self._rules), sign, asyncio.get_running_loop().create_future())
+        if key.served != self._last_caller:
+            self._changed_at = float("-inf") if self._last_caller is None else asyncio.get_running_loop().time()
+            self._last_caller = key.served
         self._queue.push(key.served, plan.num_tickets, entry)
         self._wake.set()
         try:
@@ -222,12 +231,17 @@ class GroupCommitLedger:
         """Payments in turn between callers, of one caller in order of arrival, up to the tickets that may be signed in one go; the
         callers of some may just have left."""
         batch: list[_Entry] = []
-        tickets = 0
+        tickets, of_caller = 0, Counter[str]()
+        is_shared = asyncio.get_running_loop().time() - self._changed_at < PRESENT_SECONDS
         while self._queue and tickets < MAX_BATCH_TICKETS:
             entry = self._queue.pop()
-            if not entry.done.done():
-                batch.append(entry)
-                tickets += entry.plan.num_tickets
+            if entry.done.done():
+                continue
+            batch.append(entry)
+            tickets += entry.plan.num_tickets
+            of_caller[entry.key.served] += entry.plan.num_tickets
+            if is_shared and of_caller[entry.key.served] >= MAX_TURN_TICKETS:
+                break
         return batch
 
     async def _record(self, batch: list[_Entry]) -> None:

@@ -1,0 +1,65 @@
+"""What a tenant with a credential of its own can do to the others: attacks for `rig.attacked`. `told` is its credential's header."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from livepeer_remote_signer.proto import net_pb2
+from tests.attack.rig import Target, is_due, open_many
+from tests.plans import orchestrator_info
+from tests.served import live_body, post
+
+
+def hundred_tickets_of_no_value(headers: str) -> bytes:
+    """A payment of a hundred tickets, each worth next to nothing, with params of its own: a ledger gives no nonce twice."""
+    info = net_pb2.OrchestratorInfo.FromString(orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32)))
+    chance = int.from_bytes(info.ticket_params.win_prob, "big") // 1000
+    info.ticket_params.win_prob = chance.to_bytes(32, "big")
+    info.price_info.pricePerUnit = 99_500_000_000
+    return post(live_body(info=info.SerializeToString(), type="", inPixels=1), headers=headers)
+
+
+def many_connections_with_many_tickets(target: Target, seconds: float) -> dict[str, int]:
+    """Three hundred connections, each with such a payment in work at any time. Returns the answers by status."""
+    return _in_parallel(target.port, lambda: hundred_tickets_of_no_value(target.told), 300, seconds)
+
+
+def _in_parallel(port: int, request: Callable[[], bytes], count: int, seconds: float) -> dict[str, int]:
+    """Sends a request on each of many connections, and again as soon as it was answered."""
+    answers: Counter[str] = Counter()
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for connection in open_many(port, count):
+            stack.enter_context(contextlib.closing(connection))
+            connection.sendall(request())
+            selector.register(connection, selectors.EVENT_READ, bytearray())
+        going = is_due(seconds)
+        while going():
+            for key, _ in selector.select(0.1):
+                _go_on(selector, key, request, answers)
+    return dict(answers)
+
+
+def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, request: Callable[[], bytes], answers: Counter[str]) -> None:
+    """Reads what has come; where an answer is complete the request is sent again."""
+    connection, received = key.fileobj, key.data
+    assert isinstance(connection, socket.socket)
+    try:
+        more = connection.recv(1 << 20)
+        received += more
+        head, gap, body = bytes(received).partition(b"\r\n\r\n")
+        length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+        if gap and len(body) >= length:
+            answers[head.split(b" ")[1].decode()] += 1
+            received.clear()
+            connection.sendall(request())
+    except OSError:
+        more = b""
+    if not more:
+        answers["closed"] += 1
+        selector.unregister(connection)
