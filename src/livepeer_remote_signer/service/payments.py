@@ -35,7 +35,7 @@ from livepeer_remote_signer.service.turns import SigningTurns
 _NOBODY = Caller()
 _T = TypeVar("_T")
 
-_WAITING_PHASES = frozenset({"identify", "recipients", "webhook", "lookup", "ledger", "turn"})
+_WAITING_PHASES = frozenset({"identify", "turn", "recipients", "webhook", "lookup", "ledger"})
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
@@ -222,25 +222,23 @@ class RemoteSigner:
 
     def _open(self, body: bytes, call: _Call) -> OpenedSession:
         """Steps 1 to 9."""
-        with call.trail.phase("parse"):
-            request = call.route.parse(body)
+        request = call.trail.timed("parse", call.route.parse, body)
         check_clock(self._chain.view())
         return self._opened(request, call, None)
 
     def _opened(self, request: PaymentRequest, call: _Call, newest: SignerState | None) -> OpenedSession:
         trail = call.trail
-        with trail.phase("open"):
-            trail.session = session = self._sender.open(request, call.now_ns, newest)
+        trail.session = session = trail.timed("open", self._sender.open, request, call.now_ns, newest)
         return session
 
     def _plan(self, session: OpenedSession, call: _Call, *, with_headroom: bool = True) -> PaymentPlan:
         """Steps 10 to 15."""
         route = call.route
         headroom_seconds = route.headroom_seconds if with_headroom else 0
-        with call.trail.phase("policy"):
-            return self._sender.plan(
-                session, self._chain.view(), self._ceilings.current(), call.now_ns, headroom_seconds, route.catch_up_seconds
-            )
+        chain, ceilings = self._chain.view(), self._ceilings.current()
+        return call.trail.timed(
+            "policy", self._sender.plan, session, chain, ceilings, call.now_ns, headroom_seconds, route.catch_up_seconds
+        )
 
     async def _with_headroom(self, session: OpenedSession, call: _Call, take: Callable[[PaymentPlan], Awaitable[_T]]) -> _T:
         """What `take` makes of the plan with tickets ahead or, where they were refused, of the plan without."""
@@ -302,16 +300,14 @@ class RemoteSigner:
 
     def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
         """Step 17, and the reply."""
-        with call.trail.phase("sign"):
-            signed = self._signer.sign(plan)
+        signed = call.trail.timed("sign", self._signer.sign, plan)
         return signed, call.route.encode(signed)
 
     def _event(self, plan: PaymentPlan, trail: Trail) -> bytes | None:
         """Step 18; None where nobody takes events."""
         if self._encode_event is None:
             return None
-        with trail.phase("event"):
-            return self._encode_event(plan, trail)
+        return trail.timed("event", self._encode_event, plan, trail)
 
     def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
         """Without a ledger events are sent from memory, best effort."""
@@ -372,7 +368,7 @@ class RemoteSigner:
 
 def _waited_for(trail: Trail) -> str:
     """The phase in which the time ran out: the one that ended last, if it is one that waits for somebody."""
-    last = trail.marks[-1].phase if trail.marks else ""
+    last = trail.marks[-1][0] if trail.marks else ""
     return last if last in _WAITING_PHASES else ""
 
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from livepeer_remote_signer.core.rules.trail import Mark, Trail
+from livepeer_remote_signer.core.rules.trail import Trail
 
 
 def trail() -> Trail:
@@ -19,7 +19,7 @@ def test_a_phase_is_noted_with_its_beginning_and_its_end() -> None:
     noted = trail()
     with noted.phase("open"):
         pass
-    assert (noted.started, noted.marks) == (1.0, [Mark("open", 2.0, 3.0)])
+    assert (noted.started, noted.marks) == (1.0, [("open", 2.0, 3.0)])
 
 
 def test_it_is_late_from_the_moment_by_which_it_had_to_be_answered() -> None:
@@ -35,14 +35,22 @@ def test_a_phase_that_fails_is_noted_as_well_and_hides_nothing() -> None:
     noted = trail()
     with pytest.raises(ValueError, match="why"), noted.phase("open"):
         raise ValueError("why")
-    assert [mark.phase for mark in noted.marks] == ["open"]
+    assert [phase for phase, _, _ in noted.marks] == ["open"]
+
+
+def test_a_step_is_noted_and_gives_what_it_gives() -> None:
+    noted = trail()
+    assert noted.timed("open", divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        noted.timed("policy", divmod, 7, 0)
+    assert noted.marks == [("open", 2.0, 3.0), ("policy", 4.0, 5.0)]
 
 
 def test_a_phase_inside_another_one_is_noted_before_it() -> None:
     noted = trail()
     with noted.phase("ledger"), noted.phase("sign"):
         pass
-    assert noted.marks == [Mark("sign", 3.0, 4.0), Mark("ledger", 2.0, 5.0)]
+    assert noted.marks == [("sign", 3.0, 4.0), ("ledger", 2.0, 5.0)]
 
 
 def test_what_did_not_count_is_taken_away() -> None:
@@ -50,5 +58,5 @@ def test_what_did_not_count_is_taken_away() -> None:
     for name in ("open", "sign", "event"):
         with noted.phase(name):
             pass
-    assert [mark.phase for mark in noted.cut(1)] == ["sign", "event"]
-    assert [mark.phase for mark in noted.marks] == ["open"]
+    assert [phase for phase, _, _ in noted.cut(1)] == ["sign", "event"]
+    assert [phase for phase, _, _ in noted.marks] == ["open"]
