@@ -52,6 +52,7 @@ class OpenLedger:
             store,
             self.engine,
             self.outbox,
+            budgets,
             holder=os.urandom(4).hex(),
             retention_seconds=retention,
             clock_ns=lambda: self.now_ns,

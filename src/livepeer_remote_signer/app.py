@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from livepeer_remote_signer.adapters.instance import instance_name
+from livepeer_remote_signer.adapters.ledger.gauges import add_ledger_gauges
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.adapters.metrics.payments import add_work_gauges
 from livepeer_remote_signer.api.errors import status_of
@@ -99,6 +100,8 @@ def create_app(
         interval_seconds=config.live_payment_interval_seconds,
     )
     add_work_gauges(metrics.registry, paying, signer)
+    if ledger is not None:
+        add_ledger_gauges(metrics.registry, ledger)
     readiness = open_readiness(chain, auth, orchestrators, ledger, events)
     admin = None
     if config.admin is not None:

@@ -62,6 +62,7 @@ def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], write
         store,
         engine,
         outbox,
+        budgets,
         holder=writer,
         retention_seconds=ledger.retention_seconds,
         clock_ns=clock_ns,

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from livepeer_remote_signer.adapters.ledger.store import AGING, Aging, Store
+from livepeer_remote_signer.core.rules.budgets import Budget, is_configured
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 
 STEP_SECONDS = 0.02
 MIN_STEP_ROWS, FIRST_STEP_ROWS, MAX_STEP_ROWS = 10, 100, 5000
 SWEPT_SESSIONS = 2000
+SWEPT_BUDGETS = 500
+"""Looked at with each look, by name: of what is left of a budget that was removed nothing else tells."""
+
+MIN_PAGES, FIRST_PAGES, MAX_PAGES = 16, 128, 4096
 LEASE = "forgetting"
 LEASE_MS = 10_000
 _RENEW_SECONDS = 3.0
@@ -27,13 +32,16 @@ _MS_PER_MINUTE = 60_000
 class Forgetting:
     """Rows are kept for `kept_ms`, spending in windows until its windows have passed."""
 
-    def __init__(self, store: Store, *, holder: str, kept_ms: int, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, store: Store, budgets: Sequence[Budget], *, holder: str, kept_ms: int, clock_ns: Callable[[], int]) -> None:
         self._store = store
+        self._budgets = budgets
         self._holder = holder
         self._kept_ms = kept_ms
         self._clock_ns = clock_ns
         self._step_rows = dict.fromkeys(AGING, FIRST_STEP_ROWS)
         self._swept = b""
+        self._swept_budget = ""
+        self._pages = FIRST_PAGES
         self.behind_seconds: dict[Aging, float] = {}
         """By kind: for how long the oldest row should have been forgotten, as last seen. A look comes every few seconds."""
 
@@ -52,6 +60,35 @@ class Forgetting:
                     due.remove(kind)
         await self._look(bounds)
         self._swept = await self._store.sweep_sessions(self._swept, bounds["payments"], SWEPT_SESSIONS) or b""
+        await self._sweep_budgets(bounds)
+        await self._give_back()
+
+    async def _sweep_budgets(self, bounds: dict[Aging, int]) -> None:
+        """What is kept of budgets that are not configured goes when nobody has counted it for as long as payments are kept.
+
+        Another replica may have them in its configuration: what it counts is not touched.
+        """
+        rows = await self._store.list_usage(self._swept_budget, SWEPT_BUDGETS)
+        self._swept_budget = rows[-1][0] if len(rows) == SWEPT_BUDGETS else ""
+        removed = [(key, touched_ms) for key, touched_ms in rows if not is_configured(self._budgets, key)]
+        if unknown := [key for key, touched_ms in removed if touched_ms is None]:
+            await self._store.touch_usage(unknown, bounds["usage"])
+        if old := [key for key, touched_ms in removed if touched_ms is not None and touched_ms < bounds["payments"]]:
+            await self._store.forget_usage(old, bounds["payments"])
+
+    async def _give_back(self) -> None:
+        """Pages of a file, as many at a time as fit into a step."""
+        left = 1
+        while left:
+            started = time.monotonic()
+            left = await self._store.give_back(self._pages)
+            took = time.monotonic() - started
+            if took > STEP_SECONDS:
+                self._pages = max(MIN_PAGES, self._pages // 2)
+            elif took < STEP_SECONDS / 2:
+                self._pages = min(MAX_PAGES, self._pages * 2)
+            if left:
+                await asyncio.sleep(max(took, _MIN_REST_SECONDS))
 
     def _bounds(self) -> dict[Aging, int]:
         """The time that rows of each kind are forgotten before, unix milliseconds."""

@@ -6,17 +6,21 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
+from livepeer_remote_signer.core.rules.budgets import Budget
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0
 SILENT_SECONDS = 4.0
 """A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
+
+LARGE_LOG_BYTES = 256 * 1024 * 1024
+"""Four times what SQLite keeps of it."""
 
 KEPT_LONGER_SECONDS = 300
 """Rows outlive the retention by as much as clocks may differ: what is adopted by age must not have been forgotten here."""
@@ -35,6 +39,7 @@ class Housekeeping:
         store: Store,
         ledger: GroupCommitLedger,
         outbox: LedgerOutbox | None,
+        budgets: Sequence[Budget],
         *,
         holder: str,
         retention_seconds: int,
@@ -44,7 +49,8 @@ class Housekeeping:
         self._ledger = ledger
         self._outbox = outbox
         kept_ms = (retention_seconds + KEPT_LONGER_SECONDS) * 1000
-        self.forgetting = Forgetting(store, holder=holder, kept_ms=kept_ms, clock_ns=clock_ns)
+        self.forgetting = Forgetting(store, budgets, holder=holder, kept_ms=kept_ms, clock_ns=clock_ns)
+        self._log_warned_bytes = 0
         self._settings: dict[str, str] = {}
         self.on_settings: Callable[[dict[str, str]], None] | None = None
         """Called with all shared settings whenever one has changed, and once at start."""
@@ -113,6 +119,7 @@ class Housekeeping:
     async def refresh(self) -> None:
         """Switches, settings and the backlog as they stand now; after a failure, whether rows can be written again."""
         await self._store.check()
+        self._watch_log()
         if self._ledger.failure is not None:
             await self._ledger.probe()
         self._ledger.use_switches(await self._store.switches())
@@ -125,6 +132,19 @@ class Housekeeping:
         if self._outbox is not None and (started := loop.time()) >= self._count_at:
             await self._outbox.refresh()
             self._count_at = loop.time() + 20 * (loop.time() - started)  # a long backlog takes long to count
+
+    def _watch_log(self) -> None:
+        """A log that grows is kept from the file by somebody who reads it: told when it is large, and each time it has doubled."""
+        size = self._store.log_bytes() or 0
+        if size < LARGE_LOG_BYTES:
+            self._log_warned_bytes = 0
+        elif size >= 2 * self._log_warned_bytes:
+            self._log_warned_bytes = size
+            _log.warning(
+                "the ledger's write-ahead log has %d MB: somebody has been reading the file all the time, as a copy or a shell that "
+                "was left open does; it can be written back when that ends",
+                size // 1_000_000,
+            )
 
     async def prune(self) -> None:
         """Forgets what is older than the retention. Events that were not sent are never forgotten by age."""

@@ -182,7 +182,7 @@ class PostgresStore:
         tips = sorted((text_bytes(state_id), tip.sequence_number, tip.updated_ms, state_id) for state_id, tip in writes.tips.items())
         nonces = sorted((rand_hash, nonce, writes.now_ms) for rand_hash, nonce in writes.nonces.items())
         if usage := sorted(writes.usage.items()):
-            rows = [(key, encode_usage(used), usage_expires_ms(key, writes.now_ms)) for key, used in usage]
+            rows = [(key, encode_usage(used), usage_expires_ms(key, writes.now_ms), writes.now_ms) for key, used in usage]
             guarded.append((await execute(statements.MOVE_USAGE, _columns(rows)), len(rows)))
         if moved := [t[:3] for t in tips if t[3] in self._known_tips]:
             guarded.append((await execute(statements.MOVE_TIPS, _columns(moved)), len(moved)))
@@ -381,6 +381,26 @@ class PostgresStore:
         values = {"before": before_ms, "limit": limit}
         count: int = (await self._slow.use(lambda c: _fetch_named(c, statements.FORGET[kind], values)))[0][0]
         return count
+
+    async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
+        """By their names."""
+        return [(key, touched_ms) for key, touched_ms in await self._slow.fetch(statements.LIST_USAGE, after, limit)]
+
+    async def touch_usage(self, keys: Sequence[str], now_ms: int) -> None:
+        """Rows that a payment holds are left for the next time."""
+        await self._slow.change(statements.TOUCH_USAGE, now_ms, list(keys))
+
+    async def forget_usage(self, keys: Sequence[str], before_ms: int) -> int:
+        """Rows that a payment holds are left for the next time."""
+        return await self._slow.change(statements.FORGET_USAGE, list(keys), before_ms)
+
+    async def give_back(self, limit: int) -> int:
+        """The server's own vacuum does it."""
+        return 0
+
+    def log_bytes(self) -> int | None:
+        """The server's own matter."""
+        return None
 
     async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
         """For sessions whose payments another release has forgotten: with them `forget` forgets the session's place."""

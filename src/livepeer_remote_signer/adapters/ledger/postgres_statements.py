@@ -48,8 +48,8 @@ NEW_NONCES = """INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms)
 SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"""
 MOVE_NONCES = """UPDATE lrs_nonces SET last_nonce = u.last_nonce, used_ms = u.used_ms
 FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) AS u (rand_hash, last_nonce, used_ms) WHERE lrs_nonces.rand_hash = u.rand_hash"""
-MOVE_USAGE = """UPDATE lrs_usage SET amounts = u.amounts, expires_ms = u.expires_ms
-FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS u (key, amounts, expires_ms) WHERE lrs_usage.key = u.key"""
+MOVE_USAGE = """UPDATE lrs_usage SET amounts = u.amounts, expires_ms = u.expires_ms, touched_ms = u.touched_ms
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS u (key, amounts, expires_ms, touched_ms) WHERE lrs_usage.key = u.key"""
 NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
 SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[],
     %s::smallint[], %s::bigint[], %s::bytea[], %s::bytea[])
@@ -116,6 +116,11 @@ FORGET: dict[Aging, str] = {
     "usage": """WITH old AS (DELETE FROM lrs_usage WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL
         AND expires_ms < %(before)s ORDER BY expires_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
 }
+LIST_USAGE = "SELECT key, touched_ms FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
+TOUCH_USAGE = """UPDATE lrs_usage SET touched_ms = %s WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage
+WHERE key = ANY(%s::text[]) AND touched_ms IS NULL FOR UPDATE SKIP LOCKED))"""
+FORGET_USAGE = """DELETE FROM lrs_usage WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage
+WHERE key = ANY(%s::text[]) AND touched_ms < %s FOR UPDATE SKIP LOCKED))"""
 NEXT_SESSION = "SELECT state_id FROM lrs_sessions WHERE state_id > %s ORDER BY state_id LIMIT 1 OFFSET %s"
 SWEEP_SESSIONS = """DELETE FROM lrs_sessions WHERE state_id = ANY(ARRAY(SELECT state_id FROM lrs_sessions
 WHERE state_id > %(after)s AND (%(end)s::bytea IS NULL OR state_id <= %(end)s) AND made_ms < %(before)s FOR UPDATE SKIP LOCKED))"""

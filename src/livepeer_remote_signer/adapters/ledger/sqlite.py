@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections, translated
+from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
     MAX_LEASE_MS,
@@ -43,7 +43,11 @@ from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 MAX_REMEMBERED = 32_768
 """Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
 
+KEPT_PAGES = 1024
+"""4 MB of free pages are not worth a write."""
+
 _IDS_A_STATEMENT = 500
+_SPACE = "SELECT page_count, freelist_count, auto_vacuum FROM pragma_page_count, pragma_freelist_count, pragma_auto_vacuum"
 
 _NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _TIP = "SELECT seq, made_ms FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1"
@@ -202,9 +206,10 @@ class SqliteStore:
         )
         if writes.usage:
             many(
-                """INSERT INTO lrs_usage (key, amounts, expires_ms) VALUES (?, ?, ?)
-                ON CONFLICT (key) DO UPDATE SET amounts = excluded.amounts, expires_ms = excluded.expires_ms""",
-                [(key, encode_usage(usage), usage_expires_ms(key, writes.now_ms)) for key, usage in writes.usage.items()],
+                """INSERT INTO lrs_usage (key, amounts, expires_ms, touched_ms) VALUES (?, ?, ?, ?)
+                ON CONFLICT (key) DO UPDATE SET amounts = excluded.amounts, expires_ms = excluded.expires_ms,
+                touched_ms = excluded.touched_ms""",
+                [(key, encode_usage(usage), usage_expires_ms(key, writes.now_ms), writes.now_ms) for key, usage in writes.usage.items()],
             )
         many(
             """INSERT INTO lrs_spend (minute, writer, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei)
@@ -335,8 +340,7 @@ class SqliteStore:
         """Some at a time, between two batches."""
         for start in range(0, len(ids), _IDS_A_STATEMENT):
             some = ids[start : start + _IDS_A_STATEMENT]
-            marks = ", ".join("?" * len(some))
-            await self._change(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks})", *some)  # noqa: S608 - only marks
+            await self._change(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({_marks(some)})", *some)  # noqa: S608 - only marks
 
     async def backlog(self) -> tuple[int, int | None, int]:
         """By the index of what is not sent."""
@@ -428,6 +432,35 @@ class SqliteStore:
                 self._nonces.pop(bytes(name), None)
         return count
 
+    async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
+        """By their names."""
+        rows = await self._rows("SELECT key, touched_ms FROM lrs_usage WHERE key > ? ORDER BY key LIMIT ?", after, limit)
+        return [(key, touched_ms) for key, touched_ms in rows]
+
+    async def touch_usage(self, keys: Sequence[str], now_ms: int) -> None:
+        """Between two batches."""
+        statement = f"UPDATE lrs_usage SET touched_ms = ? WHERE touched_ms IS NULL AND key IN ({_marks(keys)})"  # noqa: S608 - only marks
+        await self._change(statement, now_ms, *keys)
+
+    async def forget_usage(self, keys: Sequence[str], before_ms: int) -> int:
+        """Between two batches."""
+        statement = f"DELETE FROM lrs_usage WHERE touched_ms < ? AND key IN ({_marks(keys)})"  # noqa: S608 - only marks
+        return await self._change(statement, before_ms, *keys)
+
+    async def give_back(self, limit: int) -> int:
+        """Where the file was made for it. Pages that will soon be needed again stay: a sixteenth, and some more."""
+        pages, free, mode = (await self._rows(_SPACE))[0]
+        surplus: int = free - pages // 16 - KEPT_PAGES
+        if mode != INCREMENTAL or surplus <= 0:
+            return 0
+        given = min(limit, surplus)
+        await self._file.give_back(given)
+        return surplus - given
+
+    def log_bytes(self) -> int | None:
+        """The size of the write-ahead log."""
+        return self._file.log_bytes()
+
     async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
         """A session's newest place is its newest payment here: there is nothing else to forget."""
         return None
@@ -441,6 +474,10 @@ class SqliteStore:
 
 def _events(rows: Sequence[Row]) -> list[OutboxEvent]:
     return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _answer(row: Row | None) -> StoredPayment | None:

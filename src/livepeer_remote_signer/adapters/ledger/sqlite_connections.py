@@ -19,6 +19,8 @@ from livepeer_remote_signer.adapters.ledger.store import BYTES_A_PAYMENT, NoLedg
 LOCK_WAIT_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0005
 _SIDE_WAIT_SECONDS = 5.0
+INCREMENTAL = 2
+"""Of `PRAGMA auto_vacuum`: free pages are noted, and can be given back some at a time."""
 
 _T = TypeVar("_T")
 
@@ -56,6 +58,7 @@ class SqliteConnections:
         with ExitStack() as opened:
             self._side = self._connect(_SIDE_WAIT_SECONDS, opened)
             self._check_version()
+            self._side.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")  # holds for a file that is made now, and for none that is there
             self._side.execute("PRAGMA journal_mode = WAL")
             self._take_steps()
             self.write = self._connect(0.0, opened)
@@ -125,6 +128,13 @@ class SqliteConnections:
         if self.write.in_transaction:
             await asyncio.get_running_loop().run_in_executor(self._commits, self.write.rollback)
 
+    def log_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return 0
+
     def check_space(self, payments: int) -> None:
         """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
         try:
@@ -186,6 +196,16 @@ class SqliteConnections:
                 self.write.rollback()
             raise
         return rows, cursor.rowcount
+
+    async def give_back(self, pages: int) -> None:
+        """Cuts so many free pages off the file, between two batches."""
+        await asyncio.shield(self._give_back_in_turn(pages))
+
+    async def _give_back_in_turn(self, pages: int) -> None:
+        # as a script, which the statement is run through to its end for: `execute` takes its first step, a page
+        script = f"PRAGMA incremental_vacuum({pages})"
+        async with self.turn:
+            await self._in(self._commits, lambda: _once_free(lambda: self.write.executescript(script), self._lock_wait_seconds))
 
     async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         with translated():

@@ -139,6 +139,11 @@ STEPS: Sequence[Step] = (
             "CREATE TABLE lrs_sinks (name bytea PRIMARY KEY, fault bytea NOT NULL, since_ms bigint NOT NULL)",
         ),
     ),
+    Step(  # when a budget was last counted, so that those which nobody counts any more can be forgotten
+        4,
+        sqlite=("ALTER TABLE lrs_usage ADD COLUMN touched_ms INTEGER",),
+        postgres=("ALTER TABLE lrs_usage ADD COLUMN touched_ms bigint",),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

@@ -140,6 +140,9 @@ class Store(Protocol):
     async def check(self) -> None:
         """Asks the database something, also where it was silent before."""
 
+    def log_bytes(self) -> int | None:
+        """How much the file's log holds that is not in the file yet, at most; None for a database that is no file."""
+
     async def probe(self, size_bytes: int) -> None:
         """Writes so many bytes, commits, and takes them back."""
 
@@ -245,6 +248,18 @@ class Store(Protocol):
 
     async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
         """Deletes at most `limit` of the oldest rows whose time is before `before_ms`; how many went."""
+
+    async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
+        """The next names that spending is kept under, and when it was last counted (unix milliseconds), as far as that is known."""
+
+    async def touch_usage(self, keys: Sequence[str], now_ms: int) -> None:
+        """Notes a time where none is known."""
+
+    async def forget_usage(self, keys: Sequence[str], before_ms: int) -> int:
+        """Deletes those of these names that were last counted before a time; how many went."""
+
+    async def give_back(self, limit: int) -> int:
+        """Gives at most `limit` pages of a file that are not needed back to the disk; how many more there are to give."""
 
     async def sweep_sessions(self, after: bytes, before_ms: int, limit: int) -> bytes | None:
         """Deletes, among the next `limit` sessions by name, those without payments since `before_ms`; where to go on, None at the end."""

@@ -306,6 +306,16 @@ def budget_uses(budgets: Sequence[Budget], usage: Mapping[str, Usage], now_ns: i
     return sorted(uses, key=lambda use: (use.left_wei * 10**6 // max(1, use.budget.limit_wei), use.id))
 
 
+def is_configured(budgets: Iterable[Budget], key: str) -> bool:
+    """Whether some budget counts, or counted before auth ids had namespaces, what is kept under this name."""
+    scope, window, measure, *names = json.loads(key)
+    return any(
+        (budget.scope, budget.window, budget.measure) == (scope, window, measure)
+        and (_names(budget, names) or budget.match.endswith(names[-1]))
+        for budget in budgets
+    )
+
+
 def _names(budget: Budget, names: Sequence[str]) -> bool:
     """Whether a budget holds for the spender whose names usage was kept under."""
     match = budget.match.lower() if budget.scope == "orchestrator" else bounded_name(budget.match)
