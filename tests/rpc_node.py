@@ -94,16 +94,17 @@ class RpcNode:
         self.batches.append([r["method"] for r in requests])
         if self.is_hanging or (self.hangs_alone and not is_batch):
             await self._until_healed()
-        status = self.status
+        is_too_long = self.raw is None and is_batch and self.batch_limit is not None and len(requests) > self.batch_limit
         if self.raw is not None:
             body = self.raw
-        elif is_batch and self.batch_limit is not None and len(requests) > self.batch_limit:
-            status, body = 413, b"{}"
+        elif is_too_long:
+            body = b"{}"
         else:
             answers: Any = await self._backend(requests)
             for alter in (self.alter, self.alter_batch if is_batch else None):
                 answers = alter(requests, answers) if alter else answers
             body = json.dumps(answers if is_batch or not isinstance(answers, list) or not answers else answers[0]).encode()
+        status = 413 if is_too_long else self.status  # the backend may have set it for its own answer
         lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}"]
         lines += [f"content-encoding: {self.encoding}"] if self.encoding else []
         lines += [f"retry-after: {self.retry_after}"] if self.retry_after else []

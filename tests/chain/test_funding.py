@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from eth_keys.datatypes import PrivateKey
 from eth_utils.address import to_canonical_address, to_checksum_address
 
 from livepeer_remote_signer.adapters.funding import FundingChain, FundingError, secret_parts
+from livepeer_remote_signer.commands.funding import NOT_KNOWN
 from tests.chain.evm import CHAIN_ID, ETH, Evm
 from tests.chain.orchestrator import SmallOrchestrator
 from tests.chain.signer_process import SECRET, is_ready, running_signer
 from tests.chain.test_service import pay, redeem
 from tests.rpc_node import RpcNode
+
+pytestmark = pytest.mark.timeout(600)
+"""Each command is a process that imports web3: a dozen of them take minutes on a machine that others load."""
 
 SENDER = PrivateKey(SECRET).public_key.to_canonical_address()
 NAME = to_checksum_address(SENDER)
@@ -38,7 +44,8 @@ class Cli:
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "livepeer_remote_signer", command, "--config", str(self._config), *arguments]
-        return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        environment = {**os.environ, "XDG_STATE_HOME": str(self._config.parent / "state")}
+        return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False, env=environment)
 
     def ok(self, command: str, *arguments: str) -> str:
         done = self.run(command, *arguments)
@@ -107,14 +114,52 @@ def test_a_receipt_is_waited_for_with_progress_and_its_absence_is_not_called_a_f
     evm.rpc("evm_setAutomine", False)
     try:
         done = cli.run("fund", "--deposit", "1eth", "--yes", "--timeout", "2")
-        assert done.returncode == 1
+        assert done.returncode == NOT_KNOWN
         assert "waiting for the receipt: 0 s" in done.stdout
         assert "no receipt within 2 s" in done.stderr
-        assert "may still be mined" in done.stderr
+        assert "is known to the endpoint and may still be mined" in done.stderr
+        again = cli.run("fund", "--deposit", "1eth", "--yes", "--timeout", "1")
+        assert again.returncode == NOT_KNOWN
+        assert evm.rpc("txpool_status")["pending"] == "0x1"
         evm.mine(1)
     finally:
         evm.rpc("evm_setAutomine", True)
     assert cli.funds()["deposit_wei"] == str(ETH)
+    assert "nothing more is sent" in cli.ok("fund", "--deposit", "1eth", "--yes")
+    assert cli.funds()["deposit_wei"] == str(ETH)
+    cli.ok("fund", "--deposit", "1eth", "--yes")
+    assert cli.funds()["deposit_wei"] == str(2 * ETH)
+
+
+@pytest.mark.parametrize("method", ["eth_maxPriorityFeePerGas", "eth_feeHistory"])
+async def test_a_lost_answer_after_sending_is_looked_up_on_a_real_node(evm: Evm, tmp_path: Path, method: str) -> None:
+    evm.give(SENDER, 10 * ETH)
+    missing = {"eth_maxPriorityFeePerGas", method}
+
+    async def answer(requests: list[dict[str, Any]]) -> Any:
+        (request,) = requests
+        if request["method"] in missing:
+            return [{"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32601, "message": "no such method"}}]
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            answers = (await client.post(evm.url, json=requests)).json()
+        node.cuts_answer = request["method"] == "eth_sendRawTransaction"
+        return answers
+
+    async with RpcNode(answer) as node:
+        said = await asyncio.to_thread(Cli(tmp_path, [node.url], evm.controller.address).ok, "fund", "--deposit", "1eth", "--yes")
+    assert "may have arrived, although eth_sendRawTransaction: the connection failed" in said
+    assert "done in block" in said
+    assert evm.deposit_of(SENDER) == ETH
+
+
+def test_nothing_is_sent_while_gas_costs_more_than_allowed(evm: Evm, cli: Cli) -> None:
+    before = evm.web3.eth.block_number
+    assert "--max-gas-price is 0.000001 gwei: wait, or raise it" in cli.fails(
+        "fund", "--deposit", "1eth", "--yes", "--max-gas-price", "1000"
+    )
+    assert evm.web3.eth.block_number == before
+    cli.ok("fund", "--deposit", "1eth", "--yes", "--max-gas-price", "100gwei")
+    assert evm.deposit_of(SENDER) == ETH
 
 
 def test_what_cannot_work_is_refused_before_sending(evm: Evm, cli: Cli) -> None:

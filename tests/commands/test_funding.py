@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,15 +35,22 @@ class Chain:
             raise self._fault
         return FUNDS
 
-    def prepare(self, _: bytes, __: str) -> Prepared:
-        return Prepared({"value": 0}, 21000, 1, 42000)
+    def count_nonces(self, _: bytes) -> tuple[int, int]:
+        return 4, 4
+
+    def read_head(self) -> tuple[int, str]:
+        return 9, "0x09"
+
+    def prepare(self, _: bytes, __: str, **___: int | None) -> Prepared:
+        return Prepared({"value": 0, "nonce": 4}, 21000, 1, 42000)
 
     def sign(self, _: Prepared, __: bytes) -> Signed:
         return Signed(HASH, b"")
 
-    def send(self, _: Signed) -> None:
+    def send(self, _: Signed) -> str:
         if self._send_fault is not None:
             raise self._send_fault
+        return ""
 
     def wait(self, transaction_hash: str, _: float, __: Callable[[float], None]) -> int:
         assert transaction_hash == HASH
@@ -50,8 +58,13 @@ class Chain:
         return 12
 
 
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
 def unlock(chain: Any) -> int:
-    return funding._change(chain, CONFIG, argparse.Namespace(command="unlock", yes=True, timeout=1.0))
+    return funding._change(chain, CONFIG, argparse.Namespace(command="unlock", config=Path("c"), yes=True, timeout=1.0, max_gas_price=None))
 
 
 def test_a_change_that_is_made_is_done_although_its_result_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ a FundingError without it.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,17 +18,18 @@ from eth_account import Account
 from eth_typing import HexStr
 from web3 import HTTPProvider, Web3
 from web3.contract import Contract
-from web3.exceptions import ContractLogicError, TransactionNotFound, Web3RPCError
+from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFound, Web3RPCError
+from web3.types import RPCEndpoint
 
-from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name
+from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name, parse_quantity
 from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, keccak256
-from livepeer_remote_signer.core.rules.funding import SECONDS_PER_HOUR, Burn, Funds
+from livepeer_remote_signer.core.rules.funding import SECONDS_PER_HOUR, Burn, Funds, format_gwei
 
 GAS_MARGIN_PERCENT = 25
 """Added to the estimate: on Arbitrum the L1 part of the gas moves between estimate and inclusion."""
 
-MIN_LOG_BLOCKS = 64
+MAX_LOG_REQUESTS = 4096
 _REDEEMED = "0x" + keccak256(b"WinningTicketRedeemed(address,address,uint256,uint256,uint256,uint256,bytes)").hex()
 
 
@@ -36,7 +38,30 @@ class FundingError(Exception):
 
 
 class Unanswered(FundingError):
-    """No answer came: it is not known what became of the request."""
+    """No answer came: it is not known what became of the request. `status` is an HTTP status, where there was one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotKnown(FundingError):
+    """A transaction may have arrived, and whether it did cannot be told now."""
+
+
+class Refusal(FundingError):
+    """The endpoint answered with an error. `is_final`: what it says means that it did not take the request."""
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+
+
+class GasTooExpensive(FundingError):
+    """Gas costs more than the operator wants to pay."""
+
+    def __init__(self, price_wei: int, most_wei: int) -> None:
+        super().__init__(f"gas costs {format_gwei(price_wei)} now, --max-gas-price is {format_gwei(most_wei)}: wait, or raise it")
 
 
 class Prepared(NamedTuple):
@@ -53,6 +78,22 @@ class Signed(NamedTuple):
 
     hash: str
     raw: bytes
+
+
+class Found(NamedTuple):
+    """A transaction that the endpoint knows. `block` None: it waits to be mined."""
+
+    block: int | None
+    succeeded: bool = False
+
+
+_REFUSED = re.compile(
+    "insufficient funds|intrinsic gas|gas limit|underpriced|fee cap|less than block base fee|invalid sender|chain id|oversized|revert",
+    re.IGNORECASE,
+)
+"""What a node says of a transaction that it will not take. Whatever else it says, the transaction may have arrived before."""
+
+_REFUSED_CODES = frozenset({-32600, -32601, -32602, -32700})
 
 
 def _abi(name: str, inputs: Sequence[str] = (), outputs: Sequence[str] = (), mutability: str = "view") -> dict[str, Any]:
@@ -104,7 +145,10 @@ class FundingChain:
         faults = []
         for index, url in enumerate(urls):
             name = endpoint_name(url, index)
-            provider = HTTPProvider(url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None)
+            headers = {**HTTPProvider.get_request_headers(), "Accept-Encoding": "identity"}
+            provider = HTTPProvider(
+                url, request_kwargs={"timeout": timeout_seconds, "headers": headers}, exception_retry_configuration=None
+            )
             web3 = Web3(provider)
             web3.middleware_onion.remove("validation")  # it asks for the chain id twice more with every read
             try:
@@ -178,54 +222,113 @@ class FundingChain:
         return _whole(self._web3.eth.get_block(block)["timestamp"])
 
     def _redeemed(self, sender: bytes, first: int, last: int) -> list[int]:
-        """Face values; a range that the endpoint refuses is halved."""
+        """Face values. A range that the endpoint refuses is halved, down to one block; what it took once is asked for from there on."""
         topics = [_REDEEMED, "0x" + sender.rjust(32, b"\0").hex()]
-        query: Any = {"fromBlock": first, "toBlock": last, "address": self._broker.address, "topics": topics}
-        try:
-            with self._asking("eth_getLogs"):
-                return [int.from_bytes(bytes(entry["data"])[:32], "big") for entry in self._web3.eth.get_logs(query)]
-        except FundingError:
-            if last - first < MIN_LOG_BLOCKS:
-                raise
-        middle = (first + last) // 2
-        return self._redeemed(sender, first, middle) + self._redeemed(sender, middle + 1, last)
+        amounts: list[int] = []
+        size, requests_made = last - first + 1, 0
+        while first <= last:
+            if requests_made + (last - first) // size >= MAX_LOG_REQUESTS:
+                raise FundingError(
+                    f"eth_getLogs: the endpoint takes {size} blocks at a time, more than {MAX_LOG_REQUESTS} requests are needed"
+                )
+            end = min(last, first + size - 1)
+            query: Any = {"fromBlock": first, "toBlock": end, "address": self._broker.address, "topics": topics}
+            requests_made += 1
+            try:
+                with self._asking("eth_getLogs"):
+                    amounts += [int.from_bytes(bytes(entry["data"])[:32], "big") for entry in self._web3.eth.get_logs(query)]
+            except FundingError as error:
+                if size == 1 or (isinstance(error, Unanswered) and error.status in (401, 403, 429)):
+                    raise
+                size //= 2
+            else:
+                first = end + 1
+        return amounts
 
     # --- changing ---
 
-    def prepare_fund(self, sender: bytes, deposit_wei: int, reserve_wei: int) -> Prepared:
-        """Pays in for the sender itself. Raises FundingError, with the contract's reason when it would revert."""
+    def prepare_fund(
+        self, sender: bytes, deposit_wei: int, reserve_wei: int, *, max_gas_price_wei: int | None = None, nonce: int | None = None
+    ) -> Prepared:
+        """Pays in for the sender itself; `nonce` None: the next one. Raises FundingError, with the contract's reason when it would
+        revert, and GasTooExpensive."""
         functions = self._broker.functions
         if deposit_wei and reserve_wei:
             call = functions.fundDepositAndReserve(deposit_wei, reserve_wei)
         else:
             call = functions.fundDeposit() if deposit_wei else functions.fundReserve()
-        return self._prepare(sender, call, deposit_wei + reserve_wei)
+        return self._prepare(sender, call, deposit_wei + reserve_wei, max_gas_price_wei, nonce)
 
-    def prepare(self, sender: bytes, function: str) -> Prepared:
-        """`unlock`, `cancelUnlock` or `withdraw`. Raises FundingError."""
-        return self._prepare(sender, self._broker.functions[function](), 0)
+    def prepare(self, sender: bytes, function: str, *, max_gas_price_wei: int | None = None, nonce: int | None = None) -> Prepared:
+        """`unlock`, `cancelUnlock` or `withdraw`. Raises FundingError and GasTooExpensive."""
+        return self._prepare(sender, self._broker.functions[function](), 0, max_gas_price_wei, nonce)
 
-    def _prepare(self, sender: bytes, call: Any, value_wei: int) -> Prepared:
+    def _prepare(self, sender: bytes, call: Any, value_wei: int, max_gas_price_wei: int | None, nonce: int | None) -> Prepared:
         address = checksum_address(sender)
         eth = self._web3.eth
         with self._asking("the gas estimate"):
             gas = _whole(call.estimate_gas({"from": address, "value": value_wei}))
-            base_fee = eth.get_block("latest").get("baseFeePerGas")
-            price: int
-            fees: dict[str, int]
-            if base_fee is None:
-                price = _whole(eth.gas_price)
-                fees = {"gasPrice": price}
-            else:
-                base, tip = _whole(base_fee), _whole(eth.max_priority_fee)
-                price = base + tip
-                fees = {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
+        price, fees = self._fees(max_gas_price_wei)
+        with self._asking("the nonce"):
+            if nonce is None:
+                nonce = _whole(eth.get_transaction_count(Web3.to_checksum_address(address), "pending"))
             limit = gas * (100 + GAS_MARGIN_PERCENT) // 100
-            nonce = _whole(eth.get_transaction_count(Web3.to_checksum_address(address), "pending"))
             transaction = call.build_transaction(
                 {"from": address, "value": value_wei, "gas": limit, "nonce": nonce, "chainId": eth.chain_id, **fees}
             )
         return Prepared(dict(transaction), gas, price, limit * fees.get("maxFeePerGas", price))
+
+    def _fees(self, most_wei: int | None) -> tuple[int, dict[str, int]]:
+        """What a unit of gas costs now, and the transaction's fee fields, which stay within `most_wei`. Where the endpoint has
+        neither eth_maxPriorityFeePerGas nor eth_feeHistory, the price that it suggests. Raises FundingError, GasTooExpensive."""
+        with self._asking("the gas price"):
+            base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas")
+            base = None if base_fee is None else _whole(base_fee)
+        tip = None if base is None else self._tip()
+        if base is None or tip is None:
+            with self._asking("eth_gasPrice"):
+                price = _whole(self._web3.eth.gas_price)
+            fees = {"gasPrice": price}
+        else:
+            price = base + tip
+            fees = {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
+        if most_wei is not None and price > most_wei:
+            raise GasTooExpensive(price, most_wei)
+        return price, fees if most_wei is None else {name: min(fee, most_wei) for name, fee in fees.items()}
+
+    def _tip(self) -> int | None:
+        """The priority fee that the endpoint suggests, or what blocks of late took; None when it tells neither."""
+        ask = self._web3.manager.request_blocking
+        with contextlib.suppress(FundingError), self._asking("eth_maxPriorityFeePerGas"):
+            return parse_quantity(ask(RPCEndpoint("eth_maxPriorityFeePerGas"), []), "the priority fee")
+        with contextlib.suppress(FundingError), self._asking("eth_feeHistory"):
+            history: Any = ask(RPCEndpoint("eth_feeHistory"), ["0xa", "latest", [50]])
+            return max(parse_quantity(of_block[0], "the reward") for of_block in history["reward"])
+        return None
+
+    def count_nonces(self, sender: bytes) -> tuple[int, int]:
+        """How many transactions of the sender are mined, and how many there are with those that wait. Raises FundingError."""
+        address = Web3.to_checksum_address(checksum_address(sender))
+        with self._asking("eth_getTransactionCount"):
+            mined, all_ = (_whole(self._web3.eth.get_transaction_count(address, at)) for at in ("latest", "pending"))
+        return mined, max(mined, all_)
+
+    def read_head(self) -> tuple[int, str]:
+        """Number and hash of the latest block. Raises FundingError."""
+        with self._asking("the latest block"):
+            block = self._web3.eth.get_block("latest")
+            return _whole(block["number"]), "0x" + bytes(block["hash"]).hex()
+
+    def has_block(self, number: int, block_hash: str) -> bool:
+        """Whether this block is in the chain. Raises NotKnown where the endpoint has not come so far, and FundingError."""
+        with self._asking(f"block {number}"):
+            try:
+                found = "0x" + bytes(self._web3.eth.get_block(number)["hash"]).hex()
+            except BlockNotFound:
+                found = ""
+        if not found:
+            raise NotKnown(f"the endpoint does not know block {number}, which was there before: it lags, or the chain is another")
+        return found == block_hash
 
     @staticmethod
     def sign(prepared: Prepared, secret: bytes) -> Signed:
@@ -233,40 +336,56 @@ class FundingChain:
         signed = Account.sign_transaction(prepared.transaction, secret)
         return Signed("0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction))
 
-    def send(self, signed: Signed) -> None:
-        """Raises FundingError, which names the transaction and says when it may have arrived all the same."""
+    def send(self, signed: Signed) -> str:
+        """Whether it was taken: "" when it was, else why that is not known. Raises FundingError when it was refused for certain."""
         try:
             with self._asking("eth_sendRawTransaction"):
                 self._web3.eth.send_raw_transaction(signed.raw)
-        except Unanswered as error:
-            raise FundingError(
-                f"{error}; transaction {signed.hash} may have arrived all the same: look it up before sending another"
-            ) from None
+        except Refusal as error:
+            if error.is_final and not self._is_there(signed.hash):
+                raise FundingError(f"{error} (transaction {signed.hash}): it was not taken") from None
+            return str(error)
         except FundingError as error:
-            raise FundingError(f"{error} (transaction {signed.hash})") from None
+            return str(error)
+        return ""
+
+    def _is_there(self, transaction_hash: str) -> bool:
+        """Whether it is known; yes where that cannot be told."""
+        try:
+            return self.find(transaction_hash) is not None
+        except FundingError:
+            return True
+
+    def find(self, transaction_hash: str) -> Found | None:
+        """What became of a transaction; None: the endpoint does not know it. Raises FundingError when it cannot be asked."""
+        with contextlib.suppress(TransactionNotFound), self._asking("the receipt"):
+            receipt = self._web3.eth.get_transaction_receipt(HexStr(transaction_hash))
+            return Found(_whole(receipt["blockNumber"]), _whole(receipt["status"]) == 1)
+        with contextlib.suppress(TransactionNotFound), self._asking("the transaction"):
+            self._web3.eth.get_transaction(HexStr(transaction_hash))
+            return Found(None)
+        return None
 
     def wait(self, transaction_hash: str, timeout_seconds: float, progress: Callable[[float], None]) -> int:
-        """The block of the receipt; tells `progress` the seconds waited. Raises FundingError when it reverted or did not come."""
+        """The block of the receipt; tells `progress` the seconds waited. Raises FundingError when it reverted, NotKnown when the
+        receipt did not come."""
         started = time.monotonic()
-        fault = ""
         while True:
+            found, fault = None, ""
             try:
-                with self._asking("the receipt"):
-                    receipt = self._web3.eth.get_transaction_receipt(HexStr(transaction_hash))
-                    status, block = _whole(receipt["status"]), _whole(receipt["blockNumber"])
-            except TransactionNotFound:
-                fault = ""
+                found = self.find(transaction_hash)
             except FundingError as error:
                 fault = f"; {error}"
-            else:
-                if status == 1:
-                    return block
-                raise FundingError(f"transaction {transaction_hash} reverted in block {block}: nothing but gas was spent")
+            if found is not None and found.block is not None:
+                if found.succeeded:
+                    return found.block
+                raise FundingError(f"transaction {transaction_hash} reverted in block {found.block}: nothing but gas was spent")
             waited = time.monotonic() - started
             if waited > timeout_seconds:
-                raise FundingError(
-                    f"no receipt within {timeout_seconds:g} s{fault}; transaction {transaction_hash} may still be mined: look it up "
-                    "before sending another"
+                state = "may have arrived and may still be mined" if found is None else "is known to the endpoint and may still be mined"
+                raise NotKnown(
+                    f"no receipt within {timeout_seconds:g} s{fault}; transaction {transaction_hash} {state}: look it up before "
+                    "sending another"
                 )
             progress(waited)
             time.sleep(min(1.0, timeout_seconds / 10))
@@ -285,10 +404,13 @@ def _asking(what: str, secrets: Sequence[str]) -> Iterator[None]:
     except ContractLogicError as error:
         raise FundingError(f"{what}: the contract refuses: {_scrub(error.message or 'it gives no reason', secrets)}") from None
     except Web3RPCError as error:
-        raise FundingError(f"{what}: the endpoint answers: {_scrub(_rpc_message(error), secrets)}") from None
+        message = _rpc_message(error)
+        is_final = _rpc_code(error) in _REFUSED_CODES or _REFUSED.search(message) is not None
+        raise Refusal(f"{what}: the endpoint answers: {_scrub(message, secrets)}", is_final=is_final) from None
     except requests.RequestException as error:
         status = error.response.status_code if error.response is not None else None
-        raise Unanswered(f"{what}: " + (f"HTTP status {status}" if status else f"the connection failed ({type(error).__name__})")) from None
+        said = f"HTTP status {status}" if status else f"the connection failed ({type(error).__name__})"
+        raise Unanswered(f"{what}: {said}", status) from None
     except Exception as error:  # noqa: BLE001 - web3 lets garbage through to wherever it breaks: AttributeError, IndexError and others
         raise Unanswered(f"{what}: an answer that is not the contract's ({type(error).__name__})") from None
 
@@ -303,6 +425,11 @@ def _whole(value: Any) -> int:
 def _rpc_message(error: Web3RPCError) -> str:
     answer: Any = error.rpc_response.get("error") if error.rpc_response else None
     return str(answer.get("message") or "an error") if isinstance(answer, dict) else "an error"
+
+
+def _rpc_code(error: Web3RPCError) -> Any:
+    answer: Any = error.rpc_response.get("error") if error.rpc_response else None
+    return answer.get("code") if isinstance(answer, dict) else None
 
 
 def secret_parts(url: str) -> tuple[str, ...]:

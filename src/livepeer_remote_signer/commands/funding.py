@@ -1,15 +1,17 @@
 """`funds`, `fund`, `unlock`, `cancel-unlock` and `withdraw`: the sender's deposit and reserve in TicketBroker.
 
-Each change says what it would do and what it costs before it asks, and says plainly what failed.
+Each change says what it would do and what it costs before it asks, and says plainly what failed. Where it cannot tell
+whether its transaction arrived, it says so, ends with status 3, and the next one looks that transaction up before it sends
+another.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +28,16 @@ from livepeer_remote_signer.core.rules.funding import (
     check_unlock,
     check_withdraw,
     format_eth,
+    format_gwei,
     format_hours,
     runway_hours,
 )
 
 if TYPE_CHECKING:
-    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
+    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared, Signed
+    from livepeer_remote_signer.adapters.sent_transactions import SentTransaction, SentTransactions
 
-_GWEI = 10**9
+NOT_KNOWN = 3
 _ASKS = "Says first what it would do and what it costs, and asks."
 
 
@@ -75,6 +79,9 @@ def add_parsers(subparsers: Any) -> None:
     for parser in (fund, unlock, cancel, withdraw):
         _add_config(parser)
         parser.add_argument("--yes", action="store_true", help="send without asking")
+        parser.add_argument(
+            "--max-gas-price", type=_wei, metavar="AMOUNT", help="send nothing while a unit of gas costs more, such as 0.1gwei"
+        )
         parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="how long to wait for the receipt (300)")
     for parser in (funds, fund, unlock, cancel, withdraw):
         parser.set_defaults(run=run)
@@ -92,15 +99,17 @@ def _wei(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs one of the commands: 0 done, 1 failed, 2 when arguments or configuration cannot be followed."""
+    """Runs one of the commands: 0 done, 1 failed, 2 when arguments or configuration cannot be followed, 3 when it cannot be told
+    whether a transaction arrived."""
     config = read_config(str(arguments.config))
     if config is None:
         return 2
     if not config.chain.rpc.urls:
         print(f"{arguments.config}: chain.rpc.urls (or ETH_RPC_URL) must name an RPC endpoint", file=sys.stderr)
         return 2
-    from livepeer_remote_signer.adapters.funding import FundingChain, FundingError  # web3 takes seconds to import
+    from livepeer_remote_signer.adapters.funding import FundingChain, FundingError, NotKnown  # web3 takes seconds to import
     from livepeer_remote_signer.adapters.keys import SigningKeyError
+    from livepeer_remote_signer.adapters.sent_transactions import RecordFault
 
     try:
         chain = FundingChain.open(
@@ -109,7 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.command == "funds":
             return _show(chain, config, arguments.json)
         return _change(chain, config, arguments)
-    except (FundingError, FundingRefused, SigningKeyError) as error:
+    except NotKnown as error:
+        print(f"{arguments.command} is not known to be done: {error}", file=sys.stderr)
+        return NOT_KNOWN
+    except (FundingError, FundingRefused, RecordFault, SigningKeyError) as error:
         print(f"{arguments.command} failed: {error}", file=sys.stderr)
         return 1
 
@@ -212,12 +224,18 @@ def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None
 
 
 def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:
-    """One transaction: checked, shown, confirmed, sent, waited for. Raises FundingError, FundingRefused or SigningKeyError."""
+    """One transaction: checked, shown, confirmed, sent, waited for. Raises FundingError, FundingRefused, RecordFault or
+    SigningKeyError."""
     from livepeer_remote_signer.wiring.keys import load_secret, open_signing_key
 
     sender = open_signing_key(config.key).address
+    record = _open_record(arguments, config.chain.rpc.chain_id, sender)
+    nonce, is_done = _settle_earlier(chain, sender, record, arguments)
+    if is_done:
+        _print_result(chain, sender)
+        return 0
     funds = chain.read_funds(sender)
-    lines, prepared = _prepare(chain, sender, funds, arguments)
+    lines, prepared = _prepare(chain, sender, funds, arguments, nonce)
     print(f"{arguments.command}: TicketBroker {chain.ticket_broker}, chain {config.chain.rpc.chain_id}, through {chain.endpoint}")
     print(f"from {checksum_address(sender)}, whose wallet holds {format_eth(funds.wallet_wei)}")
     for line in lines:
@@ -228,13 +246,131 @@ def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) 
         print("nothing was sent", file=sys.stderr)
         return 1
     signed = chain.sign(prepared, load_secret(config.key))
-    print(f"sending transaction {signed.hash}", flush=True)
-    chain.send(signed)
-    print(f"sent {signed.hash}", flush=True)
-    block = chain.wait(signed.hash, arguments.timeout, _print_progress())
-    print(f"done in block {block}", flush=True)
+    _send(chain, prepared, signed, record, arguments)
     _print_result(chain, sender)
     return 0
+
+
+def _open_record(arguments: argparse.Namespace, chain_id: int, sender: bytes) -> SentTransactions | None:
+    """Where it is kept what was sent and is not known to be done; None where there is no such place."""
+    from livepeer_remote_signer.adapters.sent_transactions import RecordUnavailable, SentTransactions, default_folder
+
+    folder = default_folder(os.environ)
+    if folder is None:
+        return None
+    record = SentTransactions(folder, arguments.config, chain_id, sender)
+    try:
+        record.load()
+    except RecordUnavailable:
+        return None
+    return record
+
+
+def _settle_earlier(
+    chain: FundingChain, sender: bytes, record: SentTransactions | None, arguments: argparse.Namespace
+) -> tuple[int | None, bool]:
+    """Looks up what an earlier command left open. The nonce to send with, None for the next one; and whether what is asked for now
+    has just turned out to be done. Raises NotKnown while a transaction of this sender waits to be mined."""
+    from livepeer_remote_signer.adapters.funding import NotKnown
+
+    open_ = [] if record is None else record.load()
+    mined, all_ = chain.count_nonces(sender)
+    if record is None or not open_ or not chain.has_block(open_[0].head, open_[0].head_hash):
+        if all_ > mined:
+            raise NotKnown(
+                f"{all_ - mined} transactions of {checksum_address(sender)} wait to be mined, from nonce {mined} on; what they change is "
+                "not known yet: wait for them"
+            )
+        return None, False
+    nonce = open_[0].nonce
+    for earlier in open_:
+        print(f"at {earlier.sent_at} `{_describe(earlier)}` was sent as {earlier.hash}, and its end was not known", flush=True)
+    known = next((earlier for earlier in open_ if chain.find(earlier.hash) is not None), None)
+    if known is None and mined > nonce:
+        print(f"another transaction took nonce {nonce}: it cannot be mined any more")
+        record.forget()
+        return None, False
+    if known is None:
+        print(f"the endpoint does not know it; nonce {nonce} is taken again, so that one of them at the most can be mined")
+        return nonce, False
+    block = _wait_for_earlier(chain, known, record, arguments)
+    if block is None:
+        return None, False
+    print(f"{known.hash} was mined in block {block}")
+    if (known.command, dict(known.arguments)) != (arguments.command, _amounts(arguments)):
+        return None, False
+    print("this is what is asked for now: nothing more is sent. To do it once more, run the command again")
+    return None, True
+
+
+def _wait_for_earlier(chain: FundingChain, earlier: SentTransaction, record: SentTransactions, arguments: argparse.Namespace) -> int | None:
+    """The block of an earlier transaction that waits; None when it reverted. Raises NotKnown."""
+    from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
+
+    block = None
+    try:
+        block = chain.wait(earlier.hash, arguments.timeout, _print_progress())
+    except NotKnown:
+        raise
+    except FundingError as error:
+        print(error)
+    record.forget()
+    return block
+
+
+def _amounts(arguments: argparse.Namespace) -> dict[str, str]:
+    """What tells one call of a command from another."""
+    return {name: str(getattr(arguments, name)) for name in ("deposit", "reserve") if getattr(arguments, name, None) is not None}
+
+
+def _describe(earlier: SentTransaction) -> str:
+    """The command as a person typed it, nearly."""
+    return " ".join((earlier.command, *(f"--{name} {amount}" for name, amount in earlier.arguments.items() if amount != "0")))
+
+
+def _send(chain: FundingChain, prepared: Prepared, signed: Signed, record: SentTransactions | None, arguments: argparse.Namespace) -> None:
+    """Sends and waits. What is not known to be done is left in the record. Raises FundingError, or NotKnown."""
+    from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
+
+    print(f"sending transaction {signed.hash}", flush=True)
+    record = _remember(chain, prepared, signed, record, arguments)
+    try:
+        if doubt := chain.send(signed):
+            print(f"{signed.hash} may have arrived, although {doubt}; looking for it", flush=True)
+        else:
+            print(f"sent {signed.hash}", flush=True)
+        block = chain.wait(signed.hash, arguments.timeout, _print_progress())
+    except NotKnown:
+        raise
+    except FundingError:
+        _forget(record)
+        raise
+    _forget(record)
+    print(f"done in block {block}", flush=True)
+
+
+def _remember(
+    chain: FundingChain, prepared: Prepared, signed: Signed, record: SentTransactions | None, arguments: argparse.Namespace
+) -> SentTransactions | None:
+    """Notes what is about to be sent. Where that cannot be kept the operator is told: then it is he who must remember."""
+    from livepeer_remote_signer.adapters.sent_transactions import RecordFault
+
+    fault = "what is sent cannot be kept here"
+    if record is not None:
+        head, head_hash = chain.read_head()
+        try:
+            record.remember(signed.hash, prepared.transaction["nonce"], arguments.command, _amounts(arguments), head, head_hash)
+        except RecordFault as error:
+            fault = str(error)
+        else:
+            return record
+    print(f"note: {fault}: should this end without a receipt, look {signed.hash} up before you repeat it", file=sys.stderr)
+    return None
+
+
+def _forget(record: SentTransactions | None) -> None:
+    if record is not None:
+        record.forget()
 
 
 def _print_result(chain: FundingChain, sender: bytes) -> None:
@@ -249,8 +385,11 @@ def _print_result(chain: FundingChain, sender: bytes) -> None:
     print(f"deposit {format_eth(funds.deposit_wei)}, reserve {format_eth(funds.reserve_wei)}, {_unlock_text(funds)}")
 
 
-def _prepare(chain: FundingChain, sender: bytes, funds: Funds, arguments: argparse.Namespace) -> tuple[list[str], Prepared]:
+def _prepare(
+    chain: FundingChain, sender: bytes, funds: Funds, arguments: argparse.Namespace, nonce: int | None
+) -> tuple[list[str], Prepared]:
     """What is going to happen, in words and as a transaction."""
+    most = arguments.max_gas_price
     both = f"deposit {format_eth(funds.deposit_wei)} and reserve {format_eth(funds.reserve_wei)}"
     if arguments.command == "fund":
         deposit, reserve = arguments.deposit, arguments.reserve
@@ -259,22 +398,26 @@ def _prepare(chain: FundingChain, sender: bytes, funds: Funds, arguments: argpar
         lines = [f"{name}: {format_eth(had)} + {format_eth(more)} = {format_eth(had + more)}" for name, had, more in changes if more]
         if funds.is_unlocking:
             lines.append("the unlock in progress is cancelled by paying in")
-        return lines, chain.prepare_fund(sender, deposit, reserve)
+        return lines, chain.prepare_fund(sender, deposit, reserve, max_gas_price_wei=most, nonce=nonce)
     if arguments.command == "unlock":
         check_unlock(funds)
         until = funds.current_round + funds.unlock_period
         text = f"{both} can be withdrawn from round {until} on ({format_hours(funds.hours_until_round(until))})"
-        return [text, "the signer stops signing tickets one round before that"], chain.prepare(sender, "unlock")
+        return [text, "the signer stops signing tickets one round before that"], chain.prepare(
+            sender, "unlock", max_gas_price_wei=most, nonce=nonce
+        )
     if arguments.command == "cancel-unlock":
         check_cancel_unlock(funds)
-        return [f"{both} stay locked, and the signer goes on"], chain.prepare(sender, "cancelUnlock")
+        return [f"{both} stay locked, and the signer goes on"], chain.prepare(sender, "cancelUnlock", max_gas_price_wei=most, nonce=nonce)
     check_withdraw(funds)
-    return [f"{both} go to the wallet; the signer cannot pay any more"], chain.prepare(sender, "withdraw")
+    return [f"{both} go to the wallet; the signer cannot pay any more"], chain.prepare(
+        sender, "withdraw", max_gas_price_wei=most, nonce=nonce
+    )
 
 
 def _print_cost(prepared: Prepared) -> None:
-    price = float_string(Fraction(prepared.gas_price_wei, _GWEI), 6).rstrip("0").rstrip(".")
-    print(f"  gas: about {prepared.gas:,} at {price} gwei = {format_eth(prepared.gas * prepared.gas_price_wei)}", end="")
+    price = format_gwei(prepared.gas_price_wei)
+    print(f"  gas: about {prepared.gas:,} at {price} = {format_eth(prepared.gas * prepared.gas_price_wei)}", end="")
     print(f", at most {format_eth(prepared.max_cost_wei)}")
 
 

@@ -77,6 +77,12 @@ def format_eth(wei: int) -> str:
     return f"{text} ETH"
 
 
+def format_gwei(wei: int) -> str:
+    """`0.01 gwei`: to six places, without trailing zeros."""
+    text = float_string(Fraction(wei, 10**9), 6).rstrip("0").rstrip(".")
+    return f"{text} gwei"
+
+
 def format_hours(hours: Fraction) -> str:
     """`about 3.2 hours`, or days when they are many."""
     return f"about {float_string(hours, 1)} hours" if hours < 72 else f"about {float_string(hours / 24, 1)} days"
