@@ -19,6 +19,7 @@ COMMAND_MODULES = (
     "commands.ledger",
     "commands.events",
     "commands.healthcheck",
+    "commands.migrate",
     "simulate.command",
 )
 """Modules that add their commands with `add_parsers(subparsers)`; each sets `run` as its parser's default."""
