@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from livepeer_remote_signer.adapters.ledger.steps import STEPS
 from livepeer_remote_signer.cli import main
 from livepeer_remote_signer.core.rules.budgets import Budget
 from tests.ledgers import Session, opened
@@ -111,3 +116,90 @@ def test_somebody_must_be_named(config_file: Path, capsys: pytest.CaptureFixture
         run(capsys, "suspend", "--config", config_file)
     assert caught.value.code == 2
     assert "--auth-id --all" in capsys.readouterr().err
+
+
+def fill(path: Path) -> None:
+    """What an older release has made, and forgotten most of."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript(";".join(STEPS[0].sqlite) + "; PRAGMA user_version = 1")
+        connection.execute(
+            """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000)
+            INSERT INTO lrs_outbox (made_ms, sent, payload) SELECT i, 1, randomblob(1000) FROM n"""
+        )
+        connection.execute("DELETE FROM lrs_outbox")
+        connection.execute("INSERT INTO lrs_settings (name, value, set_ms) VALUES ('ceilings', 'x', 1)")
+    connection.close()
+
+
+def test_a_ledger_is_compacted_while_nobody_uses_it_and_keeps_its_rows_and_its_owner(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config_file.parent / "ledger.sqlite"
+    fill(path)
+    path.chmod(0o640)
+    before = path.stat().st_size
+    status, out, err = run(capsys, "ledger", "compact", "--config", config_file)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"compacted: {before / 1e6:.1f} MB before, ")
+    assert path.stat().st_size < before / 20
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert sorted(file.name for file in path.parent.iterdir()) == ["config.yaml", "ledger.sqlite"]
+
+    async def use() -> None:
+        async with opened(path) as (ledger,):
+            assert await ledger.controls.settings() == {"ceilings": "x"}
+            assert await ledger.pay(Session().next(event=b"e")) is None
+            assert ledger.sql("PRAGMA auto_vacuum") == [(2,)]
+            assert [event.id for event in await ledger.outbox.unsent(10)] == [8001], "ids go on"
+
+    asyncio.run(use())
+
+
+def test_a_ledger_that_a_process_has_open_is_not_compacted(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config_file.parent / "ledger.sqlite"
+    asyncio.run(_pay(path))
+    program = f"""
+import sqlite3, sys
+connection = sqlite3.connect({str(path)!r}, isolation_level=None)
+connection.execute("PRAGMA journal_mode = WAL")
+connection.execute("SELECT count(*) FROM lrs_payments").fetchone()
+print("open", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        inode = path.stat().st_ino
+        status, out, err = run(capsys, "ledger", "compact", "--config", config_file)
+        assert (status, out) == (1, "")
+        assert "the ledger is in use: stop the signer" in err
+        assert path.stat().st_ino == inode
+        holder.communicate()
+    assert run(capsys, "ledger", "compact", "--config", config_file)[0] == 0
+    assert asyncio.run(_count(path)) == 1
+
+
+async def _count(path: Path) -> int:
+    async with opened(path) as (ledger,):
+        return await ledger.count("lrs_payments")
+
+
+def test_what_is_no_ledger_in_a_file_is_not_compacted(config_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = config_file.parent / "ledger.sqlite"
+    assert "there is no ledger at" in run(capsys, "ledger", "compact", "--config", config_file)[2]
+    assert not path.exists()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE other (a integer)")
+    connection.close()
+    content = path.read_bytes()
+    assert "there is no ledger at" in run(capsys, "ledger", "compact", "--config", config_file)[2]
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    assert "schema version 7" in run(capsys, "ledger", "compact", "--config", config_file)[2]
+    path.write_bytes(content[:100] + bytes(2000))
+    assert run(capsys, "ledger", "compact", "--config", config_file)[0] == 1
+    other = tmp_path / "postgres.yaml"
+    other.write_text(config_file.read_text().replace('"backend": "sqlite"', '"backend": "postgres", "url": "postgresql:///x"'))
+    status, _, err = run(capsys, "ledger", "compact", "--config", other)
+    assert (status, "only a ledger in SQLite is compacted" in err) == (2, True)

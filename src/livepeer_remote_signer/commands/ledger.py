@@ -41,6 +41,16 @@ def add_parsers(subparsers: Any) -> None:
     budgets.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
     budgets.add_argument("--json", action="store_true", help="as one JSON object")
     budgets.set_defaults(run=run_budgets)
+    ledger = subparsers.add_parser("ledger", help="look after the ledger's file")
+    commands = ledger.add_subparsers(dest="ledger_command", required=True, metavar="COMMAND")
+    compact = commands.add_parser(
+        "compact",
+        help="make a SQLite ledger as small as its rows",
+        description="Writes the ledger's file anew, without what was forgotten. The signer must be stopped. A file that was made by an "
+        "older release gives pages back by itself from then on.",
+    )
+    compact.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    compact.set_defaults(run=run_compact)
 
 
 def run_suspend(arguments: argparse.Namespace) -> int:
@@ -105,6 +115,29 @@ def run_budgets(arguments: argparse.Namespace) -> int:
         return 0
 
     return _with_controls(arguments, show)
+
+
+def run_compact(arguments: argparse.Namespace) -> int:
+    """Compacts the file; 1 when that cannot be done now, 2 where there is no file to compact."""
+    config = read_config(arguments.config)
+    if config is None:
+        return 2
+    if config.ledger.backend != "sqlite" or config.ledger.path is None:
+        print(f"{arguments.config}: only a ledger in SQLite is compacted: PostgreSQL's own vacuum does it there", file=sys.stderr)
+        return 2
+    from livepeer_remote_signer.adapters.ledger.compacting import compact
+    from livepeer_remote_signer.adapters.ledger.store import NoLedger
+
+    try:
+        before, after = compact(config.ledger.path)
+    except NoLedger:
+        print(no_ledger_text(config), file=sys.stderr)
+        return 1
+    except LedgerUnavailable as error:
+        print(f"the ledger cannot be compacted: {error}", file=sys.stderr)
+        return 1
+    print(f"compacted: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
+    return 0
 
 
 def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:

@@ -57,7 +57,7 @@ class SqliteConnections:
             raise StoreFailed(f"ledger.path cannot be opened for writing: {error.strerror}") from None
         with ExitStack() as opened:
             self._side = self._connect(_SIDE_WAIT_SECONDS, opened)
-            self._check_version()
+            check_is_ledger(self._side, may_be_new=self._may_create)
             self._side.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")  # holds for a file that is made now, and for none that is there
             self._side.execute("PRAGMA journal_mode = WAL")
             self._take_steps()
@@ -66,12 +66,6 @@ class SqliteConnections:
             self.write.execute("PRAGMA cache_spill = OFF")
             self.read = self._connect(0.25, opened)
             opened.pop_all()  # from here on `close` closes them
-
-    def _check_version(self) -> None:
-        version = self._side.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not self._may_create:
-            raise NoLedger("the file at ledger.path is not a ledger")
-        missing_steps(version, 0)
 
     def _take_steps(self) -> None:
         """All that are missing, or none of them."""
@@ -212,6 +206,14 @@ class SqliteConnections:
             result = await asyncio.get_running_loop().run_in_executor(thread, work)
         self.answered_at = time.monotonic()
         return result
+
+
+def check_is_ledger(connection: sqlite3.Connection, *, may_be_new: bool = False) -> None:
+    """Raises NoLedger for another file, StoreFailed for a ledger of a newer kind."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and not may_be_new:
+        raise NoLedger("the file at ledger.path is not a ledger")
+    missing_steps(version, 0)
 
 
 @contextmanager
