@@ -157,8 +157,8 @@ class Session:
         plan = plan_payment(self.info, now_ns=self.now_ns)
         credit = plan.state.balance + 100 * plan.session.info.ev
         names = {"state_id": self.state_id, "auth_id": self.auth_id, "app": self.app, "sequence_number": sequence_number}
-        plan = replace(plan, state=replace(plan.state, balance=credit, **names), min_tickets=0, due_tickets=0)
-        plan = replace(plan.with_tickets(tickets), min_tickets=tickets)
+        plan = replace(plan, state=replace(plan.state, balance=credit, **names), due_tickets=0)
+        plan = replace(plan.with_tickets(tickets), due_tickets=tickets)
         key = RequestKey(
             state_id=self.state_id,
             sequence_number=sequence_number,

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,8 +18,12 @@ import httpx
 import psycopg
 import pytest
 
+from livepeer_remote_signer.core.protocol.state import encode_state, parse_state
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from tests.plans import SECRET, orchestrator_info, plan_payment
 from tests.policy.processes import SignerProcess, UnitSession
 from tests.postgres import postgres_databases
+from tests.signing import PlainKey, SignatureSeal
 
 pytestmark = pytest.mark.policy
 
@@ -140,3 +146,49 @@ async def test_replicas_of_two_releases_share_sessions_budgets_and_switches(
             signer.stop()
     events = (tmp_path / "events.jsonl").read_text().splitlines()
     assert len(events) >= 36, "events of both releases went out"
+
+
+def owing_state(seconds: int) -> dict[str, str]:
+    """A session's state that both releases believe, which was paid up so many seconds ago."""
+    paid_up_ns = time.time_ns() - seconds * NS_PER_SECOND
+    first = plan_payment(orchestrator_info(now_ns=paid_up_ns), now_ns=paid_up_ns)
+    raw = encode_state(first.state)
+    return {"State": b64encode(raw).decode(), "Sig": b64encode(SignatureSeal(PlainKey(SECRET)).seal(raw)).decode()}
+
+
+async def test_a_part_that_one_release_paid_is_gone_on_from_by_the_other(
+    postgres_url: Callable[[], str], old_release: Path, tmp_path: Path
+) -> None:
+    sections: dict[str, Any] = {"ledger": {"backend": "postgres", "url": postgres_url()}}
+    old = SignerProcess(tmp_path, "old", source=old_release, **sections)
+    new = SignerProcess(tmp_path, "new", source=ROOT / "src", **sections, catch_up={"generate_live_payment": True})
+    try:
+        await old.started()
+        await new.started()
+
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+
+            async def pay(signer: SignerProcess, state: dict[str, str]) -> httpx.Response:
+                info = orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32))
+                body = {"orchestrator": b64encode(info).decode(), "state": state, "ManifestID": "36b05700", "type": "live"}
+                return await client.post(signer.url + "/generate-live-payment", json=body)
+
+            # 20 tickets, the most that a payment may hold, pay for 200 s
+            owed = owing_state(250)
+            refused = await pay(old, owed)
+            assert refused.json()["error"]["code"] == "total_ev_exceeded"
+            part = await pay(new, owed)
+            assert part.status_code == 200, part.text
+            rest = await pay(old, part.json()["state"])
+            assert rest.status_code == 200, rest.text
+            states = [parse_state(b64decode(reply.json()["state"]["State"])) for reply in (part, rest)]
+            assert [state.sequence_number for state in states] == [1, 2]
+            assert 40 < (states[1].last_update_ns - states[0].last_update_ns) / NS_PER_SECOND < 80  # type: ignore[operator]
+            for signer in (old, new):  # a branch from before the part: what it would pay is paid
+                branch = await pay(signer, owed)
+                assert branch.status_code in (200, 482), branch.text
+                if branch.status_code == 200:
+                    assert parse_state(b64decode(branch.json()["state"]["State"])).sequence_number > 2
+    finally:
+        old.stop()
+        new.stop()

@@ -39,8 +39,8 @@ windows = st.sampled_from(list(WINDOW_SECONDS))
 
 def planned(tickets: int, least: int | None = None, now_ns: int = NOW_NS) -> PaymentPlan:
     """A payment of so many tickets of 1e12 wei (a hair less: the probability is rounded down), `least` of them due."""
-    plan = replace(plan_payment(now_ns=now_ns), min_tickets=0, due_tickets=0).with_tickets(tickets)
-    return replace(plan, min_tickets=tickets if least is None else least)
+    plan = replace(plan_payment(now_ns=now_ns), due_tickets=0).with_tickets(tickets)
+    return replace(plan, due_tickets=tickets if least is None else least)
 
 
 def claim(window: str = "total", measure: str = "ev", limit: int = 0) -> Claim:
@@ -185,7 +185,7 @@ def test_tickets_ahead_are_given_up_before_a_payment_is_refused(tickets: int, le
     held = claim(measure=measure, limit=limit)
     fitted = outcome(fit_budgets, plan, [held], {held.key: Usage()})
     if isinstance(fitted, SignerError):
-        smallest = replace(plan, min_tickets=0, due_tickets=0).with_tickets(max(1, plan.min_tickets))
+        smallest = replace(plan, due_tickets=0).with_tickets(max(1, plan.min_tickets))
         assert spend_of(smallest, measure) > limit  # type: ignore[arg-type]
         assert type(fitted) is (BudgetExceeded if plan.min_tickets else NoTickets)
         return

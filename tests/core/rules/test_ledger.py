@@ -140,7 +140,7 @@ def test_no_nonce_twice_no_place_twice_and_no_wei_beyond_the_budget(steps: list[
     places: list[tuple[str, int]] = []
     for who, which, tickets in steps:
         session = sessions[who]
-        plan = replace(replace(plans[which], min_tickets=0, due_tickets=0).with_tickets(tickets), min_tickets=1)
+        plan = replace(replace(plans[which], due_tickets=0).with_tickets(tickets), due_tickets=1)
         claims = claims_of_plan(plan, rules)
         asked = key(session.next_number, state_id=session.state_id, is_new=session.next_number == 0)
         try:

@@ -22,6 +22,7 @@ from livepeer_remote_signer.core.errors import (
     NoTickets,
     RefreshSession,
     RoundUnknown,
+    SignerError,
     StateMismatch,
     TooManyTickets,
 )
@@ -101,8 +102,8 @@ class OpenedSession(Struct, frozen=True, gc=False):
 class PaymentPlan(Struct, frozen=True, gc=False):
     """Everything a payment consists of but its signatures. Amounts in wei; `state` is the session's state afterwards.
 
-    `due_tickets` cover all that is due; `min_tickets` are the fewest that may be paid: fewer than are due where a session
-    catches up in parts. `owed_ns` is the time that stays unpaid. `is_clock_right`: `now_ns` is known to be so.
+    `due_tickets` cover all that is due. `may_be_part`: the session may catch up, and be paid fewer. `owed_ns` is the time that
+    stays unpaid. `is_clock_right`: `now_ns` is known to be so.
     """
 
     session: OpenedSession
@@ -115,11 +116,11 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     first_nonce: int
     num_tickets: int
     due_tickets: int
-    min_tickets: int
     price: Fraction
     fee: Fraction
     billed: Billed
     balance_before: Fraction
+    may_be_part: bool = False
     owed_ns: int = 0
     is_clock_right: bool = False
 
@@ -127,6 +128,11 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     def updated_ns(self) -> int:
         """The session's LastUpdate after the payment."""
         return self.now_ns - self.owed_ns
+
+    @property
+    def min_tickets(self) -> int:
+        """The fewest tickets that may be paid: all that are due, or of a part what one second takes."""
+        return _tickets_of_a_second(self.session, self.price, self.due_tickets) if self.may_be_part else self.due_tickets
 
     @property
     def total_ev(self) -> Fraction:
@@ -306,8 +312,11 @@ class LivePaymentSender:
         since_ns = _billed_since_ns(state, billed, now_ns)
         is_redated = since_ns != state.last_update_ns  # it takes a payment: where nothing is due no state is given out
         due = tickets_due(state.balance, fee, info.ev, ahead, least=int(is_redated))
-        min_tickets = _fewest_tickets(session, billed, price, due, catch_up_seconds) if catch_up_seconds else due.tickets
-        num_tickets = self._within_limits(session, billed, due, min_tickets, catch_up_seconds)
+        is_owed = state.last_update_ns is not None and billed.elapsed_ns > 0
+        may_be_part = is_owed and billed.elapsed_ns <= catch_up_seconds * NS_PER_SECOND
+        num_tickets = self._most_within_limits(session, due)
+        if num_tickets < due.tickets and not (may_be_part and _tickets_of_a_second(session, price, due.tickets) <= num_tickets):
+            raise self._refusal(session, due.tickets, _owed_too_long(billed, catch_up_seconds) if is_owed else None)
         creation_round, block_hash = _creation_round(info, chain)
         if self._must_be_orchestrator:
             check_recipient_is_orchestrator(info)
@@ -327,18 +336,17 @@ class LivePaymentSender:
             first_nonce=state.sender_nonce + 1,
             num_tickets=num_tickets,
             due_tickets=due.tickets,
-            min_tickets=min_tickets,
             price=price,
             fee=fee,
             billed=billed,
             balance_before=state.balance,
+            may_be_part=may_be_part,
             is_clock_right=is_clock_right,
         )
         return whole if num_tickets >= due.tickets else whole.with_tickets(num_tickets)
 
-    def _within_limits(self, session: OpenedSession, billed: Billed, due: Due, min_tickets: int, catch_up_seconds: int) -> int:
-        """As many tickets as are wanted and the limits allow. Raises NoTickets, and what `min_tickets` are refused with."""
-        info = session.info
+    def _most_within_limits(self, session: OpenedSession, due: Due) -> int:
+        """As many tickets as are wanted and the limits allow; fewer than are due where that is all that they allow. Raises NoTickets."""
         if due.tickets_ahead == 0:
             raise NoTickets(
                 "no tickets",
@@ -346,27 +354,29 @@ class LivePaymentSender:
                 balance=str(int(session.state.balance)),
                 required=str(due.required_wei),
             )
-        ev_n, ev_d = info.ev_ratio
+        ev_n, ev_d = session.info.ev_ratio
         most = min(MAX_TICKETS, self._limits.max_total_ev_wei * ev_d // ev_n)
-        if due.tickets <= most:
-            return max(due.tickets, min(due.tickets_ahead, most))
-        if min_tickets <= most:
-            return most
-        hint = None
-        if session.state.last_update_ns is not None and billed.elapsed_ns > catch_up_seconds * NS_PER_SECOND > 0:
-            owed = -(-billed.elapsed_ns // NS_PER_SECOND)
-            hint = f"{owed} s are owed, more than catch_up.max_seconds ({catch_up_seconds}) allows: start a new session without state"
-        if due.tickets > MAX_TICKETS:
-            raise _too_many_tickets(session, due.tickets, hint)
-        raise total_ev_exceeded(info, due.tickets, self._limits, hint)
+        return max(due.tickets, min(due.tickets_ahead, most)) if due.tickets <= most else most
+
+    def _refusal(self, session: OpenedSession, num_tickets: int, hint: str | None) -> SignerError:
+        """Of more tickets than the limits allow."""
+        if num_tickets > MAX_TICKETS:
+            return _too_many_tickets(session, num_tickets, hint)
+        return total_ev_exceeded(session.info, num_tickets, self._limits, hint)
 
 
-def _fewest_tickets(session: OpenedSession, billed: Billed, price: Fraction, due: Due, catch_up_seconds: int) -> int:
-    """How many tickets a payment must have: all that are due or, of a session that may catch up, what one second takes."""
-    per_second, state = price * units_per_second(session.request.type), session.state
-    if not per_second or state.last_update_ns is None or billed.elapsed_ns > catch_up_seconds * NS_PER_SECOND:
-        return due.tickets
-    return min(due.tickets, tickets_due(state.balance, per_second, session.info.ev).tickets or 1)
+def _tickets_of_a_second(session: OpenedSession, price: Fraction, due_tickets: int) -> int:
+    """How many tickets the smallest part takes, which is one second, and at most all that are due."""
+    per_second = price * units_per_second(session.request.type)
+    return min(due_tickets, tickets_due(session.state.balance, per_second, session.info.ev, least=1).tickets)
+
+
+def _owed_too_long(billed: Billed, catch_up_seconds: int) -> str | None:
+    """The hint for a session that might catch up, but for the time that it owes."""
+    if not billed.elapsed_ns > catch_up_seconds * NS_PER_SECOND > 0:
+        return None
+    owed = -(-billed.elapsed_ns // NS_PER_SECOND)
+    return f"{owed} s are owed, more than catch_up.max_seconds ({catch_up_seconds}) allows: start a new session without state"
 
 
 def _billed_since_ns(state: SignerState, billed: Billed, now_ns: int) -> int | None:
