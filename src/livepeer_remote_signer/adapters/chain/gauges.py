@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
-from livepeer_remote_signer.adapters.metrics.spending import WEI_PER_GWEI, SpendRate
+from livepeer_remote_signer.adapters.metrics.spending import SpendRate
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import find_fault
 

@@ -13,13 +13,13 @@ from typing import Protocol, TypeAlias
 
 from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
 from livepeer_remote_signer.core.errors import Failed, SignerError
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 from livepeer_remote_signer.core.rules.billing import units_per_second
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
 SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CREDIT_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-WEI_PER_GWEI = 10**9
 USUAL_STATUSES = frozenset({"200", "480", "482"})
 """Statuses of sessions that go as they should: nobody failed to be paid."""
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 
-WEI_PER_GWEI = 10**9
 RATE_WINDOW_SECONDS = 3600.0
 SAMPLE_SECONDS = 60.0
 SETTLE_SECONDS = 0.25

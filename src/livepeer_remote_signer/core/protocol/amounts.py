@@ -6,6 +6,7 @@ Sources: section 8 of the protocol (decimals and their bounds), Go's math/big (`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 
 from livepeer_remote_signer.core.protocol.strict_json import is_number_text
@@ -14,7 +15,9 @@ MAX_DECIMAL_DIGITS = 80
 MAX_DECIMAL_EXPONENT = 100
 MAX_PLAIN_DIGITS = 40
 
-_WEI_UNITS = {"wei": 1, "gwei": 10**9, "eth": 10**18}
+WEI_PER_GWEI = 10**9
+WEI_PER_ETH = 10**18
+WEI_UNITS: Mapping[str, int] = {"wei": 1, "gwei": WEI_PER_GWEI, "eth": WEI_PER_ETH}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)")
 
 
@@ -70,9 +73,9 @@ def parse_currency_amount(text: str) -> tuple[Fraction, str]:
 def parse_wei(text: str) -> int:
     """`"0.25eth"`, `"100gwei"` or `"1200"` in wei; ValueError when it is not a whole number of wei."""
     value, unit = parse_currency_amount(text)
-    if unit not in _WEI_UNITS:
+    if unit not in WEI_UNITS:
         raise ValueError(f"{text!r}: the unit {unit!r} is none of wei, gwei and eth")
-    wei = value * _WEI_UNITS[unit]
+    wei = value * WEI_UNITS[unit]
     if wei.denominator != 1:
         raise ValueError(f"{text!r} is not a whole number of wei")
     return wei.numerator

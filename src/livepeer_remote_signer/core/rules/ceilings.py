@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, WEI_UNITS
 from livepeer_remote_signer.core.protocol.prices import CapabilityModel
 from livepeer_remote_signer.core.rules.pricing import Ceiling, Ceilings, StaleRate
-
-WEI_PER_ETH = 10**18
-_WEI: Mapping[str, int] = {"wei": 1, "gwei": 10**9, "eth": WEI_PER_ETH}
 
 
 class Amount(NamedTuple):
@@ -49,7 +47,7 @@ class CeilingAmounts:
     def feed_currencies(self) -> frozenset[str]:
         """The currencies that need a price feed."""
         amounts = (self.global_amount, self.per_hour, self.per_job, *self.per_capability.values())
-        return frozenset(a.currency for a in amounts if a.value and a.currency not in _WEI)
+        return frozenset(a.currency for a in amounts if a.value and a.currency not in WEI_UNITS)
 
 
 def resolve_amount(amount: Amount, rate: Rate | None) -> Ceiling:
@@ -57,8 +55,8 @@ def resolve_amount(amount: Amount, rate: Rate | None) -> Ceiling:
     if not amount.value:
         return Fraction(0)
     per_unit = amount.value / amount.per_units
-    if amount.currency in _WEI:
-        return per_unit * _WEI[amount.currency]
+    if amount.currency in WEI_UNITS:
+        return per_unit * WEI_UNITS[amount.currency]
     if rate is None or rate.currency != amount.currency:
         return StaleRate(amount.currency, "" if rate is None else rate.currency)
     return per_unit * WEI_PER_ETH / rate.per_eth

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField, RecipientRefused
-from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, float_string
 from livepeer_remote_signer.core.protocol.prices import UNIT_OF_TYPE
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND, encode_rfc3339_ns
 from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms, normal_form, without_end
@@ -22,7 +22,6 @@ from livepeer_remote_signer.core.rules.pricing import AbsoluteCeiling, Ceiling, 
 from livepeer_remote_signer.core.rules.recipients import RecipientRules, check_lists
 
 SCORE = 1
-WEI_PER_ETH = 10**18
 USD_PLACES = 18
 _TYPE_OF_UNIT = {unit: job_type for job_type, unit in UNIT_OF_TYPE.items()}
 

@@ -36,7 +36,6 @@ USD_DECIMALS = 18
 PRICE_DECIMALS = 8
 
 _PIPELINE_OF_TYPE = {"lv2v": "live-video-to-video"}
-_WEI_PER_ETH = 10**18
 _ID_FROM, _ID_TO = len('{"id":"'), len('{"id":"') + 36
 _SESSION = b'"data":{"session_id":"'
 _DATA = b',"data":'

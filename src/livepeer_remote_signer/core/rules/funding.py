@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, WEI_PER_GWEI, float_string
 
 SECONDS_PER_L1_BLOCK = 12
 SECONDS_PER_HOUR = 3600
@@ -73,13 +73,13 @@ def runway_hours(deposit_wei: int, burn: Burn) -> Fraction | None:
 
 def format_eth(wei: int) -> str:
     """`0.25 ETH`: exact, without trailing zeros."""
-    text = float_string(Fraction(wei, 10**18), 18).rstrip("0").rstrip(".")
+    text = float_string(Fraction(wei, WEI_PER_ETH), 18).rstrip("0").rstrip(".")
     return f"{text} ETH"
 
 
 def format_gwei(wei: int) -> str:
     """`0.01 gwei`: to six places, without trailing zeros."""
-    text = float_string(Fraction(wei, 10**9), 6).rstrip("0").rstrip(".")
+    text = float_string(Fraction(wei, WEI_PER_GWEI), 6).rstrip("0").rstrip(".")
     return f"{text} gwei"
 
 

@@ -13,14 +13,13 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField
-from livepeer_remote_signer.core.protocol.amounts import parse_currency_amount, parse_decimal, rat_string
+from livepeer_remote_signer.core.protocol.amounts import WEI_UNITS, parse_currency_amount, parse_decimal, rat_string
 from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL, PIPELINE_NAMES, CapabilityModel
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts, Rate, resolve_amount
 from livepeer_remote_signer.core.rules.pricing import StaleRate
 
 GLOBAL = "global"
-WEI_CURRENCIES = frozenset(("wei", "gwei", "eth"))
 MAX_MODEL_CHARACTERS = 256
 _RATIONAL_CHARACTERS = 400
 
@@ -70,7 +69,7 @@ def parse_price_change(name: str, price: str, pixels: str, currency: str, feeds:
     named = currency.strip().lower() or spelled
     if spelled not in ("wei", named):
         raise BadField(f"the price is in {spelled.upper()}, the currency says {named.upper()}")
-    if named not in WEI_CURRENCIES and named not in feeds:
+    if named not in WEI_UNITS and named not in feeds:
         raise BadField(
             f"no price feed quotes {named.upper()[:16]}", hint="give the price in wei, gwei or eth, or configure prices.currency_feed"
         )
