@@ -34,6 +34,7 @@ from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_sig
 from livepeer_remote_signer.wiring.ledger import open_ledger
 from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
+from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.readiness import open_readiness
 from livepeer_remote_signer.wiring.sender import open_sender
 
@@ -56,14 +57,15 @@ def create_app(
     seal = open_seal(config.state, key, clock_ns)
     recent_states = RecentStates(RECENT_STATES)
     sender = open_sender(config, seal, recent_states)
-    chain = open_chain(config, key.address)
-    auth = open_auth(config.auth, open_mac_key(config.state, key))
+    outbound = open_outbound(config.outbound)
+    chain = open_chain(config, key.address, outbound)
+    auth = open_auth(config.auth, open_mac_key(config.state, key), outbound)
     recipients = open_recipients(config, chain)
-    sinks = open_sinks(config)
+    sinks = open_sinks(config, outbound)
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks])
     instance = instance_name()
     metrics = open_metrics(chain, workers_folder)
-    traces = open_traces(config, instance)
+    traces = open_traces(config, instance, outbound)
     events = open_events(config, sinks, EventSource(key.address, instance), chain, ledger, metrics.registry)
     orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)

@@ -38,9 +38,11 @@ EVERY_FILE = {
             {"type": "kafka", "brokers": ["h:1"], "topic": "t", "username": "u", "password_file": "{}/kafka"},
         ]
     },
+    "outbound": {"ca_file": "{}/authorities"},
 }
 LOADED = {"urls": "https://h/planted-urls", "ledger": "postgresql://u:planted-ledger@h/d", "headers": "X-Key: planted-headers"}
 PROTECTED = {"keystore", "old_keystore", "keys"}
+PUBLIC = {"authorities"}
 
 
 def configured(folder: Path) -> Config:
@@ -84,7 +86,7 @@ def test_what_stands_in_any_of_them_is_known_as_a_secret(tmp_path: Path) -> None
     config = configured(tmp_path)
     known = " ".join(known_secrets(config))
     names = {file.path.name for file in named_files(config)}
-    assert {name for name in names if f"planted-{name}" in known} == names - PROTECTED
+    assert {name for name in names if f"planted-{name}" in known} == names - PROTECTED - PUBLIC
 
 
 def test_every_file_that_is_read_with_the_configuration_has_a_reader(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import yaml
 from eth_abi.abi import encode
 
 from livepeer_remote_signer.adapters.chain.reading import Word
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.config.models import Config
@@ -30,7 +31,7 @@ def config(chain: dict[str, Any] | None = None, **prices: Any) -> Config:
 
 
 def opened(chain: dict[str, Any] | None = None, **prices: Any) -> ChainParts:
-    return open_chain(config(chain, **prices), bytes(20))
+    return open_chain(config(chain, **prices), bytes(20), Outbound())
 
 
 def checks(parts: ChainParts) -> list[ReadyCheck]:

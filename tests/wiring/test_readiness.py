@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck, endpoints_ready
@@ -25,7 +26,7 @@ async def test_a_source_that_can_never_be_read_keeps_nobody_from_paying(monkeypa
     live = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:9"]}}
     section = {"enabled": True, "on_chain": "service_registry"}
     config = parse_config(json.dumps({**configuration(), "chain": live, "discovery": section}), {})
-    opened = chain.open_chain(config, bytes(20))
+    opened = chain.open_chain(config, bytes(20), Outbound())
     discovery = orchestrators.open_discovery(config, bytes(20), bytes(65), opened, lambda: 0)
 
     def last_check() -> ReadyCheck:

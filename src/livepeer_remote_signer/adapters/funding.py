@@ -140,15 +140,21 @@ class FundingChain:
         self._bonding = self._contract(places["BondingManager"], _BONDING)
 
     @classmethod
-    def open(cls, urls: Sequence[str], chain_id: int, controller: bytes, timeout_seconds: float = 15) -> FundingChain:
-        """Tries the endpoints in order. Raises FundingError naming what is wrong with each."""
+    def open(
+        cls,
+        urls: Sequence[str],
+        chain_id: int,
+        controller: bytes,
+        timeout_seconds: float = 15,
+        session: requests.Session | None = None,
+    ) -> FundingChain:
+        """Tries the endpoints in order, through `session` where one is given. Raises FundingError naming what is wrong with each."""
         faults = []
         for index, url in enumerate(urls):
             name = endpoint_name(url, index)
             headers = {**HTTPProvider.get_request_headers(), "Accept-Encoding": "identity"}
-            provider = HTTPProvider(
-                url, request_kwargs={"timeout": timeout_seconds, "headers": headers}, exception_retry_configuration=None
-            )
+            options = {"timeout": timeout_seconds, "headers": headers}
+            provider = HTTPProvider(url, request_kwargs=options, session=session, exception_retry_configuration=None)
             web3 = Web3(provider)
             web3.middleware_onion.remove("validation")  # it asks for the chain id twice more with every read
             try:

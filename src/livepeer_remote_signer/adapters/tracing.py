@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from requests import Session
 
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
@@ -34,12 +35,13 @@ class PaymentTraces:
         version: str,
         instance: str,
         status_of: Callable[[SignerError], int],
+        session: Session | None = None,
         exporter: SpanExporter | None = None,
     ) -> None:
         resource = Resource.create({"service.name": "livepeer-remote-signer", "service.version": version, "service.instance.id": instance})
         self._status_of = status_of
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=traces_url(endpoint))))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=traces_url(endpoint), session=session)))
         self._tracer = self._provider.get_tracer("livepeer_remote_signer", version)
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:

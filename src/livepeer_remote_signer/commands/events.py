@@ -164,12 +164,13 @@ async def _opened(config: Config, only: int | None, work: Callable[[LedgerOutbox
     from livepeer_remote_signer.adapters.keys import SigningKeyError
     from livepeer_remote_signer.wiring.events import open_sinks
     from livepeer_remote_signer.wiring.ledger import open_ledger
+    from livepeer_remote_signer.wiring.outbound import open_outbound
 
     ledger = open_ledger(config, time.time_ns, may_create=False)
     if ledger is None or ledger.outbox is None:
         raise ConfigError("there are no kept events: that needs a ledger (ledger.backend sqlite or postgres) and one of events.sinks")
     try:
-        sinks = open_sinks(config)
+        sinks = open_sinks(config, open_outbound(config.outbound))
     except SigningKeyError as error:
         raise ConfigError(str(error)) from None
     try:

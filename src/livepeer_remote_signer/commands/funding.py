@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.serve import read_config
+from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.amounts import float_string, parse_wei
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
@@ -110,10 +111,14 @@ def run(arguments: argparse.Namespace) -> int:
     from livepeer_remote_signer.adapters.funding import FundingChain, FundingError, NotKnown  # web3 takes seconds to import
     from livepeer_remote_signer.adapters.keys import SigningKeyError
     from livepeer_remote_signer.adapters.sent_transactions import RecordFault
+    from livepeer_remote_signer.wiring.outbound import open_outbound
 
     try:
         chain = FundingChain.open(
-            [u.get_secret_value() for u in config.chain.rpc.urls], config.chain.rpc.chain_id, config.chain.rpc.controller
+            [u.get_secret_value() for u in config.chain.rpc.urls],
+            config.chain.rpc.chain_id,
+            config.chain.rpc.controller,
+            session=open_outbound(config.outbound).open_requests(),
         )
         if arguments.command == "funds":
             return _show(chain, config, arguments.json)
@@ -121,6 +126,9 @@ def run(arguments: argparse.Namespace) -> int:
     except NotKnown as error:
         print(f"{arguments.command} is not known to be done: {error}", file=sys.stderr)
         return NOT_KNOWN
+    except ConfigError as error:
+        print(f"{arguments.config}: {error}", file=sys.stderr)
+        return 2
     except (FundingError, FundingRefused, RecordFault, SigningKeyError) as error:
         print(f"{arguments.command} failed: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import logging
 import os
 import resource
 import socket
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from livepeer_remote_signer.adapters.outbound import disobeyed_variables
 from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.config.models import Config
@@ -25,6 +27,8 @@ from livepeer_remote_signer.process.workers import Worker, inherited_worker, sup
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.logs import LogWriter
 
+
+_log = logging.getLogger(__name__)
 
 CLIENTS_WAIT_SECONDS = 5
 """What the Python SDK and the identity webhooks give a call (protocol section 5.1)."""
@@ -90,6 +94,9 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
     worker = inherited_worker(os.environ)
     logs = open_logs(config)
+    if worker is None:
+        for note in _notes_on_proxies():
+            _log.warning("%s", note)
     try:
         if worker is None and arguments.workers > 1:
             listeners = open_listeners(config)
@@ -167,11 +174,19 @@ def run_check_config(arguments: argparse.Namespace) -> int:
             f'its own entry stands instead of the {default.limit_wei} wei of match "*"',
             file=sys.stderr,
         )
+    for note in _notes_on_proxies():
+        print(f"note: {note}", file=sys.stderr)
     for note in _notes_on_time(config):
         print(f"note: {note}", file=sys.stderr)
     for key, path in unread.items():
         print(f"note: {key} {path} {'cannot be read here' if path.exists() else 'is not there yet'}", file=sys.stderr)
     return 0
+
+
+def _notes_on_proxies() -> Iterator[str]:
+    """Variables that other programs of this host may obey."""
+    for name in disobeyed_variables(os.environ):
+        yield f"{name} is set and not obeyed: outbound.proxy alone says through whom requests go"
 
 
 def _notes_on_time(config: Config) -> Iterator[str]:
@@ -199,14 +214,17 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     from livepeer_remote_signer.wiring.events import open_sinks
     from livepeer_remote_signer.wiring.keys import open_seal
     from livepeer_remote_signer.wiring.ledger import open_ledger
+    from livepeer_remote_signer.wiring.outbound import open_outbound
 
-    chain = open_chain(config, bytes(20))
+    is_unread = "outbound.ca_file" in unread
+    outbound = open_outbound(config.outbound.model_copy(update={"ca_file": None}) if is_unread else config.outbound)
+    chain = open_chain(config, bytes(20), outbound)
     open_recipients(config, chain)
     open_ledger(config, time.time_ns)
     if not any(key.startswith("auth.") for key in unread):
-        open_auth(config.auth, bytes(32))
+        open_auth(config.auth, bytes(32), outbound)
     if not any(key.startswith("events.") for key in unread):
-        open_sinks(config)
+        open_sinks(config, outbound)
     if not any(key.startswith("state.") for key in unread):
         open_seal(config.state, SigningKey(_NO_KEY), time.time_ns)
 

@@ -54,7 +54,7 @@ def known_urls(config: Config) -> list[str]:
     urls = [sink.url for sink in config.events.sinks if isinstance(sink, HttpSink)]
     if config.auth.webhook is not None:
         urls.append(config.auth.webhook.url)
-    return urls + [url for url in (config.discovery.webhook_url, config.tracing.otlp_endpoint) if url is not None]
+    return urls + [url for url in (config.discovery.webhook_url, config.tracing.otlp_endpoint, config.outbound.proxy) if url is not None]
 
 
 def _secret_values(value: object) -> Iterator[str]:

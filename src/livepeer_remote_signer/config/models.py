@@ -13,6 +13,7 @@ from livepeer_remote_signer.config.keys import KeyConfig, StateConfig
 from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig
 from livepeer_remote_signer.config.listening import DEFAULT_LISTEN
 from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, OrchestratorsConfig
+from livepeer_remote_signer.config.outbound import OutboundConfig
 from livepeer_remote_signer.config.prices import PricesConfig
 from livepeer_remote_signer.config.serving import CorsConfig, DocsConfig, LimitsConfig, LogConfig, TracingConfig
 from livepeer_remote_signer.config.values import Listen, Seconds, Section
@@ -37,6 +38,7 @@ class Config(Section):
     live_payment_interval_seconds: Seconds = 5
     budgets: tuple[BudgetConfig, ...] = ()
     events: EventsConfig = EventsConfig()
+    outbound: OutboundConfig = OutboundConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     orchestrators: OrchestratorsConfig = OrchestratorsConfig()
     cors: CorsConfig = CorsConfig()

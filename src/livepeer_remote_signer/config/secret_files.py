@@ -18,11 +18,13 @@ class FileKind(Enum):
 
     SECRET = "one secret, read by serve"  # noqa: S105 - a description
     PROTECTED = "encrypted or hashed secrets, read by serve: no line of it is a secret as it stands"
+    PUBLIC = "certificates, read by serve"
     LOADED = "read with the configuration, which takes its content in place of the key without `_file`"
 
 
 SecretFile: TypeAlias = Annotated[Path | None, FileKind.SECRET]
 NeededSecretFile: TypeAlias = Annotated[Path, FileKind.SECRET]
+PublicFile: TypeAlias = Annotated[Path | None, FileKind.PUBLIC]
 ProtectedFile: TypeAlias = Annotated[Path | None, FileKind.PROTECTED]
 LoadedFile: TypeAlias = Annotated[Path | None, FileKind.LOADED]
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Authority
 from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
 from livepeer_remote_signer.config.loading import ConfigError
@@ -41,7 +42,7 @@ class AuthParts(NamedTuple):
     authorities: Mapping[str, Authority]
 
 
-def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
+def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound) -> AuthParts:
     """What `auth` configures. Raises ConfigError, or SigningKeyError for the secret file."""
     closers: list[Callable[[], Awaitable[None]]] = []
     keys = tokens = authorizer = identifier = None
@@ -51,10 +52,10 @@ def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
 
             keys = ApiKeys(config.api_keys_file)
         if config.jwt is not None:
-            tokens = _open_tokens(config.jwt)
+            tokens = _open_tokens(config.jwt, outbound)
             closers.append(tokens.aclose)
         if config.webhook is not None:
-            authorizer = _open_webhook(config.webhook, mac_key)
+            authorizer = _open_webhook(config.webhook, mac_key, outbound)
             closers.append(authorizer.aclose)
         if keys is not None or tokens is not None or config.trusted_proxies or config.namespaces:
             from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
@@ -66,11 +67,11 @@ def open_auth(config: AuthConfig, mac_key: bytes) -> AuthParts:
     return AuthParts(identifier, authorizer, tuple(closers), {key: part for key, part in asked.items() if part is not None})
 
 
-def _open_tokens(config: JwtConfig) -> JwtVerifier:
+def _open_tokens(config: JwtConfig, outbound: Outbound) -> JwtVerifier:
     from livepeer_remote_signer.adapters.auth.jwt import JwksKeys, JwtVerifier
 
     return JwtVerifier(
-        JwksKeys(config.issuer, config.jwks_url),
+        JwksKeys(config.issuer, config.jwks_url, outbound=outbound),
         issuer=config.issuer,
         audience=config.audience,
         auth_id_claim=config.auth_id_claim,
@@ -78,7 +79,7 @@ def _open_tokens(config: JwtConfig) -> JwtVerifier:
     )
 
 
-def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
+def _open_webhook(config: WebhookConfig, mac_key: bytes, outbound: Outbound) -> WebhookAuthorizer:
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 
     secret = config.secret.get_secret_value() if config.secret is not None else None
@@ -91,6 +92,7 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes) -> WebhookAuthorizer:
         timeout_seconds=config.timeout_seconds,
         binding_key=hmac.digest(mac_key, _BINDING_PURPOSE, "sha256") if config.bind_verdicts else None,
         max_expiry_seconds=config.max_expiry_seconds,
+        outbound=outbound,
     )
 
 

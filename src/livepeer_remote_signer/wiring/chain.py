@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.static import StaticChain
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.ceilings import ceiling_amounts, currency_feed
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -30,7 +31,7 @@ class ChainParts(NamedTuple):
     feed: PriceFeed | None = None
 
 
-def open_chain(config: Config, sender: bytes) -> ChainParts:
+def open_chain(config: Config, sender: bytes, outbound: Outbound) -> ChainParts:
     """The chain source, price feed and ceilings that are configured; nothing is polled yet. Raises ConfigError."""
     amounts = ceiling_amounts(config.prices)
     feed_config = currency_feed(config, amounts)
@@ -56,6 +57,7 @@ def open_chain(config: Config, sender: bytes) -> ChainParts:
         ChainQuestion(rpc_config.chain_id, rpc_config.controller if is_live else None, sender),
         Pace(rpc_config.poll_seconds, rpc_config.timeout_seconds, rpc_config.max_age_seconds, max_head_age),
         rider=feed,
+        outbound=outbound,
     )
     return ChainParts(rpc if is_live else _open_static_chain(config), LiveCeilings(amounts, feed), rpc, feed)
 

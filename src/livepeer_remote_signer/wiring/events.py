@@ -20,6 +20,7 @@ from livepeer_remote_signer.adapters.events.sink import Sink
 from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.metrics import Metrics
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -60,31 +61,34 @@ def open_events(
     )
 
 
-def open_sinks(config: Config) -> Sequence[Sink]:
+def open_sinks(config: Config, outbound: Outbound) -> Sequence[Sink]:
     """The configured sinks, not connected yet. Raises ConfigError, or SigningKeyError for a secret's file."""
-    return [_open_sink(sink, f"events.sinks.{index}") for index, sink in enumerate(config.events.sinks)]
+    return [_open_sink(sink, f"events.sinks.{index}", outbound) for index, sink in enumerate(config.events.sinks)]
 
 
-def _open_sink(sink: FileSink | HttpSink | KafkaSink, where: str) -> Sink:
+def _open_sink(sink: FileSink | HttpSink | KafkaSink, where: str, outbound: Outbound) -> Sink:
     if isinstance(sink, FileSink):
         from livepeer_remote_signer.adapters.events.file import FileSink as Adapter
 
         return Adapter(sink.path)
-    return _open_http_sink(sink, where) if isinstance(sink, HttpSink) else _open_kafka_sink(sink, where)
+    return _open_http_sink(sink, where, outbound) if isinstance(sink, HttpSink) else _open_kafka_sink(sink, where, outbound)
 
 
-def _open_http_sink(sink: HttpSink, where: str) -> Sink:
+def _open_http_sink(sink: HttpSink, where: str, outbound: Outbound) -> Sink:
     from livepeer_remote_signer.adapters.events.http import HttpSink as Adapter
 
     try:
         return Adapter(
-            sink.url, secret=_load_secret(sink.secret, sink.secret_file, f"{where}.secret_file"), timeout_seconds=sink.timeout_seconds
+            sink.url,
+            secret=_load_secret(sink.secret, sink.secret_file, f"{where}.secret_file"),
+            timeout_seconds=sink.timeout_seconds,
+            outbound=outbound,
         )
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _open_kafka_sink(sink: KafkaSink, where: str) -> Sink:
+def _open_kafka_sink(sink: KafkaSink, where: str, outbound: Outbound) -> Sink:
     try:
         from livepeer_remote_signer.adapters.events.kafka import KafkaSink as Adapter
     except ImportError:
@@ -94,7 +98,7 @@ def _open_kafka_sink(sink: KafkaSink, where: str) -> Sink:
         sink.topic,
         username=sink.username,
         password=_load_secret(sink.password, sink.password_file, f"{where}.password_file"),
-        tls=sink.username is not None if sink.tls is None else sink.tls,
+        tls=outbound.tls if (sink.username is not None if sink.tls is None else sink.tls) else None,
     )
 
 

@@ -14,6 +14,7 @@ from livepeer_remote_signer.adapters.metrics import Metrics, Slots
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.process import add_process_metrics
 from livepeer_remote_signer.adapters.metrics.spending import Sampler, SpendRate
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -45,7 +46,7 @@ def open_metrics(chain: ChainParts, workers_folder: Path | None) -> MetricsParts
     return MetricsParts(registry, payments, Sampler(registry, rate))
 
 
-def open_traces(config: Config, instance: str) -> PaymentTraces | None:
+def open_traces(config: Config, instance: str, outbound: Outbound) -> PaymentTraces | None:
     """What `tracing` configures. Raises ConfigError."""
     if config.tracing.otlp_endpoint is None:
         return None
@@ -53,4 +54,6 @@ def open_traces(config: Config, instance: str) -> PaymentTraces | None:
         from livepeer_remote_signer.adapters.tracing import PaymentTraces
     except ImportError:
         raise ConfigError("tracing.otlp_endpoint needs the extra `otel`: install livepeer-remote-signer[otel]") from None
-    return PaymentTraces(config.tracing.otlp_endpoint, version=__version__, instance=instance, status_of=status_of)
+    return PaymentTraces(
+        config.tracing.otlp_endpoint, session=outbound.open_requests(), version=__version__, instance=instance, status_of=status_of
+    )

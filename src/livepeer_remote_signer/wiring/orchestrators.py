@@ -80,6 +80,8 @@ def open_discovery(config: Config, sender: bytes, signature: bytes, chain: Chain
         networks=tuple(str(network) for network in orchestrators.allowed_networks),
         tls=orchestrators.tls,
         follow_nodes=asking.follow_nodes,
+        proxy=config.outbound.proxy,
+        ca_file=None if config.outbound.ca_file is None else str(config.outbound.ca_file.absolute()),
     )
     recipients = RecipientRules(frozenset(config.recipients.allow), frozenset(config.recipients.deny))
     rules = ListingRules(chain.ceilings.current, recipients, chain.feed.usd_per_eth if chain.feed is not None else None)

@@ -12,6 +12,7 @@ import pytest
 from livepeer_remote_signer.adapters.chain.abi import call_data
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, RpcRequest, open_client
 from livepeer_remote_signer.adapters.chain.reading import MULTICALL3
+from livepeer_remote_signer.adapters.outbound import Outbound
 from tests.adapters.chain.test_rpc import PACE, is_fresh, polling, until
 from tests.fake_chain import CONTROLLER, FakeChain
 from tests.rpc_node import RpcNode
@@ -22,7 +23,7 @@ Answers = list[dict[str, Any]]
 
 
 async def ask(node: RpcNode, *requests: RpcRequest, times: int = 1) -> tuple[JsonRpc, list[Any]]:
-    async with open_client() as client:
+    async with open_client(Outbound()) as client:
         rpc = JsonRpc(client, node.url, 0)
         for _ in range(times):
             results = await rpc.batch(requests, 5)
@@ -129,7 +130,7 @@ async def test_a_status_that_says_nothing_of_batches_is_no_reason_to_ask_more_of
 
 
 async def test_an_endpoint_that_is_merely_broken_is_not_asked_ever_more_often() -> None:
-    async with RpcNode(FakeChain().answer) as node, open_client() as client:
+    async with RpcNode(FakeChain().answer) as node, open_client(Outbound()) as client:
         node.alter = lambda _, answers: {"neither": "nor"}
         rpc = JsonRpc(client, node.url, 0)
         for _ in range(16):
@@ -166,7 +167,7 @@ async def test_an_endpoint_without_batches_serves_a_whole_view() -> None:
 
 
 async def test_calls_made_one_by_one_end_within_the_time_of_the_whole() -> None:
-    async with RpcNode(FakeChain().answer) as node, open_client() as client:
+    async with RpcNode(FakeChain().answer) as node, open_client(Outbound()) as client:
         node.batch_limit = 1
         rpc = JsonRpc(client, node.url, 0)
         await rpc.batch([CHAIN_ID, HEADER], 5)
@@ -180,7 +181,7 @@ async def test_calls_made_one_by_one_end_within_the_time_of_the_whole() -> None:
 async def test_a_batch_that_was_refused_keeps_its_reason_when_the_calls_alone_take_too_long() -> None:
     async with RpcNode(FakeChain().answer) as node:
         node.batch_limit, node.hangs_alone = 1, True
-        async with open_client() as client:
+        async with open_client(Outbound()) as client:
             rpc = JsonRpc(client, node.url, 0)
             with pytest.raises(RpcFault, match="HTTP status 413"):
                 await rpc.batch([CHAIN_ID, HEADER], 0.5)

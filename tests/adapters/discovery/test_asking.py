@@ -30,6 +30,7 @@ from livepeer_remote_signer.adapters.discovery.messages import (
     parse_line,
 )
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.protocol.wire import MAX_CAPABILITY_MODELS
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
@@ -249,24 +250,25 @@ async def test_a_webhooks_authority_is_taken_from_the_environment(tmp_path: Path
     async with Network() as network, PlainHttp(network.certificate("localhost")) as webhook:
         webhook.body = b'[{"address": "https://a.example:1"}]'
         url = webhook.url.replace("127.0.0.1", "localhost")
-        assert (await fetch_pool(url)).urls is None
+        assert (await fetch_pool(url, Outbound())).urls is None
         port = int(webhook.url.rpartition(":")[2].partition("/")[0])
         authority = tmp_path / "ca.pem"
         authority.write_text(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)))
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-        assert await fetch_pool(url) == Pool(("https://a.example:1",), "")
+        assert await fetch_pool(url, Outbound()) == Pool(("https://a.example:1",), "")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-        pool = await fetch_pool(url)
-        assert (pool.urls, "none.pem" in pool.fault) == (None, False)
+        pool = await fetch_pool(url, Outbound())
+        assert pool.urls is None
+        assert "SSL_CERT_FILE" in pool.fault
 
 
 async def test_a_webhook_whose_addresses_are_all_left_out_says_so() -> None:
     async with PlainHttp() as webhook:
         webhook.body = b'[{"address": "http://a.example:1"}]'
-        pool = await fetch_pool(webhook.url)
+        pool = await fetch_pool(webhook.url, Outbound())
         assert (pool.urls, pool.fault, len(pool.left_out)) == ((), "the discovery webhook lists nobody who can be asked", 1)
         webhook.body = b"[]"
-        assert await fetch_pool(webhook.url) == Pool((), "")
+        assert await fetch_pool(webhook.url, Outbound()) == Pool((), "")
 
 
 async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
@@ -274,11 +276,11 @@ async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
         secret = webhook.url + "?token=hunter2"
         for status, body, why in ((500, b"", "status 500"), (200, b"{}", "not a JSON list"), (200, b"[" + b" " * (5 << 20), "more than")):
             webhook.status, webhook.body = status, body
-            pool = await fetch_pool(secret)
+            pool = await fetch_pool(secret, Outbound())
             assert pool.urls is None
             assert why in pool.fault
             assert "hunter2" not in pool.fault
-    pool = await fetch_pool(secret)
+    pool = await fetch_pool(secret, Outbound())
     assert pool.urls is None
     assert "hunter2" not in pool.fault
 

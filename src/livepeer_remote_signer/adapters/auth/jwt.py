@@ -22,6 +22,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 from livepeer_remote_signer.core.rules.policy import Identity
@@ -69,7 +71,9 @@ class _Checked(NamedTuple):
 class JwksKeys:
     """The issuer's keys by id, fetched when they are needed. One fetch is shared by all who wait for it."""
 
-    def __init__(self, issuer: str, jwks_url: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, issuer: str, jwks_url: str | None, *, outbound: Outbound | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._issuer = issuer
         self._jwks_url = jwks_url
         self._monotonic = monotonic
@@ -79,8 +83,8 @@ class JwksKeys:
         self._failure = ""
         self._next_fetch_at = monotonic()
         self._fetching: asyncio.Task[None] | None = None
-        self._client = httpx.AsyncClient(
-            timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False, trust_env=False, headers={"accept-encoding": "identity"}
+        self._client = (outbound or Outbound()).open_httpx(
+            timeout=FETCH_TIMEOUT_SECONDS, follow_redirects=False, headers={"accept-encoding": "identity"}
         )
 
     async def aclose(self) -> None:
@@ -153,7 +157,7 @@ class JwksKeys:
             self._next_fetch_at = self._fetched_at + REFETCH_SECONDS
             self._failure = ""
         except (httpx.HTTPError, TimeoutError) as error:
-            self._failure = f"the token issuer's keys could not be fetched: {type(error).__name__}"
+            self._failure = f"the token issuer's keys could not be fetched: {connection_reason(error)}"
             _log.warning("%s", self._failure)
         except ValueError as error:
             self._failure = f"the token issuer's keys cannot be used: {error}"

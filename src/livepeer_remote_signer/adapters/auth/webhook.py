@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 
 import aiohttp
-import certifi
 from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
+from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
@@ -49,6 +49,7 @@ class WebhookAuthorizer:
         binding_key: bytes | None = None,
         max_expiry_seconds: int = 3600,
         breaker: CircuitBreaker | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
         self._url = _parse_url(url)
         self._timeout_seconds = timeout_seconds
@@ -62,6 +63,7 @@ class WebhookAuthorizer:
             named = f"{self._url.user or ''}:{self._url.password or ''}".encode()
             self._headers["authorization"] = f"Basic {b64encode(named).decode()}"
             self._url = self._url.with_user(None)
+        self._outbound = outbound or Outbound()
         self._session: aiohttp.ClientSession | None = None
         self.asked = 0
         """How many questions were sent since start."""
@@ -122,12 +124,15 @@ class WebhookAuthorizer:
             raise AuthFailed(f"the authorization webhook did not answer within {self._timeout_seconds:g} s") from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             settle = self._breaker.silent
-            raise AuthFailed(f"the authorization webhook could not be reached: {type(error).__name__}") from None
+            raise AuthFailed(f"the authorization webhook could not be reached: {connection_reason(error)}") from None
+        except aiohttp.ClientHttpProxyError as error:
+            settle = self._breaker.silent
+            raise AuthFailed(f"the authorization webhook could not be reached: outbound.proxy answered HTTP {error.status}") from None
         except aiohttp.ClientResponseError:
             settle = self._breaker.answered
             raise AuthFailed("the authorization webhook's answer is not HTTP") from None
         except aiohttp.ClientError as error:
-            raise AuthFailed(f"the authorization webhook could not be asked: {type(error).__name__}") from None
+            raise AuthFailed(f"the authorization webhook could not be asked: {connection_reason(error)}") from None
         finally:
             settle()
         return body
@@ -148,7 +153,8 @@ class WebhookAuthorizer:
 
     def _open_session(self) -> aiohttp.ClientSession:
         """Made with the first question: it belongs to the event loop that is running then."""
-        tls = ssl.create_default_context(cafile=certifi.where()) if self._url.scheme == "https" else True
+        needs_tls = self._url.scheme == "https" or (self._outbound.proxy or "").startswith("https:")
+        tls = self._outbound.tls if needs_tls else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls),
             headers=self._headers,
@@ -158,6 +164,7 @@ class WebhookAuthorizer:
             max_line_size=MAX_REPLY_BYTES,
             max_field_size=MAX_REPLY_BYTES,
             trust_env=False,
+            proxy=self._outbound.proxy,
         )
         return self._session
 

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.adapters.retry_after import parse_retry_after
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 
@@ -70,10 +72,10 @@ class RpcError(NamedTuple):
         return "an error" if self.code is None else f"error {self.code}"
 
 
-def open_client() -> httpx.AsyncClient:
+def open_client(outbound: Outbound) -> httpx.AsyncClient:
     """A client whose connections outlive the pause between polls."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs every request's URL
-    return httpx.AsyncClient(timeout=None, limits=httpx.Limits(keepalive_expiry=120))  # noqa: S113 - bounded as a whole, in `batch`
+    return outbound.open_httpx(timeout=None, limits=httpx.Limits(keepalive_expiry=120))  # bounded as a whole, in `batch`
 
 
 class JsonRpc:
@@ -96,7 +98,7 @@ class JsonRpc:
         except TimeoutError:
             raise RpcFault(f"no answer within {timeout_seconds:g} s") from None
         except httpx.HTTPError as error:
-            raise RpcFault(f"the connection failed ({type(error).__name__})") from None
+            raise RpcFault(f"the connection failed: {connection_reason(error)}") from None
         except (httpx.InvalidURL, UnicodeError):
             raise RpcFault("the URL cannot be used") from None
 

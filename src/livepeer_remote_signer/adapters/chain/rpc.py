@@ -39,6 +39,7 @@ from livepeer_remote_signer.adapters.chain.trust import (
     do_agree,
     judge,
 )
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
 
@@ -101,6 +102,7 @@ class RpcChain:
         pace: Pace,
         *,
         rider: Rider | None = None,
+        outbound: Outbound | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,7 +111,7 @@ class RpcChain:
         self._rider = rider
         self._clock = clock
         self._wall_clock = wall_clock
-        self._client = open_client()
+        self._client = open_client(outbound or Outbound())
         self._endpoints = [Endpoint(JsonRpc(self._client, url, index), index) for index, url in enumerate(urls)]
         self._expected = ExpectedBlock() if question.chain_id == arbitrum_one.CHAIN_ID else None
         self._host_clock = HostClock(clock, wall_clock, may_stop_payments=question.chain_id == arbitrum_one.CHAIN_ID)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient, resolve_name
 from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
+from livepeer_remote_signer.adapters.outbound import Outbound, OutboundFault
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.advertised import (
     MAX_ORCHESTRATORS,
@@ -32,7 +35,7 @@ async def ask_all(job: Job, resolve: Resolver = resolve_name) -> AsyncIterator[A
     """The pool when a webhook is configured, then each orchestrator's answer as it comes."""
     urls = job.urls
     if job.webhook_url is not None:
-        pool = await fetch_pool(job.webhook_url)
+        pool = await fetch_pool(job.webhook_url, Outbound(job.proxy, None if job.ca_file is None else Path(job.ca_file)))
         yield pool
         urls = pool.urls if pool.urls is not None else urls
     client = OrchestratorClient(
@@ -123,17 +126,14 @@ async def _usable_transcoder(client: OrchestratorClient, terms: Terms, url: str,
     return terms.transcoder
 
 
-async def fetch_pool(webhook_url: str) -> Pool:
-    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told.
-
-    Of the environment SSL_CERT_FILE and SSL_CERT_DIR count, proxies do not.
-    """
+async def fetch_pool(webhook_url: str, outbound: Outbound) -> Pool:
+    """The URLs that the configured webhook lists. Its own URL may carry a secret: it is never told."""
     import httpx  # where no webhook is configured it is not needed
 
     try:
         async with (
             asyncio.timeout(WEBHOOK_TIMEOUT_SECONDS),
-            httpx.AsyncClient(trust_env=False, verify=httpx.create_ssl_context(), timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
+            outbound.open_httpx(timeout=WEBHOOK_TIMEOUT_SECONDS) as client,
             client.stream("GET", webhook_url, headers={"accept-encoding": "identity"}) as response,
         ):
             if response.status_code != 200:
@@ -147,6 +147,8 @@ async def fetch_pool(webhook_url: str) -> Pool:
             nobody = "" if chosen.urls or not chosen.left_out else "the discovery webhook lists nobody who can be asked"
             return Pool(chosen.urls, nobody, chosen.left_out)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return Pool(None, f"the discovery webhook cannot be asked: {type(error).__name__}")
+        return Pool(None, f"the discovery webhook cannot be asked: {connection_reason(error)}")
+    except OutboundFault as fault:
+        return Pool(None, f"the discovery webhook cannot be asked: {fault}")
     except ValueError as error:
         return Pool(None, f"the discovery webhook's answer is {error}")

@@ -21,7 +21,7 @@ class SourceFault(Exception):
 
 class Job(NamedTuple):
     """Whom to ask, and how. With a `webhook_url` the URLs come from there. `tls` is `system` or `tofu`. Of the nodes that each of
-    them advertises the first `follow_nodes` are asked as well."""
+    them advertises the first `follow_nodes` are asked as well. `proxy` and `ca_file` are for the webhook alone."""
 
     sender: bytes
     signature: bytes
@@ -33,6 +33,8 @@ class Job(NamedTuple):
     networks: tuple[str, ...]
     tls: str
     follow_nodes: int = 0
+    proxy: str | None = None
+    ca_file: str | None = None
 
     @property
     def addresses(self) -> AddressPolicy:

@@ -2,12 +2,13 @@
 
 Source: the CloudEvents specification's JSON batch format. Each event keeps its id; `data` is the `data` of section 12's
 record; `partitionkey` is the session, within which events are in order. A batch that is sent again carries the same
-`Idempotency-Key`. No redirect is followed and no proxy of the environment is used: the request holds a secret.
+`Idempotency-Key`. No redirect is followed: the request holds a secret.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -15,7 +16,9 @@ from hashlib import blake2b
 import httpx
 
 from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
-from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
+from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
+from livepeer_remote_signer.adapters.retry_after import parse_retry_after
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE, event_data, event_id, event_session, event_time_ms
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
@@ -31,7 +34,7 @@ class HttpSink:
 
     kind = "http"
 
-    def __init__(self, url: str, *, secret: str | None = None, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, url: str, *, secret: str | None = None, timeout_seconds: float = 10.0, outbound: Outbound | None = None) -> None:
         try:
             self._url = httpx.URL(url)
         except httpx.InvalidURL:
@@ -43,7 +46,7 @@ class HttpSink:
         headers = {"content-type": CONTENT_TYPE}
         if secret is not None:
             headers["authorization"] = f"Bearer {secret}"
-        self._client = httpx.AsyncClient(headers=headers, timeout=timeout_seconds, follow_redirects=False, trust_env=False)
+        self._client = (outbound or Outbound()).open_httpx(headers=headers, timeout=timeout_seconds, follow_redirects=False)
 
     def __repr__(self) -> str:
         return f"HttpSink(host={self._url.host})"
@@ -71,11 +74,11 @@ class HttpSink:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-                    return response.status_code, parse_retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
+                    return response.status_code, parse_retry_after(response.headers.get("retry-after", ""), time.time())
         except (TimeoutError, httpx.TimeoutException):
             raise SinkError(f"the events receiver {self._url.host} did not answer within {self._timeout_seconds:g} s") from None
         except httpx.HTTPError as error:
-            raise SinkError(f"the events receiver {self._url.host} could not be reached: {type(error).__name__}") from None
+            raise SinkError(f"the events receiver {self._url.host} could not be reached: {connection_reason(error)}") from None
 
 
 def cloud_event(event: bytes) -> bytes:

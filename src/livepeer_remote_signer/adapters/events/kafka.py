@@ -74,17 +74,23 @@ class KafkaSink:
     kind = "kafka"
 
     def __init__(
-        self, brokers: Sequence[str], topic: str, *, username: str | None = None, password: str | None = None, tls: bool = False
+        self,
+        brokers: Sequence[str],
+        topic: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = f"kafka:{topic}"
         self._brokers = list(brokers)
         self._topic = topic
         self._security: dict[str, Any] = {}
-        if tls:
-            self._security["ssl_context"] = ssl.create_default_context()
+        if tls is not None:
+            self._security["ssl_context"] = tls
         if username is not None:
             self._security.update(sasl_mechanism="PLAIN", sasl_plain_username=username, sasl_plain_password=password)
-        self._security["security_protocol"] = f"{'SASL_' if username is not None else ''}{'SSL' if tls else 'PLAINTEXT'}"
+        self._security["security_protocol"] = f"{'SASL_' if username is not None else ''}{'SSL' if tls is not None else 'PLAINTEXT'}"
         self._is_idempotent = True
         self._producer: AIOKafkaProducer | None = None
 
