@@ -99,7 +99,7 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(text: str, said: str
     [
         (
             "prices: {max_price_per_capability: [{pipeline: nope, price_per_unit: 1}]}",
-            "prices.max_price_per_capability.0: unknown pipeline",
+            "prices.max_price_per_capability.0.pipeline: unknown pipeline",
         ),
         ("prices: {max_price_per_capability: [{pipeline: llm}]}", "the key 'prices.max_price_per_capability.0.price_per_unit' is missing"),
         ("prices: {max_price_per_capability: [{pipeline: llm, price_per_unit: x}]}", "prices.max_price_per_capability.0.price_per_unit: "),
@@ -261,6 +261,48 @@ def test_an_unset_variable_names_itself_and_its_key() -> None:
 
 
 # --- the ceilings' file ---
+
+
+@pytest.mark.parametrize("spelled", ["live-video-to-video", "Live video to video", "LIVE-VIDEO-TO-VIDEO", " Live-video to video "])
+def test_a_pipeline_may_be_spelled_as_go_livepeer_prints_it(tmp_path: Path, spelled: str) -> None:
+    entry = f'{{"pipeline": "{spelled}", "price_per_unit": 5}}'
+    for config in (
+        ceilings_of(tmp_path, f'{{"capabilities_prices": [{entry}]}}'),
+        read(f"prices: {{max_price_per_capability: [{entry}]}}"),
+    ):
+        assert [price.pipeline for price in config.prices.max_price_per_capability] == ["live-video-to-video"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"capabilities_prices": [], "capabilities_prices": []}', "the key 'capabilities_prices' stands twice"),
+        (
+            '{"capabilities_prices": [{"pipeline": "llm", "price_per_unit": 1, "price_per_unit": 2}]}',
+            "the key 'price_per_unit' stands twice",
+        ),
+        (
+            '{"capabilities_prices": [{"pipeline": "llm", "price_per_unit": 1}, {"pipeline": "Llm", "model_id": "", "price_per_unit": 2}]}',
+            "entries 0 and 1 are both for llm and the model 'default'",
+        ),
+        ('{"capabilities_prices": [], "capability_prices": []}', "unknown key 'capability_prices': known here: capabilities_prices"),
+        (
+            '{"capabilities_prices": [{"pipeline": "llm", "price_per_unit": 1, "colour": 2}]}',
+            "known here: currency, model_id, pipeline, pixels_per_unit, price_per_unit",
+        ),
+    ],
+)
+def test_a_price_file_that_says_two_things_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """Of a doubled key JSON's readers take one in silence: all ceilings were gone once."""
+    with pytest.raises(ConfigError) as refused:
+        ceilings_of(tmp_path, text)
+    assert said in str(refused.value)
+
+
+def test_a_list_of_prices_that_says_two_things_is_refused() -> None:
+    assert "entries 0 and 1 are both for llm" in fault(
+        LEAST + "prices: {max_price_per_capability: [{pipeline: llm, price_per_unit: 1}, {pipeline: llm, price_per_unit: 2}]}"
+    )
 
 
 def ceilings_of(tmp_path: Path, content: str) -> Config:

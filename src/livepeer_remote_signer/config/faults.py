@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from livepeer_remote_signer.config.models import Config
 
 
-def explain(tree: Any, detail: Any) -> str:
-    """One fault of the configuration `tree` as a sentence: where it is, what is wrong, and for an unknown key the nearest valid one."""
-    where = ".".join(_written(tree, detail["loc"], detail["type"] == "missing")) or "configuration"
+def explain(tree: Any, detail: Any, model: type[BaseModel] = Config) -> str:
+    """One fault of `tree`, which is to become a `model`, as a sentence: where it is, what is wrong, and for an unknown key the nearest
+    valid one of its place."""
+    where = ".".join(_written(tree, detail["loc"], detail["type"] == "missing")) or ("configuration" if model is Config else "the entry")
     if detail["type"] == "extra_forbidden":
-        key, valid = str(detail["loc"][-1]), _valid_keys(detail["loc"][:-1])
+        key, valid = str(detail["loc"][-1]), _valid_keys(model, detail["loc"][:-1])
         near = difflib.get_close_matches(key, valid, 1, 0.5)
         known = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(valid)}"
         return f"unknown key {where!r}: {known}"
@@ -33,9 +34,9 @@ def _written(tree: Any, location: tuple[Any, ...], is_missing: bool) -> list[str
     return [*steps, str(location[-1])] if is_missing else steps
 
 
-def _valid_keys(location: tuple[Any, ...]) -> list[str]:
+def _valid_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """The keys of the section at `location`, whatever tuples and unions stand on the way."""
-    models: list[type[BaseModel]] = [Config]
+    models: list[type[BaseModel]] = [model]
     for part in location:
         if isinstance(part, int):
             continue

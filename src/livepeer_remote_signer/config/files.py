@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from livepeer_remote_signer.config.events import HttpSink
 from livepeer_remote_signer.config.faults import explain
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.config.prices import CapabilityPrice
+from livepeer_remote_signer.config.prices import CapabilityPrice, check_each_once
 from livepeer_remote_signer.config.secret_files import FileKind, named_files
 from livepeer_remote_signer.config.strict_yaml import ConfigError
 from livepeer_remote_signer.config.urls import check_http_url
@@ -131,15 +132,32 @@ def _capability_prices(path: Path) -> tuple[CapabilityPrice, ...]:
     """`max_price_per_capability` given as a path, read from go-livepeer's file format."""
     where = f"prices.max_price_per_capability ({path})"
     try:
-        document = json.loads(path.read_text("utf-8"), parse_int=str, parse_float=str)
+        document = json.loads(path.read_text("utf-8"), parse_int=str, parse_float=str, object_pairs_hook=partial(_each_key_once, where))
         entries = document["capabilities_prices"]
         if not isinstance(entries, list):
             raise TypeError("a list of prices is expected")
-        return tuple(_capability_price(where, index, entry) for index, entry in enumerate(entries))
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(f'{where} is not {{"capabilities_prices": [...]}}') from None
+    if others := document.keys() - {"capabilities_prices"}:
+        raise ConfigError(f"{where}: unknown key {min(others)[:64]!r}: known here: capabilities_prices")
+    prices = tuple(_capability_price(where, index, entry) for index, entry in enumerate(entries))
+    try:
+        check_each_once(prices)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return prices
+
+
+def _each_key_once(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; of a doubled key JSON's readers take one in silence, and with it another price, or none at all."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"{where}: the key {doubled[:64]!r} stands twice in one object")
+    return found
 
 
 def _capability_price(where: str, index: int, entry: Any) -> CapabilityPrice:
@@ -147,4 +165,4 @@ def _capability_price(where: str, index: int, entry: Any) -> CapabilityPrice:
         return CapabilityPrice.model_validate(entry)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise ConfigError("\n".join(f"{where}, entry {index}: {explain(entry, detail)}" for detail in details)) from None
+        raise ConfigError("\n".join(f"{where}, entry {index}: {explain(entry, detail, CapabilityPrice)}" for detail in details)) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -15,24 +17,29 @@ from pydantic import (
 )
 
 from livepeer_remote_signer.config.values import Address, Amount, Decimal, PriceAmount, Seconds, Section
-from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL
+from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL, pipeline_name
 
 ARBITRUM_ONE_ETH_USD_FEED = "0x639Fe6ab55C921f74e7fac1ee960C0B6293ba612"
+
+
+def _pipeline(text: str) -> str:
+    name = pipeline_name(text)
+    if name is None:
+        raise ValueError(f"unknown pipeline {text[:64]!r}: one of {', '.join(CAPABILITY_NUMBERS)}")
+    return name
 
 
 class CapabilityPrice(Section):
     """One entry of go-livepeer's maxPricePerCapability file."""
 
-    pipeline: str
+    pipeline: Annotated[str, AfterValidator(_pipeline)]
     model_id: Annotated[str, BeforeValidator(lambda name: name or DEFAULT_MODEL)] = DEFAULT_MODEL
     price_per_unit: Amount
     pixels_per_unit: Decimal | None = None
     currency: Annotated[str, BeforeValidator(lambda name: "wei" if name is None or not str(name).strip() else name)] = "wei"
 
     @model_validator(mode="after")
-    def _known(self) -> CapabilityPrice:
-        if self.pipeline not in CAPABILITY_NUMBERS:
-            raise ValueError(f"unknown pipeline {self.pipeline!r}: one of {', '.join(CAPABILITY_NUMBERS)}")
+    def _positive(self) -> CapabilityPrice:
         if self.pixels_per_unit is not None and self.pixels_per_unit <= 0:
             raise ValueError("pixels_per_unit must be positive")
         return self
@@ -72,4 +79,15 @@ class PricesConfig(Section):
     def _positive(self) -> PricesConfig:
         if self.pixels_per_unit <= 0:
             raise ValueError("pixels_per_unit must be positive")
+        if not isinstance(self.max_price_per_capability, Path):
+            check_each_once(self.max_price_per_capability)
         return self
+
+
+def check_each_once(prices: Sequence[CapabilityPrice]) -> None:
+    """Raises ValueError where two entries are for one pipeline and model: which of them is meant cannot be told."""
+    places: dict[tuple[str, str], int] = {}
+    for index, price in enumerate(prices):
+        first = places.setdefault((price.pipeline, price.model_id), index)
+        if first != index:
+            raise ValueError(f"entries {first} and {index} are both for {price.pipeline} and the model {price.model_id!r}: keep one")

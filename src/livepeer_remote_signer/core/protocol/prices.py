@@ -24,6 +24,14 @@ CAPABILITY_NUMBERS: Mapping[str, int] = {
     "byoc": 37,
 }
 PIPELINE_NAMES: Mapping[int, str] = {number: name for name, number in CAPABILITY_NUMBERS.items()}
+
+
+def pipeline_name(text: str) -> str | None:
+    """The pipeline that a person or go-livepeer spells so: `Live video to video` is `live-video-to-video`. None for no pipeline."""
+    name = text.strip().lower().replace(" ", "-")
+    return name if name in CAPABILITY_NUMBERS else None
+
+
 DEFAULT_MODEL = "default"
 UNIT_OF_TYPE: Mapping[str, str] = {"live": "seconds", "lv2v": "720p-pixel-seconds", "fixed": "fixed"}
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.amounts import WEI_UNITS, parse_currency_amount, parse_decimal, rat_string
-from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL, PIPELINE_NAMES, CapabilityModel
+from livepeer_remote_signer.core.protocol.prices import CAPABILITY_NUMBERS, DEFAULT_MODEL, PIPELINE_NAMES, CapabilityModel, pipeline_name
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts, Rate, resolve_amount
 from livepeer_remote_signer.core.rules.pricing import StaleRate
@@ -35,12 +35,13 @@ def ceiling_name(pipeline: str, model_id: str) -> str:
     """The name of a ceiling; both empty: the global one. Raises BadField."""
     if not pipeline and not model_id:
         return GLOBAL
-    if pipeline not in CAPABILITY_NUMBERS:
+    name = pipeline_name(pipeline)
+    if name is None:
         raise BadField(f"unknown pipeline {pipeline[:64]!r}", hint=f"one of {', '.join(CAPABILITY_NUMBERS)}")
     model_id = model_id or DEFAULT_MODEL
     if len(model_id) > MAX_MODEL_CHARACTERS or not model_id.isprintable():
         raise BadField(f"a model id is printable text of at most {MAX_MODEL_CHARACTERS} characters")
-    return f"{pipeline}/{model_id}"
+    return f"{name}/{model_id}"
 
 
 def pair_of(name: str) -> CapabilityModel | None:
