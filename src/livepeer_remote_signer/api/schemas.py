@@ -164,7 +164,8 @@ class SignTicketReply(BaseModel):
     units: str
     billedSeconds: float | None
     creditSeconds: float | None = Field(description="how long the paid credit lasts at this price")
-    nextPaymentInSeconds: float | None
+    owedSeconds: float | None = Field(description="time that stays unpaid while the session catches up in parts")
+    nextPaymentInSeconds: float | None = Field(description="when to call again: in a second while time is owed")
 
 
 class GetOrchestratorInfoRequest(Form):

@@ -189,6 +189,11 @@ def test_a_record_whose_arguments_do_not_fit_is_written_all_the_same(output: Out
     assert output.records()[0]["message"] == "%d of %d"
 
 
+def test_a_part_says_what_is_still_unpaid_and_a_whole_payment_nothing_of_it() -> None:
+    assert json.loads(paid_line(0.0, replace(PLAN, owed_ns=45_500_000_000), trail(), 0.0))["owed_seconds"] == 45.5
+    assert "owed_seconds" not in json.loads(paid_line(0.0, PLAN, trail(), 0.0))
+
+
 def test_a_callers_text_cannot_forge_a_line() -> None:
     forged = 'x\n2026-01-01 ERROR "all is lost"\x1b[31m\u2028\x85'
     for render in (render_json, render_console):

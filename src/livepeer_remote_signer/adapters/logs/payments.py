@@ -17,6 +17,7 @@ from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
 from livepeer_remote_signer.core.errors import Denied, Failed, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
@@ -76,8 +77,13 @@ def _paid_text(plan: PaymentPlan, trail: Trail, ended: float) -> str:
         f'"status":200,{_ids_text(plan.session, plan.state, trail, ended)},"num_tickets":{plan.num_tickets},'
         f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev_n * plan.num_tickets, ev_d)}",'
         f'"fee":"{_rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
-        f'"balance":"{_rounded(*plan.state.balance.as_integer_ratio())}"'
+        f'{_owed_text(plan)}"balance":"{_rounded(*plan.state.balance.as_integer_ratio())}"'
     )
+
+
+def _owed_text(plan: PaymentPlan) -> str:
+    """Where a session catches up: what is still unpaid, seconds."""
+    return f'"owed_seconds":{plan.owed_ns / NS_PER_SECOND:.3f},' if plan.owed_ns else ""
 
 
 def repeated_fields(trail: Trail, ended: float) -> Fields:
