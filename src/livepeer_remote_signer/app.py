@@ -26,7 +26,7 @@ from livepeer_remote_signer.service.observers import Observers, RareTicketWarnin
 from livepeer_remote_signer.service.payments import RemoteSigner
 from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_prices
-from livepeer_remote_signer.wiring.auth import open_auth, open_byoc, open_recipients
+from livepeer_remote_signer.wiring.auth import open_auth, open_byoc, open_questions, open_recipients
 from livepeer_remote_signer.wiring.bounds import open_bounds
 from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.events import open_events, open_sinks
@@ -93,6 +93,7 @@ def create_app(
         observer,
         max_in_work=config.limits.max_requests_in_work,
         fair_share=config.limits.fair_share,
+        max_unidentified_bytes=config.limits.max_unidentified_bytes_per_second,
         trusted_proxies=config.auth.trusted_proxies,
         answer_seconds=config.limits.answer_seconds,
         headroom_live_payment=config.headroom_seconds.generate_live_payment,
@@ -117,7 +118,7 @@ def create_app(
             signer=key,
             paying=paying,
             identify=auth.identifier.identify if auth.identifier else None,
-            fetch_orchestrator_info=orchestrators.queries.fetch_info,
+            questions=open_questions(config, auth, orchestrators.queries.fetch_info),
             discover=orchestrators.discovery.find if orchestrators.discovery else None,
             ready_checks=readiness.checks,
             render_metrics=metrics.registry.render if admin is None else None,

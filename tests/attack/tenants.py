@@ -63,3 +63,26 @@ def _go_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, request
     if not more:
         answers["closed"] += 1
         selector.unregister(connection)
+
+
+def bodies_of_nobody(target: Target, seconds: float) -> dict[str, int]:
+    """Sixty connections with bodies of 250 KiB that are read as JSON before anybody can be asked."""
+    body = b'{"orchestrator":"' + b"A" * 100_000 + b'","app":"' + b"\\u0041" * 25_000 + b'"}'
+    return _in_parallel(target.port, lambda: post(body, headers="X-Forwarded-For: 192.0.2.66\r\n"), 60, seconds)
+
+
+def orchestrators_that_never_answer(target: Target, seconds: float) -> dict[str, int]:
+    """A hundred questions at a time about an orchestrator that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as silent:
+        body = f'{{"orchestrator":"https://127.0.0.1:{silent.getsockname()[1]}"}}'.encode()
+        return _in_parallel(target.port, lambda: post(body, "/getOrchestratorInfo", "X-Forwarded-For: 192.0.2.66\r\n"), 100, seconds)
+
+
+def one_payment_after_the_other(target: Target, seconds: float) -> dict[str, int]:
+    """Dear first payments to one orchestrator, and none of the sessions goes on."""
+
+    def request() -> bytes:
+        info = orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32))
+        return post(live_body(info=info, type="", inPixels=150), headers=target.told)
+
+    return _in_parallel(target.port, request, 4, seconds)

@@ -13,7 +13,7 @@ from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from tests.attack import tenants
 from tests.attack.rig import attacked
 from tests.plans import orchestrator_info
-from tests.served import live_body, post, served
+from tests.served import live_body, patient_hook, post, served
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]
 
@@ -37,4 +37,33 @@ def test_many_connections_with_many_tickets(tmp_path: Path, backend: str) -> Non
     with served(tmp_path, auth=auth, ledger=ledger) as signer:
         report = attacked(signer, tenants.many_connections_with_many_tickets, told=mallory, request=lambda: honest_payment(alice))
     assert report.said.get("200", 0) >= 20, report.said
+    report.check()
+
+
+def test_bodies_that_are_read_before_anybody_can_be_asked(tmp_path: Path) -> None:
+    with patient_hook() as hook:
+        auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
+        limits = {"max_unidentified_bytes_per_second": 2 * 1024 * 1024}
+        with served(tmp_path, auth=auth, limits=limits) as signer:
+            report = attacked(signer, tenants.bodies_of_nobody)
+    assert report.said.get("400", 0) + report.said.get("503", 0) > 60, report.said
+    report.check()
+
+
+def test_orchestrators_that_never_answer(tmp_path: Path) -> None:
+    """The honest caller asks for its own half, which waits for nobody."""
+    with patient_hook() as hook:
+        auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
+        with served(tmp_path, auth=auth, orchestrators={"allow_private_addresses": True}) as signer:
+            report = attacked(signer, tenants.orchestrators_that_never_answer)
+    assert report.said.get("429", 0) + report.said.get("503", 0) > 0, report.said
+    report.check()
+
+
+def test_an_orchestrator_is_paused_for_nobody_but_the_tenant_who_abandons_its_sessions(tmp_path: Path) -> None:
+    auth, mallory, alice = keys_of(tmp_path)
+    guard = {"window_seconds": 600, "max_spend_wei": str(10**15)}
+    with served(tmp_path, auth=auth, recipients={"guard": guard}) as signer:
+        report = attacked(signer, tenants.one_payment_after_the_other, told=mallory, request=lambda: honest_payment(alice))
+    assert report.said.get("429", 0) > 0, report.said
     report.check()

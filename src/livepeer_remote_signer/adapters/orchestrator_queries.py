@@ -7,13 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from livepeer_remote_signer.core.errors import Overloaded
-
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient
-
-MAX_ASKING = 64
-"""How many orchestrators are asked at one time: a slow one holds its place for seconds."""
 
 _ADAPTER = "livepeer_remote_signer.adapters.orchestrators"
 
@@ -24,21 +19,14 @@ class OrchestratorQueries:
     def __init__(self, open_client: Callable[[], OrchestratorClient]) -> None:
         self._open_client = open_client
         self._client: OrchestratorClient | None = None
-        self._asking = 0
 
     async def fetch_info(self, url: str, capabilities: bytes) -> bytes:
-        """The serialized OrchestratorInfo. Raises BadField, BadCapabilities, AddressRefused, OrchestratorUnreachable, Overloaded."""
+        """The serialized OrchestratorInfo. Raises BadField, BadCapabilities, AddressRefused, OrchestratorUnreachable."""
         if self._client is None:
             await asyncio.get_running_loop().run_in_executor(None, import_module, _ADAPTER)
             if self._client is None:
                 self._client = self._open_client()
-        if self._asking >= MAX_ASKING:
-            raise Overloaded(f"{self._asking} orchestrators are being asked, the most at one time", retry_after_seconds=1, limit=MAX_ASKING)
-        self._asking += 1
-        try:
-            return await self._client.fetch_orchestrator_info(url, capabilities)
-        finally:
-            self._asking -= 1
+        return await self._client.fetch_orchestrator_info(url, capabilities)
 
     async def aclose(self) -> None:
         """Closes the connections."""

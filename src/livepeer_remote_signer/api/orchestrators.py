@@ -6,15 +6,11 @@ Source: section 5.2 of the protocol.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.json_forms import capabilities_from_json, info_to_json
 from livepeer_remote_signer.core.protocol.strict_json import JsonObject, base64_field, exact_object, parse_json, text_field
-
-FetchInfo = Callable[[str, bytes], Awaitable[bytes]]
-"""(URL, serialized Capabilities) -> serialized OrchestratorInfo."""
 
 
 class OrchestratorQuery(NamedTuple):

@@ -7,6 +7,7 @@ FastAPI costs more than all the cryptography of a payment, so both paying routes
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -25,7 +26,7 @@ from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
-from livepeer_remote_signer.core.rules.fairness import Place, Shares
+from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes
 from livepeer_remote_signer.core.rules.policy import Caller, header_text
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.observers import Observer
@@ -33,6 +34,9 @@ from livepeer_remote_signer.service.payments import RemoteSigner, Route
 
 GENERATE_LIVE_PAYMENT = "/generate-live-payment"
 SIGN_TICKET = "/signTicket"
+
+LATE_SECONDS = 0.02
+"""A turn of the event loop that takes longer keeps everybody waiting: a request's own work takes a millisecond."""
 
 _log = logging.getLogger(__name__)
 _JSON = (b"content-type", b"application/json")
@@ -51,6 +55,7 @@ class PayingRoutes:
         *,
         max_in_work: int,
         fair_share: float = 0.25,
+        max_unidentified_bytes: int = 8 * 1024 * 1024,
         trusted_proxies: Sequence[Network] = (),
         answer_seconds: float,
         headroom_live_payment: int,
@@ -62,6 +67,8 @@ class PayingRoutes:
         self._service = service
         self._observer = observer
         self._shares = Shares(max_in_work, fair_share)
+        self._unidentified = UnidentifiedBytes(max_unidentified_bytes)
+        self._lateness = Lateness()
         self._trusted_proxies = tuple(trusted_proxies)
         self._trails = Trails(answer_seconds)
         self._routes = {
@@ -93,6 +100,11 @@ class PayingRoutes:
         route = self._routes[path]
         caller = caller_group(client_address(peer, headers, self._trusted_proxies))
         trail = self._trails.begin(path, headers, caller)
+        if not self._service.identifies and self._unidentified.add(caller, len(body), trail.started) and self._lateness.is_late():
+            try:
+                self._unidentified.check(caller)
+            except SignerError as error:
+                return self._refused(error, trail)
         if self._service.is_inline and not self._shares.note(caller, trail.started):
             try:
                 paid = self._service.pay_inline(body, route, trail)
@@ -106,6 +118,11 @@ class PayingRoutes:
         except SignerError as error:
             return self._refused(error, trail)
         return self._pay(route, Caller(tuple(headers), peer, path), body, trail, place)
+
+    def begin(self, caller: Caller) -> Trail:
+        """The trail of a request on a route that pays nothing."""
+        headers = list(caller.headers)
+        return self._trails.begin(caller.path, headers, caller_group(client_address(caller.peer, headers, self._trusted_proxies)))
 
     @property
     def in_work(self) -> int:
@@ -142,6 +159,28 @@ class PayingRoutes:
         _log.exception("payment failed on %s, request %s", trail.route, trail.request_id)
         self._observer.refused(SignerError("internal error"), trail)
         return internal_reply(trail.request_id)
+
+
+class Lateness:
+    """Whether the event loop is late, measured while somebody asks: how long one turn of it takes."""
+
+    def __init__(self) -> None:
+        self._late_until = float("-inf")
+        self._is_measuring = False
+
+    def is_late(self) -> bool:
+        """Whether a turn took long within the last second."""
+        loop = asyncio.get_running_loop()
+        if not self._is_measuring:
+            self._is_measuring = True
+            loop.call_soon(self._measured, loop.time())
+        return loop.time() < self._late_until
+
+    def _measured(self, began: float) -> None:
+        self._is_measuring = False
+        now = asyncio.get_running_loop().time()
+        if now - began > LATE_SECONDS:
+            self._late_until = now + 1
 
 
 class Trails:

@@ -23,13 +23,14 @@ from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.discovery import Discover, add_discovery_route
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of, describe_requests
-from livepeer_remote_signer.api.orchestrators import FetchInfo, orchestrator_half, parse_orchestrator_query
+from livepeer_remote_signer.api.orchestrators import orchestrator_half, parse_orchestrator_query
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 from livepeer_remote_signer.service.byoc import ByocSigner
+from livepeer_remote_signer.service.queries import OrchestratorQuestions
 from livepeer_remote_signer.service.signing import MessageSigner
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class RestParts(NamedTuple):
     signer: MessageSigner
     paying: PayingRoutes
     identify: Callable[[Caller], Awaitable[Identity]] | None
-    fetch_orchestrator_info: FetchInfo
+    questions: OrchestratorQuestions
     discover: Discover | None
     ready_checks: Callable[[], Sequence[ReadyCheck]]
     render_metrics: Callable[[], bytes] | None
@@ -120,16 +121,19 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     @app.post(
         "/getOrchestratorInfo",
         response_model=schemas.OrchestratorInfoReply,
-        responses={status: _ERRORS[status] for status in (400, 401, 403, 502, 503)},
+        responses={status: _ERRORS[status] for status in (400, 401, 403, 413, 429, 502, 503)},
         openapi_extra=body_of(schemas.GetOrchestratorInfoRequest, required=False),
     )
     async def get_orchestrator_info(request: Request) -> Response:
         """The signer's address and signature; with an orchestrator's URL also that orchestrator's info."""
+        caller, half = caller_of(request), {}
+        trail = parts.paying.begin(caller)
         async with answered_within(parts.answer_seconds):
-            await identified(request)
+            identity = await parts.questions.identify(caller)
             query = parse_orchestrator_query(await request.body())
-            half = orchestrator_half(await parts.fetch_orchestrator_info(*query)) if query.url else {}
-        return to_response(json_reply(200, {"address": address, "signature": signature, **half}, new_request_id()))
+            if query.url:
+                half = orchestrator_half(await parts.questions.ask(*query, caller, identity, trail))
+        return to_response(json_reply(200, {"address": address, "signature": signature, **half}, trail.request_id))
 
     def add_paying_route(path: str, reply: type[BaseModel], request_model: type[BaseModel], text: str) -> None:
         async def pay(request: Request) -> Response:

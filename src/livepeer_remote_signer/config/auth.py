@@ -25,6 +25,7 @@ class WebhookConfig(Section):
     secret_file: SecretFile = None
     timeout_seconds: Seconds = 3
     bind_verdicts: bool = False
+    ask_for_orchestrator_info: bool = False
     max_expiry_seconds: int = Field(3600, ge=600)
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ class LimitsConfig(Section):
     deposit_multiplier: int = Field(1, ge=1)
     max_body_bytes: int = Field(256 * 1024, ge=1024)
     max_arriving_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
+    max_unidentified_bytes_per_second: int = Field(8 * 1024 * 1024, ge=64 * 1024)
     max_connections: int | None = Field(None, ge=8)
     max_requests_in_work: int = Field(256, ge=1)
     fair_share: float = Field(0.25, ge=0, le=0.5, allow_inf_nan=False)

@@ -7,7 +7,7 @@ refused unless it says that nobody is to be asked.
 from __future__ import annotations
 
 from livepeer_remote_signer.core.protocol.byoc import byoc_job_message, parse_byoc_job
-from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, byoc_auth_id
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, unpaid_auth_id
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.seams import Authorizer, Identifier, KillSwitches
 from livepeer_remote_signer.service.signing import MessageSigner
@@ -45,7 +45,7 @@ class ByocSigner:
         await self._check_switches(auth_id)
         if self._authorizer is not None:
             verdict = await self._authorizer.authorize_byoc(caller, identity, job, trail)
-            named = byoc_auth_id(verdict, identity)
+            named = unpaid_auth_id(verdict, identity)
             if named != auth_id:
                 await self._check_switches(named)
         return self._signer.sign_personal(byoc_job_message(job))

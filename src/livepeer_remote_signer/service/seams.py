@@ -45,6 +45,12 @@ class Authorizer(Protocol):
         """The same for the credentials of a BYOC job, which pays nothing."""
 
 
+class QueryAuthorizer(Protocol):
+    """Whether an orchestrator may be asked for its info on this caller's behalf. Raises AuthFailed."""
+
+    async def authorize_query(self, caller: Caller, identity: Identity, orchestrator_url: str, trail: Trail) -> Verdict: ...
+
+
 class RecipientPolicy(Protocol):
     """Whether the ticket's recipient may be paid, by whoever asks and by this caller."""
 

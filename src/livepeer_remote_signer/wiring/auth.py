@@ -19,7 +19,8 @@ from livepeer_remote_signer.core.rules.api_keys import KeysFileError
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from livepeer_remote_signer.service.byoc import ByocSigner
-from livepeer_remote_signer.service.seams import Authorizer, Identifier
+from livepeer_remote_signer.service.queries import FetchInfo, OrchestratorQuestions
+from livepeer_remote_signer.service.seams import Identifier
 from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
@@ -37,7 +38,7 @@ class AuthParts(NamedTuple):
     what readiness looks at, by the key that configures each."""
 
     identifier: Identifier | None
-    authorizer: Authorizer | None
+    authorizer: WebhookAuthorizer | None
     closers: tuple[Callable[[], Awaitable[None]], ...]
     authorities: Mapping[str, Authority]
 
@@ -99,6 +100,14 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes, outbound: Outbound) -> 
 def open_byoc(auth: AuthParts, signer: MessageSigner, ledger: RunningLedger | None) -> ByocSigner:
     """Signs BYOC jobs for those who may pay."""
     return ByocSigner(signer, identifier=auth.identifier, authorizer=auth.authorizer, switches=ledger.controls if ledger else None)
+
+
+def open_questions(config: Config, auth: AuthParts, fetch: FetchInfo) -> OrchestratorQuestions:
+    """Asks orchestrators for those who may; the webhook is asked only where that is configured."""
+    asks_webhook = config.auth.webhook is not None and config.auth.webhook.ask_for_orchestrator_info
+    return OrchestratorQuestions(
+        fetch, identifier=auth.identifier, authorizer=auth.authorizer if asks_webhook else None, fair_share=config.limits.fair_share
+    )
 
 
 def open_recipients(config: Config, chain: ChainParts) -> RecipientRegistry | None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import Overloaded, ShareExceeded
-from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares
+from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes
 
 
 def filled(shares: Shares, caller: str, count: int, now: float = 0.0) -> list[Place]:
@@ -150,3 +150,17 @@ def test_what_is_taken_out_is_not_served_and_the_others_are() -> None:
     assert [queue.pop() for _ in range(len(queue))] == ["a1", "c0", "b1"]
     queue.remove("a", "a1")
     assert len(queue) == 0
+
+
+def test_of_too_many_unidentified_bytes_the_largest_sender_is_refused_and_the_small_ones_go_on() -> None:
+    rate = UnidentifiedBytes(1000)
+    assert not rate.add("mallory", 900, 0)
+    assert not rate.add("alice", 50, 0.5)
+    assert rate.add("mallory", 900, 0.9)
+    with pytest.raises(Overloaded, match=r"1850 bytes .* 1800 of them"):
+        rate.check("mallory")
+    rate.check("alice")
+    assert not rate.add("mallory", 900, 1.0), "a new second"
+    for number in range(5000):
+        rate.add(f"c{number}", 1, 1.5)
+    assert len(rate._sent) <= 1025

@@ -25,7 +25,13 @@ from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict, bind_verdict
 from livepeer_remote_signer.core.rules.trail import Trail
-from livepeer_remote_signer.core.rules.webhook import MAX_REPLY_BYTES, encode_byoc_question, encode_question, parse_verdict
+from livepeer_remote_signer.core.rules.webhook import (
+    MAX_REPLY_BYTES,
+    encode_byoc_question,
+    encode_query_question,
+    encode_question,
+    parse_verdict,
+)
 
 KEEP_ALIVE_SECONDS = 4.0
 """Below the five seconds after which common servers close an idle connection, so that none is used while it closes."""
@@ -101,6 +107,10 @@ class WebhookAuthorizer:
     async def authorize_byoc(self, caller: Caller, identity: Identity, job: ByocJob, trail: Trail) -> Verdict:
         """The verdict on a BYOC job's credentials. Raises AuthFailed, and BodyTooLarge for a question that is too long."""
         return parse_verdict(await self._ask(encode_byoc_question(caller, job, trail.request_id, identity), trail))
+
+    async def authorize_query(self, caller: Caller, identity: Identity, orchestrator_url: str, trail: Trail) -> Verdict:
+        """The verdict on asking an orchestrator for its info. Raises AuthFailed, BodyTooLarge."""
+        return parse_verdict(await self._ask(encode_query_question(caller, orchestrator_url, trail.request_id, identity), trail))
 
     async def _ask(self, question: bytes, trail: Trail) -> bytes:
         """The body of a 200 that came whole, in time and within the bound."""

@@ -46,8 +46,12 @@ class Place:
 class Shares:
     """The places of this process. `kept` of them are for callers who hold fewer than that."""
 
-    def __init__(self, places: int, share: float) -> None:
+    def __init__(
+        self, places: int, share: float, taken: str = "requests are in work, the most that limits.max_requests_in_work allows"
+    ) -> None:
+        """`share` of the places is kept; `taken` says after a number that there are no more."""
         self.in_work = 0
+        self._taken = taken
         self._places = places
         self._kept = int(places * share)
         self._held: dict[str, int] = {}
@@ -118,11 +122,44 @@ class Shares:
                 limit=self._places,
             )
         raise Overloaded(
-            f"{in_work} requests are in work, the most that limits.max_requests_in_work allows",
+            f"{in_work} {self._taken}",
             retry_after_seconds=1,
             in_work=in_work,
             limit=self._places,
         )
+
+
+class UnidentifiedBytes:
+    """What arrived within a second from callers whom nobody has been asked about yet, by address: it is read before anybody is."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._since = float("-inf")
+        self._total = 0
+        self._sent: dict[str, int] = {}
+
+    def add(self, caller: str, size: int, now: float) -> bool:
+        """Counts a request; returns whether more than the limit has come."""
+        if now - self._since >= 1:
+            self._since, self._total = now, 0
+            self._sent.clear()
+        if caller not in self._sent and len(self._sent) >= MAX_REMEMBERED:
+            caller = ""
+        self._sent[caller] = self._sent.get(caller, 0) + size
+        self._total += size
+        return self._total > self._limit_bytes
+
+    def check(self, caller: str) -> None:
+        """Raises Overloaded for a caller who sent more than an equal part of the limit: the others go on."""
+        sent, part = self._sent.get(caller, self._sent.get("", 0)), self._limit_bytes // len(self._sent)
+        if sent > part:
+            raise Overloaded(
+                f"{self._total} bytes came within a second from callers who are not known yet, more than the {self._limit_bytes} allowed,"
+                f" and {sent} of them from this one",
+                hint="limits.max_unidentified_bytes_per_second sets the limit, which holds while requests have to wait",
+                retry_after_seconds=1,
+                limit=self._limit_bytes,
+            )
 
 
 class FairQueue(Generic[_T]):

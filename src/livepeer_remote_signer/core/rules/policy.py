@@ -155,10 +155,10 @@ def apply_verdict(plan: PaymentPlan, verdict: Verdict, identity: Identity = ANON
     return apply_auth_id(plan, _named_by(verdict, plan.state.auth_id, identity) or identity.auth_id or identity.claimed_auth_id, identity)
 
 
-def byoc_auth_id(verdict: Verdict, identity: Identity) -> str:
-    """For whom the webhook lets a BYOC job's credentials be signed. Raises Denied, AuthFailed or AuthIdChanged.
+def unpaid_auth_id(verdict: Verdict, identity: Identity) -> str:
+    """For whom the webhook allows what pays nothing. Raises Denied, AuthFailed or AuthIdChanged.
 
-    Such a job has no session and no price here: `expiry` and `maxPrice` say nothing about it.
+    It has no session and no price here: `expiry` and `maxPrice` say nothing about it.
     """
     _check_status(verdict)
     named = _named_by(verdict, identity.auth_id, identity)

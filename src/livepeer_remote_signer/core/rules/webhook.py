@@ -28,6 +28,7 @@ MAX_AUTH_ID_CHARACTERS = 1024
 
 MAX_REASON_CHARACTERS = 2048
 BYOC_TYPE = "byoc"
+QUERY_TYPE = "orchestrator_info"
 NOT_FORWARDED = frozenset(
     (
         b"host",
@@ -65,13 +66,23 @@ def encode_question(caller: Caller, plan: PaymentPlan, request_id: str, identity
 
 
 def encode_byoc_question(caller: Caller, job: ByocJob, request_id: str, identity: Identity) -> bytes:
-    """The same question about the credentials of a BYOC job, which pays nothing: zeros where a payment has its figures, `type`
-    byoc, and in the state nothing but the auth id of a caller who is known here. Raises BodyTooLarge."""
+    """The same question about the credentials of a BYOC job, with its capability. Raises BodyTooLarge."""
+    return _encode_unpaid(caller, identity, request_id, BYOC_TYPE, "", f',"capability":{encode_text(job.capability)}')
+
+
+def encode_query_question(caller: Caller, orchestrator_url: str, request_id: str, identity: Identity) -> bytes:
+    """The same question about asking an orchestrator for its info. Raises BodyTooLarge."""
+    return _encode_unpaid(caller, identity, request_id, QUERY_TYPE, orchestrator_url)
+
+
+def _encode_unpaid(caller: Caller, identity: Identity, request_id: str, what: str, orchestrator_url: str, more: str = "") -> bytes:
+    """A question about what pays nothing: zeros where a payment has its figures, and in the state nothing but the auth id of a
+    caller who is known here."""
     state = encode_state(replace(UNUSED_STATE, auth_id=identity.auth_id))
     return _bounded(
         f'{{"headers":{_encode_headers(caller, identity)},"state":{state.decode()},"request_id":{encode_text(request_id)},'
-        f'"type":"{BYOC_TYPE}","manifest_id":"","computed_fee":"0","num_tickets":0,"ticket_ev":"0","face_value":"0","recipient":"",'
-        f'"orchestrator_url":"","price":"0","capability":{encode_text(job.capability)}}}'
+        f'"type":"{what}","manifest_id":"","computed_fee":"0","num_tickets":0,"ticket_ev":"0","face_value":"0","recipient":"",'
+        f'"orchestrator_url":{encode_text(orchestrator_url)},"price":"0"{more}}}'
     )
 
 
