@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FAST := not (chain or policy or discovery or clients or operate or attack or chaos or package)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage bench bench-gate proto run lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage mutants bench bench-gate proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -64,6 +64,9 @@ check: setup ## ruff, mypy and the tests' layout: what CI runs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+mutants: setup ## small wrong changes to the source, by seed: which of them does no test notice? (SEED=1 COUNT=1000; half an hour)
+	@nice $(BIN)/python -m tests.mutants --seed $(or $(SEED),1) --count $(or $(COUNT),1000)
 
 bench: setup ## requests per second, latency and CPU per request over real HTTP
 	@$(BIN)/python -m benchmarks
