@@ -94,10 +94,6 @@ class Fleet:
         """Whether `actions` must be asked again although nothing happens."""
         return any(m.phase is not Phase.READY for m in self._members.values()) or len(self._of(self._newest)) < self.count
 
-    def phase_of(self, slot: int) -> Phase:
-        """Where the worker of `slot` stands. KeyError when there is none."""
-        return self._members[slot].phase
-
     def ready(self, slot: int) -> None:
         """The worker of `slot` accepts connections."""
         member = self._members[slot]

@@ -16,7 +16,6 @@ from livepeer_remote_signer.core.protocol.eip191 import (
     keccak256,
     orchestrator_info_message,
     personal_digest,
-    personal_digest_32,
     public_key_address,
     recover_address,
 )
@@ -48,11 +47,6 @@ def test_signatures_are_the_bytes_that_eth_account_makes(message: bytes) -> None
     assert personal_digest(message) == theirs.message_hash
     assert KEY.sign_personal(message) == theirs.signature
     assert recover_address(personal_digest(message), bytes(theirs.signature)) == KEY.address
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_the_digest_of_32_bytes_is_the_general_one(message: bytes) -> None:
-    assert personal_digest_32(message) == personal_digest(message)
 
 
 @given(st.binary(min_size=20, max_size=20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -30,10 +31,12 @@ from livepeer_remote_signer.core.rules.advertised import (
     parse_terms,
 )
 from livepeer_remote_signer.core.rules.discovery import (
+    Absence,
+    Entry,
     Filters,
     ListRules,
     Sighting,
-    build_entries,
+    build_steps,
     filter_entries,
     forget_old,
     has_answer_since,
@@ -48,6 +51,16 @@ A, B = "https://a.example:8935", "https://b.example:8935"
 LV2V, LLM = 35, 33
 KEEP = 1500 * NS_PER_SECOND
 NOW = 10**18
+
+
+def build_entries(
+    sightings: Iterable[Sighting], rules: ListRules, *, is_stale: bool = False, miss: Callable[[Absence], None] = lambda absence: None
+) -> list[Entry]:
+    """The list in one go."""
+    entries: list[Entry] = []
+    for _ in build_steps(sightings, rules, entries.append, miss, is_stale=is_stale):
+        pass
+    return entries
 
 
 def info(models: dict[tuple[int, str], None] | list[tuple[int, str]], price: tuple[int, int] | None = (100, 1), **more: Any) -> bytes:

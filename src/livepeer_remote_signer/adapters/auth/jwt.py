@@ -23,16 +23,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.errors import AuthFailed, Unauthenticated
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
-from livepeer_remote_signer.core.rules.policy import Identity
+from livepeer_remote_signer.core.rules.policy import MAX_AUTH_ID_CHARACTERS, Identity
 
 ALGORITHMS = ("RS256", "ES256")
 MAX_TOKEN_CHARACTERS = 8192
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_KEYS = 100
-MAX_AUTH_ID_CHARACTERS = 1024
 MIN_RSA_BITS = 2048
 FETCH_TIMEOUT_SECONDS = 5.0
 REFRESH_SECONDS = 600.0
@@ -178,16 +178,14 @@ class JwksKeys:
 
     async def _document(self, url: str) -> dict[str, Any]:
         """A JSON object of bounded size. ValueError or httpx.HTTPError otherwise."""
-        body = bytearray()
         try:
             async with self._client.stream("GET", url) as response:
                 if response.status_code != 200:
                     raise ValueError(f"HTTP {response.status_code}")
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > MAX_DOCUMENT_BYTES:
-                        raise ValueError(f"a document longer than {MAX_DOCUMENT_BYTES} bytes")
-            document = None if is_too_deep(bytes(body)) else json.loads(body)
+                body = await read_bounded(response.aiter_raw(), MAX_DOCUMENT_BYTES)
+            if body is None:
+                raise ValueError(f"a document longer than {MAX_DOCUMENT_BYTES} bytes")
+            document = None if is_too_deep(body) else json.loads(body)
         except (httpx.InvalidURL, UnicodeDecodeError, json.JSONDecodeError):
             raise ValueError("not a JSON document behind a URL") from None
         if not isinstance(document, dict):

@@ -19,6 +19,7 @@ from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
@@ -154,11 +155,9 @@ class WebhookAuthorizer:
                 raise AuthFailed(f"the authorization webhook answered HTTP {response.status}, not 200")
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise AuthFailed("the authorization webhook sent a compressed answer, which was not asked for")
-            body = b""
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MAX_REPLY_BYTES:
-                    raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
+            body = await read_bounded(response.content.iter_any(), MAX_REPLY_BYTES)
+            if body is None:
+                raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
             return body
 
     def _open_session(self) -> aiohttp.ClientSession:

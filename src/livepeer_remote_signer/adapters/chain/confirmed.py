@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
-from livepeer_remote_signer.adapters.chain.endpoints import MAX_RETRY_AFTER_SECONDS, Endpoint
-from livepeer_remote_signer.adapters.chain.json_rpc import RpcFault, TooManyRequests
+from livepeer_remote_signer.adapters.chain.endpoints import Endpoint
+from livepeer_remote_signer.adapters.chain.json_rpc import MAX_RETRY_AFTER_SECONDS, RpcFault, TooManyRequests
 from livepeer_remote_signer.adapters.chain.reading import ChainUnavailable, Contracts, parse_reads, read_requests
 
 WORDS = 2

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc
+from livepeer_remote_signer.adapters.chain.json_rpc import MAX_RETRY_AFTER_SECONDS, JsonRpc
 from livepeer_remote_signer.adapters.chain.reading import Known, Reading
 from livepeer_remote_signer.adapters.chain.trust import Claim, do_agree
 
-MAX_RETRY_AFTER_SECONDS = 300.0
 NEW_HEAD_SECONDS = 60.0
 """A head that was not there when the endpoint was asked before tells the time, if that was not longer ago."""
 

@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 import httpx
 
 from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
-from livepeer_remote_signer.adapters.retry_after import parse_retry_after
+from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
+MAX_RETRY_AFTER_SECONDS = 300.0
 MAX_CALLS_AT_ONCE = 4
 """How many requests one reading has open at an endpoint that takes no batches."""
 
@@ -174,18 +176,15 @@ class JsonRpc:
                 raise RpcFault(f"HTTP status {response.status_code}")
             if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise RpcFault("a compressed answer, which was not asked for")
-            parts, size = [], 0
-            async for part in response.aiter_raw():
-                parts.append(part)
-                size += len(part)
-                if size > MAX_ANSWER_BYTES:
-                    raise RpcFault(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-            return b"".join(parts)
+            answer = await read_bounded(response.aiter_raw(), MAX_ANSWER_BYTES)
+            if answer is None:
+                raise RpcFault(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+            return answer
 
 
 def _too_many(status: int, retry_after: str) -> RpcFault:
     """429, and 503 where it says when to come again."""
-    seconds = parse_retry_after(retry_after, time.time())
+    seconds = parse_retry_after(retry_after, time.time(), MAX_RETRY_AFTER_SECONDS)
     if status == 503 and seconds is None:
         return RpcFault("HTTP status 503")
     said = "" if seconds is None else f", to be asked again after {seconds:.0f} s"

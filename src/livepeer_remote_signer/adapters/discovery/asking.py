@@ -12,6 +12,7 @@ from livepeer_remote_signer.adapters.discovery.messages import Answer, Job, Pool
 from livepeer_remote_signer.adapters.orchestrators import OrchestratorClient, resolve_name
 from livepeer_remote_signer.adapters.orchestrators.dialing import Resolver
 from livepeer_remote_signer.adapters.outbound import Outbound, OutboundFault
+from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.rules.advertised import (
@@ -138,12 +139,10 @@ async def fetch_pool(webhook_url: str, outbound: Outbound) -> Pool:
         ):
             if response.status_code != 200:
                 return Pool(None, f"the discovery webhook answered with status {response.status_code}")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_WEBHOOK_BYTES:
-                    return Pool(None, f"the discovery webhook sent more than {MAX_WEBHOOK_BYTES} bytes")
-            chosen = parse_pool(bytes(body))
+            body = await read_bounded(response.aiter_raw(), MAX_WEBHOOK_BYTES)
+            if body is None:
+                return Pool(None, f"the discovery webhook sent more than {MAX_WEBHOOK_BYTES} bytes")
+            chosen = parse_pool(body)
             nobody = "" if chosen.urls or not chosen.left_out else "the discovery webhook lists nobody who can be asked"
             return Pool(chosen.urls, nobody, chosen.left_out)
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:

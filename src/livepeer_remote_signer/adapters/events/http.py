@@ -18,11 +18,12 @@ import httpx
 from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
-from livepeer_remote_signer.adapters.retry_after import parse_retry_after
+from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE, event_data, event_id, event_session, event_time_ms
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 EVENT_SOURCE = "/livepeer-remote-signer"
+MAX_RETRY_AFTER_SECONDS = 60.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT_TOO_LARGE = 413
 _REFUSES_CONTENT = frozenset((400, _CONTENT_TOO_LARGE, 422))
@@ -74,7 +75,8 @@ class HttpSink:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-                    return response.status_code, parse_retry_after(response.headers.get("retry-after", ""), time.time())
+                    later = response.headers.get("retry-after", "")
+                    return response.status_code, parse_retry_after(later, time.time(), MAX_RETRY_AFTER_SECONDS)
         except (TimeoutError, httpx.TimeoutException):
             raise SinkError(f"the events receiver {self._url.host} did not answer within {self._timeout_seconds:g} s") from None
         except httpx.HTTPError as error:

@@ -15,7 +15,7 @@ from coincurve.context import GLOBAL_CONTEXT
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from livepeer_remote_signer.core.protocol.eip191 import personal_digest, personal_digest_32, public_key_address, recover_address
+from livepeer_remote_signer.core.protocol.eip191 import personal_digest, public_key_address, recover_address
 
 MAC_KEY_BYTES = 32
 SECRET_BYTES = 32
@@ -94,7 +94,7 @@ class SigningKey:
 
     def sign_personal(self, message: bytes) -> bytes:
         """65 bytes over the EIP-191 personal message `message`."""
-        return self._sign_digest(personal_digest_32(message) if len(message) == 32 else personal_digest(message))
+        return self._sign_digest(personal_digest(message))
 
     def derive_mac_key(self) -> bytes:
         """The key that seals states: HKDF-SHA256 of the signing key, so that replicas accept each other's states."""

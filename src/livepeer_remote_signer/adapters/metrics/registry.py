@@ -150,12 +150,8 @@ class Histogram(Family):
         self._bounds = tuple(bounds)
         self._sum_at = len(bounds) + 1
 
-    def observe(self, value: float, *labels: str) -> None:
-        """Counts one value."""
-        self.observe_all((value,), *labels)
-
     def observe_all(self, observed: Sequence[float], *labels: str) -> None:
-        """Counts many values, in half the time."""
+        """Counts values; many at once take half the time."""
         first, values, bounds = self.slot(labels), self._values, self._bounds
         for value in observed:
             values[first + bisect_left(bounds, value)] += 1.0

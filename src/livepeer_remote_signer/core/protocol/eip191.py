@@ -13,7 +13,6 @@ from sha3 import keccak_256
 SIGNATURE_BYTES = 65
 _HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 _PREFIX = b"\x19Ethereum Signed Message:\n"
-_PREFIX_32 = _PREFIX + b"32"
 
 
 def keccak256(data: bytes) -> bytes:
@@ -28,12 +27,6 @@ KECCAK_OF_NOTHING = keccak256(b"")
 def personal_digest(message: bytes) -> bytes:
     """The 32 bytes that are signed for a personal message of any length."""
     return keccak256(_PREFIX + str(len(message)).encode() + message)
-
-
-def personal_digest_32(message: bytes) -> bytes:
-    """`personal_digest` of exactly 32 bytes, the one every ticket needs."""
-    digest: bytes = keccak_256(_PREFIX_32 + message).digest()
-    return digest
 
 
 def recover_address(digest: bytes, signature: bytes) -> bytes:

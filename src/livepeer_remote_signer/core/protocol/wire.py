@@ -22,7 +22,7 @@ from livepeer_remote_signer.core.errors import (
     MissingOrchestrator,
     MissingTicketParams,
 )
-from livepeer_remote_signer.core.protocol.amounts import encode_uint, rat_string
+from livepeer_remote_signer.core.protocol.amounts import encode_uint
 from livepeer_remote_signer.core.protocol.eip191 import KECCAK_OF_NOTHING, SIGNATURE_BYTES
 from livepeer_remote_signer.core.protocol.prices import CapabilityModel, exact_price
 from livepeer_remote_signer.core.protocol.ticket import TicketParams, ticket_ev
@@ -86,11 +86,6 @@ class OrchestratorInfo:
     def pm_session_id(self) -> str:
         """The payment session's name: the recipient rand hash as 0x hex."""
         return "0x" + self.ticket_params.recipient_rand_hash.hex()
-
-    @cached_property
-    def price_text(self) -> str:
-        """Wei per unit for people: `1200` or `7/3`."""
-        return rat_string(self.price)
 
     @cached_property
     def encoded_params(self) -> bytes:

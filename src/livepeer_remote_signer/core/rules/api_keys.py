@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.protocol.strict_json import is_too_deep
+from livepeer_remote_signer.core.rules.policy import MAX_AUTH_ID_CHARACTERS
 
 KEY_PATTERN = re.compile(r"lrs_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 SALT_BYTES = 16
@@ -24,7 +25,6 @@ KEPT_SECONDS = 30 * 86_400
 
 _HEAD, _TAIL = f'{{"version": {FILE_VERSION}, "keys": [', "]}"
 MAX_NAME_CHARACTERS = 200
-MAX_AUTH_ID_CHARACTERS = 1024
 ROUTES = (
     "sign-orchestrator-info",
     "generate-live-payment",

@@ -112,16 +112,6 @@ def _usd_text(price: Fraction, usd_per_eth: Fraction) -> str:
     return float_string(price * usd_per_eth / WEI_PER_ETH, USD_PLACES).rstrip("0").rstrip(".")
 
 
-def build_entries(
-    sightings: Iterable[Sighting], rules: ListRules, *, is_stale: bool = False, miss: Callable[[Absence], None] = lambda absence: None
-) -> list[Entry]:
-    """The list: `build_steps` in one go."""
-    entries: list[Entry] = []
-    for _ in build_steps(sightings, rules, entries.append, miss, is_stale=is_stale):
-        pass
-    return entries
-
-
 def build_steps(
     sightings: Iterable[Sighting],
     rules: ListRules,

@@ -25,6 +25,9 @@ CREDENTIAL_HEADERS = frozenset((b"authorization", b"x-api-key", b"cookie", b"sig
 
 _RATIONAL = re.compile(r"[0-9]{1,200}(?:/[1-9][0-9]{0,199})?")
 
+MAX_AUTH_ID_CHARACTERS = 1024
+"""Of an auth id, whoever names it: a key's file, a token or the webhook."""
+
 
 class Caller(NamedTuple):
     """Who sent a request, as the server saw it: header names in lower case, the peer's IP address, the path asked for."""

@@ -17,13 +17,12 @@ from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.state import UNUSED_STATE, encode_state, encode_text
 from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, fold_object, int64_field, parse_json, text_field
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
-from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict, header_text
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, MAX_AUTH_ID_CHARACTERS, Caller, Identity, Verdict, header_text
 
 MAX_REPLY_BYTES = 64 * 1024
 MAX_QUESTION_BYTES = 60 * 1024
 """Common web frameworks take bodies of 64 KiB, and close the connection on longer ones: that is no answer at all."""
 
-MAX_AUTH_ID_CHARACTERS = 1024
 """An auth id travels in the state with every call."""
 
 MAX_REASON_CHARACTERS = 2048
