@@ -70,6 +70,22 @@ async def test_payments_on_a_silent_line_end_in_time_and_later_ones_at_once_unti
         await ledger.housekeeping.close()
 
 
+async def test_nobody_waits_for_the_turn_of_the_look_that_tries_a_server_that_is_down(postgres_url: Callable[[], str]) -> None:
+    async with opened(postgres_url(), store={"timeout_seconds": TIMEOUT_SECONDS}) as (ledger,):
+        session = Session()
+        assert await ledger.pay(session.next()) is None
+        server, side = ledger.store._server, ledger.store._side  # type: ignore[attr-defined]
+        await side._lock.acquire()
+        server.down = "it is down"
+        ledger.engine.failure = "it is down"
+        for call in (ledger.pay(session.next()), ledger.controls.suspend(None), ledger.pay(session.request(0))):
+            with pytest.raises(LedgerUnavailable, match="it is down"):
+                await call
+        side._lock.release()
+        await ledger.housekeeping.refresh()
+        assert await ledger.pay(session.request(1)) is None
+
+
 async def test_a_line_that_goes_silent_between_signing_and_recording_leaves_one_payment_at_most(postgres_url: Callable[[], str]) -> None:
     async with behind_a_line(postgres_url()) as (line, ledger):
         session = Session()

@@ -137,8 +137,7 @@ class Link:
         return result
 
     async def _get(self, is_probe: bool) -> AsyncConnection[Row]:
-        if self._server.down is not None and not is_probe:
-            raise StoreFailed(self._server.down)
+        self._check_up(is_probe)
         if self._connection is not None and not self._connection.closed:
             return self._connection
         started = time.monotonic()
@@ -151,6 +150,10 @@ class Link:
         self._connection, self._is_cut = connection, False
         await self.run(self._prepare, is_probe=True)
         return connection
+
+    def _check_up(self, is_probe: bool) -> None:
+        if self._server.down is not None and not is_probe:
+            raise StoreFailed(self._server.down)
 
     async def _prepare(self, connection: AsyncConnection[Row]) -> None:
         """A pooler tells another process number than the server's own. Where there is none, the settings hold for the session."""
@@ -194,6 +197,7 @@ class Link:
         return await asyncio.shield(self._use(work, is_probe))
 
     async def _use(self, work: Work[_T], is_probe: bool) -> _T:
+        self._check_up(is_probe)  # who tries whether it is up has the turn meanwhile
         try:
             async with asyncio.timeout(self._seconds):
                 await self._lock.acquire()
