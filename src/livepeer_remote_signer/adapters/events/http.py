@@ -23,7 +23,9 @@ from livepeer_remote_signer.core.rules.events import EVENT_TYPE, event_data, eve
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 EVENT_SOURCE = "/livepeer-remote-signer"
-MAX_RETRY_AFTER_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""What the forwarder shortens further: it knows its longest pause."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT_TOO_LARGE = 413
 _REFUSES_CONTENT = frozenset((400, _CONTENT_TOO_LARGE, 422))
