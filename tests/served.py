@@ -67,7 +67,7 @@ def live_body(**fields: Any) -> bytes:
 
 def post(body: bytes, path: str = PAY, headers: str = "", version: str = "1.1") -> bytes:
     """A request as bytes; `headers` are whole lines."""
-    return f"POST {path} HTTP/{version}\r\nHost: signer\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+    return f"POST {path} HTTP/{version}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
 class Served:
@@ -101,7 +101,7 @@ class Served:
 
     def get(self, path: str) -> Answer:
         """A GET on a connection of its own."""
-        return self.exchange(f"GET {path} HTTP/1.1\r\nHost: signer\r\n\r\n".encode())
+        return self.exchange(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def pay(self, **fields: Any) -> Answer:
         """A live session's first payment."""

@@ -88,13 +88,13 @@ async def running_signer(
     **sections: Any,
 ) -> AsyncIterator[RunningSigner]:
     """The signer on a free port of 127.0.0.1."""
-    listener = bind("127.0.0.1", 0)
-    admin_listener = None
     if admin_token_file is not None:
         sections["admin"] = {"listen": "127.0.0.1:1", "token_file": str(admin_token_file)}
-        admin_listener = bind("127.0.0.1", 0)
     config = parse_config(yaml.safe_dump(configuration(**sections)), {})
-    server = make_server(create_app(config, clock_ns=clock_ns, workers_folder=workers_folder), 1, admin_listener)
+    app = create_app(config, clock_ns=clock_ns, workers_folder=workers_folder)
+    listener = bind("127.0.0.1", 0)
+    admin_listener = bind("127.0.0.1", 0) if admin_token_file is not None else None
+    server = make_server(app, 1, admin_listener)
     thresholds = gc.get_threshold()
     task = asyncio.create_task(server.serve([listener]))
     port = listener.getsockname()[1]
@@ -110,6 +110,11 @@ async def running_signer(
             yield RunningSigner(client, admin if admin_listener else None)
     finally:
         server.should_exit = True
-        await task
+        try:
+            await task
+        finally:
+            for opened in (listener, admin_listener):
+                if opened is not None:
+                    opened.close()
         gc.unfreeze()
         gc.set_threshold(*thresholds)

@@ -35,6 +35,7 @@ from livepeer_remote_signer.wiring.ledger import open_ledger
 from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
 from livepeer_remote_signer.wiring.outbound import open_outbound
+from livepeer_remote_signer.wiring.pages import open_pages
 from livepeer_remote_signer.wiring.readiness import open_readiness
 from livepeer_remote_signer.wiring.sender import open_sender
 
@@ -128,4 +129,4 @@ def create_app(
             byoc=open_byoc(auth, key, ledger) if config.byoc_jobs else None,
         )
     )
-    return Front(paying, rest, open_bounds(config.limits), config.cors.allow_origins, admin=admin, on_reply=metrics.payments.replied)
+    return Front(paying, rest, open_bounds(config.limits), open_pages(config), admin=admin, on_reply=metrics.payments.replied)

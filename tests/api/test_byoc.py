@@ -28,7 +28,7 @@ JOB = {"id": "job-1", "capability": "text-reversal", "request": '{"run":"reverse
 async def post(body: object, enabled: bool = True) -> httpx.Response:
     config = parse_config(LEAST + f"byoc_jobs: {str(enabled).lower()}\n", {})
     transport = httpx.ASGITransport(create_app(config))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://signer") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.post("/sign-byoc-job", json=body)
 
 

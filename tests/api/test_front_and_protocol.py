@@ -258,7 +258,7 @@ def test_a_connection_that_takes_its_replies_late_is_kept(front: Front, runner: 
         wire = Wire()
         protocol = connection(front, wire)
         protocol.pause_writing()
-        protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]")
+        protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]")
         await asyncio.sleep(0)
         assert not wire.written
         protocol.resume_writing()
@@ -273,8 +273,12 @@ def test_a_connection_that_takes_its_replies_late_is_kept(front: Front, runner: 
 # --- browsers ---
 
 
-def browser_app(*origins: str) -> Front:
-    return create_app(parse_config(yaml.safe_dump(configuration(cors={"allow_origins": list(origins)})), {}))
+def browser_app(*origins: str, **sections: Any) -> Front:
+    return create_app(parse_config(yaml.safe_dump(configuration(cors={"allow_origins": list(origins)}, **sections)), {}))
+
+
+ASKED: dict[str, Any] = {"auth": {"webhook": {"url": "http://127.0.0.1:9/authorize"}}}
+"""Somebody is asked before a payment is signed; in these tests none gets so far."""
 
 
 PREFLIGHT = {
@@ -304,9 +308,9 @@ def test_a_page_of_an_allowed_origin_may_ask_and_read_the_headers(runner: asynci
 
 
 @pytest.mark.parametrize("way", ["asgi", "protocol"])
-def test_a_page_of_another_origin_may_not(runner: asyncio.Runner, way: str) -> None:
+def test_a_page_of_another_origin_may_not_read_what_is_said_to_those_who_are_asked(runner: asyncio.Runner, way: str) -> None:
     ask = call if way == "asgi" else over_protocol
-    front = browser_app("https://page.example")
+    front = browser_app("https://page.example", **ASKED)
     refused = runner.run(ask(front, "OPTIONS", PAY, {**PREFLIGHT, "Origin": "https://evil.example"}, b""))
     assert refused.status == 400
     assert "access-control-allow-origin" not in refused.headers
@@ -317,7 +321,7 @@ def test_a_page_of_another_origin_may_not(runner: asyncio.Runner, way: str) -> N
 @pytest.mark.parametrize("way", ["asgi", "protocol"])
 def test_all_origins_may_be_allowed_and_refusals_carry_the_header_too(runner: asyncio.Runner, way: str) -> None:
     ask = call if way == "asgi" else over_protocol
-    front = browser_app("*")
+    front = browser_app("*", **ASKED)
     body = live_body(info=orchestrator_info(now_ns=time.time_ns() - 3600 * 10**9))
     answer = runner.run(ask(front, "POST", PAY, {"Origin": "https://any.example"}, body))
     assert answer.status == 480
@@ -327,7 +331,7 @@ def test_all_origins_may_be_allowed_and_refusals_carry_the_header_too(runner: as
 
 @pytest.mark.parametrize("origins", [("*",), ("https://page.example",), ("https://other.example",)])
 def test_a_page_may_also_read_why_its_request_was_ended_in_the_middle(runner: asyncio.Runner, origins: tuple[str, ...]) -> None:
-    front = browser_app(*origins)
+    front = browser_app(*origins, **ASKED)
     headers = {"Origin": "https://page.example"}
     ways = [
         runner.run(ask)
@@ -357,8 +361,9 @@ def test_a_target_without_a_path_is_refused_in_words(front: Front, runner: async
 
 
 @pytest.mark.parametrize("way", ["asgi", "protocol"])
-def test_without_origins_nothing_is_said_to_browsers(front: Front, runner: asyncio.Runner, way: str) -> None:
+def test_without_origins_nothing_is_said_to_browsers(runner: asyncio.Runner, way: str) -> None:
     ask = call if way == "asgi" else over_protocol
+    front = create_app(parse_config(yaml.safe_dump(configuration(**ASKED)), {}))
     assert runner.run(ask(front, "OPTIONS", PAY, PREFLIGHT, b"")).status == 405
     answer = runner.run(ask(front, "POST", PAY, {"Origin": "https://page.example"}, b"[]"))
     assert not [name for name in answer.headers if name.startswith("access-control")]

@@ -54,7 +54,7 @@ async def surroundings(folder: Path, view: str, backend: str, orchestrators: lis
 async def _until_listed(found: Surroundings) -> None:
     """Asks as a client does, until the list is there."""
     line = "".join(f"{name}: {value}\r\n" for name, value in found.headers.items())
-    request = f"GET /discover-orchestrators HTTP/1.1\r\nHost: signer\r\n{line}\r\n".encode()
+    request = f"GET /discover-orchestrators HTTP/1.1\r\nHost: localhost\r\n{line}\r\n".encode()
     give_up = time.monotonic() + 60
     while True:
         with contextlib.suppress(OSError):

@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
         ("prices: {max_price_per_capability: [{pipline: llm, pipeline: llm, price_per_unit: 1}]}", "did you mean 'pipeline'?"),
         ("budgets: [{scop: global, window: day, limit_wei: 5}]", "unknown key 'budgets.0.scop': did you mean 'scope'?"),
         ("auth: {webhook: {url: u, zzzzzz: 1}}", "unknown key 'auth.webhook.zzzzzz': known here: "),
-        ("zzzzzz: 1", "known here: admin, auth, "),
+        ("zzzzzz: 1", "known here: admin, allowed_hosts, auth, "),
         ("<<: {listen: 127.0.0.1:1}", "unknown key '<<'"),
     ],
 )

@@ -21,7 +21,7 @@ from tests.signer import PAY
 
 MIB = 1024 * 1024
 ROUTES = [PAY, "/signTicket", "/sign-orchestrator-info"]
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: signer\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def expect(stream: BinaryIO, status: int) -> Answer:
 @pytest.mark.parametrize("path", ROUTES)
 def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent(either: Served, path: str) -> None:
     with connected(either) as (connection, stream):
-        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: s\r\nContent-Length: {2 * MIB}\r\n\r\n".encode())
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * MIB}\r\n\r\n".encode())
         answer = expect(stream, 413)
         assert answer.error["code"] == "body_too_large"
         assert str(2 * MIB) in answer.error["message"]
@@ -58,7 +58,7 @@ def test_an_announced_body_above_the_limit_is_refused_before_it_is_sent(either: 
 def test_a_chunked_body_above_the_limit_is_refused_and_the_sender_reads_why(either: Served, path: str) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     with connected(either) as (connection, stream):
-        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(4 * MIB // 0x10000):
             connection.sendall(chunk)
         assert expect(stream, 413).error["code"] == "body_too_large"
@@ -75,7 +75,7 @@ def test_a_client_that_sends_all_of_a_large_body_first_still_gets_the_reply(prom
 
 def test_many_small_chunks_are_refused_by_what_travels(prompt: Served) -> None:
     with connected(prompt) as (connection, stream):
-        connection.sendall(f"POST {PAY} HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        connection.sendall(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         extension = b"1;" + b"x" * 1000 + b"\r\n \r\n"
         for _ in range(12):
             connection.sendall(extension * 1000)
@@ -84,7 +84,7 @@ def test_many_small_chunks_are_refused_by_what_travels(prompt: Served) -> None:
 
 def test_headers_without_an_end_are_refused(either: Served) -> None:
     with connected(either) as (connection, stream):
-        connection.sendall(f"POST {PAY} HTTP/1.1\r\nHost: s\r\n".encode())
+        connection.sendall(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\n".encode())
         for number in range(1024):
             connection.sendall(f"X-{number}: {'x' * 1024}\r\n".encode())
         answer = expect(stream, 431)
@@ -103,7 +103,7 @@ def test_a_request_line_without_an_end_is_refused(prompt: Served) -> None:
 @pytest.mark.parametrize("path", [PAY, "/sign-orchestrator-info"])
 def test_a_body_that_does_not_arrive_is_refused_in_time_and_the_connection_closed(prompt: Served, path: str) -> None:
     with connected(prompt) as (connection, stream):
-        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: s\r\nContent-Length: 100\r\n\r\n".encode())
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n".encode())
         began = time.monotonic()
         answer = expect(stream, 408)
         assert answer.error["code"] == "body_timeout"
@@ -112,7 +112,7 @@ def test_a_body_that_does_not_arrive_is_refused_in_time_and_the_connection_close
         assert BODY_TIMEOUT_SECONDS - 0.1 < time.monotonic() - began < BODY_TIMEOUT_SECONDS + 4
 
 
-@pytest.mark.parametrize("sent", [b"P", b"POST /generate-live-payment HTTP/1.1\r\nHost: s\r\nX-Sl"])
+@pytest.mark.parametrize("sent", [b"P", b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nX-Sl"])
 def test_a_head_that_does_not_arrive_ends_the_connection_in_time(prompt: Served, sent: bytes) -> None:
     with connected(prompt) as (connection, stream):
         connection.sendall(sent)
@@ -249,7 +249,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(either: Served) -> None:
 
 
 def test_a_client_that_asks_first_is_refused_at_once_where_it_sends_too_much(either: Served) -> None:
-    request = f"POST {PAY} HTTP/1.1\r\nHost: s\r\nExpect: 100-continue\r\nContent-Length: {2 * MIB}\r\n\r\n"
+    request = f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {2 * MIB}\r\n\r\n"
     assert either.exchange(request.encode()).status == 413
 
 
@@ -266,7 +266,7 @@ def test_headers_that_come_after_the_body_count_for_nothing(asking: Pair) -> Non
     body = live_body()
     with connected(asking.signer) as (connection, stream):
         connection.sendall(
-            f"POST {PAY} HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n".encode()
+            f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n".encode()
             + body
             + b"\r\n0\r\nSigner-Auth-Id: somebody\r\nX-Late: 1\r\n\r\n"
         )
@@ -305,7 +305,7 @@ def test_what_is_no_request_gets_the_envelope_and_the_end(either: Served, sent: 
 
 
 def test_refusals_of_half_requests_are_counted(prompt: Served) -> None:
-    too_large = f"POST {PAY} HTTP/1.1\r\nHost: s\r\nContent-Length: {2 * MIB}\r\n\r\n".encode()
+    too_large = f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * MIB}\r\n\r\n".encode()
     refusals = {"413": too_large, "400": b"nonsense\r\n\r\n"}
 
     def counted(status: str) -> float:

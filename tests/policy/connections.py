@@ -23,7 +23,7 @@ class Connections:
     async def post(self, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """One request."""
         reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
-        lines = [f"POST {path} HTTP/1.1", "host: signer", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+        lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
         writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
         length = next(int(line.split(":")[1]) for line in head if line.startswith("content-length:"))

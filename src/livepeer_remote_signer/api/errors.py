@@ -43,6 +43,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.Suspended: 403,
     e.RecipientRefused: 403,
     e.AddressRefused: 403,
+    e.OriginRefused: 403,
     e.NotFound: 404,
     e.MethodNotAllowed: 405,
     e.BodyTimeout: 408,

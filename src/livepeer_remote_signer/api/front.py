@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from livepeer_remote_signer.api.bounds import Bounds
 from livepeer_remote_signer.api.errors import internal_reply
+from livepeer_remote_signer.api.pages import PageRules, check_one_host
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
 from livepeer_remote_signer.api.refusals import OTHER_ROUTE, peer_of, refusal_reply
 from livepeer_remote_signer.api.reply import Headers, Reply
@@ -45,7 +46,7 @@ class Front:
         paying: PayingRoutes,
         rest: FastAPI,
         bounds: Bounds,
-        allow_origins: tuple[str, ...] = (),
+        pages: PageRules,
         admin: FastAPI | None = None,
         on_reply: Callable[[str, int], None] = lambda route, status: None,
     ) -> None:
@@ -56,18 +57,20 @@ class Front:
         """What the admin listener answers, where there is one."""
         self.bounds = bounds
         self.limits = bounds.limits
+        self.admits = pages.admits
+        self._pages = pages
         self.paying_paths = paying.paths
         self.respond = paying.respond
-        self.answers_browsers = bool(allow_origins)
-        self._allow_origins = frozenset(allow_origins)
+        self.answers_browsers = bool(pages.allow_origins)
+        self._allow_origins = pages.allow_origins
         self.startup_failure: str | None = None
         """Why the application could not start, in one line."""
         self._rest = rest
         self._app: Callable[[Scope, Receive, Send], Awaitable[None]] = self._answer
-        if allow_origins:
+        if pages.allow_origins:
             self._app = CORSMiddleware(
                 self._answer,
-                allow_origins=allow_origins,
+                allow_origins=tuple(pages.allow_origins),
                 allow_methods=("GET", "POST"),
                 allow_headers=("*",),
                 expose_headers=EXPOSED_HEADERS,
@@ -91,7 +94,14 @@ class Front:
         if scope["type"] == "lifespan":
             await self._rest(scope, receive, self._noting_failure(send))
         elif scope["type"] == "http":
-            await self._app(scope, receive, _with_request_id(send))
+            send = _with_request_id(send)
+            try:
+                check_one_host(scope["headers"], scope.get("http_version", ""))
+                self._pages.check(scope["path"], scope["headers"])
+            except SignerError as error:
+                await send_reply(self._refused(error, scope), send)
+            else:
+                await self._app(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
@@ -104,12 +114,16 @@ class Front:
                 await self._ask_rest(scope, _replay(body, receive), send)
                 return
         except SignerError as error:
-            route = scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE
-            reply = refusal_reply(error, route, peer_of(scope))
-            self.on_reply(route, reply.status)
+            reply = self._refused(error, scope)
         except _Disconnected:
             return
         await send_reply(reply, send)
+
+    def _refused(self, error: SignerError, scope: Scope) -> Reply:
+        route = scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE
+        reply = refusal_reply(error, route, peer_of(scope))
+        self.on_reply(route, reply.status)
+        return reply
 
     async def _pay(self, scope: Scope, receive: Receive) -> Reply:
         if scope["method"] != "POST":
@@ -200,6 +214,10 @@ class AdminFront:
     def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply:
         """Never asked: there are no paying routes here."""
         raise NotImplementedError(path)
+
+    def admits(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whatever has the admin token, which no page has."""
+        return True
 
     def browser_headers(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         """Nothing: no page of another origin may read what is said here."""

@@ -40,6 +40,7 @@ from livepeer_remote_signer.api.arriving import (
 )
 from livepeer_remote_signer.api.bounds import FIRST_WORD_SECONDS, IdleOnes
 from livepeer_remote_signer.api.front import AdminFront, Front
+from livepeer_remote_signer.api.pages import check_one_host
 from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, Overloaded, SignerError
@@ -323,6 +324,11 @@ class PaymentProtocol(HttpToolsProtocol):
         if version not in _VERSIONS:
             self._refuse(request, BadRequest(f"HTTP/{version} is not spoken here: HTTP/1.1 is"))
             return
+        try:
+            check_one_host(request.headers, version)
+        except BadRequest as error:
+            self._refuse(request, error)
+            return
         method = parser.get_method()
         if parser.should_upgrade():  # no other protocol is spoken here: the request is read anew without the offer
             if method == b"CONNECT":
@@ -358,7 +364,8 @@ class PaymentProtocol(HttpToolsProtocol):
         if self._idle is not None:
             self._idle.pop(self, None)
         path, front = request.path, self.front
-        if path is None or self._is_busy() or self.flow.write_paused or (front.answers_browsers and has_origin(request.headers)):
+        is_slow_way = path is None or self._is_busy() or self.flow.write_paused or not front.admits(path, request.headers)
+        if is_slow_way or (front.answers_browsers and has_origin(request.headers)):
             self._hand_over(request, bytes(request.body))
             return
         self.cycle = cast(Any, request)

@@ -15,7 +15,7 @@ from livepeer_remote_signer.config.listening import DEFAULT_LISTEN
 from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, OrchestratorsConfig
 from livepeer_remote_signer.config.outbound import OutboundConfig
 from livepeer_remote_signer.config.prices import PricesConfig
-from livepeer_remote_signer.config.serving import CorsConfig, DocsConfig, LimitsConfig, LogConfig, TracingConfig
+from livepeer_remote_signer.config.serving import CorsConfig, DocsConfig, HostName, LimitsConfig, LogConfig, TracingConfig
 from livepeer_remote_signer.config.values import Listen, Seconds, Section
 from livepeer_remote_signer.core.rules.policy import NAMESPACES
 
@@ -24,6 +24,7 @@ class Config(Section):
     """The whole configuration, checked."""
 
     listen: Listen = DEFAULT_LISTEN
+    allowed_hosts: tuple[HostName, ...] = ()
     key: KeyConfig
     state: StateConfig = StateConfig()
     chain: ChainConfig
@@ -65,6 +66,11 @@ class Config(Section):
                     f"budgets.{index}: with auth.namespaces no auth id is {budget.match[:64]!r}: say whose it is, one of "
                     + ", ".join(f"{namespace}{budget.match[:64]}" for namespace in NAMESPACES)
                 )
+        if "*" in self.cors.allow_origins and not self.auth.is_configured:
+            raise ValueError(
+                "cors.allow_origins '*' would let every web page have tickets signed, because nobody is asked before signing: name the "
+                "origins of your pages, or configure auth (webhook, api_keys_file or jwt)"
+            )
         if self.budgets and self.ledger.backend == "none":
             raise ValueError("budgets need a ledger: set ledger.backend to sqlite or postgres")
         return self

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
 )
 
 from livepeer_remote_signer.config.urls import HttpUrl
 from livepeer_remote_signer.config.values import Seconds, Section, Wei
+
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
 class LimitsConfig(Section):
@@ -28,6 +32,17 @@ class LimitsConfig(Section):
     answer_seconds: Seconds = 4.5
     idle_seconds: Seconds = 120
     drain_seconds: Seconds = 20
+
+
+def _host_name(text: str) -> str:
+    name = text.strip().lower().removesuffix(".")
+    if _HOST_NAME.fullmatch(name) is None:
+        raise ValueError("must be a host name without scheme and port, such as signer.example")
+    return name
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+"""A host name, in lower case."""
 
 
 class CorsConfig(Section):

@@ -8,7 +8,7 @@ SignerError: a fault of ours
             NoBillableUnits BadMaxPrice PriceExceeded NoTickets TooManyTickets TicketEvExceeded TotalEvExceeded
             FaceValueTooLow StaleState SessionBusy SenderChanged
         who calls and what the operator allows
-            Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused
+            Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused OriginRefused
             BudgetExceeded ShareExceeded RateExceeded
         what the service stands on
             NoDeposit NoReserve DepositUnlocking DepositTooSmall ProtocolPaused
@@ -226,6 +226,10 @@ class OrchestratorPaused(Refused):
 
 class AddressRefused(Refused):
     """The orchestrator's address may not be dialled."""
+
+
+class OriginRefused(Refused):
+    """A web page may be behind the request, where nobody is asked for a credential."""
 
 
 class BudgetExceeded(Refused):
