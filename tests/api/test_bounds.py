@@ -33,6 +33,8 @@ class Wire:
         self.is_read = True
         self.is_ended = False
         self.is_aborted = False
+        self.is_gone = False
+        """Whether the client has left, which the transport finds out when it writes to the end."""
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return ("127.0.0.1", 50_000) if name == "peername" else default
@@ -46,6 +48,7 @@ class Wire:
 
     def write_eof(self) -> None:
         self.is_ended = True
+        self.is_aborted = self.is_gone
 
     def close(self) -> None:
         self.is_ended = self.is_aborted = True
@@ -57,6 +60,7 @@ class Wire:
         self.is_read = False
 
     def resume_reading(self) -> None:
+        assert not self.is_aborted, "the handle is closed"
         self.is_read = True
 
     @property
@@ -126,6 +130,14 @@ async def test_nothing_is_parsed_after_a_refusal_behind_a_request_in_work(start:
     assert wire.is_read  # what is still on its way is thrown away, or the reply would be lost with it
     protocol.data_received(b"x" * MIB)
     assert ears.heard < 80 * KIB
+
+
+async def test_a_refusal_to_a_client_that_has_left_ends_the_connection() -> None:
+    protocol, wire = connect(a_front())
+    wire.is_gone = True
+    protocol.data_received(b"nonsense\r\n\r\n")
+    assert wire.statuses == [400]
+    assert wire.is_aborted
 
 
 async def test_trailers_without_an_end_are_refused() -> None:

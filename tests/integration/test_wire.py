@@ -329,4 +329,4 @@ def test_any_bytes_leave_the_server_as_it_was(prompt: Served) -> None:
             noise = random_bytes.randbytes(random_bytes.randrange(1, 200))
             connection.sendall(random_bytes.choice((noise, whole[:cut] + noise + whole[cut:], whole[:cut])))
     assert prompt.pay().status == 200
-    assert prompt.log.count("Traceback") == 0
+    assert "Traceback" not in prompt.log, prompt.log[prompt.log.index("Traceback") - 300 :][:3000]

@@ -561,8 +561,8 @@ class PaymentProtocol(HttpToolsProtocol):
         self._unparsed = None
         self.deadline = self.loop.time() + LINGER_SECONDS
         if not self.transport.is_closing():
-            self.transport.write_eof()
             self.transport.resume_reading()
+            self.transport.write_eof()  # which closes it where the client has left
 
 
 def payment_protocol(front: Front | AdminFront) -> type[PaymentProtocol]:
