@@ -140,6 +140,13 @@ async def test_a_refusal_to_a_client_that_has_left_ends_the_connection() -> None
     assert wire.is_aborted
 
 
+async def test_two_faults_in_one_read_get_one_refusal() -> None:
+    protocol, wire = connect(a_front())
+    protocol.data_received(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+    assert wire.statuses == [400]
+    assert wire.is_ended
+
+
 async def test_trailers_without_an_end_are_refused() -> None:
     protocol, wire = connect(a_front())
     protocol.data_received(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\nX: ".encode())

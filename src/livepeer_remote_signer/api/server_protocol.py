@@ -495,6 +495,8 @@ class PaymentProtocol(HttpToolsProtocol):
         Behind a request that is in work there is nothing to say yet: the connection ends with that one's reply.
         """
         self._arriving = None
+        if self._lingering:  # one was enough; the parser goes on to the end of what it was given
+            return
         if self._is_busy():
             self.cycle.keep_alive = False
             self._deaf = True
