@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,66 @@ def test_what_is_no_ledger_in_a_file_is_not_compacted(config_file: Path, capsys:
     other.write_text(config_file.read_text().replace('"backend": "sqlite"', '"backend": "postgres", "url": "postgresql:///x"'))
     status, _, err = run(capsys, "ledger", "compact", "--config", other)
     assert (status, "only a ledger in SQLite is compacted" in err) == (2, True)
+
+
+async def _pay_while(path: Path, work: Callable[[], object]) -> tuple[int, object]:
+    """How many payments were recorded while `work` ran in a thread, and what it gave."""
+    async with opened(path, budgets=[Budget("auth_id", "*", "total", "ev", 10**18)]) as (ledger,):
+        session, paid = Session(auth_id="alice"), 0
+        for _ in range(50):
+            assert await ledger.pay(session.next()) is None
+        task = asyncio.create_task(asyncio.to_thread(work))
+        while not task.done():
+            assert await ledger.pay(session.next()) is None
+            paid += 1
+        return paid, await task
+
+
+def test_a_backup_is_made_while_payments_go_on_and_is_whole(
+    config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livepeer_remote_signer.adapters.ledger.backup.PAGES_AT_ONCE", 1)
+    path, to = config_file.parent / "ledger.sqlite", config_file.parent / "copy.sqlite"
+    words = [str(word) for word in ("ledger", "backup", "--config", config_file, "--to", to)]
+    paid, status = asyncio.run(_pay_while(path, lambda: main(words)))
+    assert status == 0
+    assert paid > 0
+    assert stat.S_IMODE(to.stat().st_mode) == 0o600
+    assert capsys.readouterr().out == f"backed up: {to.stat().st_size / 1e6:.1f} MB in {to}\n"
+    with contextlib.closing(sqlite3.connect(to)) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        (recorded,) = copy.execute("SELECT count(*) FROM lrs_payments").fetchone()
+    assert 50 <= recorded <= 50 + paid
+    assert sorted(found.name for found in config_file.parent.iterdir() if "copy" in found.name) == ["copy.sqlite"]
+
+    async def opens() -> None:
+        async with opened(to):
+            pass
+
+    asyncio.run(opens())
+
+
+def test_a_backup_replaces_nothing_and_leaves_nothing_half_made(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = config_file.parent / "copy.sqlite"
+    assert run(capsys, "ledger", "backup", "--config", config_file, "--to", to)[0] == 1, "there is no ledger yet"
+    asyncio.run(_make(config_file.parent / "ledger.sqlite"))
+    to.write_text("mine")
+    status, _, err = run(capsys, "ledger", "backup", "--config", config_file, "--to", to)
+    assert (status, to.read_text()) == (1, "mine")
+    assert "is there already: a backup replaces nothing" in err
+    assert run(capsys, "ledger", "backup", "--config", config_file, "--to", config_file.parent / "nowhere" / "copy")[0] == 1
+    (config_file.parent / "ledger.sqlite").write_bytes(b"no database" * 100)
+    other = config_file.parent / "other.sqlite"
+    assert run(capsys, "ledger", "backup", "--config", config_file, "--to", other)[0] == 1
+    assert not [found for found in config_file.parent.iterdir() if "other" in found.name]
+
+
+def test_for_postgresql_the_line_that_does_it_is_printed_without_the_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    ledger = {"backend": "postgres", "url": "postgresql://u:planted@db/x"}
+    config.write_text(json.dumps({"key": {"private_key": "0x" + "01" * 32}, "chain": {"source": "static"}, "ledger": ledger}))
+    status, out, _ = run(capsys, "ledger", "backup", "--config", config, "--to", tmp_path / "a copy")
+    assert status == 0
+    assert out.startswith("pg_dump --format=custom --table='lrs_*' ")
+    assert f"--file='{tmp_path}/a copy'" in out
+    assert "planted" not in out

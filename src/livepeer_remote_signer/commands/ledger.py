@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.serve import read_config
@@ -51,6 +53,14 @@ def add_parsers(subparsers: Any) -> None:
     )
     compact.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
     compact.set_defaults(run=run_compact)
+    backup = commands.add_parser(
+        "backup",
+        help="copy a SQLite ledger while the signer goes on",
+        description="Copies the ledger's file, whole and checked, to a new one. For PostgreSQL it prints the line that does it there.",
+    )
+    backup.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    backup.add_argument("--to", required=True, type=Path, metavar="FILE", help="the file to make; it must not be there")
+    backup.set_defaults(run=run_backup)
 
 
 def run_suspend(arguments: argparse.Namespace) -> int:
@@ -137,6 +147,33 @@ def run_compact(arguments: argparse.Namespace) -> int:
         print(f"the ledger cannot be compacted: {error}", file=sys.stderr)
         return 1
     print(f"compacted: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
+    return 0
+
+
+def run_backup(arguments: argparse.Namespace) -> int:
+    """Makes the copy; 1 when it cannot be made, 2 where there is no ledger to copy."""
+    config = read_config(arguments.config)
+    if config is None:
+        return 2
+    if config.ledger.backend == "postgres":
+        print(f"pg_dump --format=custom --table='lrs_*' --file={shlex.quote(str(arguments.to))} \"$LEDGER_URL\"")
+        print("LEDGER_URL: what ledger.url says", file=sys.stderr)
+        return 0
+    if config.ledger.backend != "sqlite" or config.ledger.path is None:
+        print(f"{arguments.config}: no ledger is configured", file=sys.stderr)
+        return 2
+    from livepeer_remote_signer.adapters.ledger.backup import back_up
+    from livepeer_remote_signer.adapters.ledger.store import NoLedger
+
+    try:
+        size = back_up(config.ledger.path, arguments.to)
+    except NoLedger:
+        print(no_ledger_text(config), file=sys.stderr)
+        return 1
+    except LedgerUnavailable as error:
+        print(f"no backup was made: {error}", file=sys.stderr)
+        return 1
+    print(f"backed up: {size / 1e6:.1f} MB in {arguments.to}")
     return 0
 
 
