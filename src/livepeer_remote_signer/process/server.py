@@ -209,7 +209,7 @@ def make_server(
         app,
         http=payment_protocol(app),
         ws="none",
-        loop="uvloop",
+        loop="livepeer_remote_signer.process.loop:Loop",
         lifespan="on",
         access_log=False,
         server_header=False,
