@@ -87,7 +87,7 @@ auth: {api_keys_file: /none/keys, webhook: {url: "https://h", secret_file: /none
 events: {sinks: [{type: http, url: "https://h", secret_file: /none/sink}]}
 """
     assert check(tmp_path, text) == 0
-    assert capsys.readouterr().err.splitlines() == [
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")] == [
         "note: state.previous.0.mac_key_file /none/mac is not there yet",
         "note: auth.api_keys_file /none/keys is not there yet",
         "note: auth.webhook.secret_file /none/webhook is not there yet",
@@ -118,7 +118,7 @@ budgets:
   - {scope: auth_id, match: team-c, window: hour, limit_wei: 500}
 """
     assert check(tmp_path, "chain: {source: static}\n" + budgets.replace("LEDGER", str(tmp_path / "ledger"))) == 0
-    assert [line for line in capsys.readouterr().err.splitlines() if "budget" in line] == [
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: budgets")] == [
         "note: budgets: auth_id 'team-a' may spend 50 wei ev per day: its own entry stands instead of the 10 wei of match \"*\""
     ]
 
@@ -132,3 +132,34 @@ def test_limits_of_time_that_nobody_wants_are_named(tmp_path: Path, capsys: pyte
         assert (f"auth.webhook.timeout_seconds {seconds} is not below limits.answer_seconds {answer}" in said) == (seconds >= answer)
     assert check(tmp_path, "chain: {source: static}\n") == 0
     assert "note: " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("", ["nobody is asked", "ledger.backend none", "no price is too high"]),
+        ("auth: {webhook: {url: 'https://h'}}\nprices: {max_price_per_hour: 0.001eth}\n", ["ledger.backend none"]),
+        (
+            "auth: {webhook: {url: 'https://h'}}\nprices: {max_price_per_job: 0.001eth}\nledger: {backend: sqlite, path: L}\n",
+            ["no budget holds"],
+        ),
+        (
+            "auth: {webhook: {url: 'https://h'}}\nprices: {max_price_per_unit: 5}\nledger: {backend: sqlite, path: L}\n"
+            "budgets: [{scope: auth_id, window: hour, limit_wei: 0.005eth}]\n",
+            [],
+        ),
+    ],
+)
+def test_each_bound_that_is_missing_is_told_in_eth_an_hour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, warned: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert check(tmp_path, "chain: {source: static}\n" + text) == 0
+    lines = capsys.readouterr().err.splitlines()
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    assert len(warnings) == len(warned)
+    for line, words in zip(warnings, warned, strict=True):
+        assert words in line
+        assert "32.4 ETH an hour" in line
+    (note,) = [line for line in lines if line.startswith("exposure: ")]
+    assert ("0.005 ETH an hour (budgets of an auth id" in note) is (not warned)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from livepeer_remote_signer.adapters.outbound import disobeyed_variables
+from livepeer_remote_signer.config.exposure import missing_bounds, most_in_an_hour
 from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.config.models import Config
@@ -95,7 +96,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     worker = inherited_worker(os.environ)
     logs = open_logs(config)
     if worker is None:
-        for note in _notes_on_proxies():
+        for note in (*_notes_on_proxies(), *missing_bounds(config, arguments.workers)):
             _log.warning("%s", note)
     try:
         if worker is None and arguments.workers > 1:
@@ -168,6 +169,9 @@ def run_check_config(arguments: argparse.Namespace) -> int:
         _print_faults(arguments.config, error)
         return 2
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+    for warning in missing_bounds(config):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"exposure: one caller in league with an orchestrator can take at most {most_in_an_hour(config).text}", file=sys.stderr)
     for budget, default in raised_limits(budgets_of(config.budgets)):
         print(
             f"note: budgets: {budget.scope} {budget.match!r} may spend {budget.limit_wei} wei {budget.measure} per {budget.window}: "
