@@ -130,6 +130,11 @@ def test_limits_of_time_that_nobody_wants_are_named(tmp_path: Path, capsys: pyte
         said = capsys.readouterr().err
         assert said.count("note: ") == notes, (seconds, answer, said)
         assert (f"auth.webhook.timeout_seconds {seconds} is not below limits.answer_seconds {answer}" in said) == (seconds >= answer)
+    ledger = "chain: {{source: static}}\nledger: {{backend: postgres, url: 'postgresql:///x', timeout_seconds: {}}}\n"
+    for seconds, notes in ((4.4, 0), (4.5, 1), (20, 1)):
+        assert check(tmp_path, ledger.format(seconds)) == 0
+        said = capsys.readouterr().err
+        assert said.count(f"note: ledger.timeout_seconds {seconds} is not below limits.answer_seconds 4.5") == said.count("note: ") == notes
     assert check(tmp_path, "chain: {source: static}\n") == 0
     assert "note: " not in capsys.readouterr().err
 

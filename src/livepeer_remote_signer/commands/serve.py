@@ -201,6 +201,11 @@ def _notes_on_time(config: Config) -> Iterator[str]:
             f"auth.webhook.timeout_seconds {webhook.timeout_seconds:g} is not below limits.answer_seconds {answer:g}: a slow webhook is "
             "given up by the latter, and the caller is told less"
         )
+    if config.ledger.backend == "postgres" and config.ledger.timeout_seconds >= answer:
+        yield (
+            f"ledger.timeout_seconds {config.ledger.timeout_seconds:g} is not below limits.answer_seconds {answer:g}: a database that is "
+            "silent is noticed after its callers were told to come again, and each of them waits for it"
+        )
     if answer >= CLIENTS_WAIT_SECONDS:
         yield (
             f"limits.answer_seconds {answer:g} is not below the {CLIENTS_WAIT_SECONDS} s that clients wait: they leave without an answer, "

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -88,6 +89,28 @@ async def test_workers_that_open_a_new_file_together_all_open_it(tmp_path: Path)
         assert [await store.backlog() for store in stores] == [(0, None, 0)] * 6
         for store in stores:
             await store.close()
+
+
+async def test_a_question_over_many_rows_holds_up_nothing_else(path: Path) -> None:
+    async with opened(path) as (ledger,):
+        store: SqliteStore = ledger.store  # type: ignore[assignment]
+        asked, may_answer = threading.Event(), threading.Event()
+
+        def slow(_: sqlite3.Connection) -> None:
+            asked.set()
+            assert may_answer.wait(20)
+
+        question = asyncio.create_task(store._file.beside(slow, is_long=True))
+        await asyncio.to_thread(asked.wait)
+        figures = asyncio.create_task(ledger.controls.usage())
+        await ledger.housekeeping.refresh()
+        await ledger.controls.put_setting("ceilings", "x")
+        assert await ledger.pay(Session().next()) is None
+        assert ledger.housekeeping.failure == ""
+        assert not figures.done(), "figures wait for figures"
+        may_answer.set()
+        await question
+        assert await figures == []
 
 
 async def test_only_the_owner_may_read_the_file(path: Path) -> None:

@@ -268,8 +268,8 @@ class SqliteStore:
         return self._switches.switches
 
     async def list_switches(self) -> list[Switch]:
-        """In the side thread."""
-        return [switch_of(row) for row in await self._rows("SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms")]
+        """In the thread of what may take long."""
+        return [switch_of(row) for row in await self._many_rows("SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms")]
 
     async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
         """Between two batches."""
@@ -301,12 +301,12 @@ class SqliteStore:
     # --- figures ---
 
     async def usage(self) -> dict[str, Usage]:
-        """In the side thread."""
-        return {key: parse_usage(amounts) for key, amounts in await self._rows("SELECT key, amounts FROM lrs_usage")}
+        """In the thread of what may take long."""
+        return {key: parse_usage(amounts) for key, amounts in await self._many_rows("SELECT key, amounts FROM lrs_usage")}
 
     async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
-        """In the side thread."""
-        rows = await self._rows(
+        """In the thread of what may take long."""
+        rows = await self._many_rows(
             """SELECT minute, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei FROM lrs_spend
             WHERE minute >= ? AND minute <= ? ORDER BY minute""",
             first_minute,
@@ -315,8 +315,8 @@ class SqliteStore:
         return [spend_line(row) for row in rows]
 
     async def sessions_started(self, since_ms: int) -> int:
-        """In the side thread."""
-        count: int = (await self._rows("SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= ?", since_ms))[0][0]
+        """In the thread of what may take long."""
+        count: int = (await self._many_rows("SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= ?", since_ms))[0][0]
         return count
 
     # --- events ---
@@ -328,13 +328,13 @@ class SqliteStore:
     async def events_since(self, since_ms: int, after_id: int, limit: int) -> list[OutboxEvent]:
         """The first one is found by index, the others follow by their ids."""
         if after_id == 0:
-            firsts = await self._rows(
+            firsts = await self._many_rows(
                 """SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND made_ms >= ?1
                 UNION ALL SELECT min(id) FROM lrs_outbox WHERE sent = 0 AND made_ms >= ?1""",
                 since_ms,
             )
             after_id = min((id for (id,) in firsts if id is not None), default=1) - 1
-        return _events(await self._rows(_EVENTS + "id > ? AND made_ms >= ? ORDER BY id LIMIT ?", after_id, since_ms, limit))
+        return _events(await self._many_rows(_EVENTS + "id > ? AND made_ms >= ? ORDER BY id LIMIT ?", after_id, since_ms, limit))
 
     async def mark_sent(self, ids: Sequence[int]) -> None:
         """Some at a time, between two batches."""
@@ -419,7 +419,7 @@ class SqliteStore:
 
     async def oldest(self) -> dict[Aging, int]:
         """Each by its index."""
-        (times,) = await self._rows(_OLDEST)
+        (times,) = await self._many_rows(_OLDEST)
         return {kind: time for kind, time in zip(AGING, times, strict=True) if time is not None}
 
     async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
@@ -434,7 +434,7 @@ class SqliteStore:
 
     async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
         """By their names."""
-        rows = await self._rows("SELECT key, touched_ms FROM lrs_usage WHERE key > ? ORDER BY key LIMIT ?", after, limit)
+        rows = await self._many_rows("SELECT key, touched_ms FROM lrs_usage WHERE key > ? ORDER BY key LIMIT ?", after, limit)
         return [(key, touched_ms) for key, touched_ms in rows]
 
     async def touch_usage(self, keys: Sequence[str], now_ms: int) -> None:
@@ -467,6 +467,9 @@ class SqliteStore:
 
     async def _rows(self, sql: str, *parameters: object) -> list[Row]:
         return await self._file.beside(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    async def _many_rows(self, sql: str, *parameters: object) -> list[Row]:
+        return await self._file.beside(lambda connection: connection.execute(sql, parameters).fetchall(), is_long=True)
 
     async def _change(self, sql: str, *parameters: object) -> int:
         return (await self._file.change(sql, *parameters))[1]

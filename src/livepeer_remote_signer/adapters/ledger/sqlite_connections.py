@@ -26,7 +26,8 @@ _T = TypeVar("_T")
 
 
 class SqliteConnections:
-    """Three connections: one writes, one reads on the event loop's thread, one reads in a thread of its own."""
+    """Four connections: one writes, one reads on the event loop's thread, and two read in threads of their own: what is short,
+    and what may take long, for which nothing else waits."""
 
     def __init__(self, path: Path, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS, may_create: bool = True) -> None:
         """Without `may_create` a ledger that is not there is not made: `open` raises NoLedger."""
@@ -37,6 +38,7 @@ class SqliteConnections:
         self._lock_wait_seconds = lock_wait_seconds
         self._commits = ThreadPoolExecutor(1, "ledger-commit")
         self._side_thread = ThreadPoolExecutor(1, "ledger-side")
+        self._slow_thread = ThreadPoolExecutor(1, "ledger-slow")
         self._file = (0, 0)
         self.answered_at = -math.inf
         """When something was last done, by the monotonic clock."""
@@ -65,6 +67,7 @@ class SqliteConnections:
             self.write.execute("PRAGMA cache_size = -32768")
             self.write.execute("PRAGMA cache_spill = OFF")
             self.read = self._connect(0.25, opened)
+            self._slow = self._connect(_SIDE_WAIT_SECONDS, opened)
             opened.pop_all()  # from here on `close` closes them
 
     def _take_steps(self) -> None:
@@ -97,10 +100,12 @@ class SqliteConnections:
     async def close(self) -> None:
         """Waits for what is in work."""
         await self._in(self._side_thread, self._side.close)
+        await self._in(self._slow_thread, self._slow.close)
         await self._in(self._commits, self.write.close)
         self.read.close()
         self._commits.shutdown()
         self._side_thread.shutdown()
+        self._slow_thread.shutdown()
 
     async def begin(self) -> None:
         """The write lock, without a pause where nobody else writes. Raises StoreFailed."""
@@ -160,14 +165,15 @@ class SqliteConnections:
             row: Row | None = self.read.execute(sql, parameters).fetchone()
         return row
 
-    async def beside(self, reading: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Reads in the side thread."""
+    async def beside(self, reading: Callable[[sqlite3.Connection], _T], *, is_long: bool = False) -> _T:
+        """Reads in the side thread, or in that of what may take long."""
+        thread, connection = (self._slow_thread, self._slow) if is_long else (self._side_thread, self._side)
 
         def checked() -> _T:
             self.check_file()
-            return reading(self._side)
+            return reading(connection)
 
-        return await self._in(self._side_thread, checked)
+        return await self._in(thread, checked)
 
     async def change(self, sql: str, *parameters: object) -> tuple[list[Row], int]:
         """One statement, committed: the rows it returns and how many it changed. It runs between two batches, on the writing
