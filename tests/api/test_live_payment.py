@@ -116,6 +116,36 @@ def test_an_ordinary_body_is_read_the_faster_way() -> None:
     assert live_payment._parse_ordinary(body) == PaymentRequest(b"x" * 40, b"x" * 40, b"x" * 40, "m", type="live")
 
 
+@pytest.mark.parametrize("key", ["capability", "model_id"])
+@pytest.mark.parametrize(
+    ("spelled", "label"),
+    [
+        ('"comfy ui"', "comfy ui"),
+        (f'"{"é" * 128}"', "é" * 128),
+        ('"\\u00e9"', "é"),
+        (f'"{"x" * 129}"', ""),
+        ('"a\\nb"', ""),
+        ('"\x7f"', ""),
+        ('""', ""),
+        ("null", ""),
+        ("5", ""),
+        ('{"a": 1}', ""),
+        ('["a"]', ""),
+    ],
+)
+def test_a_label_is_printable_text_and_whatever_else_stands_there_is_no_fault(key: str, spelled: str, label: str) -> None:
+    body = f'{{"type": "lv2v", "{key}": {spelled}}}'.encode()
+    found = live_payment.parse_live_payment(body)
+    assert {"capability": found.pipeline_label, "model_id": found.model_label}[key] == label
+    assert found == PaymentRequest(b"", type="lv2v", **{"capability": {"pipeline_label": label}, "model_id": {"model_label": label}}[key])
+
+
+def test_a_body_with_labels_is_read_the_faster_way() -> None:
+    body = b'{"type":"lv2v","capability":"comfy","model_id":"sdxl"}'
+    assert live_payment._parse_ordinary(body) == PaymentRequest(b"", type="lv2v", pipeline_label="comfy", model_label="sdxl")
+    assert live_payment._parse_ordinary(b'{"capability":"a","capability":"b"}') is None
+
+
 @pytest.mark.parametrize("text", ["=" * 5, "A=" * 5, "A==" * 5])
 def test_more_padding_than_fields_is_read_the_strict_way(text: str) -> None:
     body = json.dumps({"app": text}).encode()

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
 from livepeer_remote_signer.core.errors import BadField
+from livepeer_remote_signer.core.protocol.byoc import parse_label
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.strict_json import (
     INT64_MAX,
@@ -30,7 +31,7 @@ from livepeer_remote_signer.core.protocol.strict_json import (
 from livepeer_remote_signer.core.rules.payment import PaymentRequest
 from livepeer_remote_signer.service.signing import SignedPayment
 
-_KEYS = frozenset({"orchestrator", "state", "manifestid", "app", "type", "inpixels", "maxprice", "capabilities"})
+_KEYS = frozenset({"orchestrator", "state", "manifestid", "app", "type", "inpixels", "maxprice", "capabilities", "capability", "model_id"})
 _STATE_KEYS = frozenset({"state", "sig"})
 _LENGTHS = struct.Struct(">II")
 _MAX_PRICE_KEYS = frozenset({"price", "currency", "unit"})
@@ -60,6 +61,8 @@ def _parse_strictly(body: bytes) -> PaymentRequest:
         in_pixels=int64_field(fields, "inpixels", "inPixels") if "inpixels" in fields else 0,
         max_price=parse_max_price_field(fields["maxprice"]) if "maxprice" in fields else None,
         capabilities=base64_field(fields, "capabilities", "capabilities") if "capabilities" in fields else b"",
+        pipeline_label=parse_label(fields.get("capability")),
+        model_label=parse_label(fields.get("model_id")),
     )
 
 
@@ -89,7 +92,7 @@ def _parse_ordinary(body: bytes) -> PaymentRequest | None:
         manifest_id = found.manifestId
     elif found.manifestId is not None:
         return None
-    for text in (orchestrator, manifest_id, app, type_, capabilities):
+    for text in (orchestrator, manifest_id, app, type_, capabilities, found.capability, found.model_id):
         if text is not None:
             quotes += 4
     state_bytes = sig = b""
@@ -104,7 +107,17 @@ def _parse_ordinary(body: bytes) -> PaymentRequest | None:
     if body.count(b'"') != quotes or not _has_clean_padding(body):
         return None
     return PaymentRequest(
-        orchestrator or b"", state_bytes, sig, manifest_id or "", app or "", type_ or "", in_pixels or 0, None, capabilities or b""
+        orchestrator or b"",
+        state_bytes,
+        sig,
+        manifest_id or "",
+        app or "",
+        type_ or "",
+        in_pixels or 0,
+        None,
+        capabilities or b"",
+        parse_label(found.capability),
+        parse_label(found.model_id),
     )
 
 
@@ -126,6 +139,8 @@ class _Ordinary(Struct, forbid_unknown_fields=True, gc=False):
     type: str | None = None
     inPixels: int | None = None
     capabilities: bytes | None = None
+    capability: str | None = None
+    model_id: str | None = None
 
 
 class _Reply(Struct, gc=False):

@@ -111,6 +111,8 @@ class LivePaymentRequest(BaseModel):
     inPixels: int | None = Field(None, description="units to pay for when type is empty")
     maxPrice: MaxPrice | None = None
     capabilities: str | None = Field(None, description="base64 of the serialized net.Capabilities")
+    capability: str | None = Field(None, description="a job's label, its event's `pipeline`: 128 printable characters at most")
+    model_id: str | None = Field(None, description="the same for its event's `model_id`")
 
 
 class LivePaymentReply(BaseModel):

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import BadField, BadJson
-from livepeer_remote_signer.core.protocol.byoc import ByocJob, byoc_job_message, parse_byoc_job
+from livepeer_remote_signer.core.protocol.byoc import ByocJob, byoc_job_message, parse_byoc_job, parse_label
+from livepeer_remote_signer.core.protocol.strict_json import JsonNumber
 from tests.outcomes import outcome
 from tests.strategies import go_texts, json_like_bytes
 
@@ -60,3 +61,13 @@ def test_a_field_that_cannot_stand_is_named(changes: dict[str, Any], said: str) 
 @given(json_like_bytes)
 def test_any_body_is_a_job_or_a_refusal(body: bytes) -> None:
     assert isinstance(outcome(parse_byoc_job, body), ByocJob | BadField | BadJson)
+
+
+@pytest.mark.parametrize("label", ["x", "comfy ui/é", "y" * 128])
+def test_printable_text_is_a_label(label: str) -> None:
+    assert parse_label(label) == label
+
+
+@pytest.mark.parametrize("value", [None, "", "y" * 129, "a\nb", "\x00", 5, JsonNumber("5"), ["a"], b"a"])
+def test_whatever_else_is_none(value: object) -> None:
+    assert parse_label(value) == ""

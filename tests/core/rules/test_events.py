@@ -18,6 +18,7 @@ from msgspec import structs
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 from livepeer_remote_signer.core.protocol.wire import Capabilities, parse_capabilities
 from livepeer_remote_signer.core.rules.events import (
+    Backlog,
     EventSource,
     encode_event,
     event_data,
@@ -154,7 +155,36 @@ def test_figures_in_usd_stand_only_where_the_price_is_known() -> None:
     assert (without["computed_fee_usd"], without["eth_usd_price"]) == (None, None)
     data = record(plan, eth_usd=Fraction(3123_45678901, 10**8))["data"]
     assert data["eth_usd_price"] == "3123.45678901"
-    assert data["computed_fee_usd"] == "0.003123456789010000", "10^12 wei are a millionth of an ETH"
+    assert data["computed_fee_usd"] == "0.00312345678901", "10^12 wei are a millionth of an ETH"
+
+
+@pytest.mark.parametrize(
+    ("fee", "usd", "text"),
+    [
+        (Fraction(10**18), Fraction(2000), "2000"),
+        (Fraction(10**18), Fraction(5, 2), "2.5"),
+        (Fraction(0), Fraction(2000), "0"),
+        (Fraction(1), Fraction(2000), "0.000000000000002"),
+        (Fraction(1), Fraction(1), "0.000000000000000001"),
+        (Fraction(1), Fraction(49, 100), "0"),
+        (Fraction(1), Fraction(1, 2), "0.000000000000000001"),
+        (Fraction(10**19), Fraction(2000), "20000"),
+        (Fraction(10**18), Fraction(1, 3), "0.333333333333333333"),
+    ],
+)
+def test_a_fee_in_usd_has_at_most_18_places_and_no_zeros_at_its_end(fee: Fraction, usd: Fraction, text: str) -> None:
+    assert record(structs.replace(plan_payment(), fee=fee), eth_usd=usd)["data"]["computed_fee_usd"] == text
+
+
+@pytest.mark.parametrize(("pipeline", "model"), [("", ""), ("comfy/é", ""), ("", "sdxl"), ("x" * 128, "y" * 128)])
+def test_a_jobs_labels_are_its_pipeline_and_model(pipeline: str, model: str) -> None:
+    plan = plan_payment(orchestrator_info(price_per_unit=1), job_type="lv2v")
+    request = structs.replace(plan.session.request, pipeline_label=pipeline, model_label=model)
+    capabilities = Capabilities(((35, "streamdiffusion"),), net_pb2.Capabilities())
+    session = structs.replace(plan.session, request=request, capabilities=capabilities)
+    data = record(structs.replace(plan, session=session))["data"]
+    assert data["pipeline"] == (pipeline or "live-video-to-video")
+    assert (data["model_id"], data["capability"]) == (model or "streamdiffusion", "live-video-to-video")
 
 
 def test_amounts_are_rounded_half_away_from_zero() -> None:
@@ -263,3 +293,9 @@ def test_the_schema_refuses_a_record_without_a_field(field: str) -> None:
     del event["data"][field]
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(event)
+
+
+def test_the_age_of_a_backlog_is_that_of_its_oldest_event_and_never_negative() -> None:
+    assert Backlog(0, None, 0, 0).oldest_age_seconds(10_000) == 0
+    assert Backlog(2, 4_000, 0, 0).oldest_age_seconds(10_000) == 6
+    assert Backlog(2, 14_000, 0, 0).oldest_age_seconds(10_000) == 0, "made by a clock that was ahead"

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
-from livepeer_remote_signer.core.protocol.strict_json import fold_object, int64_field, parse_json, text_field
+from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, fold_object, int64_field, parse_json, text_field
 
 _DOMAIN = b"LP_BYOC_JOB_V1\0\0"
 _KEYS = frozenset({"id", "capability", "request", "parameters", "timeout_seconds"})
 _UINT32_MAX = 2**32 - 1
+MAX_LABEL_CHARACTERS = 128
 
 
 class ByocJob(NamedTuple):
@@ -56,3 +57,10 @@ def byoc_job_message(job: ByocJob) -> bytes:
         raw = text.encode()
         parts += (len(raw).to_bytes(4, "big"), raw)
     return keccak256(b"".join(parts))
+
+
+def parse_label(value: object) -> str:
+    """A label of a payment for a job (section 14); "" for whatever is none, since a label changes nothing but the event."""
+    if isinstance(value, JsonNumber) or not isinstance(value, str):
+        return ""
+    return value if len(value) <= MAX_LABEL_CHARACTERS and value.isprintable() else ""

@@ -111,6 +111,7 @@ def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_requ
     current = encode_rfc3339_ns(current_ns)
     previous = current if previous_ns == current_ns else encode_rfc3339_ns(previous_ns)
     capability, model = _capability_names(session)
+    pipeline = session.request.pipeline_label or _PIPELINE_OF_TYPE.get(job_type, job_type)
     pixels = plan.billed.units if job_type == "lv2v" else 0
     status = "continuing" if state.sequence_number else "new"
     usd = _usd_figures(plan.fee, eth_usd)
@@ -118,7 +119,7 @@ def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_requ
     return (
         f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{plan.now_ns // 1_000_000}","gateway":"","data":'
         f'{{"session_id":{encode_text(state.state_id)},"session_status":"{status}","app":{_text(state.app, most)},'
-        f'"pipeline":{encode_text(_PIPELINE_OF_TYPE.get(job_type, job_type))},"request_id":"{request_id}",'
+        f'"pipeline":{encode_text(pipeline)},"request_id":"{request_id}",'
         f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder, most)},'
         f'"manifest_id":{_text(session.manifest_id, most)},'
         f'"pm_session_id":"{info.pm_session_id}","current_time":"{current}","previous_time":"{previous}",'
@@ -127,7 +128,7 @@ def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_requ
         f'"session_balance":"{_whole(state.balance)}","computed_fee":"{_whole(plan.fee)}","cost":"{_price_text(info.price)}",'
         f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{auth_id},'
         f'"client_request_id":{encode_text(client_request_id[:MAX_CLIENT_REQUEST_ID_CHARACTERS])},'
-        f'"model_id":{_text(model, most)},"capability":{_text(capability, most)},'
+        f'"model_id":{_text(session.request.model_label or model, most)},"capability":{_text(capability, most)},'
         f'"billable_units":{plan.billed.units},"unit":"{UNIT_OF_TYPE.get(job_type, "pixels")}",'
         f'"ticket_ev":"{_whole(info.ev)}","total_ev":"{_multiple(info.ev, plan.num_tickets)}",{_params_text(info.ticket_params)},'
         f'"payer_address":"{_address_text(source.payer)}",{usd},"instance":{encode_text(source.instance)}}}}}'
@@ -199,7 +200,8 @@ def _usd_figures(fee: Fraction, eth_usd: Fraction | None) -> str:
     if eth_usd is None:
         return '"computed_fee_usd":null,"eth_usd_price":null'
     scaled = str(_rounded(fee.numerator * eth_usd.numerator, fee.denominator * eth_usd.denominator)).rjust(USD_DECIMALS + 1, "0")
-    return f'"computed_fee_usd":"{scaled[:-USD_DECIMALS]}.{scaled[-USD_DECIMALS:]}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
+    text = f"{scaled[:-USD_DECIMALS]}.{scaled[-USD_DECIMALS:]}".rstrip("0").rstrip(".")
+    return f'"computed_fee_usd":"{text}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
 
 
 @lru_cache(16)

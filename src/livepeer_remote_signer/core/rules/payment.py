@@ -75,6 +75,9 @@ class PaymentRequest(Struct, frozen=True, gc=False):
     in_pixels: int = 0
     max_price: MaxPrice | None = None
     capabilities: bytes = b""
+    pipeline_label: str = ""
+    model_label: str = ""
+    """How a BYOC job's client names what it pays for (section 14): shown in the event, and judged by nobody."""
 
 
 class SessionIds(NamedTuple):
