@@ -62,6 +62,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--subject", action="append", choices=SUBJECTS)
+    parser.add_argument("--tests", action="append", metavar="PATH", help="instead of all fast ones that run in one process")
     arguments = parser.parse_args()
     mutants = sample(arguments.subject or list(SUBJECTS), arguments.count, arguments.seed)
     known, began, unjudged = judged(), time.monotonic(), []
@@ -72,21 +73,10 @@ def main() -> int:
             print(f"{outcome.verdict} ({outcome.tests} tests), line {outcome.mutant.line}: {outcome.mutant.name}", flush=True)
 
     run = MutantRun(mutants, tell)
-    arguments_of_pytest = [
-        "-q",
-        "-s",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        "-p",
-        "no:xdist",
-        "--hypothesis-seed=0",
-        "-m",
-        FAST,
-        *TESTS,
-    ]
-    pytest.main(arguments_of_pytest, plugins=[run])
+    pytest.main(
+        ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", "-m", FAST, *(arguments.tests or TESTS)],
+        plugins=[run],
+    )
     counts = Counter(outcome.verdict for outcome in run.outcomes)
     made = len(run.outcomes) - counts["unmade"]
     took = time.monotonic() - began

@@ -11,6 +11,8 @@ import resource
 import select
 import signal
 import time
+import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,9 @@ from tests.mutants.mutations import Mutant
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/livepeer_remote_signer"
 MAP = ROOT / "build/mutants/map.pickle"
+FAULTS = ROOT / "build/mutants/fault.txt"
+"""What went wrong in a fork the last time, other than a test."""
+
 MOST_SECONDS = 25.0
 """Of tests for one mutant, by what they took when nothing was wrong."""
 
@@ -142,8 +147,11 @@ def in_fork(work: Any, seconds: float) -> str:
             os.dup2(null, 1)
             os.dup2(null, 2)
             word = "noticed"
-            with suppress(Exception):
+            try:
                 word = work()
+            except Exception:  # noqa: BLE001 - told to whoever looks; a test that breaks the runner has noticed something
+                FAULTS.parent.mkdir(parents=True, exist_ok=True)
+                FAULTS.write_text(traceback.format_exc())
             os.write(writing, word.encode())
         os._exit(0)
     os.close(writing)
@@ -168,7 +176,9 @@ def load_map(items: Sequence[pytest.Item]) -> Touches:
     MAP.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     print(f"noting which of {len(items)} tests touches which line", flush=True)
-    assert in_fork(lambda: _make_map(items, key), 7200) == "made", "the first run did not end"
+    assert in_fork(lambda: _make_map(items, key), 7200) == "made", (
+        f"the first run did not end: {FAULTS.read_text() if FAULTS.exists() else ''}"
+    )
     print(f"noted in {time.monotonic() - began:.0f} s", flush=True)
     return Touches(*pickle.loads(MAP.read_bytes())[1])
 
@@ -184,7 +194,7 @@ def _tree_digest(items: Sequence[pytest.Item]) -> str:
 def _make_map(items: Sequence[pytest.Item], key: str) -> str:
     """Runs everything once. Tests that fail by themselves are left out: they would notice anything."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    measuring = coverage.Coverage(data_file=None, source_pkgs=["livepeer_remote_signer"], messages=False, config_file=False)
+    measuring = coverage.Coverage(data_file=None, source=[str(SOURCE)], messages=False, config_file=False)
     measuring.start()
     seconds: dict[str, float] = {}
     for index, item in enumerate(items):
@@ -194,7 +204,9 @@ def _make_map(items: Sequence[pytest.Item], key: str) -> str:
             seconds[item.nodeid] = time.perf_counter() - began
         measuring.switch_context("")
     measuring.stop()
-    data = measuring.get_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # modules were imported when the tests were collected: their functions count all the same
+        data = measuring.get_data()
     tests: dict[tuple[str, int], list[str]] = {}
     for file in data.measured_files():
         path = str(Path(file).relative_to(SOURCE))
