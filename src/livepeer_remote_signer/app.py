@@ -32,12 +32,12 @@ from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.events import open_events, open_sinks
 from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
 from livepeer_remote_signer.wiring.ledger import open_ledger
+from livepeer_remote_signer.wiring.live_payments import open_live_payments
 from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
 from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.pages import open_pages
 from livepeer_remote_signer.wiring.readiness import open_readiness
-from livepeer_remote_signer.wiring.sender import open_sender
 
 RECENT_STATES = 2048
 
@@ -57,7 +57,7 @@ def create_app(
     key = open_signing_key(config.key)
     seal = open_seal(config.state, key, clock_ns)
     recent_states = RecentStates(RECENT_STATES)
-    sender = open_sender(config, seal, recent_states)
+    live_payments = open_live_payments(config, seal, recent_states)
     outbound = open_outbound(config.outbound)
     chain = open_chain(config, key.address, outbound)
     auth = open_auth(config.auth, open_mac_key(config.state, key), outbound)
@@ -75,7 +75,7 @@ def create_app(
     observer = Observers([one for one in told if one is not None])
     signer = PaymentSigner(key, seal, recent_states.remember)
     service = RemoteSigner(
-        sender=sender,
+        live_payments=live_payments,
         signer=signer,
         chain=chain.source,
         ceilings=chain.ceilings,
@@ -116,7 +116,7 @@ def create_app(
     parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, prices, events.delivery if events else None]
     rest = create_rest(
         RestParts(
-            signer=key,
+            key=key,
             paying=paying,
             identify=auth.identifier.identify if auth.identifier else None,
             questions=open_questions(config, auth, orchestrators.queries.fetch_info),

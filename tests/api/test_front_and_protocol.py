@@ -23,7 +23,7 @@ from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.protocol.json_forms import info_to_json
-from livepeer_remote_signer.wiring import sender
+from livepeer_remote_signer.wiring import live_payments
 from tests.asgi import Answer, call
 from tests.plans import NOW_NS, orchestrator_info
 from tests.served import live_body
@@ -119,7 +119,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def front() -> Iterator[Front]:
     """A signer whose every random name is the same, at a time that stands still."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sender, "token_hex", lambda _: "ab" * 16)
+        patch.setattr(live_payments, "token_hex", lambda _: "ab" * 16)
         yield create_app(parse_config(yaml.safe_dump(configuration()), {}), clock_ns=lambda: NOW_NS)
 
 

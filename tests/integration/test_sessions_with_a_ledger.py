@@ -12,7 +12,7 @@ import pytest
 
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
-from livepeer_remote_signer.wiring import sender
+from livepeer_remote_signer.wiring import live_payments
 from tests.asgi import call, running
 from tests.recorded import RecordedCase, check_payment, recorded_cases
 
@@ -59,7 +59,7 @@ def test_the_recorded_sessions_are_many() -> None:
 async def test_a_session_in_order_gives_the_recorded_bytes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = SESSIONS[name]
     names = iter(recorded_state_ids(cases))
-    monkeypatch.setattr(sender, "token_hex", lambda _: next(names, "beyond"))
+    monkeypatch.setattr(live_payments, "token_hex", lambda _: next(names, "beyond"))
     now = [cases[0].step["now_ns"]]
     ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")}
     app = create_app(parse_config(configuration(cases[0], ledger), {}), clock_ns=lambda: now[0])

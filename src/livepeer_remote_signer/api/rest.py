@@ -64,7 +64,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 class RestParts(NamedTuple):
     """What the routes need, as values and callables."""
 
-    signer: MessageSigner
+    key: MessageSigner
     paying: PayingRoutes
     identify: Callable[[Caller], Awaitable[Identity]] | None
     questions: OrchestratorQuestions
@@ -102,8 +102,8 @@ def caller_of(request: Request) -> Caller:
 
 
 def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
-    address = checksum_address(parts.signer.address)
-    signature = "0x" + parts.signer.sign_personal(orchestrator_info_message(parts.signer.address)).hex()
+    address = checksum_address(parts.key.address)
+    signature = "0x" + parts.key.sign_personal(orchestrator_info_message(parts.key.address)).hex()
 
     async def identified(request: Request) -> None:
         if parts.identify is not None:

@@ -96,7 +96,7 @@ class RemoteSigner:
     def __init__(
         self,
         *,
-        sender: LivePaymentSender,
+        live_payments: LivePaymentSender,
         signer: PaymentSigner,
         chain: ChainSource,
         ceilings: CeilingSource,
@@ -110,7 +110,7 @@ class RemoteSigner:
         encode_event: Callable[[PaymentPlan, Trail], bytes] | None = None,
         publish: Callable[[bytes], None] | None = None,
     ) -> None:
-        self._sender = sender
+        self._live_payments = live_payments
         self._signer = signer
         self._chain = chain
         self._ceilings = ceilings
@@ -228,7 +228,7 @@ class RemoteSigner:
 
     def _opened(self, request: PaymentRequest, call: _Call, newest: SignerState | None) -> OpenedSession:
         trail = call.trail
-        trail.session = session = trail.timed("open", self._sender.open, request, call.now_ns, newest)
+        trail.session = session = trail.timed("open", self._live_payments.open, request, call.now_ns, newest)
         return session
 
     def _plan(self, session: OpenedSession, call: _Call, *, with_headroom: bool = True) -> PaymentPlan:
@@ -237,7 +237,7 @@ class RemoteSigner:
         headroom_seconds = route.headroom_seconds if with_headroom else 0
         chain, ceilings = self._chain.view(), self._ceilings.current()
         return call.trail.timed(
-            "policy", self._sender.plan, session, chain, ceilings, call.now_ns, headroom_seconds, route.catch_up_seconds
+            "policy", self._live_payments.plan, session, chain, ceilings, call.now_ns, headroom_seconds, route.catch_up_seconds
         )
 
     async def _with_headroom(self, session: OpenedSession, call: _Call, take: Callable[[PaymentPlan], Awaitable[_T]]) -> _T:

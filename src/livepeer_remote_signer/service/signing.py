@@ -52,8 +52,8 @@ class SignedPayment(Struct, frozen=True, gc=False):
 class PaymentSigner:
     """Makes the signatures of a plan: tickets, segment credentials, state seal, in this order."""
 
-    def __init__(self, signer: MessageSigner, seal: Seal, remember_state: Callable[[bytes, SignerState], None] | None = None) -> None:
-        self._signer = signer
+    def __init__(self, key: MessageSigner, seal: Seal, remember_state: Callable[[bytes, SignerState], None] | None = None) -> None:
+        self._key = key
         self._seal = seal
         self._remember_state = remember_state
         self._known_seg_creds: dict[tuple[str, bytes, bytes], bytes] = {}
@@ -63,11 +63,11 @@ class PaymentSigner:
     @property
     def address(self) -> bytes:
         """The sender of all tickets."""
-        return self._signer.address
+        return self._key.address
 
     def sign(self, plan: PaymentPlan) -> SignedPayment:
         """Signs; every check must have passed."""
-        session, sender, sign = plan.session, self._signer.address, self._signer.sign_personal
+        session, sender, sign = plan.session, self._key.address, self._key.sign_personal
         head, tail = ticket_hash_parts(session.info.ticket_params, sender, plan.aux_data)
         tickets, signed = [], []
         for nonce in range(plan.first_nonce, plan.first_nonce + plan.num_tickets):
@@ -91,7 +91,7 @@ class PaymentSigner:
         key = (session.manifest_id, session.request.orchestrator, session.request.capabilities)
         known = self._known_seg_creds.get(key)
         if known is None:
-            sig = self._signer.sign_personal(seg_creds_message(session.manifest_id))
+            sig = self._key.sign_personal(seg_creds_message(session.manifest_id))
             known = encode_seg_data(session.manifest_id, sig, session.capabilities, session.auth_token)
             if sum(map(len, key)) <= MAX_KEY_BYTES:
                 if len(self._known_seg_creds) >= SEG_CREDS_CACHE_ENTRIES:

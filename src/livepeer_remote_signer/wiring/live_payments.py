@@ -16,7 +16,7 @@ from livepeer_remote_signer.core.rules.payment import LivePaymentSender, Session
 INFO_CACHE_ENTRIES = 4096
 
 
-def open_sender(config: Config, seal: StateSeal, recent_states: RecentStates) -> LivePaymentSender:
+def open_live_payments(config: Config, seal: StateSeal, recent_states: RecentStates) -> LivePaymentSender:
     """The rules of a payment with the operator's limits. Names of sessions are 128 random bits."""
     return LivePaymentSender(
         TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
