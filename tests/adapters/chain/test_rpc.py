@@ -334,6 +334,23 @@ async def test_one_read_that_reverts_costs_only_itself() -> None:
         assert chain.view().deposit_wei == 10**18
 
 
+async def test_polling_goes_on_after_a_fault_of_ours_and_the_log_has_it_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        calls = ()
+        times = 0
+
+        def accept(self, _: object) -> None:
+            self.times += 1
+            if self.times < 4:
+                raise ValueError(SECRET)
+
+    rider = Broken()
+    async with RpcNode(FakeChain().answer) as node, polling(node, rider=rider):
+        await until(lambda: rider.times >= 6)
+    assert "polling goes on after a fault of ours (ValueError in accept, line" in caplog.text
+    assert SECRET not in caplog.text
+
+
 async def test_reads_for_others_go_in_one_batch_and_say_when_nobody_answers() -> None:
     fake = FakeChain()
     async with RpcNode(fake.answer) as node, polling(node) as chain:

@@ -155,6 +155,29 @@ def test_a_majority_that_agrees_is_always_believed(others: list[int], spread: in
     assert set(judgement.distrusted) == set(range(honest, len(blocks)))
 
 
+ANY_CLAIM = st.builds(
+    Claim,
+    st.integers(0, 9),
+    st.just("rpc"),
+    st.integers(0, 2**256 - 1) | st.integers(990, 1010),
+    st.floats(0, 10_000),
+    st.floats(-1e80, 1e80),
+    st.booleans(),
+    st.none() | st.floats(0, 10_000),
+)
+
+
+@given(st.lists(ANY_CLAIM, max_size=6, unique_by=lambda claim: claim.place), st.booleans())
+def test_whatever_is_claimed_each_one_is_either_believed_or_not_with_a_reason(given_: list[Claim], is_paced: bool) -> None:
+    line = expected() if is_paced else None
+    judgement = judge(given_, line)
+    assert sorted([claim.place for claim in judgement.believed] + list(judgement.distrusted)) == sorted(claim.place for claim in given_)
+    assert all(judgement.distrusted.values())
+    for claim in judgement.believed:
+        if line is not None:
+            line.note(claim.l1_block, claim.at, may_lift=False)
+
+
 def test_younger_words_may_be_higher_by_the_time_between() -> None:
     old, new = Claim(0, "a", 1000, 100.0), Claim(1, "b", 1005, 115.0)
     assert do_agree(old, new, is_paced=True)

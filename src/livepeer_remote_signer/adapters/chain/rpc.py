@@ -187,7 +187,10 @@ class RpcChain:
     async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             started = self._clock()
-            await work()
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - a view that is never read again would be stale for ever
+                log.error("%s", _broken("polling goes on after a fault of ours", error))  # noqa: TRY400 - a traceback may hold the URL
             await asyncio.sleep(max(0.0, started + self._pace.poll - self._clock()))
 
     async def poll(self) -> None:
@@ -245,8 +248,7 @@ class RpcChain:
             self._failed(endpoint, str(fault), retry_after_seconds=later)
             return False
         except Exception as error:  # noqa: BLE001 - polling goes on whatever an endpoint sends; the text is not shown: it may hold the URL
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            self._failed(endpoint, f"an answer that broke the reader ({type(error).__name__} in {place.name}, line {place.lineno})")
+            self._failed(endpoint, _broken("an answer that broke the reader", error))
             return False
         answered_at = self._clock()
         if self._expected is not None and (jumped := self._host_clock.take_jump()) > 0:
@@ -375,3 +377,9 @@ class RpcChain:
         """What is wrong with each endpoint, to be put behind a reason; empty when nothing is."""
         faults = [f"{e.rpc.name}: {e.fault}" for e in self._endpoints if e.fault]
         return f"; {'; '.join(faults)}" if faults else ""
+
+
+def _broken(what: str, error: Exception) -> str:
+    """Where something failed that should not; without the error's own text, which may hold a URL."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{what} ({type(error).__name__} in {place.name}, line {place.lineno})"
