@@ -106,7 +106,8 @@ def create_app(
     add_work_gauges(metrics.registry, paying, signer)
     if ledger is not None:
         add_ledger_gauges(metrics.registry, ledger)
-    readiness = open_readiness(chain, auth, orchestrators, ledger, events)
+    bounds = open_bounds(config.limits, metrics.registry)
+    readiness = open_readiness(chain, auth, orchestrators, ledger, events, bounds)
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery
@@ -129,4 +130,4 @@ def create_app(
             byoc=open_byoc(auth, key, ledger) if config.byoc_jobs else None,
         )
     )
-    return Front(paying, rest, open_bounds(config.limits), open_pages(config), admin=admin, on_reply=metrics.payments.replied)
+    return Front(paying, rest, bounds, open_pages(config), admin=admin, on_reply=metrics.payments.replied)

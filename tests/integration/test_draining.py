@@ -7,10 +7,11 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from tests.served import live_body, patient_hook, post, read_answer, served
+from tests.served import Served, live_body, patient_hook, post, read_answer, served
 from tests.signer import PAY
 
 
@@ -128,3 +129,63 @@ def test_no_request_is_lost_when_many_connections_are_told_to_close(tmp_path: Pa
         time.sleep(0.7)
         assert signer.end() == 0
         assert all(future.result(10) >= 1 for future in clients)
+
+
+def test_fresh_connections_that_the_kernel_took_are_served_to_the_end(tmp_path: Path) -> None:
+    """Clients that connect anew for each request while the signer ends: whoever was connected is answered."""
+    is_over = Event()
+
+    def client(signer: Served) -> int:
+        answered = 0
+        while not is_over.is_set():
+            try:
+                connection = signer.connect(3)
+            except (ConnectionRefusedError, TimeoutError):
+                return answered
+            with connection, connection.makefile("rb") as stream:
+                connection.sendall(b"POST /sign-orchestrator-info HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+                answer = read_answer(stream)
+                assert answer is not None, "a connection was closed without a reply"
+                assert answer.status == 200
+                answered += 1
+        return answered
+
+    with served(tmp_path) as signer, ThreadPoolExecutor(8) as pool:
+        try:
+            clients = [pool.submit(client, signer) for _ in range(8)]
+            time.sleep(0.7)
+            assert signer.end() == 0
+        finally:
+            is_over.set()
+        assert sum(future.result(20) for future in clients) > 20
+
+
+def test_what_arrived_during_a_pause_is_read_before_connections_are_swept(tmp_path: Path) -> None:
+    with (
+        served(tmp_path, limits={"idle_seconds": 2, "body_timeout_seconds": 2}) as signer,
+        signer.connect() as kept,
+        signer.connect() as half,
+        signer.connect() as fresh,
+        kept.makefile("rb") as kept_stream,
+        half.makefile("rb") as half_stream,
+        fresh.makefile("rb") as fresh_stream,
+    ):
+        request = post(live_body())
+        kept.sendall(request)
+        assert read_answer(kept_stream) is not None
+        half.sendall(request[:-10])
+        signer.process.send_signal(signal.SIGSTOP)
+        try:
+            kept.sendall(request)
+            half.sendall(request[-10:])
+            fresh.sendall(request)
+            time.sleep(3.5)
+        finally:
+            signer.process.send_signal(signal.SIGCONT)
+        for stream in (kept_stream, half_stream, fresh_stream):
+            answer = read_answer(stream)
+            assert answer is not None, "the connection was closed although the request had arrived"
+            assert answer.status == 200
+        began = time.monotonic()
+        assert kept_stream.read() == b"", "an idle connection is closed in its time all the same"
+        assert time.monotonic() - began < 10

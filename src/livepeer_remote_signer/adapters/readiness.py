@@ -13,6 +13,7 @@ from livepeer_remote_signer.core.rules.readiness import (
     authority_ready,
     chain_ready,
     clock_ready,
+    connections_ready,
     discovery_ready,
     endpoints_ready,
     feed_ready,
@@ -81,6 +82,14 @@ class Authority(Protocol):
         """Why it cannot be asked, "" when it can."""
 
 
+class Places(Protocol):
+    """The connections of this process."""
+
+    @property
+    def fault(self) -> str:
+        """Why new ones are not taken just now, "" when they are."""
+
+
 class Readiness:
     """Asks the parts that are there. Everything is answered from memory."""
 
@@ -95,6 +104,7 @@ class Readiness:
         ledger: Ledger | None = None,
         sinks: Sinks | None = None,
         authorities: Mapping[str, Authority] | None = None,
+        places: Places | None = None,
     ) -> None:
         """With `endpoints` block times are read, which this host's clock is compared with."""
         self._view = view
@@ -105,6 +115,7 @@ class Readiness:
         self._ledger = ledger
         self._sinks = sinks
         self._authorities = authorities or {}
+        self._places = places
 
     def checks(self) -> list[ReadyCheck]:
         """One line for each part, good or bad."""
@@ -122,4 +133,6 @@ class Readiness:
         found += [authority_ready(name, authority.fault) for name, authority in self._authorities.items()]
         if self._sinks is not None:
             found += [sink_ready(position, fault) for position, fault in enumerate(self._sinks.sink_faults)]
+        if self._places is not None:
+            found.append(connections_ready(self._places.fault))
         return found

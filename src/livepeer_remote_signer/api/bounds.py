@@ -23,6 +23,9 @@ WARNING_SECONDS = 60.0
 READS_A_TURN = 4
 """Of large requests: some tenths of a millisecond."""
 
+FAULT_SECONDS = 10.0
+"""How long readiness remembers that a connection was turned away."""
+
 MAX_PLACES = 16_384
 """What connections take by default where the number of open files is next to unlimited: some 100 MiB, all idle."""
 
@@ -191,6 +194,20 @@ class Places:
         self.taken += 1
         self.silent[connection] = None
         return True
+
+    def note_full_table(self) -> None:
+        """No more files can be opened, although there are places."""
+        self.turned_away_at = self._clock()
+
+    @property
+    def fault(self) -> str:
+        """Why new connections are not taken just now, "" when they are."""
+        if self._clock() > self.turned_away_at + FAULT_SECONDS:
+            return ""
+        return (
+            f"new connections are turned away: {self.taken} of at most {self.limit} are open, "
+            "and all of them are at work or no more files can be opened"
+        )
 
     def _warn(self) -> None:
         now = self._clock()

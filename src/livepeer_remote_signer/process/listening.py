@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import socket
+import struct
 
 BACKLOG = 2048
 
 RECEIVE_BUFFER_BYTES = 64 * 1024
 """What the kernel keeps of a connection's bytes before they are read, and with it the most that one read brings."""
+
+
+_SO_ATTACH_FILTER = 26
+_NO_NEW_CONNECTIONS = (  # a packet filter on the TCP header: the first packet of a connection (SYN without ACK) is dropped
+    (0x30, 0, 0, 13),  # load the flags
+    (0x54, 0, 0, 0x12),  # SYN and ACK of them
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep
+)
+_log = logging.getLogger(__name__)
 
 
 class StartupError(Exception):
@@ -28,3 +42,17 @@ def bind(host: str, port: int) -> socket.socket:
     listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def turn_away(listener: socket.socket) -> None:
+    """From now on no new connection begins; those that the kernel has taken, or is about to, can still be accepted.
+
+    Closing a listening socket resets what waits in it. Clients that come now try again a second later and then find nobody.
+    Where the system has no such filter, the few connections of the last moment are reset as before.
+    """
+    program = b"".join(struct.pack("=HBBI", *step) for step in _NO_NEW_CONNECTIONS)
+    held = ctypes.create_string_buffer(program)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_NEW_CONNECTIONS), ctypes.addressof(held)))
+    except OSError as error:
+        _log.info("new connections cannot be turned away before the listener closes: %s", error.strerror)

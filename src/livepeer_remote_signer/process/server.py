@@ -20,7 +20,8 @@ import uvicorn
 
 from livepeer_remote_signer.api.front import AdminFront, Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
-from livepeer_remote_signer.process.listening import BACKLOG, StartupError
+from livepeer_remote_signer.process.descriptors import FileTable
+from livepeer_remote_signer.process.listening import BACKLOG, StartupError, turn_away
 from livepeer_remote_signer.process.workers import RETIRE_SIGNAL, Worker
 
 IDLE_GRACE_SECONDS = 2.0
@@ -28,6 +29,12 @@ IDLE_GRACE_SECONDS = 2.0
 
 GC_THRESHOLDS = (20_000, 20, 50)
 """A payment makes some hundred objects and no cycles; the default of 700 collects several times a millisecond."""
+
+SETTLE_SECONDS = 0.1
+"""How long a process that ends still accepts what the kernel has taken for it."""
+
+LATE_SECONDS = 0.5
+"""A tick that comes so much later than the one before follows a pause: what arrived meanwhile is still unread."""
 
 _SWEEP_SECONDS = 1.0
 _log = logging.getLogger(__name__)
@@ -88,6 +95,9 @@ class SignerServer(uvicorn.Server):
         self._worker = worker
         self._idle_grace_seconds = IDLE_GRACE_SECONDS
         self._next_sweep = 0.0
+        self._last_tick = float("inf")
+        self._was_late = False
+        self._files = FileTable(lambda: front.bounds.places.taken)
         self._owns_process = False
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -121,6 +131,11 @@ class SignerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops accepting, answers what is in work and what arrives within the grace, then closes."""
+        if self._worker is None:  # the supervisor has done so for all workers, or others go on accepting
+            for listener in sockets or ():
+                turn_away(listener)
+        if self._idle_grace_seconds < float("inf"):
+            await asyncio.sleep(SETTLE_SECONDS)
         for server in self.servers:
             server.close()
         for listener in sockets or ():
@@ -187,10 +202,14 @@ class SignerServer(uvicorn.Server):
         return _connections_of(self)
 
     def _sweep(self) -> None:
-        """Once a second connections that let their time pass are closed."""
+        """Once a second connections that let their time pass are closed: after a pause not before what lies in them was read."""
         now = asyncio.get_running_loop().time()
-        if now >= self._next_sweep:
+        is_late = now > self._last_tick + LATE_SECONDS and not self._was_late
+        self._last_tick, self._was_late = now, is_late
+        if now >= self._next_sweep and not is_late:
             self._next_sweep = now + _SWEEP_SECONDS
+            if not self._files.look(now):
+                self._front.bounds.places.note_full_table()
             for connection in (*self._connections(), *(self._admin.connections if self._admin is not None else ())):
                 connection.sweep(now)
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.process.fleet import Ending, Fleet, Spawn, Tell
-from livepeer_remote_signer.process.listening import StartupError
+from livepeer_remote_signer.process.listening import StartupError, turn_away
 
 LISTENERS_VARIABLE = "LRS_LISTENERS"
 READY_VARIABLE = "LRS_READY"
@@ -143,6 +143,7 @@ class Supervisor:
                     process.handle.kill()
             self._fleet.stop()
             for listener in self._listeners.values():
+                turn_away(listener)
                 listener.close()  # nobody shall wait at a socket that nobody accepts on
 
     def _restart(self) -> None:

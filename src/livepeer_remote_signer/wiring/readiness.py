@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.readiness import Readiness
+from livepeer_remote_signer.api.bounds import Bounds
 from livepeer_remote_signer.wiring.auth import AuthParts
 from livepeer_remote_signer.wiring.chain import ChainParts
 from livepeer_remote_signer.wiring.events import EventParts
@@ -11,7 +12,12 @@ from livepeer_remote_signer.wiring.orchestrators import OrchestratorParts
 
 
 def open_readiness(
-    chain: ChainParts, auth: AuthParts, orchestrators: OrchestratorParts, ledger: RunningLedger | None, events: EventParts | None
+    chain: ChainParts,
+    auth: AuthParts,
+    orchestrators: OrchestratorParts,
+    ledger: RunningLedger | None,
+    events: EventParts | None,
+    bounds: Bounds,
 ) -> Readiness:
     """What `/readyz` and the console show."""
     return Readiness(
@@ -23,4 +29,5 @@ def open_readiness(
         ledger=ledger,
         sinks=events.forwarder if events else None,
         authorities=auth.authorities,
+        places=bounds.places,
     )

@@ -120,3 +120,8 @@ def authority_ready(name: str, fault: str) -> ReadyCheck:
 def sink_ready(position: int, fault: str) -> ReadyCheck:
     """Whether a sink, by its place in `events.sinks`, takes events: payments are made without it while the outbox has room."""
     return ReadyCheck(f"events.sinks.{position}", True, fault or "takes events", degraded=bool(fault))
+
+
+def connections_ready(fault: str) -> ReadyCheck:
+    """Whether new connections are taken: where they are not, taking this signer out of service would complete what a stranger began."""
+    return ReadyCheck("connections", True, fault or "new ones are taken", degraded=bool(fault))
