@@ -108,7 +108,29 @@ def test_a_restart_asked_for_during_a_restart_follows_it() -> None:
     assert spawned(actions) == [2]
 
 
-def test_a_worker_that_dies_is_replaced_later_each_time() -> None:
+def test_a_worker_that_dies_is_replaced_at_once_and_nobody_waits_for_one_that_died_young() -> None:
+    fleet = serving(2)
+    for now in range(100, 160, 4):
+        assert fleet.exited(0, now) is Ending.CRASHED
+        assert fleet.actions(now) == [Spawn(0, 1)]
+        fleet.ready(0)
+        fleet.exited(1, now + 2)
+        assert fleet.actions(now + 2) == [Spawn(1, 1)]
+        fleet.ready(1)
+    young = 200.0
+    fleet.exited(0, young)
+    for _ in range(12):  # one place keeps dying at once
+        while not fleet.actions(young):
+            young += 0.1
+        fleet.exited(0, young)
+    assert fleet.actions(young + 5) == []
+    fleet.exited(1, young + 5)
+    assert fleet.actions(young + 5) == [Spawn(0, 1)]
+    fleet.ready(0)
+    assert fleet.actions(young + MAX_DELAY_SECONDS) == [Spawn(1, 1)]
+
+
+def test_a_worker_that_dies_young_is_replaced_later_each_time() -> None:
     fleet = serving(1)
     waits = []
     now = 100.0

@@ -2,7 +2,8 @@
 
 Rules: a generation of workers replaces the one before only when all of it is ready, so that there is never a moment
 without `count` workers that accept; a new generation begins with one worker, so that a start that cannot succeed is tried
-once and said once; a worker that dies is replaced, later each time it happens again.
+once and said once; a worker that dies is replaced at once, but one that died young later each time it happens again, and
+that holds up nobody else's replacement.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ READY_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.1
 MAX_DELAY_SECONDS = 10.0
 CALM_SECONDS = 60.0
-"""After this long without a crash the next one counts as the first."""
+"""After this long without a worker that died young the next one counts as the first."""
+
+YOUNG_SECONDS = 2.0
+"""A worker that dies before, its start included, would die again."""
 
 MARGIN_SECONDS = 5.0
 """What a worker may take beyond the time to drain before it is killed."""
@@ -61,6 +65,7 @@ Action: TypeAlias = Spawn | Tell
 class _Member:
     generation: int
     phase: Phase
+    began: float
     deadline: float
     """When it is killed, unless it is ready before or gone."""
 
@@ -82,7 +87,8 @@ class Fleet:
         self._wants_restart = False
         self._crashes = 0
         self._crashed_at = float("-inf")
-        self._spawn_not_before = float("-inf")
+        self._delays: list[float] = []
+        """Until when the replacement of each worker that died young waits."""
 
     @property
     def is_over(self) -> bool:
@@ -124,9 +130,10 @@ class Fleet:
             self._newest = self._serving
             self._wants_restart = False
             return Ending.NO_RESTART
-        self._crashes = self._crashes + 1 if now - self._crashed_at < CALM_SECONDS else 1
-        self._crashed_at = now
-        self._spawn_not_before = now + min(FIRST_DELAY_SECONDS * 2 ** min(self._crashes - 1, 16), MAX_DELAY_SECONDS)
+        if now - member.began < YOUNG_SECONDS:
+            self._crashes = self._crashes + 1 if now - self._crashed_at < CALM_SECONDS else 1
+            self._crashed_at = now
+            self._delays.append(now + min(FIRST_DELAY_SECONDS * 2 ** min(self._crashes - 1, 16), MAX_DELAY_SECONDS))
         return Ending.CRASHED
 
     def actions(self, now: float) -> list[Action]:
@@ -142,8 +149,9 @@ class Fleet:
         for slot, member in self._members.items():
             if member.phase is not Phase.LEAVING and member.generation != self._newest and member.generation != self._serving:
                 actions.append(self._leave(slot, "retire", now))
-        while now >= self._spawn_not_before and (spawn := self._missing()) is not None:
-            self._members[spawn.slot] = _Member(spawn.generation, Phase.STARTING, now + READY_SECONDS)
+        self._delays = [until for until in self._delays if now < until]
+        while (spawn := self._missing()) is not None:
+            self._members[spawn.slot] = _Member(spawn.generation, Phase.STARTING, now, now + READY_SECONDS)
             actions.append(spawn)
         return actions
 
@@ -167,8 +175,9 @@ class Fleet:
             if generation == 0:
                 continue
             members = self._of(generation)
+            awaited = len(self._delays) if generation == self._serving else 0
             is_proven = generation == self._serving or any(m.phase is Phase.READY for m in members)
-            if len(members) < (self.count if is_proven else 1):
+            if len(members) + awaited < (self.count if is_proven else 1):
                 slot = next(n for n in range(len(self._members) + 1) if n not in self._members)
                 return Spawn(slot, generation)
         return None
