@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
     def send(self) -> None:
         """Sends the session's next request."""
         body = self.heads[self.variant] + (b',"state":' + self.state if self.state else b"") + b"}"
-        self.transport.write(b"POST %s HTTP/1.1\r\nhost: bench\r\ncontent-length: %d\r\n\r\n%s" % (self.path, len(body), body))
+        self.transport.write(b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%s" % (self.path, len(body), body))
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
