@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.core.errors import AuthFailed, BodyTooLarge
+from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, BodyTooLarge
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.state import encode_state
-from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, Verdict, apply_verdict
 from livepeer_remote_signer.core.rules.webhook import (
     MAX_QUESTION_BYTES,
     MAX_REASON_CHARACTERS,
@@ -164,12 +164,22 @@ def test_anything_else_is_a_failure(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "price", ["5", '""', '{"price":true,"currency":"wei","unit":"seconds"}', '{"price":1,"currency":5,"unit":"seconds"}', "[]"]
+    ("price", "said"),
+    [
+        ("5", "maxPrice must be a JSON object, not a number"),
+        ('""', "maxPrice must be a JSON object, not a string"),
+        ("[]", "maxPrice must be a JSON object, not an array"),
+        ('{"price":true,"currency":"wei","unit":"seconds"}', "maxPrice.price must be a string, not a boolean"),
+        ('{"price":1,"currency":5,"unit":"seconds"}', "maxPrice.currency must be a string, not a number"),
+        ('{"price":1,"Price":2,"currency":"wei","unit":"seconds"}', "maxPrice: the key 'Price' stands twice"),
+    ],
 )
-def test_a_malformed_max_price_is_told_apart_from_nonsense(price: str) -> None:
+def test_a_malformed_max_price_is_told_apart_from_nonsense_in_its_own_words(price: str, said: str) -> None:
+    """It is found where the price is looked at: after the status, and with 502."""
     verdict = parse_verdict(b'{"status":200,"maxPrice":%s}' % price.encode())
-    assert verdict.max_price is not None
-    assert verdict.max_price in (MaxPrice("", "", ""), MaxPrice("", "wei", "seconds"))
+    with pytest.raises(AuthBadMaxPrice) as caught:
+        apply_verdict(plan_payment(), verdict, ANONYMOUS)
+    assert caught.value.message == f"signer auth invalid maxPrice: {said}"
 
 
 def test_a_long_reason_and_a_long_code_are_cut_and_the_refusal_stands() -> None:

@@ -100,7 +100,9 @@ class Verdict(NamedTuple):
     reason: str = ""
     expiry: int = 0
     auth_id: str = ""
-    max_price: MaxPrice | None = None
+    max_price: MaxPrice | BadMaxPrice | None = None
+    """As it was spelled, or what is wrong with its form: that is told when the price is looked at."""
+
     code: str = ""
     binding: str = ""
 
@@ -148,6 +150,8 @@ def apply_verdict(plan: PaymentPlan, verdict: Verdict, identity: Identity = ANON
     kept_price = ""
     if verdict.max_price is not None:
         try:
+            if isinstance(verdict.max_price, BadMaxPrice):
+                raise verdict.max_price
             ceiling = parse_max_price(verdict.max_price, plan.session.request.type)
         except BadMaxPrice as error:
             raise AuthBadMaxPrice(f"signer auth invalid maxPrice: {error.message}") from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.errors import AuthFailed, BadField, BadJson, BodyTooLarge
+from livepeer_remote_signer.core.errors import AuthFailed, BadField, BadJson, BadMaxPrice, BodyTooLarge
 from livepeer_remote_signer.core.protocol.amounts import float_string, rat_string
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
@@ -133,12 +133,12 @@ def parse_verdict(body: bytes) -> Verdict:
     return verdict
 
 
-def _max_price(value: Any) -> MaxPrice:
-    """maxPrice as it was spelled; what cannot be one is spelled empty, which no ceiling is (502, like every bad maxPrice)."""
+def _max_price(value: Any) -> MaxPrice | BadMaxPrice:
+    """maxPrice as it was spelled, or what its form has wrong (502, like every bad maxPrice)."""
     try:
         fields = fold_object(value, "maxPrice", _MAX_PRICE_KEYS)
         price = fields.get("price")
         spelled = str(price) if isinstance(price, JsonNumber) else text_field(fields, "price", "maxPrice.price")
         return MaxPrice(spelled, text_field(fields, "currency", "maxPrice.currency"), text_field(fields, "unit", "maxPrice.unit"))
-    except (BadJson, BadField):
-        return MaxPrice("", "", "")
+    except (BadJson, BadField) as error:
+        return BadMaxPrice(error.message)
