@@ -96,11 +96,12 @@ def run_serve(arguments: argparse.Namespace) -> int:
     worker = inherited_worker(os.environ)
     logs = open_logs(config)
     if worker is None:
-        for note in (*_notes_on_proxies(), *missing_bounds(config, arguments.workers)):
+        for note in _notes_on_proxies():
             _log.warning("%s", note)
     try:
         if worker is None and arguments.workers > 1:
             listeners = open_listeners(config)
+            _warn_of_missing_bounds(config, arguments.workers)
             return supervise(
                 arguments.config, arguments.workers, listeners, config.limits.drain_seconds, lambda: _reread(arguments.config, config)
             )
@@ -133,9 +134,17 @@ def _run_server(config: Config, worker: Worker | None, logs: LogWriter) -> int:
     except (ConfigError, SigningKeyError) as error:
         raise StartupError(str(error)) from None
     listeners = worker.listeners if worker is not None else open_listeners(config)
+    if worker is None:
+        _warn_of_missing_bounds(config, 1)
     server = make_server(app, config.limits.drain_seconds, listeners.get("admin"), worker)
     server.run(sockets=[listeners["public"]])
     return 0
+
+
+def _warn_of_missing_bounds(config: Config, processes: int) -> None:
+    """Of a configuration that can be used: what cannot be is said alone."""
+    for warning in missing_bounds(config, processes):
+        _log.warning("%s", warning)
 
 
 def _allow_connections() -> None:
