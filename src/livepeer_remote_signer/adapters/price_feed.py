@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, read_text, read_word, read_words
-from livepeer_remote_signer.adapters.chain.reading import Word
+from livepeer_remote_signer.adapters.chain.reading import Word, without_figures
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.rules.ceilings import Rate
 
@@ -145,7 +145,7 @@ class PriceFeed:
         return False
 
     def _note_fault(self, verdict: str, fault: str) -> None:
-        if self._fault != fault:
+        if without_figures(self._fault) != without_figures(fault):
             log.warning("the price feed %s: %s", verdict, fault)
         self._fault = fault
 

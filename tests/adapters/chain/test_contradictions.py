@@ -120,6 +120,17 @@ async def test_at_the_beginning_two_that_agree_do_not_wait_for_a_third_that_hang
         assert asyncio.get_running_loop().time() - started < LIVE.request_timeout
 
 
+async def test_a_lie_that_goes_on_is_told_once_and_another_one_again(caplog: pytest.LogCaptureFixture) -> None:
+    chains = [LiveArbitrum() for _ in range(3)]
+    async with arbitrum(*chains) as (chain, _):
+        await until(lambda: all(e.is_healthy and e.l1_block for e in chain.status().endpoints))
+        for lie, told in ((60, 1), (61, 1), (5_000_000, 1), (-60, 2)):
+            chains[2].l1_lie = lie
+            seen = chain.status().endpoints[2].failures
+            await until(lambda seen=seen: chain.status().endpoints[2].failures > seen + 1)  # type: ignore[misc]
+            assert len([r for r in caplog.records if "rpc[2]" in r.message and "is not believed" in r.message]) == told
+
+
 async def test_an_endpoint_that_lies_is_asked_no_more_often_and_makes_nobody_else_be_asked_more_often() -> None:
     chains = [LiveArbitrum() for _ in range(3)]
     chains[2].l1_lie = 60

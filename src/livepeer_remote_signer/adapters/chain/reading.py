@@ -8,6 +8,7 @@ one is known: it is asked for the last known round and the next, and asked again
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +33,7 @@ MULTICALL3 = bytes.fromhex("cA11bde05977b3631167028862bE2a173976CA11")
 MAX_L1_LAG = 3
 """L1 blocks by which answers differ that were made well, a moment apart."""
 
+_FIGURES = re.compile(r"[0-9.]+")
 _NAMES = ("TicketBroker", "RoundsManager", "BondingManager")
 
 
@@ -176,6 +178,11 @@ class ChainQuestion:
                 if address != (known := arbitrum_one.CONTRACTS[name]):
                     raise AnswerFault(f"the Controller names {name} at {_hex(address)}, Livepeer's is {_hex(known)}")
         return Contracts(*found.values())
+
+
+def without_figures(fault: str) -> str:
+    """What a fault says but for its numbers: one that only counts on is not logged again."""
+    return _FIGURES.sub("", fault)
 
 
 def read_requests(calls: Sequence[Call], has_multicall: bool) -> list[RpcRequest]:

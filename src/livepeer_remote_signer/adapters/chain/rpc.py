@@ -29,6 +29,7 @@ from livepeer_remote_signer.adapters.chain.reading import (
     Word,
     parse_reads,
     read_requests,
+    without_figures,
 )
 from livepeer_remote_signer.adapters.chain.trust import (
     L1_BLOCK_SECONDS,
@@ -110,7 +111,6 @@ class RpcChain:
         self._pace = pace
         self._rider = rider
         self._clock = clock
-        self._wall_clock = wall_clock
         self._client = open_client(outbound or Outbound())
         self._endpoints = [Endpoint(JsonRpc(self._client, url, index), index) for index, url in enumerate(urls)]
         self._expected = ExpectedBlock() if question.chain_id == arbitrum_one.CHAIN_ID else None
@@ -369,7 +369,7 @@ class RpcChain:
         ]
 
     def _failed(self, endpoint: Endpoint, fault: str, *, is_distrusted: bool = False, retry_after_seconds: float | None = None) -> None:
-        if endpoint.is_healthy or endpoint.fault != fault:
+        if endpoint.is_healthy or without_figures(endpoint.fault) != without_figures(fault):
             log.warning("%s %s: %s", endpoint.rpc.name, "is not believed" if is_distrusted else "failed", fault)
         endpoint.note_failure(fault, self._clock(), self._pace, is_distrusted=is_distrusted, retry_after_seconds=retry_after_seconds)
 
