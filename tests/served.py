@@ -183,6 +183,13 @@ class PatientHook:
         self.questions: list[dict[str, Any]] = []
         self.url = ""
 
+    def wait_for_questions(self, count: int, seconds: float = 30) -> None:
+        """Until it was asked so often: then as many payments are in work, or were."""
+        give_up = time.monotonic() + seconds
+        while len(self.questions) < count:
+            assert time.monotonic() < give_up, f"{len(self.questions)} of {count} questions were asked"
+            time.sleep(0.01)
+
 
 @contextmanager
 def patient_hook() -> Iterator[PatientHook]:

@@ -164,9 +164,9 @@ def test_more_padding_than_fields_is_read_the_strict_way(text: str) -> None:
     ],
 )
 def test_a_large_body_takes_the_faster_way_no_time(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert live_payment._parse_ordinary(body) is None
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 def test_deep_nesting_does_not_reach_the_faster_way() -> None:

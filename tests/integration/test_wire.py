@@ -122,11 +122,12 @@ def test_a_head_that_does_not_arrive_ends_the_connection_in_time(prompt: Served,
 
 def test_above_the_limit_of_requests_in_work_callers_are_told_to_come_again(asking: Pair) -> None:
     def pay(_: int) -> Answer:
-        return asking.signer.exchange(post(live_body(), headers="X-Delay: 1.5\r\n"))
+        return asking.signer.exchange(post(live_body(), headers="X-Delay: 2.5\r\n"))
 
+    before = len(asking.hook.questions)
     with ThreadPoolExecutor(2 * MAX_IN_WORK) as pool:
         replies = pool.map(pay, range(2 * MAX_IN_WORK))
-        time.sleep(0.7)
+        asking.hook.wait_for_questions(before + MAX_IN_WORK)
         assert asking.signer.get("/healthz").status == 200
         busy = asking.signer.exchange(post(b"{}", "/getOrchestratorInfo"))
         answers = [busy, *replies]
@@ -152,7 +153,7 @@ def test_two_hundred_connections_that_do_nothing_keep_nobody_out(either: Served,
                 if half:
                     connection.sendall(b"x")
             assert either.pay().status == 200
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 # --- order and reuse ---

@@ -79,7 +79,7 @@ async def test_whatever_else_it_does_is_a_failure_in_time(hook: Hook, answer: An
         started = time.monotonic()
         with pytest.raises(AuthFailed):
             await ask(authorizer)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 async def test_a_redirect_is_not_followed(hook: Hook) -> None:

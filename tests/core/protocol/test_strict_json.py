@@ -166,10 +166,10 @@ def test_nesting_is_bounded_exactly(depth: int, passes: bool) -> None:
 )
 def test_no_text_makes_the_depth_take_long(tail: bytes) -> None:
     """Quotation marks that open nothing, or open what never closes: each is looked at once."""
-    began = time.perf_counter()
+    began = time.thread_time()
     for start in (b"[" * 129, b'["' * 129, b"[" * 129 + b'"'):
         assert outcome(parse_json, start + tail).__class__ is BadJson
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_many_brackets_beside_each_other_or_in_strings_are_not_deep() -> None:

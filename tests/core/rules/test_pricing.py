@@ -176,10 +176,10 @@ def test_the_clients_ceiling_is_exact(max_price: MaxPrice, job_type: str, ceilin
     ids=lambda value: str(value)[:70],
 )
 def test_a_ceiling_that_cannot_be_applied_is_refused_at_no_cost(max_price: MaxPrice, job_type: str, said: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(BadMaxPrice, match=said) as refusal:
         parse_max_price(max_price, job_type)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert len(refusal.value.message) < 200
 
 
