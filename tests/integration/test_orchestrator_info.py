@@ -107,7 +107,7 @@ async def test_an_orchestrator_that_does_not_answer_is_502() -> None:
 
 
 async def test_only_so_many_orchestrators_are_asked_at_one_time(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livepeer_remote_signer.adapters.orchestrator_queries.MAX_ASKING", 2)
+    monkeypatch.setattr("livepeer_remote_signer.service.queries.MAX_ASKING", 2)
     async with running_signer(orchestrators=GRANTED) as signer:
         replies = await asyncio.gather(*(signer.client.post(INFO, json={"orchestrator": orchestrator.url}) for _ in range(8)))
         statuses = [reply.status_code for reply in replies]
