@@ -47,6 +47,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.NotFound: 404,
     e.MethodNotAllowed: 405,
     e.BodyTimeout: 408,
+    e.CallerLeft: 408,
     e.StaleState: 409,
     e.BodyTooLarge: 413,
     e.ShareExceeded: 429,

@@ -211,7 +211,9 @@ class AdminFront:
         self.bounds = bounds
         self._app = app
 
-    def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply:
+    def respond(
+        self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str, has_left: Callable[[], bool] | None = None
+    ) -> Reply:
         """Never asked: there are no paying routes here."""
         raise NotImplementedError(path)
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from livepeer_remote_signer.api.errors import error_reply, internal_reply
@@ -95,11 +95,18 @@ class PayingRoutes:
         }
         self.paths = frozenset(self._routes)
 
-    def respond(self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str) -> Reply | Awaitable[Reply]:
-        """The reply, at once where nobody has to be asked; else a coroutine. Never raises."""
+    def respond(
+        self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str, has_left: Callable[[], bool] | None = None
+    ) -> Reply | Awaitable[Reply]:
+        """The reply, at once where nobody has to be asked; else a coroutine. Never raises.
+
+        `has_left` tells whether the caller's connection was reset: for him nothing is signed.
+        """
         route = self._routes[path]
         caller = caller_group(client_address(peer, headers, self._trusted_proxies))
         trail = self._trails.begin(path, headers, caller)
+        if has_left is not None:
+            trail.has_left = has_left
         if not self._service.identifies and self._unidentified.add(caller, len(body), trail.started) and self._lateness.is_late():
             try:
                 self._unidentified.check(caller)

@@ -15,6 +15,7 @@ Rules that hold for every route:
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections import deque
 from collections.abc import Awaitable
@@ -402,13 +403,25 @@ class PaymentProtocol(HttpToolsProtocol):
             request.keep_alive = False
             self._write_soon(request, self._refusal(request, request.refusal))
             return
-        answer = self.front.respond(request.path or "", request.headers, body, self._peer)
+        answer = self.front.respond(request.path or "", request.headers, body, self._peer, self._has_left)
         if isinstance(answer, Reply):
             self._write_soon(request, answer)
             return
         task = self.loop.create_task(self._answer_later(request, answer))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def _has_left(self) -> bool:
+        """Whether the connection was reset. One that was only closed by its client looks as one that is half closed, which is answered."""
+        transport = self.transport
+        if transport.is_closing():
+            return True
+        connection = transport.get_extra_info("socket")
+        if connection is None:
+            return False
+        state = select.poll()
+        state.register(connection.fileno(), 0)
+        return bool(state.poll(0))  # an error, or both directions shut: the kernel reports nothing else unasked
 
     async def _answer_later(self, request: ArrivingRequest, answer: Awaitable[Reply]) -> None:
         self._write_soon(request, await answer)

@@ -13,7 +13,7 @@ SignerError: a fault of ours
         what the service stands on
             NoDeposit NoReserve DepositUnlocking DepositTooSmall ProtocolPaused
         HTTP
-            BadRequest HeadTooLarge BodyTooLarge BodyTimeout NotFound MethodNotAllowed
+            BadRequest HeadTooLarge BodyTooLarge BodyTimeout NotFound MethodNotAllowed CallerLeft
     Failed: it could not be decided whether a payment may be made, which refuses as well
         what the service stands on
             RoundUnknown ChainStale ClockWrong PriceFeedStale AuthFailed AuthBadMaxPrice RecipientUndetermined
@@ -348,6 +348,10 @@ class BodyTooLarge(Refused):
 
 class BodyTimeout(Refused):
     """The body did not arrive in time."""
+
+
+class CallerLeft(Refused):
+    """The caller's connection was reset before anything was signed: nobody would read the payment."""
 
 
 class NotFound(Refused):

@@ -9,7 +9,17 @@ from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.errors import AuthIdChanged, NoTickets, Refused, SessionBusy, SignerError, StaleState, Suspended, TimedOut
+from livepeer_remote_signer.core.errors import (
+    AuthIdChanged,
+    CallerLeft,
+    NoTickets,
+    Refused,
+    SessionBusy,
+    SignerError,
+    StaleState,
+    Suspended,
+    TimedOut,
+)
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, Stored
 from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
@@ -300,6 +310,8 @@ class RemoteSigner:
 
     def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
         """Step 17, and the reply."""
+        if call.trail.has_left():
+            raise CallerLeft("the connection was reset before the payment was signed")
         signed = call.trail.timed("sign", self._signer.sign, plan)
         return signed, call.route.encode(signed)
 

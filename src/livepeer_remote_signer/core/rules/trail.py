@@ -20,6 +20,10 @@ _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 
 
+def _stays() -> bool:
+    return False
+
+
 class Trail:
     """One request. Phases are named as in the metrics.
 
@@ -28,7 +32,7 @@ class Trail:
     last two: the ledger signs in its transaction).
     """
 
-    __slots__ = ("answer_by", "caller", "client_id", "clock", "marks", "place", "request_id", "route", "session", "started")
+    __slots__ = ("answer_by", "caller", "client_id", "clock", "has_left", "marks", "place", "request_id", "route", "session", "started")
 
     def __init__(
         self, route: str, request_id: str, client_id: str, clock: Callable[[], float], answer_seconds: float = inf, caller: str = ""
@@ -41,6 +45,8 @@ class Trail:
         self.client_id = client_id
         self.clock = clock
         self.caller = caller
+        self.has_left: Callable[[], bool] = _stays
+        """Whether nobody is left who could read a reply, as far as that can be told."""
         self.session: OpenedSession | None = None
         """The session, once it was opened."""
         self.place: Place | None = None
