@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
-from livepeer_remote_signer.adapters.ledger.postgres_link import _targets
+from livepeer_remote_signer.adapters.ledger.postgres_link import Link, _targets
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed
 from livepeer_remote_signer.core.errors import (
     BudgetExceeded,
@@ -84,6 +85,32 @@ async def test_a_commit_whose_outcome_was_lost_is_found_again(postgres_url: Call
         monkeypatch.setattr(PostgresStore, "commit", commit)
         first = Session().next()
         assert await ledger.pay(first) == first.stored
+        assert await ledger.count("lrs_payments") == 1
+
+
+@pytest.mark.parametrize("has_transaction_clock", [True, False])
+async def test_a_process_that_stands_still_inside_a_transaction_is_cut_off_and_pays_all_the_same(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch, has_transaction_clock: bool
+) -> None:
+    """Else it would hold rows that other replicas wait for."""
+    if not has_transaction_clock:  # as on servers before 17
+        prepare = Link._prepare
+
+        async def older(self: Link, connection: psycopg.AsyncConnection[Any]) -> None:
+            monkeypatch.setattr(type(connection.info), "server_version", 160_000)
+            await prepare(self, connection)
+
+        monkeypatch.setattr(Link, "_prepare", older)
+    async with opened(postgres_url(), store={"timeout_seconds": 0.5}) as (ledger,):
+        payment = Session().next()
+
+        def sign(plan: PaymentPlan) -> Record:
+            if not payment.made:
+                time.sleep(2.5)
+            return payment.sign(plan)
+
+        assert await ledger.engine.pay(payment.key, payment.plan, sign) is None
+        assert len(payment.made) == 2
         assert await ledger.count("lrs_payments") == 1
 
 

@@ -142,6 +142,8 @@ class PostgresStore:
                 healed = await execute(statements.LOAD_HEALED, columns)
             # last: whoever waited for a lock obeys a switch that was set meanwhile
             version = await execute(statements.SWITCHES_VERSION)
+        if not self._batches.has_transaction_clock:
+            await execute(statements.REARM)
         await self._follow_switches(connection, await version.fetchall())
         return Books(
             switches=self._switches.switches,

@@ -27,6 +27,9 @@ _NOBODY_AT_FAULT = ("40001", "40P01", "23505")  # serialization failure, deadloc
 _SERVER_WAITS = 0.75
 """The server gives up on locks and statements a little before we give up on the server: then it says what it waited for."""
 
+_STEPS_OF_A_TRANSACTION = 3
+"""Its rows, what is written, the commit."""
+
 _T = TypeVar("_T")
 Work = Callable[[AsyncConnection[Row]], Awaitable[_T]]
 
@@ -112,6 +115,8 @@ class Link:
         self._is_cut = False
         self.is_pooled = False
         """Whether another session may stand behind each transaction: then settings hold for one, and nothing is prepared."""
+        self.has_transaction_clock = False
+        """Whether the server bounds a transaction as a whole, which older ones cannot."""
 
     @property
     def is_open(self) -> bool:
@@ -159,6 +164,7 @@ class Link:
         """A pooler tells another process number than the server's own. Where there is none, the settings hold for the session."""
         ((number,),) = await fetch(connection, "SELECT pg_backend_pid()")
         self.is_pooled = number != connection.info.backend_pid
+        self.has_transaction_clock = connection.info.server_version >= 170_000
         if self.is_pooled:
             connection.prepare_threshold = None
         else:
@@ -166,8 +172,11 @@ class Link:
 
     def settings(self, *, is_local: bool) -> tuple[str, Sequence[object]]:
         """The statement that bounds the server's waiting, for this session or for this transaction."""
-        wait_ms = str(int(self._seconds * _SERVER_WAITS * 1000))
-        return statements.BOUNDS, (wait_ms, is_local, wait_ms, is_local, str(int(self._seconds * 1000)), is_local, is_local)
+        wait_ms, idle_ms = (str(int(seconds * 1000)) for seconds in (self._seconds * _SERVER_WAITS, self._seconds))
+        values = (wait_ms, is_local, wait_ms, is_local, idle_ms, is_local, is_local)
+        if not self.has_transaction_clock:
+            return statements.BOUNDS, values
+        return statements.BOUNDS_SINCE_17, (*values, str(int(self._seconds * _STEPS_OF_A_TRANSACTION * 1000)), is_local)
 
     def _cut(self, connection: AsyncConnection[Row]) -> None:
         """Whoever waits on the socket finds it at its end."""
@@ -183,6 +192,8 @@ class Link:
             await self.close()
             return self._silent(started, _no_answer(self._seconds))
         failure = translated(error)
+        if not self.is_open and not isinstance(failure, ConnectionLost):  # the server has said why it ends the session
+            failure = ConnectionLost(failure.reason)
         if isinstance(failure, ConnectionLost):
             await self.close()
         else:
@@ -265,6 +276,8 @@ def _targets(url: str, timeout_seconds: float) -> list[str]:
 
 
 _REASONS = {
+    "25P03": "this signer stood still inside a transaction",
+    "25P04": "this signer stood still inside a transaction",
     "42501": "permission is missing",
     "53100": "its disk is full",
     "55P03": "rows stay locked by another process",

@@ -16,7 +16,12 @@ PUT_META = "INSERT INTO lrs_meta (name, value) VALUES (%s, %s) ON CONFLICT (name
 BOUNDS = """SELECT set_config('lock_timeout', %s, %s), set_config('statement_timeout', %s, %s),
     set_config('idle_in_transaction_session_timeout', %s, %s), set_config('synchronous_commit',
         CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, %s)"""
+BOUNDS_SINCE_17 = BOUNDS + ", set_config('transaction_timeout', %s, %s)"
 """A replica that hangs inside a transaction is cut off, so that the others can go on; a commit is on disk when it returns."""
+
+REARM = "SELECT 1"
+"""Psycopg ends a pipeline with a flush, which stops the server's clock of an idle transaction until the next statement: where
+there is no clock of the whole transaction, one more statement follows."""
 
 SWITCHES_VERSION = "SELECT value::bigint FROM lrs_meta WHERE name = 'switches_version'"
 SWITCH_CHANGES = "SELECT version, name, auth_id, is_set FROM lrs_switch_log WHERE version > %s AND version <= %s ORDER BY version"
