@@ -25,6 +25,7 @@ from tests.plans import orchestrator_info
 from tests.signer import PAY, configuration
 
 DELAY_HEADER = "x-delay"
+HANG_UP_HEADER = "x-hang-up"
 """How many seconds the patient webhook takes for the request that carries it."""
 
 
@@ -177,7 +178,7 @@ def _await_health(signer: Served) -> None:
 
 
 class PatientHook:
-    """A webhook that agrees, after the seconds that the caller's request asked for in its `X-Delay` header."""
+    """A webhook that agrees, after the seconds that the caller's request asked for in its `X-Delay` header; with `X-Hang-Up` never."""
 
     def __init__(self) -> None:
         self.questions: list[dict[str, Any]] = []
@@ -203,6 +204,9 @@ def patient_hook() -> Iterator[PatientHook]:
             question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             hook.questions.append(question)
             headers = {name.lower(): values for name, values in question["headers"].items()}
+            if HANG_UP_HEADER in headers:
+                self.close_connection = True
+                return
             time.sleep(float(headers.get(DELAY_HEADER, ["0"])[0]))
             body = b'{"status": 200}'
             with contextlib.suppress(OSError):

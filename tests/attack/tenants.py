@@ -86,3 +86,15 @@ def one_payment_after_the_other(target: Target, seconds: float) -> dict[str, int
         return post(live_body(info=info, type="", inPixels=150), headers=target.told)
 
     return _in_parallel(target.port, request, 4, seconds)
+
+
+def questions_that_are_never_answered(target: Target, seconds: float) -> dict[str, int]:
+    """Payments of nobody about which the webhook hangs up, as some do on what they cannot read."""
+    return _in_parallel(target.port, lambda: post(live_body(), headers="X-Forwarded-For: 192.0.2.66\r\nX-Hang-Up: 1\r\n"), 5, seconds)
+
+
+def questions_that_are_too_long(target: Target, seconds: float) -> dict[str, int]:
+    """Payments of nobody with a name of 70,000 characters, which common webhooks do not read."""
+    return _in_parallel(
+        target.port, lambda: post(live_body(ManifestID="m" * 70_000), headers="X-Forwarded-For: 192.0.2.66\r\n"), 5, seconds
+    )

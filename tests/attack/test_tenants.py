@@ -11,7 +11,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from tests.attack import tenants
-from tests.attack.rig import attacked
+from tests.attack.rig import Attack, attacked
 from tests.plans import orchestrator_info
 from tests.served import live_body, patient_hook, post, served
 
@@ -47,6 +47,17 @@ def test_bodies_that_are_read_before_anybody_can_be_asked(tmp_path: Path) -> Non
         with served(tmp_path, auth=auth, limits=limits) as signer:
             report = attacked(signer, tenants.bodies_of_nobody)
     assert report.said.get("400", 0) + report.said.get("503", 0) > 60, report.said
+    report.check()
+
+
+@pytest.mark.parametrize("attack", [tenants.questions_that_are_never_answered, tenants.questions_that_are_too_long])
+def test_questions_that_a_webhook_does_not_answer(tmp_path: Path, attack: Attack) -> None:
+    with patient_hook() as hook:
+        auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
+        with served(tmp_path, auth=auth) as signer:
+            report = attacked(signer, attack)
+    assert report.said.get("500", 0) + report.said.get("413", 0) > 50, report.said
+    assert "200" not in report.said
     report.check()
 
 

@@ -1,15 +1,34 @@
 """A circuit breaker: stops asking a service that does not answer, and lets one call through to see whether it does again.
 
 Only silence counts: time-outs, connections that fail, and questions that were still open when our own time was over. A service
-that answers, whatever it says, is there.
+that answers, whatever it says, is there. What one caller's data causes counts for that caller: only where more than half of
+those who asked lately met silence last is nobody asked for.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 2.0
+LATELY_SECONDS = 60.0
+MAX_CALLERS = 1024
+EVERYBODY = ""
+
+
+@dataclass(slots=True)
+class _Circuit:
+    """Of one caller, or of everybody."""
+
+    failures: int = 0
+    opened_at: float | None = None
+    is_probing: bool = False
+    settled_at: float = 0.0
+
+    def may_enter(self, now: float, open_seconds: float) -> bool:
+        return self.opened_at is None or not (self.is_probing or now - self.opened_at < open_seconds)
 
 
 class CircuitBreaker:
@@ -19,37 +38,59 @@ class CircuitBreaker:
         self._clock = clock
         self._failures_to_open = failures_to_open
         self._open_seconds = open_seconds
-        self._failures = 0
-        self._opened_at: float | None = None
-        self._is_probing = False
+        self._all = _Circuit()
+        self._callers: OrderedDict[str, _Circuit] = OrderedDict()
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are held back, but for a probe."""
-        return self._opened_at is not None
+        """Whether calls are held back for everybody, but for a probe."""
+        return self._all.opened_at is not None
 
-    def enter(self) -> bool:
-        """Whether this call may go. Every call that may must end in `answered`, `silent` or `abandoned`."""
-        if self._opened_at is None:
-            return True
-        if self._is_probing or self._clock() - self._opened_at < self._open_seconds:
+    def enter(self, caller: str = EVERYBODY) -> bool:
+        """Whether this caller's call may go. Every call that may must end in `answered`, `silent` or `abandoned`."""
+        now, own = self._clock(), self._callers.get(caller)
+        circuits = [circuit for circuit in (self._all, own) if circuit is not None]
+        if not all(circuit.may_enter(now, self._open_seconds) for circuit in circuits):
             return False
-        self._is_probing = True
+        for circuit in circuits:
+            circuit.is_probing = circuit.opened_at is not None
         return True
 
-    def answered(self) -> None:
+    def answered(self, caller: str = EVERYBODY) -> None:
         """The service spoke."""
-        self._failures = 0
-        self._opened_at = None
-        self._is_probing = False
+        self._all = _Circuit()
+        self._settle(caller, _Circuit())
 
-    def silent(self) -> None:
+    def silent(self, caller: str = EVERYBODY) -> None:
         """The service did not answer in time, or could not be reached."""
-        self._failures += 1
-        if self._is_probing or self._failures >= self._failures_to_open:
-            self._opened_at = self._clock()
-        self._is_probing = False
+        own = self._settle(caller, self._callers.get(caller) or _Circuit())
+        self._fail(own)
+        now = own.settled_at
+        lately = [circuit for circuit in self._callers.values() if now - circuit.settled_at < LATELY_SECONDS]
+        was_probing = self._all.is_probing
+        self._all.failures += 1
+        self._all.is_probing = False
+        is_everybodys = 2 * sum(1 for circuit in lately if circuit.failures) > len(lately)
+        if was_probing or (is_everybodys and self._all.failures >= self._failures_to_open):
+            self._all.opened_at = now
 
-    def abandoned(self) -> None:
+    def abandoned(self, caller: str = EVERYBODY) -> None:
         """The call was given up for reasons of the caller's: it says nothing of the service."""
-        self._is_probing = False
+        self._all.is_probing = False
+        if (own := self._callers.get(caller)) is not None:
+            own.is_probing = False
+
+    def _fail(self, circuit: _Circuit) -> None:
+        circuit.failures += 1
+        if circuit.is_probing or circuit.failures >= self._failures_to_open:
+            circuit.opened_at = self._clock()
+        circuit.is_probing = False
+
+    def _settle(self, caller: str, circuit: _Circuit) -> _Circuit:
+        """Keeps what became of a caller's call, the newest last."""
+        circuit.settled_at = self._clock()
+        self._callers[caller] = circuit
+        self._callers.move_to_end(caller)
+        if len(self._callers) > MAX_CALLERS:
+            self._callers.popitem(last=False)
+        return circuit

@@ -115,7 +115,7 @@ class WebhookAuthorizer:
 
     async def _ask(self, question: bytes, trail: Trail) -> bytes:
         """The body of a 200 that came whole, in time and within the bound."""
-        if not self._breaker.enter():
+        if not self._breaker.enter(trail.caller):
             raise AuthFailed("the authorization webhook does not answer; it is not asked again for a moment")
         self.asked += 1
         settle = self._breaker.abandoned
@@ -145,7 +145,7 @@ class WebhookAuthorizer:
         except aiohttp.ClientError as error:
             raise AuthFailed(f"the authorization webhook could not be asked: {connection_reason(error)}") from None
         finally:
-            settle()
+            settle(trail.caller)
         return body
 
     async def _exchange(self, question: bytes) -> bytes:
