@@ -167,3 +167,21 @@ async def test_a_lagging_endpoint_is_left_for_another_and_taken_back(evm: Evm) -
         behind.l1_ahead = 0
         await until(lambda: chain.status().in_use == 0)
         assert chain.view().stale is None
+
+
+@pytest.mark.parametrize("lie", [5, 5_000_000])
+async def test_the_last_of_three_endpoints_does_not_lie_for_all(evm: Evm, lie: int) -> None:
+    prepare(evm)
+    async with (
+        arbitrum_node(evm.url) as (first, _),
+        arbitrum_node(evm.url) as (second, _),
+        arbitrum_node(evm.url) as (third, lying),
+        polling(first, second, third, question=question(evm), pace=LIVE) as chain,
+    ):
+        await until(is_fresh(chain))
+        await until(lambda: all(e.is_healthy and e.l1_block for e in chain.status().endpoints))
+        lying.l1_ahead = lie
+        await until(lambda: "it contradicts itself" in chain.status().endpoints[2].fault)
+        evm.mine(3)
+        await until(lambda: chain.view() == expected(evm))
+        assert chain.status().in_use == 0

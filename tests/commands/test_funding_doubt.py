@@ -187,6 +187,17 @@ async def test_what_arrived_unseen_is_not_paid_again_by_a_repeat(node: Node, tmp
     assert node.chain.deposit == 2 * ETH, "after that fresh look the operator has said it once more"
 
 
+async def test_funds_tells_of_what_is_open(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show = argparse.Namespace(command="funds", config=tmp_path / "config.yaml", json=True)
+    node.takes, node.cuts_answer = False, True
+    assert await fund(tmp_path) == NOT_KNOWN
+    capsys.readouterr()
+    assert await asyncio.to_thread(run, show) == 0
+    said = capsys.readouterr()
+    assert f"was sent as {node.sent[0]}, and its end was not known; the next change looks it up" in said.err
+    assert json.loads(said.out)["deposit_wei"] == "0"
+
+
 async def test_two_that_took_one_nonce_are_both_looked_up(node: Node, tmp_path: Path) -> None:
     node.is_mining, node.hides_pool, node.cuts_answer = False, True, True
     assert await fund(tmp_path) == NOT_KNOWN

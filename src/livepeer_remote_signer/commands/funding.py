@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             session=open_outbound(config.outbound).open_requests(),
         )
         if arguments.command == "funds":
-            return _show(chain, config, arguments.json)
+            return _show(chain, config, arguments)
         return _change(chain, config, arguments)
     except NotKnown as error:
         print(f"{arguments.command} is not known to be done: {error}", file=sys.stderr)
@@ -143,12 +143,16 @@ def _sender(config: Config) -> bytes:
     return open_signing_key(config.key).address
 
 
-def _show(chain: FundingChain, config: Config, as_json: bool) -> int:
+def _show(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:
     sender = _sender(config)
+    record = _open_record(arguments, config.chain.rpc.chain_id, sender)
+    for earlier in [] if record is None else record.load():
+        said = f"at {earlier.sent_at} `{_describe(earlier)}` was sent as {earlier.hash}, and its end was not known"
+        print(f"note: {said}; the next change looks it up", file=sys.stderr)
     funds = chain.read_funds(sender)
     burn = _read_burn(chain, sender)
     largest = funds.deposit_wei // config.limits.deposit_multiplier
-    if as_json:
+    if arguments.json:
         print(json.dumps(_as_json(sender, chain, funds, burn, largest), indent=2))
         return 0
     rows = [
