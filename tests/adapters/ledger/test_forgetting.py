@@ -8,9 +8,10 @@ import sqlite3
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from livepeer_remote_signer.adapters.ledger import housekeeping
+from livepeer_remote_signer.adapters.ledger import housekeeping, postgres_statements, sqlite
 from livepeer_remote_signer.adapters.ledger.forgetting import LEASE, STEP_SECONDS
 from livepeer_remote_signer.adapters.ledger.gauges import add_ledger_gauges
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
@@ -124,6 +125,25 @@ async def test_payments_go_on_while_a_large_backlog_is_forgotten(place: Place) -
         await forgetting
         assert ledger.sql("SELECT count(*) FROM lrs_nonces WHERE used_ms < 100000") == [(0,)]
         assert len(waits) > 10, "payments were made between the steps"
+
+
+async def test_every_way_of_forgetting_and_of_sending_again_goes_by_an_index(place: Place) -> None:
+    async with opened(place):
+        if isinstance(place, Path):
+            statements = [*sqlite._FORGET.values(), sqlite._OLDEST, sqlite._SINCE, sqlite._FIRST_SINCE]
+            plans = [run_sql(place, f"EXPLAIN QUERY PLAN {s}", (1,) * (1 if "?1" in s else s.count("?"))) for s in statements]
+            steps = [detail for plan in plans for *_, detail in plan]
+            assert [step for step in steps if step.startswith("SCAN lrs_") and " USING " not in step] == []
+            assert len([step for step in steps if step.startswith("SEARCH lrs_")]) >= len(statements)
+            return
+        values = {"before": 1, "limit": 1, "after": b"", "end": None}
+        named = [*postgres_statements.FORGET.values(), postgres_statements.SWEEP_SESSIONS]
+        listed = {postgres_statements.SINCE: (1, 1, 1), postgres_statements.FIRST_SINCE: (1, 1), postgres_statements.OLDEST: ()}
+        with psycopg.connect(place) as connection:
+            connection.execute("SET enable_seqscan = off")  # so that it is chosen only where there is no index
+            for statement, given in [*((s, values) for s in named), *listed.items()]:
+                plan = connection.execute(f"EXPLAIN {statement}", given).fetchall()  # type: ignore[call-overload]
+                assert not [line for (line,) in plan if "Seq Scan on lrs_" in line], plan
 
 
 @pytest.fixture

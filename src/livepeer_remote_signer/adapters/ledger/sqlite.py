@@ -56,6 +56,9 @@ _HEALED = "state_id = ? AND digest = ? AND is_healed = 1"
 _SWITCHES_VERSION = "SELECT CAST(value AS INTEGER) FROM lrs_meta WHERE name = 'switches_version'"
 _SWITCH_CHANGES = "SELECT version, name, auth_id, is_set FROM lrs_switch_log WHERE version > ? AND version <= ? ORDER BY version"
 _EVENTS = "SELECT id, made_ms, payload FROM lrs_outbox WHERE "
+_SINCE = _EVENTS + "id > ? AND made_ms >= ? ORDER BY id LIMIT ?"
+_FIRST_SINCE = """SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND made_ms >= ?1
+    UNION ALL SELECT min(id) FROM lrs_outbox INDEXED BY lrs_outbox_pending WHERE sent = 0 AND made_ms >= ?1"""
 _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
@@ -328,13 +331,9 @@ class SqliteStore:
     async def events_since(self, since_ms: int, after_id: int, limit: int) -> list[OutboxEvent]:
         """The first one is found by index, the others follow by their ids."""
         if after_id == 0:
-            firsts = await self._many_rows(
-                """SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND made_ms >= ?1
-                UNION ALL SELECT min(id) FROM lrs_outbox WHERE sent = 0 AND made_ms >= ?1""",
-                since_ms,
-            )
+            firsts = await self._many_rows(_FIRST_SINCE, since_ms)
             after_id = min((id for (id,) in firsts if id is not None), default=1) - 1
-        return _events(await self._many_rows(_EVENTS + "id > ? AND made_ms >= ? ORDER BY id LIMIT ?", after_id, since_ms, limit))
+        return _events(await self._many_rows(_SINCE, after_id, since_ms, limit))
 
     async def mark_sent(self, ids: Sequence[int]) -> None:
         """Some at a time, between two batches."""
