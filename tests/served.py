@@ -168,11 +168,13 @@ def _await_health(signer: Served) -> None:
     while True:
         assert signer.process.poll() is None, f"the signer ended:\n{signer.log}"
         assert time.monotonic() < give_up, f"the signer did not start:\n{signer.log}"
-        with contextlib.suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", signer.port, timeout=5)
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            contextlib.closing(http.client.HTTPConnection("127.0.0.1", signer.port, timeout=5)) as connection,
+        ):
             connection.request("GET", "/healthz")
-            assert connection.getresponse().status == 200
-            connection.close()
+            with connection.getresponse() as reply:
+                assert reply.status == 200
             return
         time.sleep(0.03)
 

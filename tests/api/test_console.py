@@ -46,7 +46,16 @@ async def test_the_page_is_shown_to_anybody_and_loads_nothing_from_elsewhere(tmp
     async with console(tmp_path) as (_, admin):
         page = await admin.get("/console")
     assert page.status_code == 200
-    assert page.headers["cache-control"] == "no-store"
+    _, policy = load_page()
+    told = {
+        "cache-control": "no-store",
+        "content-security-policy": policy,
+        "cross-origin-opener-policy": "same-origin",
+        "referrer-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+    }
+    assert {name: page.headers.get(name) for name in told} == told
     assert TOKEN not in page.text
     assert re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:)([a-z]+:|//|/)""", page.text) == []
     assert re.search(r"\son[a-z]+\s*=", re.sub(r"<script>.*?</script>", "", page.text, flags=re.DOTALL)) is None

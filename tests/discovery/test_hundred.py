@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +108,10 @@ def refresh(signer: Told) -> float:
 
 
 def get(port: int, path: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", path)
-    reply = connection.getresponse()
-    body = reply.read()
-    connection.close()
-    return reply.status, json.loads(body)
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("GET", path)
+        with connection.getresponse() as reply:
+            return reply.status, json.loads(reply.read())
 
 
 def listed(port: int, query: str = "") -> dict[str, dict[str, Any]]:
@@ -131,18 +129,17 @@ def payment_body() -> bytes:
 
 def latencies(port: int, until: threading.Event | float) -> list[float]:
     """Seconds from a payment's due time to its reply, one every PACE_SECONDS on one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     body, found = payment_body(), []
     started = due = time.perf_counter()
-    while not (until.is_set() if isinstance(until, threading.Event) else time.perf_counter() - started > until):
-        time.sleep(max(0.0, due - time.perf_counter()))
-        connection.request("POST", "/generate-live-payment", body)
-        reply = connection.getresponse()
-        reply.read()
-        assert reply.status == 200
-        found.append(time.perf_counter() - due)
-        due = max(due + PACE_SECONDS, time.perf_counter() - 1)
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        while not (until.is_set() if isinstance(until, threading.Event) else time.perf_counter() - started > until):
+            time.sleep(max(0.0, due - time.perf_counter()))
+            connection.request("POST", "/generate-live-payment", body)
+            with connection.getresponse() as reply:
+                reply.read()
+                assert reply.status == 200
+            found.append(time.perf_counter() - due)
+            due = max(due + PACE_SECONDS, time.perf_counter() - 1)
     return found
 
 

@@ -249,6 +249,18 @@ def test_a_client_that_asks_first_is_told_to_go_on(either: Served) -> None:
             assert b"payment" in expect(stream, 200).body
 
 
+def test_a_client_of_http_1_0_is_never_told_to_go_on(either: Served) -> None:
+    head, body = post(live_body(), headers="Expect: 100-continue\r\n", version="1.0").split(b"\r\n\r\n", 1)
+    with connected(either) as (connection, stream):
+        connection.sendall(head + b"\r\n\r\n" + body[:10])
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(20)
+        connection.sendall(body[10:])
+        assert b"payment" in expect(stream, 200).body
+
+
 def test_a_client_that_asks_first_is_refused_at_once_where_it_sends_too_much(either: Served) -> None:
     request = f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {2 * MIB}\r\n\r\n"
     assert either.exchange(request.encode()).status == 413
