@@ -340,7 +340,7 @@ def test_places_are_given_up_in_their_order(caplog: pytest.LogCaptureFixture) ->
     assert ["limits.max_connections" in record.message for record in caplog.records] == [True]
 
 
-@pytest.mark.parametrize(("open_files", "connections"), [(16, 8), (64, 32), (1024, 896), (4096, 3840), (2**30, 16_384)])
+@pytest.mark.parametrize(("open_files", "connections"), [(16, 8), (64, 32), (1024, 896), (4096, 3840), (2**30, 16_384), (-1, 16_384)])
 def test_connections_leave_room_for_other_files(open_files: int, connections: int) -> None:
     assert connections_within(open_files) == connections
 

@@ -134,3 +134,27 @@ def refusals_for_the_log(target: Target, seconds: float) -> int:
                 for _ in refused:
                     read_answer(stream)
     return sent
+
+
+def a_page_in_the_operators_browser(target: Target, seconds: float) -> dict[str, int]:
+    """Posts without a preflight, and by a name that points here; returns how many replies there were of each status."""
+    here = f"Host: localhost:{target.port}\r\n"
+    ways = [
+        "Host: evil.example:8936\r\n",
+        "Host: evil.example\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: same-origin\r\n",
+        here + "Origin: https://evil.example\r\nContent-Type: text/plain\r\nSec-Fetch-Site: cross-site\r\n",
+        here + "Origin: null\r\n",
+        here + "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n",
+    ]
+    seen: dict[str, int] = {}
+    going = is_due(seconds)
+    while going():
+        body = live_body()
+        with socket.create_connection(("127.0.0.1", target.port), 5) as connection, connection.makefile("rb") as stream:
+            for path in ("/generate-live-payment", "/signTicket", "/getOrchestratorInfo", "/sign-orchestrator-info"):
+                for lines in ways:
+                    connection.sendall(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                    answer = read_answer(stream)
+                    status = str(answer.status) if answer is not None else "none"
+                    seen[status] = seen.get(status, 0) + 1
+    return seen

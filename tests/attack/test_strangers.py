@@ -56,3 +56,11 @@ def test_refusals_do_not_fill_the_log(tmp_path: Path) -> None:
     assert len(printed) <= 2 * 10 + 2  # a minute may end meanwhile
     assert "more requests refused" in printed[-1]
     report.check()
+
+
+def test_a_page_gets_no_ticket(tmp_path: Path) -> None:
+    with served(tmp_path) as signer:
+        report = attacked(signer, strangers.a_page_in_the_operators_browser)
+    assert list(report.said) == ["403"]
+    assert report.said["403"] > 100
+    report.check()

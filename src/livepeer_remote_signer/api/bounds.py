@@ -221,7 +221,12 @@ class Places:
 
 
 def connections_within(open_files: int) -> int:
-    """How many connections a process takes that may have so many files open: the rest is for its own files and for calls to others."""
+    """How many connections a process takes that may have so many files open: the rest is for its own files and for calls to others.
+
+    Below zero there is no limit, as `resource` spells it.
+    """
+    if open_files < 0:
+        return MAX_PLACES
     return max(8, min(MAX_PLACES, open_files - min(256, max(32, open_files // 8))))
 
 
