@@ -72,4 +72,4 @@ def test_what_is_no_proxy_is_named_with_its_key(tmp_path: Path, proxy: str, caps
 @pytest.mark.parametrize("proxy", [None, "none"])
 def test_none_is_none(tmp_path: Path, proxy: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--config", str(write_config(tmp_path, outbound={"proxy": proxy}))]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["outbound"] == {"proxy": None, "ca_file": None}
+    assert yaml.safe_load(capsys.readouterr().out)["outbound"] == {"proxy": None, "ca_file": None, "idle_seconds": 1.5}

@@ -91,7 +91,7 @@ def test_the_locks_name_no_host_and_nothing_without_a_hash() -> None:
 def test_whatever_internals_are_used_of_has_an_upper_bound() -> None:
     extras = [one for listed in PROJECT["project"]["optional-dependencies"].values() for one in listed]
     bounded = {re.match(r"[a-z0-9-]+", one)[0] for one in (*PROJECT["project"]["dependencies"], *extras) if "<" in one}  # type: ignore[index]
-    assert bounded == {"uvicorn", "coincurve", "aiokafka", "protobuf"}
+    assert bounded == {"uvicorn", "coincurve", "aiohttp", "aiokafka", "httpx", "protobuf"}
 
 
 def test_nothing_that_is_built_or_secret_can_be_committed() -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from livepeer_remote_signer.config.secret_files import PublicFile
 from livepeer_remote_signer.config.urls import HttpUrl
-from livepeer_remote_signer.config.values import Section
+from livepeer_remote_signer.config.values import Seconds, Section
 
 
 def _none(value: Any) -> Any:
@@ -29,3 +29,4 @@ class OutboundConfig(Section):
 
     proxy: Annotated[HttpUrl | None, AfterValidator(_proxy), BeforeValidator(_none)] = None
     ca_file: PublicFile = None
+    idle_seconds: Seconds = 1.5

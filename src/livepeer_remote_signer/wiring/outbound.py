@@ -9,7 +9,7 @@ from livepeer_remote_signer.config.outbound import OutboundConfig
 
 def open_outbound(config: OutboundConfig) -> Outbound:
     """Ready for use. Raises ConfigError for certificates that cannot be read, whether the file or the environment names them."""
-    outbound = Outbound(config.proxy, config.ca_file)
+    outbound = Outbound(config.proxy, config.ca_file, idle_seconds=config.idle_seconds)
     try:
         outbound.load()
     except OutboundFault as fault:

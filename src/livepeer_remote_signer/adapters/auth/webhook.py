@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
+from livepeer_remote_signer.adapters.auth.questions import StaleConnection, WatchingConnector
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
@@ -33,9 +34,6 @@ from livepeer_remote_signer.core.rules.webhook import (
     encode_question,
     parse_verdict,
 )
-
-KEEP_ALIVE_SECONDS = 4.0
-"""Below the five seconds after which common servers close an idle connection, so that none is used while it closes."""
 
 MAX_CONNECTIONS = 256
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -72,6 +70,7 @@ class WebhookAuthorizer:
             self._url = self._url.with_user(None)
         self._outbound = outbound or Outbound()
         self._session: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession
         self.asked = 0
         """How many questions were sent since start."""
 
@@ -87,6 +86,7 @@ class WebhookAuthorizer:
         """Closes the kept connections."""
         if self._session is not None:
             await self._session.close()
+            await self._fresh.close()
 
     def binding(self, caller: Caller, identity: Identity) -> str:
         """A short keyed digest of the caller's credential, to be kept in the state; "" when verdicts are not bound."""
@@ -149,7 +149,12 @@ class WebhookAuthorizer:
         return body
 
     async def _exchange(self, question: bytes) -> bytes:
-        session = self._session or self._open_session()
+        try:
+            return await self._exchange_on(self._session or self._open_sessions(), question)
+        except StaleConnection:
+            return await self._exchange_on(self._fresh, question)
+
+    async def _exchange_on(self, session: aiohttp.ClientSession, question: bytes) -> bytes:
         async with session.post(self._url, data=question, allow_redirects=False) as response:
             if response.status != 200:
                 raise AuthFailed(f"the authorization webhook answered HTTP {response.status}, not 200")
@@ -160,12 +165,18 @@ class WebhookAuthorizer:
                 raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
             return body
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        """Made with the first question: it belongs to the event loop that is running then."""
+    def _open_sessions(self) -> aiohttp.ClientSession:
+        """Made with the first question: they belong to the event loop that is running then."""
         needs_tls = self._url.scheme == "https" or (self._outbound.proxy or "").startswith("https:")
         tls = self._outbound.tls if needs_tls else True
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls),
+        kept = WatchingConnector(limit=MAX_CONNECTIONS, keepalive_timeout=self._outbound.idle_seconds, ssl=tls)
+        self._fresh = self._open_session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS, force_close=True, ssl=tls))
+        self._session = self._open_session(kept)
+        return self._session
+
+    def _open_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=None),  # the whole exchange is timed, in `_ask`
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -175,7 +186,6 @@ class WebhookAuthorizer:
             trust_env=False,
             proxy=self._outbound.proxy,
         )
-        return self._session
 
 
 def _parse_url(text: str) -> URL:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import httpx
     import requests
 
+IDLE_SECONDS = 1.5
+"""Below the two seconds after which gunicorn, and the five after which others close an idle connection."""
+
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -30,8 +33,16 @@ class OutboundFault(Exception):
 class Outbound:
     """Values of `outbound`: a proxy's http or https URL, percent-encoded, and a file of further authorities (PEM)."""
 
-    def __init__(self, proxy: str | None = None, ca_file: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        proxy: str | None = None,
+        ca_file: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """After `idle_seconds` without a request a kept connection is not used any more."""
         self.proxy = proxy
+        self.idle_seconds = idle_seconds
         self._ca_file = ca_file
         self._environ = os.environ if environ is None else environ
 
@@ -56,12 +67,17 @@ class Outbound:
         """Reads the authorities now, so that a fault shows at start. Raises OutboundFault."""
         _ = self.tls
 
-    def open_httpx(self, **options: Any) -> httpx.AsyncClient:
+    def open_httpx(self, limits: httpx.Limits | None = None, **options: Any) -> httpx.AsyncClient:
         """A client of httpx that obeys this and no variable of the environment. Raises OutboundFault."""
         import httpx  # who uses another client needs it not
 
+        from livepeer_remote_signer.adapters.outbound.reuse import TryingAgain
+
         proxy = None if self.proxy is None else httpx.Proxy(self.proxy, ssl_context=self.tls if self.proxy.startswith("https:") else None)
-        return httpx.AsyncClient(verify=self.tls, trust_env=False, proxy=proxy, **options)
+        transport = TryingAgain(
+            self.tls, proxy, limits or httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=self.idle_seconds)
+        )
+        return httpx.AsyncClient(transport=transport, trust_env=False, **options)
 
     def open_requests(self) -> requests.Session:
         """The same for requests, which web3 and the OTLP exporter use. Raises OutboundFault."""
