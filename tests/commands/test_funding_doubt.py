@@ -246,6 +246,37 @@ async def test_what_is_refused_for_certain_is_a_failure_and_forgotten(
     assert remembered(tmp_path) == []
 
 
+async def test_a_second_one_that_is_refused_does_not_make_the_first_forgotten(node: Node, tmp_path: Path) -> None:
+    node.is_mining, node.hides_pool, node.cuts_answer = False, True, True
+    assert await fund(tmp_path) == NOT_KNOWN
+    node.takes, node.cuts_answer, node.refusal = False, False, "replacement transaction underpriced"
+    assert await fund(tmp_path, deposit=5) == 1
+    assert remembered(tmp_path) == node.sent[:1]
+    node.mine()
+    node.hides_pool, node.refusal = False, None
+    assert await fund(tmp_path) == 0
+    assert (node.chain.deposit, len(node.sent)) == (ETH, 2)
+
+
+async def test_an_endpoint_that_counts_a_nonce_before_it_finds_the_transaction_is_given_time(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.is_mining, node.hides_pool, node.cuts_answer = False, True, True
+    assert await fund(tmp_path) == NOT_KNOWN
+    node.mine()
+    node.cuts_answer = False
+    find, asked = node._eth_getTransactionReceipt, 0
+
+    def late(name: str) -> dict[str, str] | None:
+        nonlocal asked
+        asked += 1
+        return None if asked < 3 else find(name)
+
+    node._eth_getTransactionReceipt, node._eth_getTransactionByHash = late, lambda _: None  # type: ignore[method-assign]
+    assert await fund(tmp_path) == 0
+    assert (node.chain.deposit, len(node.sent)) == (ETH, 1)
+
+
 async def test_a_nonce_that_another_transaction_took_ends_the_doubt(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     node.takes, node.cuts_answer = False, True
     assert await fund(tmp_path) == NOT_KNOWN

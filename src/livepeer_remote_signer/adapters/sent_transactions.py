@@ -51,12 +51,14 @@ class SentTransactions:
         """To be called before sending. What has the same nonce stays remembered. Raises RecordFault."""
         sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now()))
         record = SentTransaction(transaction_hash, nonce, command, dict(arguments), sent_at, head, head_hash)
-        kept = [earlier for earlier in self.load() if earlier.nonce == nonce and earlier.hash != transaction_hash]
+        self._write([earlier for earlier in self.load() if earlier.nonce == nonce and earlier.hash != transaction_hash] + [record])
+
+    def _write(self, records: list[SentTransaction]) -> None:
         temporary = self.path.with_suffix(".tmp")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump([one._asdict() for one in (*kept, record)], file)
+                json.dump([record._asdict() for record in records], file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
@@ -80,8 +82,15 @@ class SentTransactions:
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise RecordFault(f"{self.path} is not what a funding command wrote: look at it, and delete it") from None
 
+    def drop(self, transaction_hash: str) -> None:
+        """This one was never taken; others of its nonce may have been. Raises RecordFault."""
+        if kept := [earlier for earlier in self.load() if earlier.hash != transaction_hash]:
+            self._write(kept)
+        else:
+            self.forget()
+
     def forget(self) -> None:
-        """The end is known. Raises RecordFault."""
+        """The end is known: the nonce is used. Raises RecordFault."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:

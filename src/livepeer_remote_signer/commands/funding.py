@@ -11,7 +11,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.sent_transactions import SentTransaction, SentTransactions
 
 NOT_KNOWN = 3
+LAG_SECONDS = 15.0
+"""So long an endpoint may count a nonce whose transaction it does not find."""
+
 _ASKS = "Says first what it would do and what it costs, and asks."
 
 
@@ -297,7 +301,7 @@ def _settle_earlier(
     nonce = open_[0].nonce
     for earlier in open_:
         print(f"at {earlier.sent_at} `{_describe(earlier)}` was sent as {earlier.hash}, and its end was not known", flush=True)
-    known = next((earlier for earlier in open_ if chain.find(earlier.hash) is not None), None)
+    known = _find_any(chain, open_, min(arguments.timeout, LAG_SECONDS) if mined > nonce else 0.0)
     if known is None and mined > nonce:
         print(f"another transaction took nonce {nonce}: it cannot be mined any more")
         record.forget()
@@ -313,6 +317,18 @@ def _settle_earlier(
         return None, False
     print("this is what is asked for now: nothing more is sent. To do it once more, run the command again")
     return None, True
+
+
+def _find_any(chain: FundingChain, open_: Sequence[SentTransaction], seconds: float) -> SentTransaction | None:
+    """The first that the endpoint knows, within so many seconds: it may count a nonce before it finds the transaction."""
+    end = time.monotonic() + seconds
+    while True:
+        for earlier in open_:
+            if chain.find(earlier.hash) is not None:
+                return earlier
+        if time.monotonic() >= end:
+            return None
+        time.sleep(min(1.0, seconds / 10))
 
 
 def _wait_for_earlier(chain: FundingChain, earlier: SentTransaction, record: SentTransactions, arguments: argparse.Namespace) -> int | None:
@@ -347,10 +363,14 @@ def _send(chain: FundingChain, prepared: Prepared, signed: Signed, record: SentT
     print(f"sending transaction {signed.hash}", flush=True)
     record = _remember(chain, prepared, signed, record, arguments)
     try:
-        if doubt := chain.send(signed):
-            print(f"{signed.hash} may have arrived, although {doubt}; looking for it", flush=True)
-        else:
-            print(f"sent {signed.hash}", flush=True)
+        doubt = chain.send(signed)
+    except FundingError:
+        if record is not None:
+            record.drop(signed.hash)
+        raise
+    said = f"sent {signed.hash}" if not doubt else f"{signed.hash} may have arrived, although {doubt}; looking for it"
+    print(said, flush=True)
+    try:
         block = chain.wait(signed.hash, arguments.timeout, _print_progress())
     except NotKnown:
         raise
