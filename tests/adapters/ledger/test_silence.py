@@ -223,6 +223,43 @@ def test_only_a_lost_connection_may_be_repeated() -> None:
     assert not isinstance(translated(psycopg.errors.QueryCanceled()), ConnectionLost)
 
 
+async def test_an_answer_that_had_come_when_this_process_stood_still_counts_and_its_connection_is_replaced(
+    postgres_url: Callable[[], str],
+) -> None:
+    server = Server(postgres_url(), TIMEOUT_SECONDS)
+    link = Link(server)
+
+    async def late(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
+        rows = await fetch(connection, "SELECT 1")
+        link._cut(connection)  # as the clock does that runs out in the same turn of the event loop
+        return rows
+
+    assert await link.run(late) == [(1,)]
+    assert not link.is_open
+    assert await link.run(lambda connection: fetch(connection, "SELECT 2")) == [(2,)]
+    assert server.down is None
+    await link.close()
+    await server.close()
+
+
+async def test_what_is_written_is_never_written_on_another_connection_than_the_one_that_has_the_transaction(
+    postgres_url: Callable[[], str],
+) -> None:
+    async with opened(postgres_url()) as (ledger,):
+        payment = Session().next()
+        link: Link = ledger.store._batches  # type: ignore[attr-defined]
+
+        def sign(plan: PaymentPlan) -> Record:
+            if not payment.made:
+                assert link._connection is not None
+                link._connection.pgconn.finish()
+            return payment.sign(plan)
+
+        assert await ledger.engine.pay(payment.key, payment.plan, sign) is None
+        assert len(payment.made) == 2, "the batch was judged again, on locked rows"
+        assert await ledger.count("lrs_payments") == await ledger.count("lrs_sessions") == 1
+
+
 async def test_who_waits_too_long_for_a_turn_is_told_so(postgres_url: Callable[[], str]) -> None:
     server = Server(postgres_url(), 0.3)
     link = Link(server)

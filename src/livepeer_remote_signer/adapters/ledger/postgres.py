@@ -157,17 +157,18 @@ class PostgresStore:
     async def commit(self, writes: Writes) -> None:
         """Writes what was there, then what was not; the latter tells whether another replica was faster."""
         try:
-            await self._batches.run(lambda connection: self._write(connection, writes))
+            await self._batches.run(lambda connection: self._write(connection, writes), goes_on=True)
             await self._ask_to_commit()
         except StoreFailed:
             await self.rollback()
             raise
 
     async def _ask_to_commit(self) -> None:
+        was_open = self._batches.is_open
         try:
-            await self._batches.run(_commit)
+            await self._batches.run(_commit, goes_on=True)
         except StoreFailed as error:
-            if self._batches.is_open:  # the server has said no
+            if self._batches.is_open or not was_open:  # the server has said no, or was not asked
                 raise
             raise type(error)(error.reason, may_be_recorded=True) from None
 

@@ -123,8 +123,13 @@ class Link:
         """Whether there is a connection that is not known to be broken."""
         return self._connection is not None and not self._connection.closed
 
-    async def run(self, work: Work[_T], *, is_probe: bool = False) -> _T:
-        """Runs `work`, a step, in its time. Raises StoreFailed; ConnectionLost where it may be repeated on a new connection."""
+    async def run(self, work: Work[_T], *, is_probe: bool = False, goes_on: bool = False) -> _T:
+        """Runs `work`, a step, in its time. Raises StoreFailed; ConnectionLost where it may be repeated on a new connection.
+
+        A step that `goes_on` with a transaction is never run on another connection than the one that has it.
+        """
+        if goes_on and not self.is_open:
+            raise ConnectionLost("the connection to PostgreSQL broke inside a transaction")
         connection = await self._get(is_probe)
         started = time.monotonic()
         clock = asyncio.get_running_loop().call_later(self._seconds, self._cut, connection)
@@ -138,6 +143,8 @@ class Link:
             raise
         finally:
             clock.cancel()
+        if self._is_cut:  # this process stood still: the answer had come, but was not read before the clock ran out
+            await self.close()
         self._server.answered()
         return result
 
