@@ -33,7 +33,7 @@ FAULTS = ROOT / "build/mutants/fault.txt"
 MOST_SECONDS = 25.0
 """Of tests for one mutant, by what they took when nothing was wrong."""
 
-PATIENCE = 20.0
+PATIENCE = 8.0
 """How many times longer a mutant's tests may take before they count as hanging: machines are busy."""
 
 

@@ -298,6 +298,15 @@ async def test_a_checked_token_is_remembered_for_a_while_but_not_beyond_its_expi
         verifier._keys = JwksKeys(issuer.url, None)
 
 
+async def test_as_many_tokens_as_there_are_take_a_bounded_room(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "MAX_CACHED_TOKENS", 2)
+    async with verifying(issuer) as verifier:
+        tokens = [issuer.token(sub=name) for name in ("a", "b", "c")]
+        identities = [await verifier.verify(token) for token in tokens]
+        assert len(verifier._checked) == 2
+        assert await verifier.verify(tokens[2]) is identities[2], "the newest stay"
+
+
 async def test_readiness_has_the_keys_fetched_and_says_why_there_are_none(issuer: Issuer) -> None:
     clock = Seconds()
     issuer.documents["/jwks"] = b"[]"

@@ -269,6 +269,9 @@ async def test_a_webhook_whose_addresses_are_all_left_out_says_so() -> None:
         assert (pool.urls, pool.fault, len(pool.left_out)) == ((), "the discovery webhook lists nobody who can be asked", 1)
         webhook.body = b"[]"
         assert await fetch_pool(webhook.url, Outbound()) == Pool((), "")
+        webhook.body = b'[{"address": "http://a.example:1"}, {"address": "https://b.example:1"}]'
+        pool = await fetch_pool(webhook.url, Outbound())
+        assert (pool.urls, pool.fault, len(pool.left_out)) == (("https://b.example:1",), "", 1), "some can be asked: nothing is wrong"
 
 
 async def test_a_webhook_that_fails_says_why_and_never_its_url() -> None:
