@@ -168,3 +168,13 @@ def test_each_bound_that_is_missing_is_told_in_eth_an_hour(
         assert "32.4 ETH an hour" in line
     (note,) = [line for line in lines if line.startswith("exposure: ")]
     assert ("0.005 ETH an hour (budgets of an auth id" in note) is (not warned)
+
+
+def test_a_secret_that_every_user_can_read_is_noted_and_not_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("word")
+    text = f"chain: {{source: static}}\nauth: {{webhook: {{url: 'https://h', secret_file: {secret}}}}}\n"
+    for mode, is_noted in ((0o644, True), (0o640, False), (0o600, False)):
+        secret.chmod(mode)
+        assert check(tmp_path, text) == 0
+        assert ("auth.webhook.secret_file" in capsys.readouterr().err) is is_noted

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import logging
 import os
 import resource
 import socket
+import stat
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -23,6 +25,7 @@ from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.secret_files import FileKind, named_files
 from livepeer_remote_signer.process.listening import StartupError, bind
+from livepeer_remote_signer.process.memory import hide_memory
 from livepeer_remote_signer.process.workers import Worker, inherited_worker, supervise
 
 if TYPE_CHECKING:
@@ -96,7 +99,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     worker = inherited_worker(os.environ)
     logs = open_logs(config)
     if worker is None:
-        for note in _notes_on_proxies():
+        for note in (*_notes_on_proxies(), *_notes_on_files(config)):
             _log.warning("%s", note)
     try:
         if worker is None and arguments.workers > 1:
@@ -125,6 +128,7 @@ def _run_server(config: Config, worker: Worker | None, logs: LogWriter) -> int:
     """Serves until told to end. Raises StartupError."""
     gc.disable()  # what is imported stays: looking through it again and again costs a tenth of the start
     _allow_connections()
+    hide_memory()
     from livepeer_remote_signer.adapters.keys import SigningKeyError  # the service's imports take half a second
     from livepeer_remote_signer.app import create_app
     from livepeer_remote_signer.process.server import make_server
@@ -189,7 +193,7 @@ def run_check_config(arguments: argparse.Namespace) -> int:
         )
     for note in _notes_on_proxies():
         print(f"note: {note}", file=sys.stderr)
-    for note in _notes_on_time(config):
+    for note in (*_notes_on_time(config), *_notes_on_files(config)):
         print(f"note: {note}", file=sys.stderr)
     for key, path in unread.items():
         print(f"note: {key} {path} {'cannot be read here' if path.exists() else 'is not there yet'}", file=sys.stderr)
@@ -200,6 +204,14 @@ def _notes_on_proxies() -> Iterator[str]:
     """Variables that other programs of this host may obey."""
     for name in disobeyed_variables(os.environ):
         yield f"{name} is set and not obeyed: outbound.proxy alone says through whom requests go"
+
+
+def _notes_on_files(config: Config) -> Iterator[str]:
+    """Secrets that every user of this host can read. Containers mount theirs so, and are not refused."""
+    for key, path, kind in named_files(config):
+        with contextlib.suppress(OSError):
+            if kind is not FileKind.PUBLIC and path.stat().st_mode & stat.S_IROTH:
+                yield f"{key} {path} can be read by every user of this host: chmod 600 it, unless it is mounted so for this process alone"
 
 
 def _notes_on_time(config: Config) -> Iterator[str]:

@@ -51,6 +51,7 @@ from livepeer_remote_signer.core.rules.ledger import (
     post,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.room import most_bytes
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
@@ -125,9 +126,9 @@ class GroupCommitLedger:
         if self._runner is not None:
             await self._runner
 
-    async def probe(self, payments: int = 1) -> None:
-        """Writes as much as so many payments would, commits, and takes it back, which ends a failure. Raises StoreFailed."""
-        await self._store.probe(payments * BYTES_A_PAYMENT)
+    async def probe(self, size_bytes: int = BYTES_A_PAYMENT) -> None:
+        """Writes so much, commits, and takes it back, which ends a failure. Raises StoreFailed."""
+        await self._store.probe(size_bytes)
         self._succeeded()
 
     def turn(self, key: RequestKey) -> Turn:
@@ -262,7 +263,7 @@ class GroupCommitLedger:
 
     async def _record_within_attempts(self, batch: list[_Entry]) -> None:
         if self.failure is not None:
-            await self.probe(len(batch))  # nothing is signed until a commit has succeeded
+            await self.probe(_room(batch))  # nothing is signed until a commit has succeeded
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 await self._attempt(batch, is_repeated=attempt > 1)
@@ -274,7 +275,7 @@ class GroupCommitLedger:
 
     async def _attempt(self, batch: list[_Entry], is_repeated: bool) -> None:
         """One transaction. A new session's row is looked for only where it may have been written by an attempt before."""
-        books = await self._store.begin(_wanted(batch, is_repeated), len(batch))
+        books = await self._store.begin(_wanted(batch, is_repeated), _room(batch))
         self.switches = books.switches
         writes = Writes([], {}, {}, {}, {}, [], batch[0].plan.now_ns // NS_PER_MS)
         for entry in batch:
@@ -359,6 +360,11 @@ class GroupCommitLedger:
             hint="the operator must mend the ledger's database; the same request may then be sent again",
             retry_after_seconds=1,
         )
+
+
+def _room(batch: Sequence[_Entry]) -> int:
+    """Bytes that the batch may take at most."""
+    return sum(most_bytes(entry.plan) for entry in batch)
 
 
 def _wanted(batch: Sequence[_Entry], is_repeated: bool) -> Wanted:

@@ -108,7 +108,7 @@ class PostgresStore:
 
     # --- payments ---
 
-    async def begin(self, wanted: Wanted, size: int) -> Books:
+    async def begin(self, wanted: Wanted, size_bytes: int) -> Books:
         """The locks and the rows, in one round trip."""
         try:
             books = await self._batches.run(lambda connection: self._load(connection, wanted))

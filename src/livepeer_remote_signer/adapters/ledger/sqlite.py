@@ -125,9 +125,9 @@ class SqliteStore:
 
     # --- payments ---
 
-    async def begin(self, wanted: Wanted, size: int) -> Books:
+    async def begin(self, wanted: Wanted, size_bytes: int) -> Books:
         """The write lock, and the rows."""
-        self._file.check_space(size)
+        self._file.check_space(size_bytes)
         self._file.check_file()
         await self._file.turn.acquire()
         self._is_batch = True

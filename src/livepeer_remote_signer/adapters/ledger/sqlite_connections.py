@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, missing_steps
-from livepeer_remote_signer.adapters.ledger.store import BYTES_A_PAYMENT, NoLedger, Row, StoreFailed
+from livepeer_remote_signer.adapters.ledger.store import NoLedger, Row, StoreFailed
 
 LOCK_WAIT_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0005
@@ -134,17 +134,15 @@ class SqliteConnections:
         except OSError:
             return 0
 
-    def check_space(self, payments: int) -> None:
+    def check_space(self, size_bytes: int) -> None:
         """A full disk would be noticed at the commit, when everything is signed: it is asked before."""
         try:
             space = os.statvfs(self.path)
         except OSError as error:
             raise _gone(error) from None
         free = space.f_bavail * space.f_frsize
-        if free < payments * BYTES_A_PAYMENT:
-            raise StoreFailed(
-                f"the disk is full: {free} bytes are left, a batch of {payments} payments may need {payments * BYTES_A_PAYMENT}"
-            )
+        if free < size_bytes:
+            raise StoreFailed(f"the disk is full: {free} bytes are left, and the payments that wait may need {size_bytes}")
 
     def check_file(self) -> None:
         """An open file lives on when it is moved away, deleted or replaced, but what is written to it nobody finds again."""

@@ -15,8 +15,8 @@ from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 
 GLOBAL_SWITCH = "all"
-BYTES_A_PAYMENT = 24 * 1024
-"""What a payment may take on the disk at most: its own pages and those of the indexes it touches."""
+BYTES_A_PAYMENT = 64 * 1024
+"""What an ordinary payment may take on the disk: tried where no payment waits that says how much it needs (`core.rules.room`)."""
 
 MAX_LEASE_MS = 60_000
 """No lease is asked for longer."""
@@ -148,8 +148,8 @@ class Store(Protocol):
 
     # --- payments ---
 
-    async def begin(self, wanted: Wanted, size: int) -> Books:
-        """Opens a transaction for `size` payments and reads what they need, so that nobody else changes it meanwhile."""
+    async def begin(self, wanted: Wanted, size_bytes: int) -> Books:
+        """Opens a transaction that may write so much, and reads what they need, so that nobody else changes it meanwhile."""
 
     async def commit(self, writes: Writes) -> None:
         """Records and returns when it is durable. Raises Conflict or ConnectionLost where the batch may be repeated."""

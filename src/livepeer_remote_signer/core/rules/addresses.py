@@ -28,8 +28,12 @@ _METADATA = frozenset(
 """Where clouds serve credentials to their machines; one of them is inside a public range."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
-"""Given up by RFC 3879, and still routed inside some networks; Python takes it for global."""
+_RESERVED = tuple(ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20", "64:ff9b:1::/48"))
+"""Protocol assignments, relays of 6to4, site-local addresses, documentation, and NAT64 within a site: nobody's public address,
+though some of them are routed inside some networks, and not every Python knows them."""
+
+_ISATAP = frozenset((0x00005EFE, 0x02005EFE))
+"""Bits 32 to 63 of an address that is a tunnel's to an IPv4 one inside a site (RFC 5214)."""
 
 
 class OrchestratorUrl(NamedTuple):
@@ -116,13 +120,15 @@ class AddressPolicy(NamedTuple):
             return self.reason_against(carried)
         if address in _METADATA:
             return "a cloud's metadata service"
+        if isinstance(address, ipaddress.IPv6Address) and int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+            return "an address of a tunnel within a site"
         if address.is_unspecified or address.is_multicast:
             return "not the address of one host"
         if address.is_link_local:
             return "a link-local address"
         if address.is_loopback:
             return "" if self.allow_private else "a loopback address"
-        if address.is_reserved or address in _SITE_LOCAL:
+        if address.is_reserved or any(address in network for network in _RESERVED if network.version == address.version):
             return "a reserved range"
         if not address.is_global:
             return "" if self.allow_private else "a private or reserved range"
