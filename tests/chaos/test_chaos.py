@@ -31,6 +31,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 LONGEST_SECONDS = 5.0
 RECOVERY_SECONDS = 40.0
+SAID_SOON = ("PostgreSQL frozen 14 s", "PostgreSQL frozen 60 s")
+"""What /readyz must tell of within five seconds."""
+
 Step = Callable[[], Awaitable[None]]
 
 
@@ -267,6 +270,30 @@ def answers(calls: Sequence[Call], row: Row) -> str:
     return ", ".join(f"{len(found)} x {status} {found[0].error[:160]}" for status, found in seen.items())
 
 
+def find_problems(rigs: Sequence[Rig], rows: Sequence[Row]) -> list[str]:
+    """Sessions that ended or are behind, answers and readiness that came too late, and tracebacks in a log."""
+    problems = [
+        f"{found.name}: {log.name} has a traceback"
+        for found in rigs
+        for log in found.fleet.logs()
+        if "Traceback" in log.read_text("utf-8", "replace")
+    ]
+    calls = {found.name: [call for client in found.clients for call in client.calls] for found in rigs}
+    for row in rows:
+        where = f"{row.rig}, {row.fault}"
+        within = LONGEST_SECONDS + max(late for found in rigs for at, late in found.lateness if row.began <= at <= row.ended)
+        problems += [f"{where}: {who}" for who in row.behind]
+        if row.alive_after < row.alive_before:
+            problems.append(f"{where}: {row.alive_before - row.alive_after} sessions ended; {answers(calls[row.rig], row)}")
+        if (waited := longest(calls[row.rig], row)) > within:
+            problems.append(f"{where}: a client waited {waited:.2f} s; {answers(calls[row.rig], row)}")
+        if row.ready_after is not None and row.ready_after > within:
+            problems.append(f"{where}: /readyz is well only {row.ready_after:.1f} s after it was mended")
+        if row.fault in SAID_SOON and (row.not_ready_after is None or row.not_ready_after > within):
+            problems.append(f"{where}: /readyz says 503 only after {row.not_ready_after} s")
+    return problems
+
+
 def both_hosts(line: str, standby: str, schema: str) -> str:
     """A connection string with two hosts: the line to the first server, the second server itself."""
     over_line = conninfo.conninfo_to_dict(line)
@@ -302,23 +329,6 @@ async def test_no_session_ends_and_every_second_is_paid_once(sdk_python: Path, t
             faults = [fault for found, totals in zip(rigs, ledgers, strict=True) for fault in audit(found, totals())]
     told = table(rigs, rows, faults)
     print("\n" + told, file=sys.stderr)
-    problems = [fault.what for fault in faults]
-    problems += [
-        f"{found.name}: {log.name} has a traceback"
-        for found in rigs
-        for log in found.fleet.logs()
-        if "Traceback" in log.read_text("utf-8", "replace")
-    ]
-    calls = {found.name: [call for client in found.clients for call in client.calls] for found in rigs}
-    for row in rows:
-        problems += [f"{row.rig}, {row.fault}: {who}" for who in row.behind]
-        if row.alive_after < row.alive_before:
-            problems.append(f"{row.rig}, {row.fault}: {row.alive_before - row.alive_after} sessions ended; {answers(calls[row.rig], row)}")
-        late = max(late for found in rigs for at, late in found.lateness if row.began <= at <= row.ended)
-        if (waited := longest(calls[row.rig], row)) > LONGEST_SECONDS + late:
-            problems.append(f"{row.rig}, {row.fault}: a client waited {waited:.2f} s; {answers(calls[row.rig], row)}")
-        for said, value in (("503 only after", row.not_ready_after), ("ready only after", row.ready_after)):
-            if value is not None and value > LONGEST_SECONDS + late:
-                problems.append(f"{row.rig}, {row.fault}: /readyz {said} {value:.1f} s")
+    problems = [fault.what for fault in faults] + find_problems(rigs, rows)
     assert all(row.alive_before > 0 for row in rows)
     assert not problems, "\n".join((told, "", *problems))
