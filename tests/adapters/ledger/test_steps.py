@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from livepeer_remote_signer.adapters.ledger import sqlite_connections, steps
@@ -164,6 +169,46 @@ async def test_an_older_release_that_counted_a_budget_is_counted_on(place: Place
         assert await ledger.pay(Session(auth_id="alice").next()) is None
         with pytest.raises(BudgetExceeded):
             await ledger.pay(Session(auth_id="alice").next())
+
+
+async def test_steps_are_taken_while_an_older_release_pays_and_neither_ends_the_others_transaction(
+    postgres_url: Callable[[], str],
+) -> None:
+    url = postgres_url()
+    make_first_tables(url)
+    run_sql(url, "INSERT INTO lrs_usage SELECT 'key ' || n, '[]', NULL FROM generate_series(1, 4) AS n")
+    paid, is_over, has_begun = [0] * 4, threading.Event(), threading.Barrier(5)
+
+    def keep_paying(number: int) -> None:
+        with psycopg.connect(url) as connection:
+            while not is_over.is_set():
+                connection.execute("SELECT * FROM lrs_usage WHERE key = %s FOR UPDATE", (f"key {number + 1}",))
+                if not paid[number]:
+                    has_begun.wait(20)
+                time.sleep(0.05)  # what signing takes, on a slow day
+                state_id = os.urandom(16)
+                connection.execute("UPDATE lrs_usage SET amounts = '[]' WHERE key = %s", (f"key {number + 1}",))
+                connection.execute("INSERT INTO lrs_sessions VALUES (%s, 0, 0)", (state_id,))
+                connection.execute("INSERT INTO lrs_nonces VALUES (%s, 0, 0)", (state_id,))
+                connection.execute(
+                    """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, is_healed, made_ms, state, kept)
+                    VALUES (%s, 0, '', '', 0, 0, '', '')""",
+                    (state_id,),
+                )
+                connection.commit()
+                paid[number] += 1
+
+    threads = [asyncio.create_task(asyncio.to_thread(keep_paying, number)) for number in range(4)]
+    await asyncio.to_thread(has_begun.wait, 20)
+    store = PostgresStore(url, writer="w")
+    await store.open()
+    before = list(paid)
+    await asyncio.sleep(0.3)
+    is_over.set()
+    await asyncio.gather(*threads)
+    await store.close()
+    assert all(after > count for after, count in zip(paid, before, strict=True)), "payments go on after the steps"
+    assert run_sql(url, "SELECT count(*) FROM lrs_payments") == [(sum(paid),)]
 
 
 def test_steps_are_numbered_in_order_and_read_by_both_databases() -> None:

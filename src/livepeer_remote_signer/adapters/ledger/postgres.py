@@ -433,16 +433,24 @@ async def _take_steps(connection: AsyncConnection[Row]) -> None:
     async with connection.transaction():
         await connection.execute(sql.SQL(statements.SETUP_SETTINGS))
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (statements.SETUP_LOCK,))
-        for step in await _missing(connection):
+        missing = await _missing(connection)
+        if missing and await _has_tables(connection):
+            for statement in statements.LOCK_TABLES:
+                await connection.execute(sql.SQL(statement))
+        for step in missing:
             for statement in step.postgres:
                 await connection.execute(sql.SQL(statement))  # no values of others in it
         for name, value in (("schema_version", SCHEMA_VERSION), ("schema_step", NEWEST_STEP)):
             await connection.execute(statements.PUT_META, (name, str(value)))
 
 
+async def _has_tables(connection: AsyncConnection[Row]) -> bool:
+    ((found,),) = await fetch(connection, "SELECT to_regclass('lrs_meta') IS NOT NULL")
+    return bool(found)
+
+
 async def _missing(connection: AsyncConnection[Row]) -> Sequence[Step]:
-    ((has_meta,),) = await fetch(connection, "SELECT to_regclass('lrs_meta') IS NOT NULL")
-    meta = dict(cast(Any, await fetch(connection, statements.META))) if has_meta else {}
+    meta = dict(cast(Any, await fetch(connection, statements.META))) if await _has_tables(connection) else {}
     return missing_steps(int(meta.get("schema_version", "0")), int(meta.get("schema_step", "0")))
 
 

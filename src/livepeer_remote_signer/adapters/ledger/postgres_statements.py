@@ -10,6 +10,13 @@ SETUP_LOCK = 0x4C52_5300
 SETUP_SETTINGS = "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '15min'"
 """An index over millions of rows takes its time, and payments wait for it."""
 
+LOCK_TABLES = (
+    "LOCK TABLE lrs_usage IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE lrs_sessions, lrs_nonces, lrs_payments, lrs_spend, lrs_outbox, lrs_switches IN SHARE ROW EXCLUSIVE MODE",
+)
+"""For the setup: all that steps change, in the order in which payments write it, before any of it is changed. A payment in
+work then ends first; locked one after the other as the steps come to them, tables would be waited for in a circle."""
+
 META = "SELECT name, value FROM lrs_meta WHERE name IN ('schema_version', 'schema_step')"
 PUT_META = "INSERT INTO lrs_meta (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
