@@ -27,7 +27,7 @@ from livepeer_remote_signer.service.payments import RemoteSigner
 from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_prices
 from livepeer_remote_signer.wiring.auth import open_auth, open_byoc, open_questions, open_recipients
-from livepeer_remote_signer.wiring.bounds import open_bounds
+from livepeer_remote_signer.wiring.bounds import open_bounds, open_rates
 from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.events import open_events, open_sinks
 from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
@@ -85,6 +85,7 @@ def create_app(
         recipients=recipients,
         authorizer=auth.authorizer,
         ledger=ledger.engine if ledger else None,
+        rates=open_rates(config.limits),
         heal_stale=config.ledger.on_stale == "heal",
         encode_event=events.encoder.encode if events else None,
         publish=events.memory.publish if events and events.memory else None,

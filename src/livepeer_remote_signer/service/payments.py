@@ -35,6 +35,7 @@ from livepeer_remote_signer.core.rules.policy import (
     is_same_payer,
     is_verdict_cached,
 )
+from livepeer_remote_signer.core.rules.rates import CallerRates
 from livepeer_remote_signer.core.rules.request_key import request_key
 from livepeer_remote_signer.core.rules.trail import Mark, Trail
 from livepeer_remote_signer.service.observers import Observer
@@ -116,6 +117,7 @@ class RemoteSigner:
         recipients: RecipientPolicy | None = None,
         authorizer: Authorizer | None = None,
         ledger: Ledger | None = None,
+        rates: CallerRates | None = None,
         heal_stale: bool = True,
         encode_event: Callable[[PaymentPlan, Trail], bytes] | None = None,
         publish: Callable[[bytes], None] | None = None,
@@ -130,11 +132,12 @@ class RemoteSigner:
         self._recipients = recipients
         self._authorizer = authorizer
         self._ledger = ledger
+        self._rates = rates
         self._heal_stale = heal_stale
         self._encode_event = encode_event
         self._publish = publish
         self._turns = SigningTurns()
-        self.is_inline = identifier is None and recipients is None and authorizer is None and ledger is None
+        self.is_inline = identifier is None and recipients is None and authorizer is None and ledger is None and rates is None
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
         self.identifies = identifier is not None
         """Whether callers are known by more than their address."""
@@ -280,10 +283,13 @@ class RemoteSigner:
 
         The chain is asked of the recipient last: nobody who may not pay causes a request to it.
         """
-        if self._recipients is None:
-            return await self._allowed(plan, call)
-        self._recipients.check(plan)
+        if self._recipients is not None:
+            self._recipients.check(plan)
         plan = await self._allowed(plan, call)
+        if self._rates is not None:
+            self._rates.check(plan.state.auth_id or call.trail.caller, plan.num_tickets, call.trail.clock())
+        if self._recipients is None:
+            return plan
         self._recipients.check_caller(plan)
         with call.trail.phase("recipients"):
             await self._recipients.look_up(plan)

@@ -9,6 +9,7 @@ from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.adapters.metrics.connections import add_connection_gauges
 from livepeer_remote_signer.api.bounds import Arrivals, BodyLimits, Bounds, Places, Turns, connections_within
 from livepeer_remote_signer.config.serving import LimitsConfig
+from livepeer_remote_signer.core.rules.rates import CallerRates
 
 
 def open_bounds(limits: LimitsConfig, metrics: Metrics) -> Bounds:
@@ -22,3 +23,10 @@ def open_bounds(limits: LimitsConfig, metrics: Metrics) -> Bounds:
     )
     add_connection_gauges(metrics, bounds.places, bounds.arrivals)
     return bounds
+
+
+def open_rates(limits: LimitsConfig) -> CallerRates | None:
+    """How often each caller may pay; None where nobody is limited."""
+    if limits.payments_per_minute is None and limits.tickets_per_minute is None:
+        return None
+    return CallerRates(limits.payments_per_minute, limits.tickets_per_minute)

@@ -36,6 +36,7 @@ from livepeer_remote_signer.core.rules.api_keys import (
     split_lines,
 )
 from livepeer_remote_signer.core.rules.policy import Identity
+from livepeer_remote_signer.core.rules.rates import Brake
 
 LOOK_EVERY_SECONDS = 1.0
 READ_AT_ONCE_BYTES = 64 * 1024
@@ -58,7 +59,7 @@ class ApiKeys:
         self._content = _Content.of(_read_text(path), {})
         self._fault = ""
         self._reading: Thread | None = None
-        self._free_at: dict[str, float] = {}
+        self._brake = Brake()
 
     def __repr__(self) -> str:
         return f"ApiKeys({len(self._content.records)} keys)"
@@ -96,20 +97,14 @@ class ApiKeys:
         """At most `requests_per_minute`, evenly refilled, a minute's worth at once."""
         if record.requests_per_minute is None:
             return
-        now = self._monotonic()
-        cost = 60 / record.requests_per_minute if record.requests_per_minute else float("inf")
-        free_at = max(self._free_at.get(record.id, 0.0), now - 60) + cost
-        if free_at > now:
-            wait = min(free_at - now, 3600)
+        wait = self._brake.wait_seconds(record.id, record.requests_per_minute, 1, self._monotonic())
+        if wait:
             raise RateExceeded(
                 f"this API key may call {record.requests_per_minute} times a minute",
-                retry_after_seconds=max(1, int(wait + 0.999)),
+                retry_after_seconds=wait,
                 key_id=record.id,
                 limit=record.requests_per_minute,
             )
-        if len(self._free_at) > 2 * len(self._content.records):
-            self._free_at = {key_id: free for key_id, free in self._free_at.items() if free > now - 60}
-        self._free_at[record.id] = free_at
 
     @property
     def fault(self) -> str:
