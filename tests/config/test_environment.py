@@ -67,6 +67,13 @@ def test_the_webhook_and_its_secret() -> None:
     assert "webhook must be a mapping" in fault(LEAST + "auth: {webhook: text}", WEBHOOK_SECRET="s")
 
 
+def test_kubernetes_link_to_a_service_named_signer_is_told_for_what_it_is() -> None:
+    said = fault(LEAST, SIGNER_PORT="tcp://10.96.0.12:8936")
+    assert "Kubernetes" in said
+    assert "enableServiceLinks: false" in said
+    assert "10.96" not in said
+
+
 def test_kafka_is_a_sink_beside_the_files_others() -> None:
     sinks = read("events: {sinks: [{type: file, path: e}]}", KAFKA_BROKERS="a:9092, b:9092", KAFKA_GATEWAY_TOPIC="t").events.sinks
     assert [sink.type for sink in sinks] == ["file", "kafka"]

@@ -46,6 +46,11 @@ def parse_listen(text: str) -> ListenAddress:
 
 def with_port(listen: str, port: str) -> str:
     """The address with another port, the host kept; `listen` as it is where it is no address. ValueError for what is no port."""
+    if port.startswith("tcp://"):
+        raise ValueError(
+            "SIGNER_PORT is tcp://..., the link that Kubernetes sets in every pod for a service named signer: set "
+            "enableServiceLinks: false in the pod, or give SIGNER_PORT a port number"
+        )
     if not (port.isascii() and port.isdecimal()):
         raise ValueError("SIGNER_PORT is not a port number")
     try:
