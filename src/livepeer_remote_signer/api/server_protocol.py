@@ -519,9 +519,9 @@ class PaymentProtocol(HttpToolsProtocol):
                 self.transport.pause_reading()
             return
         request.keep_alive = False
-        request.body = b""
         self.cycle = cast(Any, request)
         self._send(request, self._refusal(request, error))
+        request.body, request.headers = b"", []  # the connection may stay for a moment, they need not
         self._linger()
 
     def _refusal(self, request: ArrivingRequest, error: SignerError) -> Reply:
