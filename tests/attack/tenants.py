@@ -98,3 +98,17 @@ def questions_that_are_too_long(target: Target, seconds: float) -> dict[str, int
     return _in_parallel(
         target.port, lambda: post(live_body(ManifestID="m" * 70_000), headers="X-Forwarded-For: 192.0.2.66\r\n"), 5, seconds
     )
+
+
+def padded_auth_tokens(target: Target, seconds: float) -> dict[str, int]:
+    """Payments whose auth token is padded to 100 KiB: it would be echoed, and kept with each of them."""
+    info = net_pb2.OrchestratorInfo.FromString(orchestrator_info(now_ns=time.time_ns()))
+    info.auth_token.token = bytes(100 * 1024)
+    return _in_parallel(target.port, lambda: post(live_body(info=info.SerializeToString()), headers=target.told), 4, seconds)
+
+
+def jobs_of_nobody(target: Target, seconds: float) -> dict[str, int]:
+    """BYOC jobs whose credentials nobody may have signed: the webhook says so, or nothing at all."""
+    job = b'{"id":"1","capability":"c","request":"{}","parameters":"{}","timeout_seconds":30}'
+    headers = "X-Forwarded-For: 192.0.2.66\r\nX-Hang-Up: 1\r\n"
+    return _in_parallel(target.port, lambda: post(job, "/sign-byoc-job", headers), 5, seconds)

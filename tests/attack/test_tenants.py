@@ -78,3 +78,24 @@ def test_an_orchestrator_is_paused_for_nobody_but_the_tenant_who_abandons_its_se
         report = attacked(signer, tenants.one_payment_after_the_other, told=mallory, request=lambda: honest_payment(alice))
     assert report.said.get("429", 0) > 0, report.said
     report.check()
+
+
+def test_padded_auth_tokens_are_not_kept(tmp_path: Path) -> None:
+    auth, mallory, alice = keys_of(tmp_path)
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")}
+    with served(tmp_path, auth=auth, ledger=ledger) as signer:
+        report = attacked(signer, tenants.padded_auth_tokens, told=mallory, request=lambda: honest_payment(alice))
+        kept = sum(path.stat().st_size for path in tmp_path.glob("ledger.sqlite*"))
+    assert report.said.keys() == {"400"}
+    assert kept < 32 * 1024 * 1024
+    report.check()
+
+
+def test_jobs_that_the_webhook_does_not_allow(tmp_path: Path) -> None:
+    with patient_hook() as hook:
+        auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
+        with served(tmp_path, auth=auth, byoc_jobs=True) as signer:
+            report = attacked(signer, tenants.jobs_of_nobody)
+    assert report.said.keys() <= {"500", "429"}, report.said
+    assert report.said["500"] > 5
+    report.check()
