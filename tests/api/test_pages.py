@@ -198,10 +198,14 @@ async def test_a_doubled_or_missing_host_is_refused_on_every_route(path: str, li
     ("auth", "refused"),
     [
         ({"webhook": {"url": "http://127.0.0.1:9/"}}, {"/sign-orchestrator-info", "/getOrchestratorInfo", "/readyz", "/docs"}),
+        (
+            {"webhook": {"url": "http://127.0.0.1:9/", "ask_for_orchestrator_info": True}},
+            {"/sign-orchestrator-info", "/readyz", "/docs"},
+        ),
         ({"jwt": {"issuer": "https://login.example", "audience": "a"}}, {"/readyz", "/docs"}),
         ({"trusted_proxies": ["127.0.0.1/32"]}, {PAY, "/sign-orchestrator-info", "/getOrchestratorInfo", "/readyz", "/docs"}),
     ],
-    ids=["webhook", "jwt", "proxy"],
+    ids=["webhook", "webhook for all", "jwt", "proxy"],
 )
 def test_only_routes_that_ask_nobody_are_closed_to_pages(runner: asyncio.Runner, auth: dict[str, Any], refused: set[str]) -> None:
     signer = front(auth=auth)
