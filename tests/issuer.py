@@ -36,6 +36,8 @@ class Issuer:
         self.drip_seconds = 0.0
         """Between two bytes of every answer."""
 
+        self.status = "200 OK"
+
         self.url = ""
 
     def token(self, key: Any = RSA_KEY, algorithm: str = "RS256", kid: str | None = "r1", **claims: Any) -> str:
@@ -63,7 +65,7 @@ async def running_issuer() -> AsyncIterator[Issuer]:
             path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
             found.asked.append(path)
             body = found.answer(path)
-            status = "404 Not Found" if body is None else "200 OK"
+            status = "404 Not Found" if body is None else found.status
             answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body or b'')}\r\nConnection: close\r\n\r\n".encode() + (body or b"")
             for piece in (bytes((byte,)) for byte in answer) if found.drip_seconds else (answer,):
                 writer.write(piece)

@@ -30,7 +30,12 @@ SUBJECTS = {
     "composition": ["config/*.py", "wiring/*.py", "app.py"],
     "figures and logs": ["adapters/logs/*.py", "adapters/metrics/*.py", "adapters/overview/*.py", "adapters/readiness.py"],
 }
-TESTS = ["tests/core", "tests/config", "tests/adapters", "tests/api", "tests/service", "tests/wiring"]
+TESTS = [
+    *("tests/core", "tests/config", "tests/adapters", "tests/api", "tests/service", "tests/wiring"),
+    *(f"tests/integration/test_{name}.py" for name in ("headroom", "replay", "namespaces", "catching_up", "promises")),
+]
+"""Those that run the code in their own process, where the change is."""
+
 FAST = "not (chain or policy or discovery or clients or operate or attack or chaos or package)"
 
 

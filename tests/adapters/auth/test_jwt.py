@@ -298,6 +298,13 @@ async def test_a_checked_token_is_remembered_for_a_while_but_not_beyond_its_expi
         verifier._keys = JwksKeys(issuer.url, None)
 
 
+async def test_keys_in_an_answer_other_than_200_are_not_believed(issuer: Issuer) -> None:
+    issuer.status = "503 Service Unavailable"
+    async with verifying(issuer) as verifier:
+        with pytest.raises(AuthFailed):
+            await verifier.verify(issuer.token())
+
+
 async def test_as_many_tokens_as_there_are_take_a_bounded_room(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "MAX_CACHED_TOKENS", 2)
     async with verifying(issuer) as verifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 
 import pytest
@@ -25,6 +26,7 @@ from livepeer_remote_signer.core.rules.budgets import (
     claims_of,
     encode_usage,
     fit_budgets,
+    is_configured,
     parse_usage,
     raised_limits,
     spend_of,
@@ -329,3 +331,18 @@ def test_a_budget_that_still_covers_the_payment_is_not_the_one_that_is_told() ->
     claims = claims_of([Budget("auth_id", "*", "day", "ev", 10**30), Budget("auth_id", "*", "total", "ev", 1)], ALICE)
     with pytest.raises(BudgetExceeded):
         fit_budgets(planned(1), claims, {claim.key: Usage() for claim in claims})
+
+
+@pytest.mark.parametrize(
+    ("budget", "names", "counts"),
+    [
+        (Budget("auth_id", "*", "hour", "ev", 1), ["alice"], True),
+        (Budget("auth_id", "alice", "hour", "ev", 1), ["alice"], True),
+        (Budget("auth_id", "bob", "hour", "ev", 1), ["alice"], False),
+        (Budget("auth_id", "key:alice", "hour", "ev", 1), ["alice"], True),
+        (Budget("auth_id", "key:alice", "day", "ev", 1), ["alice"], False),
+        (Budget("auth_id", "key:alice", "hour", "face_value", 1), ["alice"], False),
+    ],
+)
+def test_usage_that_was_kept_before_auth_ids_had_namespaces_counts_on(budget: Budget, names: list[str], counts: bool) -> None:
+    assert is_configured([budget], json.dumps(["auth_id", "hour", "ev", *names])) is counts

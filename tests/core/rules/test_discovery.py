@@ -346,6 +346,9 @@ def test_a_line_is_what_go_livepeer_lists_and_when_it_was_seen() -> None:
     assert line["runners"][0]["url"] == "https://runner.example/x"
     assert line["last_seen"] == "2001-09-09T01:46:40Z"
     assert listed(seen(A, CHEAP, at=NOW + 123_456_789), now=NOW)[0]["last_seen"] == "2001-09-09T01:46:40Z", "whole seconds"
+    for terms_at, nodes_at in ((NOW, NOW - 60 * NS_PER_SECOND), (NOW - 60 * NS_PER_SECOND, NOW)):
+        sighting = seen(A, CHEAP, nodes=(node,), at=terms_at)._replace(nodes_seen_ns=nodes_at)
+        assert listed(sighting)[0]["last_seen"] == "2001-09-09T01:46:40Z", "the newest of what it answered"
 
 
 def test_what_is_above_the_ceiling_is_not_listed_and_equality_passes() -> None:

@@ -1,0 +1,21 @@
+"""Whom a payment is counted for where only the webhook knows who is calling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.hooks import running_hook, says
+from tests.signer import running_signer
+
+TICKET_WEI = 10**12
+
+
+async def test_budgets_count_for_the_auth_id_that_the_webhook_names(tmp_path: Path) -> None:
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger")}
+    budget = {"scope": "auth_id", "window": "total", "limit_wei": str(7 * TICKET_WEI // 2)}
+    async with running_hook() as hook, running_signer(auth={"webhook": {"url": hook.url}}, ledger=ledger, budgets=[budget]) as signer:
+        statuses = []
+        for auth_id in ("alice", "alice", "bob", "bob"):
+            hook.answer = says({"status": 200, "auth_id": auth_id})
+            statuses.append((auth_id, (await signer.pay()).status_code))
+    assert statuses == [("alice", 200), ("alice", 483), ("bob", 200), ("bob", 483)]
