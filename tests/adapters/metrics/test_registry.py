@@ -43,7 +43,7 @@ def test_a_histogram_counts_values_up_to_and_including_a_bound() -> None:
     metrics = Metrics()
     seconds = metrics.histogram("seconds", "Seconds.", (0.1, 1.0), ("phase",))
     for value in (0.05, 0.1, 0.5, 1.0, 7.0):
-        seconds.observe(value, "sign")
+        seconds.observe_all([value], "sign")
     read = parse_metrics(metrics.render())["seconds"]
     assert [read.value("_bucket", phase="sign", le=le) for le in ("0.1", "1", "+Inf")] == [2, 4, 5]
     assert read.value("_sum", phase="sign") == pytest.approx(8.65)
@@ -90,7 +90,7 @@ def test_an_observation_costs_less_than_a_hundredth_of_a_payment() -> None:
 
     def observe() -> None:
         counter.add(1.0, "/generate-live-payment", "200", "ok", "live")
-        histogram.observe(0.0021, "sign")
+        histogram.observe_all([0.0021], "sign")
 
     best = min(timeit.repeat(observe, number=5000, repeat=7)) / 5000 / 2
     assert best < 5e-6, f"{best * 1e6:.2f} us: a fault of another kind than a busy machine"

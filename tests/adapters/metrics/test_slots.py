@@ -27,7 +27,7 @@ last = metrics.latest("last", "Last.")
 for n in range(int(sys.argv[2])):
     counter.add(1, "all")
     counter.add(1, sys.argv[3])
-    seconds.observe(0.5)
+    seconds.observe_all([0.5])
 busy.set(4)
 worst.set(int(sys.argv[2]))
 last.set(int(sys.argv[2]))
