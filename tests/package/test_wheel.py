@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from livepeer_remote_signer import __version__
-from tests.served import live_body, post, read_answer, served
+from tests.served import live_body, post, served
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -85,13 +85,7 @@ def test_the_demo_runs_from_it(installed: Path, tmp_path: Path) -> None:
 
 
 def test_it_serves(installed: Path, tmp_path: Path) -> None:
-    with served(tmp_path, python=installed / "python") as signer, signer.connect() as connection, connection.makefile("rb") as stream:
-        connection.sendall(post(live_body()))
-        answer = read_answer(stream)
-        assert answer is not None
-        assert answer.status == 200
-        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: signer\r\n\r\n")
-        ready = read_answer(stream)
-        assert ready is not None
-        assert ready.status == 200
+    with served(tmp_path, python=installed / "python") as signer:
+        assert signer.exchange(post(live_body())).status == 200
+        assert signer.get("/readyz").status == 200
         assert signer.end() == 0
