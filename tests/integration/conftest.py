@@ -15,6 +15,13 @@ MAX_BODY_BYTES = 1024 * 1024
 """Above the default: what hostile bodies cost is measured up to here."""
 
 
+LIMITS = {
+    "body_timeout_seconds": BODY_TIMEOUT_SECONDS,
+    "max_body_bytes": MAX_BODY_BYTES,
+    "max_unidentified_bytes_per_second": 2**30,  # one test after the other sends as much as the limits of each allow
+}
+
+
 class Pair(NamedTuple):
     """A signer that asks a webhook, and that webhook."""
 
@@ -25,16 +32,14 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module")
 def prompt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A signer that has nobody to ask: it answers payments in one step."""
-    with served(
-        tmp_path_factory.mktemp("prompt"), limits={"body_timeout_seconds": BODY_TIMEOUT_SECONDS, "max_body_bytes": MAX_BODY_BYTES}
-    ) as signer:
+    with served(tmp_path_factory.mktemp("prompt"), limits=LIMITS) as signer:
         yield signer
 
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A signer whose payments wait for a webhook."""
-    limits = {"body_timeout_seconds": BODY_TIMEOUT_SECONDS, "max_requests_in_work": MAX_IN_WORK, "max_body_bytes": MAX_BODY_BYTES}
+    limits = {**LIMITS, "max_requests_in_work": MAX_IN_WORK}
     with patient_hook() as hook:
         folder = tmp_path_factory.mktemp("asking")
         with served(folder, limits=limits, auth={"webhook": {"url": hook.url}}) as signer:
