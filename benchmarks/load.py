@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
         self.done = done
         self.latencies = latencies
         self.path = plan["path"]
+        self.headers = plan.get("headers", "").encode()
         self.chained = plan["chained"]
         self.heads = [self._head(session, v, plan["tickets"]) for v in range(VARIANTS if self.chained else 1)]
         self.variant = self.tickets = 0
@@ -54,7 +55,9 @@ class Connection(asyncio.Protocol):
     def send(self) -> None:
         """Sends the session's next request."""
         body = self.heads[self.variant] + (b',"state":' + self.state if self.state else b"") + b"}"
-        self.transport.write(b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%s" % (self.path, len(body), body))
+        self.transport.write(
+            b"POST %s HTTP/1.1\r\nhost: localhost\r\n%scontent-length: %d\r\n\r\n%s" % (self.path, self.headers, len(body), body)
+        )
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data

@@ -138,7 +138,7 @@ async def test_the_figures_are_those_of_the_ledger_the_chain_and_the_configurati
     assert data["spend"]["total"]["payments"] == 2
     assert data["sessions"] == {"started_last_hour": 2, "started_last_minute": 2}
     assert data["budgets"][0]["spent_wei"] == str(spent)
-    assert data["switches"] == {"all": False, "auth_ids": ["other"]}
+    assert data["switches"] == {"all": False, "count": 1, "auth_ids": ["other"]}
     assert data["funding"]["runway_hours"] == pytest.approx(10**18 / spent)
     assert data["faults"] == []
 

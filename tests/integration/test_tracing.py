@@ -89,7 +89,7 @@ def test_each_payment_is_a_trace_with_a_span_for_each_phase(tmp_path: Path) -> N
         assert root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= root.end_time_unix_nano
     denied = roots[refused.headers["x-request-id"]]
     assert attributes(denied)["code"] == "bad_json"
-    assert {span.name for span in collector.spans if span.parent_span_id == denied.span_id} == set()
+    assert {span.name for span in collector.spans if span.parent_span_id == denied.span_id} == {"parse"}
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,10 @@ def encode_sign_ticket(signed: SignedPayment, interval_seconds: float) -> bytes:
     return json.dumps(reply, separators=(",", ":")).encode()
 
 
+_MAX_CREDIT_SECONDS = 10**12
+"""Thirty thousand years: a state of ours may hold a balance that no float holds."""
+
+
 def _time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float | None]:
     """Seconds billed, how long the paid credit lasts, what is still owed, and when to call next; null without time.
 
@@ -112,7 +116,7 @@ def _time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float
     per_second = plan.price * units_per_second(plan.session.request.type)
     if not per_second:
         return dict.fromkeys(("billedSeconds", "creditSeconds", "owedSeconds", "nextPaymentInSeconds"))
-    credit = int(plan.state.balance / per_second * 1000) / 1000
+    credit = int(min(plan.state.balance / per_second, _MAX_CREDIT_SECONDS) * 1000) / 1000
     next_payment = 1.0 if plan.owed_ns else max(1.0, round(credit - interval_seconds, 3))
     return {
         "billedSeconds": round(plan.billed.elapsed_ns / NS_PER_SECOND, 9),

@@ -6,13 +6,14 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from livepeer_remote_signer.adapters.ledger.store import Aging, Writes
+from livepeer_remote_signer.adapters.ledger.store import Aging, Minutes, Writes
 from livepeer_remote_signer.core.errors import (
     BadField,
     BudgetExceeded,
@@ -25,7 +26,7 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
-from livepeer_remote_signer.core.rules.ledger import Newest, Record, Tip
+from livepeer_remote_signer.core.rules.ledger import Newest, Record, SpendSum, Tip
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS, ORCHESTRATOR
@@ -285,6 +286,7 @@ async def test_a_budget_holds_to_the_wei_between_processes(place: Place, window:
         assert results[40:] == [None] * 5
         assert await outcome_of(ledgers[0], Session(auth_id="alice").next()) is not None
         use = next(use for use in await ledgers[1].controls.usage() if use.id == "alice")
+        assert await ledgers[1].controls.usage(1) == [use], "the fullest"
         assert (use.spent_wei, use.left_wei) == (23 * TICKET_WEI, 0)
 
 
@@ -381,14 +383,45 @@ async def test_statistics_of_all_processes_add_up(place: Place) -> None:
             sessions = [Session(auth_id=auth_id) for auth_id in ("alice", "bob", "alice\x00")]
             for _ in range(14):  # 70 s: more than one minute
                 await asyncio.gather(*(ledger.pay(session.next(tickets=2)) for session in sessions))
-        lines = await ledgers[0].controls.spend((NOW_NS // 10**6) - 60_000, NOW_NS // 10**6 + 120_000)
-        assert {line.auth_id for line in lines} == {"alice", "bob", "alice\x00"}
-        assert {line.orchestrator for line in lines} == {ORCHESTRATOR}
-        assert len({line.minute for line in lines}) >= 2
-        bobs = [line.paid for line in lines if line.auth_id == "bob"]
-        assert sum(paid.payments for paid in bobs) == 28
-        assert sum(paid.tickets for paid in bobs) == 56
-        assert sum(paid.ev_wei for paid in bobs) == 28 * 2 * TICKET_WEI
+        first = NOW_NS // (60 * NS_PER_SECOND)
+        span, controls = Minutes(first - 1, first + 2), ledgers[1].controls
+        by_minute = await controls.spend_over_time(span, 1)
+        assert len(by_minute) >= 2
+        assert by_minute == sorted(by_minute)
+        total = sum_of(by_minute)
+        assert (total.payments, total.tickets, total.ev_wei) == (84, 168, 168 * TICKET_WEI)
+        assert total.fee_wei > 0
+        assert total.face_value_wei > total.ev_wei
+        assert await controls.spend_over_time(span, 10**9) == [(0, total)]
+        distinct, spenders = await controls.largest_spend(span, "auth_id", 2, 1)
+        assert distinct == 3
+        assert [name for name, _ in spenders] == [b"alice", b"alice\x00"], "equal spenders stand in the order of their names"
+        assert [sum_of(buckets).payments for _, buckets in spenders] == [28, 28]
+        assert len(spenders[0][1]) == len(by_minute)
+        distinct, paid = await controls.largest_spend(span, "orchestrator", 6, 1)
+        assert (distinct, [(name, sum_of(buckets)) for name, buckets in paid]) == (1, [(ORCHESTRATOR, total)])
+        before = Minutes(first - 20, first - 10)
+        assert (await controls.spend_over_time(before, 1), await controls.largest_spend(before, "auth_id", 6, 1)) == ([], (0, []))
+
+
+def sum_of(buckets: Sequence[tuple[int, SpendSum]]) -> SpendSum:
+    return reduce(SpendSum.plus, (paid for _, paid in buckets))
+
+
+@pytest.mark.parametrize("digits", [1, 9, 10, 18, 19, 20, 26])
+async def test_amounts_of_any_size_are_added_up_to_the_wei(place: Place, digits: int) -> None:
+    least, most = 10 ** (digits - 1), 10**digits - 1
+    async with opened(place) as (ledger,):
+        paid = {b"least": SpendSum(1, 2, least, least, least), b"most": SpendSum(3, 4, most, 10 * most, most - 1)}
+        kind = "BLOB" if isinstance(place, Path) else "bytea"
+        for index, (name, sums) in enumerate(paid.items()):
+            values = f"{100 + index}, 'w', CAST('{name.decode()}' AS {kind}), CAST('o' AS {kind}), {sums.payments}, {sums.tickets}"
+            ledger.sql(f"INSERT INTO lrs_spend VALUES ({values}, '{sums.ev_wei}', '{sums.face_value_wei}', '{sums.fee_wei}')")
+        assert await ledger.controls.spend_over_time(Minutes(100, 101), 50) == [(2, paid[b"least"].plus(paid[b"most"]))]
+        distinct, names = await ledger.controls.largest_spend(Minutes(0, 200), "auth_id", 5, 1)
+        assert distinct == 2
+        assert {name: sum_of(buckets) for name, buckets in names} == paid
+        assert [name for name, _ in names] == ([b"least", b"most"] if least == most else [b"most", b"least"])
 
 
 async def test_what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not(place: Place) -> None:
@@ -404,7 +437,7 @@ async def test_what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not
         assert await ledger.count("lrs_payments") == 3
         assert await ledger.count("lrs_nonces") == 1
         assert await ledger.count("lrs_usage") == 1
-        assert {line.auth_id for line in await ledger.controls.spend(0)} == {"young"}
+        assert [name for name, _ in (await ledger.controls.largest_spend(Minutes(0, 10**9), "auth_id", 9, 1)).names] == [b"young"]
         assert await ledger.pay(kept[1]) == kept[1].stored
 
 

@@ -120,7 +120,7 @@ async def test_a_ledger_that_fails_leaves_its_parts_empty_and_says_so(tmp_path: 
     async def fail(*_: Any) -> Any:
         raise StoreFailed("the disk is full")
 
-    ledger.controls.spend = fail  # type: ignore[method-assign]
+    ledger.controls.spend_over_time = ledger.controls.switches = fail  # type: ignore[method-assign]
     data = await overview(tmp_path, Feed(None, ""), ledger.controls).read(1)
     assert data["faults"] == ["ledger: the disk is full"]
     assert [data[name] for name in ("spend", "sessions", "budgets", "switches")] == [None] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import pytest
@@ -17,6 +18,7 @@ from livepeer_remote_signer.core.rules.budgets import (
     MAX_NAME_BYTES,
     WINDOW_SECONDS,
     Budget,
+    BudgetUse,
     Claim,
     Spender,
     Usage,
@@ -26,6 +28,8 @@ from livepeer_remote_signer.core.rules.budgets import (
     claims_of,
     encode_usage,
     fit_budgets,
+    fullness,
+    global_keys,
     is_configured,
     parse_usage,
     raised_limits,
@@ -117,6 +121,10 @@ def test_a_budget_holds_for_what_it_names(budget: tuple[str, str], holds: bool) 
     assert bool(claims_of([Budget(budget[0], budget[1], "hour", "ev", 1)], ALICE)) is holds  # type: ignore[arg-type]
 
 
+def fullest_first(budgets: Sequence[Budget], usage: Mapping[str, Usage]) -> list[BudgetUse]:
+    return sorted((use for key, used in usage.items() for use in budget_uses(budgets, key, used, NOW_NS)), key=fullness)
+
+
 DEFAULT, ALICES = Budget("auth_id", "*", "day", "ev", 10), Budget("auth_id", "alice", "day", "ev", 50)
 
 
@@ -125,7 +133,7 @@ def test_an_entry_that_names_an_id_stands_instead_of_the_default() -> None:
         assert [claim.budget for claim in claims_of(budgets, ALICE)] == [ALICES]
         assert [claim.budget for claim in claims_of(budgets, ALICE._replace(auth_id="bob"))] == [DEFAULT]
         usage = {claim.key: Usage() for name in ("alice", "bob") for claim in claims_of(budgets, ALICE._replace(auth_id=name))}
-        assert {(use.id, use.budget.limit_wei) for use in budget_uses(budgets, usage, NOW_NS)} == {("alice", 50), ("bob", 10)}
+        assert {(use.id, use.budget.limit_wei) for use in fullest_first(budgets, usage)} == {("alice", 50), ("bob", 10)}
 
 
 def test_an_orchestrators_entry_stands_instead_of_the_default_in_any_case_of_its_address() -> None:
@@ -293,7 +301,7 @@ def test_uses_show_every_spender_of_every_budget_fullest_first() -> None:
     for spender, amount in ((ALICE, 30), (Spender("bob", "", ORCHESTRATOR), 90)):
         for _, key, _ in claims_of(budgets, spender):
             usage.setdefault(key, Usage()).amounts.setdefault(0, amount)
-    uses = budget_uses(budgets, usage, NOW_NS)
+    uses = fullest_first(budgets, usage)
     assert [(use.id, use.budget.limit_wei, use.spent_wei, use.left_wei) for use in uses] == [
         ("bob", 100, 90, 10),
         ("alice", 40, 30, 10),
@@ -303,7 +311,9 @@ def test_uses_show_every_spender_of_every_budget_fullest_first() -> None:
 
 def test_a_global_budget_is_shown_before_anything_was_spent() -> None:
     budgets = [Budget("global", "*", "day", "ev", 50), Budget("auth_id", "*", "day", "ev", 100)]
-    assert [(use.budget, use.id, use.spent_wei, use.left_wei) for use in budget_uses(budgets, {}, NOW_NS)] == [(budgets[0], "", 0, 50)]
+    assert [
+        (use.budget, use.id, use.spent_wei, use.left_wei) for use in fullest_first(budgets, {key: Usage() for key in global_keys(budgets)})
+    ] == [(budgets[0], "", 0, 50)]
 
 
 def test_a_fee_of_fractions_is_not_what_budgets_count() -> None:

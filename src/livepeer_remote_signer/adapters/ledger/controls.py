@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, SpendLine, Store, Switch, text_bytes
-from livepeer_remote_signer.core.rules.budgets import Budget, BudgetUse, budget_uses
+from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes, SpendName, Store, Switch, text_bytes
+from livepeer_remote_signer.core.rules.budgets import Budget, BudgetUse, Usage, budget_uses, fullness, global_keys
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
+
+_USAGE_PAGE = 100
+"""A millisecond or two of the event loop."""
+
+
+class LargestSpend(NamedTuple):
+    """How many names there are, and those with the most expected value, the largest first: each with its sums by bucket."""
+
+    distinct: int
+    names: list[tuple[bytes, list[tuple[int, SpendSum]]]]
 
 
 class Controls:
@@ -38,9 +49,13 @@ class Controls:
         if self.on_switches is not None:
             self.on_switches(await self._store.switches())
 
-    async def switches(self) -> list[Switch]:
-        """The switches that are set, the global one first."""
-        return sorted(await self._store.list_switches(), key=lambda switch: switch.auth_id is not None)
+    async def switches(self, most: int | None = None) -> list[Switch]:
+        """The switches that are set, the global one first; with `most` the newest of them alone."""
+        return sorted(await self._store.list_switches(most), key=lambda switch: switch.auth_id is not None)
+
+    async def in_force(self) -> Switches:
+        """The switches as payments are judged by them."""
+        return await self._store.switches()
 
     async def suspended(self) -> list[str | None]:
         """Whose payments are refused, None: everybody's."""
@@ -58,18 +73,37 @@ class Controls:
         """All shared values."""
         return await self._store.settings()
 
-    async def usage(self) -> list[BudgetUse]:
-        """How full every budget is, for every spender it was counted for, fullest first."""
-        return budget_uses(self._budgets, await self._store.usage(), self._clock_ns())
+    async def usage(self, most: int | None = None) -> list[BudgetUse]:
+        """How full every budget is, for every spender it was counted for, fullest first; with `most` the fullest of them alone.
 
-    async def spend(self, since_ms: int, until_ms: int | None = None) -> list[SpendLine]:
-        """Spending by minute, auth id and orchestrator, oldest first; times in unix milliseconds."""
-        until_ms = self._now_ms() if until_ms is None else until_ms
-        lines: dict[tuple[int, str, bytes], SpendSum] = {}
-        for minute, auth_id, orchestrator, paid in await self._store.spend(since_ms // 60_000, until_ms // 60_000):
-            key = (minute, auth_id, orchestrator)
-            lines[key] = SpendSum(*(a + b for a, b in zip(lines.get(key, SpendSum()), paid, strict=True)))
-        return [SpendLine(*key, paid) for key, paid in lines.items()]
+        Read page by page, with other work between two of them: there may be hundreds of thousands of rows.
+        """
+        uses: list[BudgetUse] = []
+        uncounted = {key: Usage() for key in global_keys(self._budgets)}
+        after = ""
+        while page := await self._store.usage(after, _USAGE_PAGE):
+            after = max(page)
+            uses += self._uses(page)
+            if most is not None:
+                uses = sorted(uses, key=fullness)[:most]
+            uncounted = {key: nothing for key, nothing in uncounted.items() if key not in page}
+        return sorted(uses + self._uses(uncounted), key=fullness)[:most]
+
+    def _uses(self, usage: Mapping[str, Usage]) -> list[BudgetUse]:
+        now_ns = self._clock_ns()
+        return [use for key, used in usage.items() for use in budget_uses(self._budgets, key, used, now_ns)]
+
+    async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
+        """What was paid, by `minute // bucket_minutes`, oldest first."""
+        return await self._store.spend_over_time(minutes, bucket_minutes)
+
+    async def largest_spend(self, minutes: Minutes, by: SpendName, most: int, bucket_minutes: int) -> LargestSpend:
+        """Who paid most (or was paid most), and when."""
+        distinct, names = await self._store.largest_spend(minutes, by, most)
+        spent: dict[bytes, dict[int, SpendSum]] = {name: {} for name in names}
+        for name, bucket, paid in await self._store.spend_of(minutes, by, names, bucket_minutes) if names else ():
+            spent[name][bucket] = paid
+        return LargestSpend(distinct, [(name, list(buckets.items())) for name, buckets in spent.items()])
 
     async def sessions(self, since_ms: int) -> int:
         """How many sessions started at or after a time and are still remembered."""

@@ -26,8 +26,9 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Aging,
     Conflict,
     KnownSwitches,
+    Minutes,
     Row,
-    SpendLine,
+    SpendName,
     StoredPayment,
     StoreFailed,
     Switch,
@@ -37,7 +38,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     parked_event,
     parked_row,
     sink_faults_of,
-    spend_line,
+    spend_of_row,
     spend_rows,
     switch_of,
     text_bytes,
@@ -45,7 +46,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
-from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
+from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
 
 TIMEOUT_SECONDS = 2.0
 SETUP_SECONDS = 900.0
@@ -275,9 +276,9 @@ class PostgresStore:
             rows = await fetch(connection, statements.ALL_SWITCHES)
             known.replace(version, cast(Any, rows))
 
-    async def list_switches(self) -> list[Switch]:
-        """On the side connection."""
-        return [switch_of(row) for row in await self._slow.fetch(statements.LIST_SWITCHES)]
+    async def list_switches(self, most: int | None = None) -> list[Switch]:
+        """On the side connection: nobody waits for figures before it is known who is suspended."""
+        return [switch_of(row) for row in reversed(await self._side.fetch(statements.LIST_SWITCHES, most))]
 
     async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
         """On the side connection."""
@@ -300,13 +301,26 @@ class PostgresStore:
 
     # --- figures ---
 
-    async def usage(self) -> dict[str, Usage]:
+    async def usage(self, after: str, limit: int) -> dict[str, Usage]:
         """On the side connection."""
-        return {key: parse_usage(amounts) for key, amounts in await self._slow.fetch(statements.USAGE)}
+        return {key: parse_usage(amounts) for key, amounts in await self._slow.fetch(statements.USAGE, after, limit)}
 
-    async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
-        """On the side connection."""
-        return [spend_line(row) for row in await self._slow.fetch(statements.SPEND, first_minute, last_minute)]
+    async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
+        """On the connection of what may take long."""
+        rows = await self._slow.fetch(statements.SPEND_OVER_TIME, bucket_minutes, *minutes)
+        return [(bucket, spend_of_row(sums)) for bucket, *sums in rows]
+
+    async def largest_spend(self, minutes: Minutes, by: SpendName, most: int) -> tuple[int, list[bytes]]:
+        """On the connection of what may take long."""
+        rows = await self._slow.fetch(statements.LARGEST_SPEND[by], *minutes, most)
+        return (rows[0][1] if rows else 0), [bytes(name) for name, _ in rows]
+
+    async def spend_of(
+        self, minutes: Minutes, by: SpendName, names: Sequence[bytes], bucket_minutes: int
+    ) -> list[tuple[bytes, int, SpendSum]]:
+        """On the connection of what may take long."""
+        rows = await self._slow.fetch(statements.SPEND_OF[by], bucket_minutes, *minutes, list(names))
+        return [(bytes(name), bucket, spend_of_row(sums)) for name, bucket, *sums in rows]
 
     async def sessions_started(self, since_ms: int) -> int:
         """On the side connection."""

@@ -33,7 +33,7 @@ there is no clock of the whole transaction, one more statement follows."""
 SWITCHES_VERSION = "SELECT value::bigint FROM lrs_meta WHERE name = 'switches_version'"
 SWITCH_CHANGES = "SELECT version, name, auth_id, is_set FROM lrs_switch_log WHERE version > %s AND version <= %s ORDER BY version"
 ALL_SWITCHES = "SELECT name, auth_id FROM lrs_switches"
-LIST_SWITCHES = "SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms"
+LIST_SWITCHES = "SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms DESC, name DESC LIMIT %s"
 SET_SWITCH = "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES (%s, %s, %s) ON CONFLICT (name) DO NOTHING"
 CLEAR_SWITCH = "DELETE FROM lrs_switches WHERE name = %s"
 SETTINGS = "SELECT name, value FROM lrs_settings"
@@ -76,9 +76,16 @@ ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = ex
 ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 NEWEST_STATE = "SELECT state FROM lrs_payments WHERE state_id = %s ORDER BY seq DESC LIMIT 1"
 
-USAGE = "SELECT key, amounts FROM lrs_usage"
-SPEND = """SELECT minute, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei FROM lrs_spend
-WHERE minute >= %s AND minute <= %s ORDER BY minute"""
+USAGE = "SELECT key, amounts FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
+_SPEND_SUMS = """sum(payments), sum(tickets), sum(ev_wei::numeric), sum(face_value_wei::numeric), sum(fee_wei::numeric)
+FROM lrs_spend WHERE minute BETWEEN %s AND %s"""
+SPEND_OVER_TIME = f"SELECT minute / %s, {_SPEND_SUMS} GROUP BY 1 ORDER BY 1"
+SPEND_OF = {by: f"SELECT {by}, minute / %s, {_SPEND_SUMS} AND {by} = ANY(%s::bytea[]) GROUP BY 1, 2" for by in ("auth_id", "orchestrator")}
+LARGEST_SPEND = {
+    by: f"""SELECT {by}, count(*) OVER () FROM lrs_spend WHERE minute BETWEEN %s AND %s
+    GROUP BY {by} ORDER BY sum(ev_wei::numeric) DESC, {by} LIMIT %s"""  # noqa: S608 - our own names
+    for by in ("auth_id", "orchestrator")
+}
 SESSIONS_STARTED = "SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= %s"
 
 UNSENT = "SELECT id, made_ms, payload FROM lrs_outbox WHERE sent = 0 AND id > %s ORDER BY id LIMIT %s"

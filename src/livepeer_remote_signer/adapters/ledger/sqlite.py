@@ -19,8 +19,9 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Aging,
     Conflict,
     KnownSwitches,
+    Minutes,
     Row,
-    SpendLine,
+    SpendName,
     StoredPayment,
     StoreFailed,
     Switch,
@@ -30,7 +31,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     parked_event,
     parked_row,
     sink_faults_of,
-    spend_line,
+    spend_of_row,
     spend_rows,
     switch_of,
     text_bytes,
@@ -38,7 +39,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
-from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
+from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
 
 MAX_REMEMBERED = 32_768
 """Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
@@ -65,6 +66,26 @@ _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL)"""
 """In the order of AGING."""
+
+_BILLION = 10**9
+
+
+def _sums(column: str) -> str:
+    """Sums of amounts that are text, exact: of their last nine digits and of what stands before. 10^27 wei and more is an overflow."""
+    before = f"""CASE WHEN length({column}) < 19 THEN CAST({column} AS INTEGER) / {_BILLION}
+        WHEN length({column}) < 28 THEN CAST(substr({column}, 1, length({column}) - 9) AS INTEGER) ELSE abs(-9223372036854775808) END"""
+    last = f"""CASE WHEN length({column}) < 19 THEN CAST({column} AS INTEGER) % {_BILLION}
+        ELSE CAST(substr({column}, -9) AS INTEGER) END"""
+    return f"sum({before}), sum({last})"
+
+
+_SPEND_SUMS = ", ".join(("sum(payments), sum(tickets)", _sums("ev_wei"), _sums("face_value_wei"), _sums("fee_wei")))
+_SPEND_BY_MINUTE = f"SELECT minute, {_SPEND_SUMS} FROM lrs_spend WHERE minute BETWEEN ? AND ? GROUP BY minute"  # noqa: S608 - our own names
+_SPEND_OF = f"""SELECT CAST({{by}} AS BLOB), minute / ?, {_SPEND_SUMS} FROM lrs_spend
+    WHERE minute BETWEEN ? AND ? AND {{by}} IN ({{marks}}) GROUP BY 1, 2"""  # noqa: S608 - our own names
+_LARGEST_SPEND = f"""WITH sums (name, high, low) AS (SELECT {{by}}, {_sums("ev_wei")} FROM lrs_spend
+    WHERE minute BETWEEN ? AND ? GROUP BY {{by}})
+    SELECT name, count(*) OVER () FROM sums ORDER BY high + low / {_BILLION} DESC, low % {_BILLION} DESC, name LIMIT ?"""  # noqa: S608
 
 _SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
 _FORGET: dict[Aging, str] = {
@@ -270,9 +291,10 @@ class SqliteStore:
             self._follow_switches(self._file.read)
         return self._switches.switches
 
-    async def list_switches(self) -> list[Switch]:
-        """In the thread of what may take long."""
-        return [switch_of(row) for row in await self._many_rows("SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms")]
+    async def list_switches(self, most: int | None = None) -> list[Switch]:
+        """In the thread of what is short: nobody waits for figures before it is known who is suspended."""
+        newest = "SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms DESC, name DESC LIMIT ?"
+        return [switch_of(row) for row in reversed(await self._rows(newest, -1 if most is None else most))]
 
     async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
         """Between two batches."""
@@ -303,19 +325,30 @@ class SqliteStore:
 
     # --- figures ---
 
-    async def usage(self) -> dict[str, Usage]:
+    async def usage(self, after: str, limit: int) -> dict[str, Usage]:
         """In the thread of what may take long."""
-        return {key: parse_usage(amounts) for key, amounts in await self._many_rows("SELECT key, amounts FROM lrs_usage")}
+        rows = await self._many_rows("SELECT key, amounts FROM lrs_usage WHERE key > ? ORDER BY key LIMIT ?", after, limit)
+        return {key: parse_usage(amounts) for key, amounts in rows}
 
-    async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
-        """In the thread of what may take long."""
-        rows = await self._many_rows(
-            """SELECT minute, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei FROM lrs_spend
-            WHERE minute >= ? AND minute <= ? ORDER BY minute""",
-            first_minute,
-            last_minute,
-        )
-        return [spend_line(row) for row in rows]
+    async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
+        """In the thread of what may take long, within SQLite: Python code goes on meanwhile."""
+        buckets: dict[int, SpendSum] = {}
+        for minute, *sums in await self._many_rows(_SPEND_BY_MINUTE, *minutes):
+            bucket = minute // bucket_minutes
+            buckets[bucket] = buckets.get(bucket, SpendSum()).plus(_spend_sum(sums))
+        return sorted(buckets.items())
+
+    async def largest_spend(self, minutes: Minutes, by: SpendName, most: int) -> tuple[int, list[bytes]]:
+        """In the thread of what may take long, within SQLite."""
+        rows = await self._many_rows(_LARGEST_SPEND.format(by=by), *minutes, most)
+        return (rows[0][1] if rows else 0), [bytes(name) for name, _ in rows]
+
+    async def spend_of(
+        self, minutes: Minutes, by: SpendName, names: Sequence[bytes], bucket_minutes: int
+    ) -> list[tuple[bytes, int, SpendSum]]:
+        """In the thread of what may take long, within SQLite."""
+        rows = await self._many_rows(_SPEND_OF.format(by=by, marks=_marks(names)), bucket_minutes, *minutes, *names)
+        return [(bytes(name), bucket, _spend_sum(sums)) for name, bucket, *sums in rows]
 
     async def sessions_started(self, since_ms: int) -> int:
         """In the thread of what may take long."""
@@ -476,6 +509,11 @@ class SqliteStore:
 
 def _events(rows: Sequence[Row]) -> list[OutboxEvent]:
     return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
+
+
+def _spend_sum(row: Sequence[Any]) -> SpendSum:
+    payments, tickets, *halves = row
+    return spend_of_row((payments, tickets, *(high * _BILLION + low for high, low in zip(halves[::2], halves[1::2], strict=True))))
 
 
 def _marks(values: Sequence[object]) -> str:

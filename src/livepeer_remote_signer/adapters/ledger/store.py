@@ -110,13 +110,15 @@ class Switch(NamedTuple):
     set_ms: int
 
 
-class SpendLine(NamedTuple):
-    """What one auth id paid one orchestrator (20-byte address) within one unix minute."""
+class Minutes(NamedTuple):
+    """Unix minutes, both included."""
 
-    minute: int
-    auth_id: str
-    orchestrator: bytes
-    paid: SpendSum
+    first: int
+    last: int
+
+
+SpendName: TypeAlias = Literal["auth_id", "orchestrator"]
+"""By what spending is told apart: who paid, or the 20-byte address of who was paid."""
 
 
 class Store(Protocol):
@@ -174,8 +176,8 @@ class Store(Protocol):
     async def switches(self) -> Switches:
         """The switches as payments are judged by them. Cheap while none has changed, whatever their number."""
 
-    async def list_switches(self) -> list[Switch]:
-        """The switches with their times, the oldest first."""
+    async def list_switches(self, most: int | None = None) -> list[Switch]:
+        """The switches with their times, the oldest first; with `most` the newest of them alone."""
 
     async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
         """Sets the switch of this name; one that is set stays as it is."""
@@ -191,11 +193,19 @@ class Store(Protocol):
 
     # --- figures ---
 
-    async def usage(self) -> dict[str, Usage]:
-        """What was spent, by the name it is kept under."""
+    async def usage(self, after: str, limit: int) -> dict[str, Usage]:
+        """What was spent, by the name it is kept under: the next `limit` names after this one, in their order."""
 
-    async def spend(self, first_minute: int, last_minute: int) -> list[SpendLine]:
-        """The statistics of these unix minutes, both included, by minute. A line may stand there once for each writer."""
+    async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
+        """What was paid, by `minute // bucket_minutes`; buckets without a payment are left out. Added up by the database."""
+
+    async def largest_spend(self, minutes: Minutes, by: SpendName, most: int) -> tuple[int, list[bytes]]:
+        """How many paid (or were paid), and the `most` of them with the most expected value, in that order. Found by the database."""
+
+    async def spend_of(
+        self, minutes: Minutes, by: SpendName, names: Sequence[bytes], bucket_minutes: int
+    ) -> list[tuple[bytes, int, SpendSum]]:
+        """What these paid (or were paid), by name and `minute // bucket_minutes`. Added up by the database."""
 
     async def sessions_started(self, since_ms: int) -> int:
         """How many sessions that are still remembered began at or after a time."""
@@ -299,10 +309,9 @@ def spend_rows(writes: Writes, writer: str) -> list[Row]:
     ]
 
 
-def spend_line(row: Row) -> SpendLine:
-    """A line as both databases give it back: minute, auth id, orchestrator, then the five sums."""
-    minute, auth_id, orchestrator, *figures = row
-    return SpendLine(minute, bytes_text(bytes(auth_id)), bytes(orchestrator), SpendSum(*map(int, figures)))
+def spend_of_row(row: Sequence[Any]) -> SpendSum:
+    """The five sums as a database gives them back that has added them up."""
+    return SpendSum(*map(int, row))
 
 
 def switch_of(row: Row) -> Switch:

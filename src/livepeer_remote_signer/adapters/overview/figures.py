@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer import __version__
-from livepeer_remote_signer.adapters.ledger.controls import Controls
+from livepeer_remote_signer.adapters.ledger.controls import Controls, LargestSpend
+from livepeer_remote_signer.adapters.ledger.store import Minutes, bytes_text
+from livepeer_remote_signer.adapters.overview.resting import Resting
 from livepeer_remote_signer.adapters.overview.spending import (
+    MINUTES_PER_HOUR,
     Span,
-    SpendEntry,
     Spending,
-    expected_burn_wei_per_hour,
     expected_runway_hours,
+    rest_of,
     span_until,
     spending,
 )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 6
 MOST_BUDGETS = 50
+MOST_SWITCHES = 100
 BUCKETS = 60
 MS_PER_MINUTE = 60_000
 SESSION_STATUSES = {"refresh": "480", "price": "481", "skip": "482"}
@@ -65,12 +68,16 @@ class Overview:
         self._ready_checks = ready_checks
         self._outcomes = outcomes
         self._clock_ns = clock_ns
+        self._ledger_figures = Resting(self._read_ledger)
 
     async def read(self, hours: int) -> dict[str, Any]:
-        """Everything, with spending over the last `hours`. Amounts are decimal strings in wei, ages are seconds."""
+        """Everything, with spending over the last `hours`. Amounts are decimal strings in wei, ages are seconds.
+
+        Figures of a large ledger are those that were last added up, with their time as `ledger_read`.
+        """
         now_ms = self._clock_ns() // 1_000_000
         checks = self._ready_checks()
-        kept, faults = await self._read_ledger(now_ms, hours)
+        kept, faults = await self._kept(hours)
         burn = kept.pop("burn_wei_per_hour", None)
         return {
             "now": now_ms / 1000,
@@ -80,6 +87,7 @@ class Overview:
             "chain": self._describe_chain(),
             "feed": self._describe_feed(),
             "funding": self._describe_funding(burn),
+            "ledger_read": None,
             "spend": None,
             "sessions": None,
             "budgets": None,
@@ -145,21 +153,36 @@ class Overview:
             "runway_hours": None if runway is None else float(runway),
         }
 
-    async def _read_ledger(self, now_ms: int, hours: int) -> tuple[dict[str, Any], list[str]]:
+    async def _kept(self, hours: int) -> tuple[dict[str, Any], list[str]]:
         if self._controls is None:
             return {}, []
-        controls, now_minute = self._controls, now_ms // MS_PER_MINUTE
-        span = span_until(now_minute, hours * 60 // BUCKETS, BUCKETS)
         try:
-            lines = await controls.spend(min(span.first_minute, now_minute - 60) * MS_PER_MINUTE, now_ms)
-            uses = await controls.usage()
-            switches = await controls.switches()
-            started = [await controls.sessions(now_ms - minutes * MS_PER_MINUTE) for minutes in (60, 1)]
+            switches = {"switches": await self._switches(self._controls)}
+            figures = await self._ledger_figures.get(hours)
         except LedgerUnavailable as error:
             return {}, [f"ledger: {error}"]
+        if figures is None:
+            return switches, ["ledger: its figures are being added up, which takes more than a moment"]
+        return figures | switches, []
+
+    async def _read_ledger(self, hours: int) -> dict[str, Any]:
+        if self._controls is None:
+            raise TypeError("there is no ledger")
+        controls, now_ms = self._controls, self._clock_ns() // 1_000_000
+        now_minute = now_ms // MS_PER_MINUTE
+        span = span_until(now_minute, hours * 60 // BUCKETS, BUCKETS)
+        minutes = Minutes(span.first_minute, now_minute)
+        by_auth_id = await controls.largest_spend(minutes, "auth_id", MOST_NAMES, span.bucket_minutes)
+        by_orchestrator = await controls.largest_spend(minutes, "orchestrator", MOST_NAMES, span.bucket_minutes)
+        # the total last: what is paid meanwhile must not be missing in it
+        total = spending(await controls.spend_over_time(minutes, span.bucket_minutes), span)
+        last_hour = await controls.spend_over_time(Minutes(now_minute - MINUTES_PER_HOUR, now_minute), MINUTES_PER_HOUR)
+        uses = await controls.usage(MOST_BUDGETS)
+        started = [await controls.sessions(now_ms - minutes * MS_PER_MINUTE) for minutes in (60, 1)]
         return {
-            "burn_wei_per_hour": expected_burn_wei_per_hour(lines, now_minute),
-            "spend": describe_spend(lines, span),
+            "ledger_read": now_ms / 1000,
+            "burn_wei_per_hour": sum(paid.ev_wei for _, paid in last_hour),
+            "spend": describe_spend(total, by_auth_id, by_orchestrator, span),
             "sessions": {"started_last_hour": started[0], "started_last_minute": started[1]},
             "budgets": [
                 {
@@ -171,13 +194,18 @@ class Overview:
                     "spent_wei": str(use.spent_wei),
                     "left_wei": str(use.left_wei),
                 }
-                for use in uses[:MOST_BUDGETS]
+                for use in uses
             ],
-            "switches": {
-                "all": any(switch.auth_id is None for switch in switches),
-                "auth_ids": sorted(switch.auth_id for switch in switches if switch.auth_id is not None),
-            },
-        }, []
+        }
+
+    async def _switches(self, controls: Controls) -> dict[str, Any]:
+        """Always as they are now: an operator looks whether a change of theirs holds."""
+        newest, in_force = await controls.switches(MOST_SWITCHES), await controls.in_force()
+        return {
+            "all": in_force.all,
+            "count": len(in_force.auth_ids),
+            "auth_ids": sorted(switch.auth_id for switch in newest if switch.auth_id is not None),
+        }
 
 
 def describe_outcomes(by_status: Mapping[str, int]) -> dict[str, int]:
@@ -186,28 +214,28 @@ def describe_outcomes(by_status: Mapping[str, int]) -> dict[str, int]:
     return {**named, "other": sum(by_status.values()) - sum(named.values())}
 
 
-def describe_spend(lines: Sequence[SpendEntry], span: Span) -> dict[str, Any]:
+def describe_spend(total: Spending, by_auth_id: LargestSpend, by_orchestrator: LargestSpend, span: Span) -> dict[str, Any]:
     """Spending over time, by auth id and by orchestrator."""
-    inside = [line for line in lines if span.bucket_of(line.minute) is not None]
-    total = spending(inside, span, lambda _: 0, lambda _: "", 1)
     return {
         "first_minute": span.first_minute,
         "bucket_minutes": span.bucket_minutes,
         "buckets": span.buckets,
-        "orchestrators": len({line.orchestrator for line in inside}),
-        "total": _describe(total[0], False) if total else {"payments": 0, "tickets": 0, "ev_wei": "0", "fee_wei": "0"},
-        "by_auth_id": _describe_all(spending(inside, span, lambda line: line.auth_id, str, MOST_NAMES)),
-        "by_orchestrator": _describe_all(spending(inside, span, lambda line: line.orchestrator, checksum_address, MOST_NAMES)),
+        "orchestrators": by_orchestrator.distinct,
+        "total": _describe("", total),
+        "by_auth_id": _describe_all(by_auth_id, total, span, bytes_text),
+        "by_orchestrator": _describe_all(by_orchestrator, total, span, checksum_address),
     }
 
 
-def _describe_all(parts: Sequence[Spending]) -> list[dict[str, Any]]:
-    return [_describe(part, index == MOST_NAMES) for index, part in enumerate(parts)]
+def _describe_all(largest: LargestSpend, total: Spending, span: Span, spell: Callable[[bytes], str]) -> list[dict[str, Any]]:
+    shown = [spending(buckets, span) for _, buckets in largest.names]
+    described = [_describe(spell(name), part) for (name, _), part in zip(largest.names, shown, strict=True)]
+    return described if largest.distinct <= len(shown) else [*described, _describe("", rest_of(total, shown), is_rest=True)]
 
 
-def _describe(part: Spending, is_rest: bool) -> dict[str, Any]:
+def _describe(name: str, part: Spending, is_rest: bool = False) -> dict[str, Any]:
     return {
-        "name": part.name,
+        "name": name,
         "is_rest": is_rest,
         "payments": part.paid.payments,
         "tickets": part.paid.tickets,

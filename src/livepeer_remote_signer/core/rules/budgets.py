@@ -293,17 +293,25 @@ class BudgetUse(NamedTuple):
     left_wei: int
 
 
-def budget_uses(budgets: Sequence[Budget], usage: Mapping[str, Usage], now_ns: int) -> list[BudgetUse]:
-    """Every budget with every spender that it was ever counted for, fullest first; a global one also before that."""
-    everybodys = {usage_key("global", b.window, b.measure, "", "", b""): Usage() for b in budgets if b.scope == "global"}
+def global_keys(budgets: Sequence[Budget]) -> set[str]:
+    """The names under which everybody's spending is kept: those budgets are shown before anything was counted for them."""
+    return {usage_key("global", b.window, b.measure, "", "", b"") for b in budgets if b.scope == "global"}
+
+
+def budget_uses(budgets: Sequence[Budget], key: str, used: Usage, now_ns: int) -> list[BudgetUse]:
+    """The budgets that count what is kept under this name, and how full they are; none where they are configured no more."""
+    scope, window, measure, *names = json.loads(key)
+    matching = [b for b in budgets if (b.scope, b.window, b.measure) == (scope, window, measure) and _names(b, names)]
     uses = []
-    for key, used in {**everybodys, **usage}.items():
-        scope, window, measure, *names = json.loads(key)
-        matching = [b for b in budgets if (b.scope, b.window, b.measure) == (scope, window, measure) and _names(b, names)]
-        for budget in without_overridden(matching):
-            spent = used.spent(budget.window, now_ns)
-            uses.append(BudgetUse(budget, " / ".join(names), spent, max(0, budget.limit_wei - spent)))
-    return sorted(uses, key=lambda use: (use.left_wei * 10**6 // max(1, use.budget.limit_wei), use.id))
+    for budget in without_overridden(matching):
+        spent = used.spent(budget.window, now_ns)
+        uses.append(BudgetUse(budget, " / ".join(names), spent, max(0, budget.limit_wei - spent)))
+    return uses
+
+
+def fullness(use: BudgetUse) -> tuple[int, str]:
+    """Sorts the fullest budget first."""
+    return use.left_wei * 10**6 // max(1, use.budget.limit_wei), use.id
 
 
 def is_configured(budgets: Iterable[Budget], key: str) -> bool:

@@ -133,6 +133,14 @@ class SpendSum(NamedTuple):
     face_value_wei: int = 0
     fee_wei: int = 0
 
+    def plus(self, other: SpendSum) -> SpendSum:
+        """Both together."""
+        return SpendSum(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def minus(self, other: SpendSum) -> SpendSum:
+        """What is left of it without the other."""
+        return SpendSum(*(a - b for a, b in zip(self, other, strict=True)))
+
 
 _NOTHING_SPENT = SpendSum()
 MAX_OPEN_LINES = 65_536
