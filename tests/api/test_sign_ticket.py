@@ -38,6 +38,7 @@ def figures(job_type: str, credit_seconds: Fraction | int, elapsed_ns: int = 10 
         (6, 6.0, 1.0),
         (Fraction(59, 10), 5.9, 1.0),  # never below a second
         (0, 0.0, 1.0),
+        (Fraction(10**400, 7), 1e12, 1e12 - INTERVAL_SECONDS),  # more than a float holds
     ],
 )
 def test_the_next_call_is_due_an_interval_before_the_credit_ends(

@@ -103,7 +103,7 @@ def encode_sign_ticket(signed: SignedPayment, interval_seconds: float) -> bytes:
     return json.dumps(reply, separators=(",", ":")).encode()
 
 
-_MAX_CREDIT_SECONDS = 10**12
+_MAX_CREDIT_SECONDS = Fraction(10**12)
 """Thirty thousand years: a state of ours may hold a balance that no float holds."""
 
 
