@@ -219,7 +219,7 @@ def drain(port: int, process: subprocess.Popen[bytes]) -> None:
     """SIGTERM while a request is half sent: it must still be answered."""
     body = json.dumps(payment_request()).encode()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(b"POST /signTicket HTTP/1.1\r\nHost: signer\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:100])
+        connection.sendall(b"POST /signTicket HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:100])
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)

@@ -114,6 +114,7 @@ def refusals() -> dict[str, tuple[str, Reply]]:
         errors.InvalidState("why"),
         errors.RefreshSession("token", "http://127.0.0.1"),
         errors.MethodNotAllowed("no", allow="POST"),
+        errors.TimedOut(4.5, "ledger"),
     ]
     special = {type(error) for error in made} | {errors.Denied}
     tree = [kind for kind in error_classes(errors.SignerError) if kind.__module__ == errors.__name__]

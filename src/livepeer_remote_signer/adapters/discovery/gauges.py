@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.core.rules.discovery import Cause
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.discovery.snapshot import Discovery
@@ -16,7 +17,7 @@ def add_discovery_gauges(metrics: Metrics, discovery: Discovery) -> None:
     metrics.gauge(
         "livepeer_signer_discovery_left_out",
         "Orchestrators that are known and not listed, by cause.",
-        lambda: {(cause,): float(count) for cause, count in discovery.status().left_out.items()},
+        lambda: {(cause,): float(discovery.status().left_out.get(cause, 0)) for cause in get_args(Cause)},
         ("cause",),
     )
     metrics.gauge(

@@ -147,7 +147,7 @@ class Discovery:
         seen_ns = max((sighting.seen_ns for sighting in self._sightings.values()), default=None)
         age = None if seen_ns is None else max(0.0, (self._clock_ns() - seen_ns) / NS_PER_SECOND)
         counts = self._attempts, self._refreshes, len(self._entries), len(self._urls)
-        causes = Counter(absence.cause for absence in self._absences)
+        causes: Counter[str] = Counter(absence.cause for absence in self._absences)
         return DiscoveryStatus(*counts, self._fault, age, self._pace.kept_seconds, causes, self._absences[:MAX_REASONS])
 
     def _why(self) -> str:

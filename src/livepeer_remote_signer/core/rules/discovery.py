@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from livepeer_remote_signer.core.errors import BadField, RecipientRefused
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, float_string
@@ -71,11 +71,15 @@ class Entry(NamedTuple):
         return f'{self.head},"runners":[{",".join(runner.encoded for runner in self.runners)}],{self.tail}'.encode()
 
 
+Cause: TypeAlias = Literal["unreachable", "unpayable", "denied", "price", "capability"]
+"""Why an orchestrator that is known is not listed."""
+
+
 class Absence(NamedTuple):
     """Why an orchestrator is not listed: `cause` is one word for counting, `reason` a sentence for a person."""
 
     url: str
-    cause: str
+    cause: Cause
     reason: str
 
 
