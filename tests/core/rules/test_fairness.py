@@ -79,6 +79,23 @@ def test_a_place_goes_over_to_the_name_that_its_holder_turns_out_to_have() -> No
     assert shares.in_work == 1
 
 
+@pytest.mark.parametrize(("other_at", "is_shared"), [(0.0, True), (0.1, True), (None, False)])
+def test_who_turns_out_to_be_named_as_its_address_keeps_its_place_and_is_told_who_else_is_here(
+    other_at: float | None, is_shared: bool
+) -> None:
+    shares = Shares(1, 0)
+    if other_at is not None:
+        shares.note("auth id b", other_at)
+    place = shares.take("192.0.2.1", 1, is_known=False)
+    assert place.is_shared, "nobody knows yet who it is"
+    place.move("192.0.2.1", 9.9)
+    assert (place.caller, place.is_shared, shares.in_work) == ("192.0.2.1", is_shared, 1), "every place is taken, and it is its own"
+    place.move("192.0.2.1", 10.1)
+    assert not place.is_shared, "the other one is gone for ten seconds"
+    place.release()
+    assert (shares.in_work, shares._held) == (0, {})
+
+
 def test_with_no_share_or_few_places_nothing_is_kept() -> None:
     for shares in (Shares(4, 0), Shares(3, 0.25)):
         places = 4 if shares._kept == 0 and shares._places == 4 else 3

@@ -16,6 +16,7 @@ from livepeer_remote_signer.core.rules.funding import (
     check_unlock,
     check_withdraw,
     format_eth,
+    format_gwei,
     format_hours,
     runway_hours,
 )
@@ -60,6 +61,23 @@ def test_hours_until_a_round_count_l1_blocks_of_twelve_seconds() -> None:
 )
 def test_amounts_are_written_exactly(wei: int, text: str) -> None:
     assert format_eth(wei) == text
+
+
+@pytest.mark.parametrize(
+    ("wei", "text"),
+    [
+        (0, "0 gwei"),
+        (499, "0 gwei"),
+        (500, "0.000001 gwei"),
+        (1_499, "0.000001 gwei"),
+        (10_000_000, "0.01 gwei"),
+        (10**9, "1 gwei"),
+        (100 * 10**9, "100 gwei"),
+        (1_234_567_890, "1.234568 gwei"),
+    ],
+)
+def test_gas_prices_are_written_to_six_places(wei: int, text: str) -> None:
+    assert format_gwei(wei) == text
 
 
 def test_many_hours_are_days() -> None:

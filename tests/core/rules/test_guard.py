@@ -148,6 +148,22 @@ def test_what_is_remembered_is_bounded_and_the_newest_stay(monkeypatch: pytest.M
     assert len(guard._seen) <= 2
 
 
+def test_a_caller_whose_oldest_orchestrator_made_room_keeps_its_newer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_PAIRS", 3)
+    guard = abandoning(1)
+    for auth_id, address in (("a", 5), ("a", 6), ("b", 7), ("b", 8)):
+        for _ in range(2):
+            pay(guard, first(NOW_NS, auth_id=auth_id, address=bytes([address]) * 20))
+    assert guard.pairs == 3
+    assert {auth_id: [address[0] for address in callers] for auth_id, callers in guard._seen.items()} == {"a": [6], "b": [7, 8]}
+    later = NOW_NS + ABANDONED_AFTER_NS
+    guard.check(first(later, auth_id="a", address=bytes([5]) * 20))
+    with pytest.raises(OrchestratorPaused, match="2 sessions"):
+        guard.check(first(later, auth_id="a", address=bytes([6]) * 20))
+    pay(guard, first(later, auth_id="c"))
+    assert list(guard._seen) == ["b", "c"], "with its last one the caller goes too"
+
+
 def test_made_up_orchestrators_of_one_caller_take_nobody_elses_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "MAX_PAIRS", 100)
     monkeypatch.setattr(rules, "MAX_PAIRS_A_CALLER", 10)

@@ -38,3 +38,17 @@ def test_beyond_its_limit_it_forgets_the_lowest() -> None:
         spans.add(id)
     assert len(spans) == 3
     assert [id in spans for id in (10, 20, 30, 40)] == [False, True, True, True]
+
+
+def test_the_id_that_two_ranges_lack_makes_them_one_and_leaves_the_others() -> None:
+    spans = IdSpans(4)
+    for id in (1, 10, 11, 13, 14, 20):
+        spans.add(id)
+    assert len(spans) == 4
+    spans.add(12)
+    assert len(spans) == 3
+    assert [id for id in range(30) if id in spans] == [1, 10, 11, 12, 13, 14, 20]
+    spans.forget_below(14)
+    assert [id for id in range(30) if id in spans] == [10, 11, 12, 13, 14, 20], "a range goes as a whole"
+    spans.forget_below(15)
+    assert [id for id in range(30) if id in spans] == [20]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.errors import BudgetExceeded, RefreshSession, StaleState, Suspended
+from livepeer_remote_signer.core.errors import BudgetExceeded, RateExceeded, RefreshSession, StaleState, Suspended
 from livepeer_remote_signer.core.protocol.ticket import REFRESH_AT_NONCE
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget, Usage, spend_of
@@ -195,6 +195,14 @@ def test_the_lines_of_all_parts_add_up_whatever_the_clock_does_and_however_many_
     assert summed == paid
 
 
+def test_sums_are_added_and_taken_off_by_field() -> None:
+    line, more = SpendSum(1, 20, 300, 4000, 50_000), SpendSum(9, 8, 7, 6, 5)
+    assert line.plus(more) == more.plus(line) == SpendSum(10, 28, 307, 4006, 50_005)
+    assert line.minus(more) == SpendSum(-8, 12, 293, 3994, 49_995)
+    assert line.plus(more).minus(more) == line.plus(SpendSum()) == line.minus(SpendSum()) == line
+    assert line.minus(line) == SpendSum(0, 0, 0, 0, 0)
+
+
 def test_a_new_session_never_takes_a_known_name_nor_an_idempotency_key_twice() -> None:
     plan = plan_payment()
     books = Books(tips={"s": Tip(0, NOW_MS)})
@@ -215,6 +223,33 @@ def test_without_budgets_nothing_is_counted_and_one_name_is_counted_once() -> No
     post(key(), plan, claims, books)
     assert len(claims) == 2
     assert {name: usage.spent("day", NOW_NS) for name, usage in books.usage.items()} == {claims[0].key: -(-plan.total_ev // 1)}
+
+
+def test_only_a_clock_that_is_right_dates_back_what_was_spent_ahead_and_a_refused_payment_does_so_too() -> None:
+    plan, now, ahead = plan_payment(), Usage(), Usage()
+    ev = spend_of(plan, "ev")
+    now.add("hour", NOW_NS, 7)
+    ahead.add("hour", NOW_NS + 3600 * NS_PER_SECOND, 7)
+    assert now.amounts != ahead.amounts
+    for is_clock_right, limit_wei in ((False, 7 + ev), (True, 7 + ev), (True, 6 + ev)):
+        budgets = (
+            Budget("global", "*", "hour", "ev", limit_wei),
+            Budget("app", "*", "hour", "ev", 10**30),
+            Budget("global", "*", "total", "ev", 10**30),
+        )
+        rules = LedgerRules(budgets, 86_400)
+        claims = claims_of_plan(plan, rules)
+        hour, others, total = (claim.key for claim in claims)
+        books = Books(usage={hour: Usage(dict(ahead.amounts)), others: Usage(dict(now.amounts)), total: Usage({0: 7})})
+        asked = replace(plan, is_clock_right=is_clock_right)
+        if limit_wei == 7 + ev:
+            assert admit(key(), asked, claims, books, rules) is asked
+        else:
+            with pytest.raises(RateExceeded):
+                admit(key(), asked, claims, books, rules)
+        assert books.dated_back == ({hour} if is_clock_right else set())
+        assert books.usage[hour].amounts == (now.amounts if is_clock_right else ahead.amounts)
+        assert (books.usage[others].amounts, books.usage[total].amounts) == (now.amounts, {0: 7})
 
 
 def test_a_late_request_is_healed_once() -> None:

@@ -14,6 +14,7 @@ from livepeer_remote_signer.core.rules.runtime_prices import (
     GLOBAL,
     PriceChange,
     ceiling_name,
+    describe_absolute,
     describe_ceilings,
     encode_amount,
     overlay,
@@ -136,3 +137,14 @@ def test_what_is_in_force_is_told_with_its_source_and_in_wei() -> None:
     }
     assert (lines[1]["pipeline"], lines[1]["wei_per_unit"], lines[1]["source"]) == ("live-video-to-video", "250000000000000", "config")
     assert describe_ceilings(CONFIGURED, {}, None)[1]["wei_per_unit"] is None
+
+
+def test_absolute_ceilings_that_are_set_are_told_in_their_currency_and_in_wei() -> None:
+    hour, job = Amount(Fraction(9, 10), "usd"), Amount(Fraction(1, 3), "eth")
+    told_hour = {"per": "hour", "price": "9/10", "currency": "usd", "wei": "450000000000000"}
+    told_job = {"per": "job", "price": "1/3", "currency": "eth", "wei": "1000000000000000000/3"}
+    rate = Rate("usd", Fraction(2000))
+    assert describe_absolute(CeilingAmounts(per_hour=hour, per_job=job), rate) == [told_hour, told_job]
+    assert describe_absolute(CeilingAmounts(per_hour=hour, per_job=job), None) == [{**told_hour, "wei": None}, told_job]
+    assert describe_absolute(CeilingAmounts(per_job=job), rate) == [told_job]
+    assert describe_absolute(CONFIGURED, rate) == [], "no price of a unit is an absolute ceiling"
