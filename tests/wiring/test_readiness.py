@@ -13,7 +13,7 @@ from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import parse_config
-from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck, endpoints_ready
+from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck
 from livepeer_remote_signer.wiring import chain, orchestrators
 from tests.signer import configuration, running_signer
 
@@ -54,10 +54,3 @@ async def test_a_keys_file_that_cannot_be_read_ends_readiness_until_it_can(tmp_p
                     await asyncio.sleep(0.05)
             (check,) = (c for c in reply.json()["checks"] if c["name"] == "auth.api_keys_file")
             assert (check["ok"], "cannot be read" in check["reason"]) == (is_there, not is_there)
-
-
-def test_an_endpoint_that_is_not_used_is_told_and_stops_nothing() -> None:
-    check = endpoints_ready({"rpc[1] (a.example)": "HTTP status 502"}, 3)
-    assert (check.ok, check.degraded) == (True, True)
-    assert check.reason == "2 of 3 RPC endpoints answer and are believed; rpc[1] (a.example): HTTP status 502"
-    assert endpoints_ready({}, 3) == ReadyCheck("rpc", True, "3 of 3 RPC endpoints answer and are believed")
