@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FAST := not (chain or policy or discovery or clients or operate or attack or chaos or package)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage mutants bench bench-gate proto run lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage mutants bench bench-gate bench-growth proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -71,8 +71,12 @@ mutants: setup ## small wrong changes to the source, by seed: which of them does
 bench: setup ## requests per second, latency and CPU per request over real HTTP
 	@$(BIN)/python -m benchmarks
 
-bench-gate: setup ## the rows that have a limit, which may be twice it: a noisy machine is no regression
+bench-gate: setup ## the rows that have a limit, and what grows, in short; limits may be passed by twice: a noisy machine is no regression
 	@$(BIN)/python -m benchmarks --quick --gate --slack 2
+	@$(BIN)/python -m benchmarks.growth --quick --gate --slack 1.5
+
+bench-growth: setup ## what a payment costs beside much of everything: rows, auth ids, switches, keys, events, connections, an open console
+	@$(BIN)/python -m benchmarks.growth
 
 openapi: setup ## docs/openapi.json from the routes as they are
 	@$(BIN)/livepeer-remote-signer openapi > docs/openapi.json

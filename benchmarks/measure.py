@@ -39,6 +39,8 @@ class Served(NamedTuple):
     port: int
     pid: int
     ready_seconds: float
+    admin_port: int = 0
+    admin_token: str = ""
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and everything it started."""
@@ -85,7 +87,7 @@ def signature_seconds() -> float:
 @contextmanager
 def serving(folder: Path, extra: dict[str, Any] | None = None, workers: int = 1) -> Iterator[Served]:
     """A signer on a free port with a static chain and a throw-away key, pinned to the server's core (or all, for workers)."""
-    port = _free_port()
+    port = free_port()
     key = folder / "key"
     key.write_text("0x" + "07" * 32)
     key.chmod(0o600)
@@ -116,7 +118,8 @@ def serving(folder: Path, extra: dict[str, Any] | None = None, workers: int = 1)
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
     import socket
 
     with socket.socket() as probe:
