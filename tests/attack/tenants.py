@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from livepeer_remote_signer.proto import net_pb2
-from tests.attack.rig import Target, is_due, open_many
+from tests.attack.rig import Target, is_due, open_many, throw
 from tests.plans import orchestrator_info
 from tests.served import live_body, post
 
@@ -105,6 +105,31 @@ def padded_auth_tokens(target: Target, seconds: float) -> dict[str, int]:
     info = net_pb2.OrchestratorInfo.FromString(orchestrator_info(now_ns=time.time_ns()))
     info.auth_token.token = bytes(100 * 1024)
     return _in_parallel(target.port, lambda: post(live_body(info=info.SerializeToString()), headers=target.told), 4, seconds)
+
+
+def old_states_of_another(target: Target, seconds: float) -> dict[str, int]:
+    """A state of somebody's session, caught on its way: a caller whom the webhook does not allow wants the newest one for it."""
+    said: Counter[str] = Counter()
+    going = is_due(seconds)
+    while going():
+        info = orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32))
+        request = post(
+            live_body(info=info, state=target.told), headers="X-Forwarded-For: 192.0.2.66\r\nX-Hang-Up: 1\r\nConnection: close\r\n"
+        )
+        answer = throw(target.port, request)
+        said[answer.split(b" ")[1].decode() if answer else "closed"] += 1
+        said["states given out"] += b'"state"' in answer
+    return dict(said)
+
+
+def consoles_in_many_tabs(target: Target, seconds: float) -> dict[str, int]:
+    """Tabs that ask for the figures of a day as fast as they are answered, and scrapers beside them. `told`: their headers."""
+    cookie, token = target.told
+    questions = [
+        f"GET /console/data?hours=24 HTTP/1.1\r\nHost: localhost\r\n{cookie}\r\n".encode(),
+        f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{token}\r\n".encode(),
+    ]
+    return _in_parallel(target.admin_port, lambda: questions[int(time.monotonic() * 1000) % 2], 2, seconds)
 
 
 def jobs_of_nobody(target: Target, seconds: float) -> dict[str, int]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.growth import lay_auth_ids, lay_payments
+from benchmarks.measure import free_port
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from tests.attack import tenants
 from tests.attack.rig import Attack, attacked
@@ -65,7 +71,7 @@ def test_orchestrators_that_never_answer(tmp_path: Path) -> None:
     """The honest caller asks for its own half, which waits for nobody."""
     with patient_hook() as hook:
         auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
-        with served(tmp_path, auth=auth, orchestrators={"allow_private_addresses": True}) as signer:
+        with served(tmp_path, auth=auth, orchestrators={"allowed_networks": ["127.0.0.1/32"]}) as signer:
             report = attacked(signer, tenants.orchestrators_that_never_answer)
     assert report.said.get("429", 0) + report.said.get("503", 0) > 0, report.said
     report.check()
@@ -98,4 +104,47 @@ def test_jobs_that_the_webhook_does_not_allow(tmp_path: Path) -> None:
             report = attacked(signer, tenants.jobs_of_nobody)
     assert report.said.keys() <= {"500", "429"}, report.said
     assert report.said["500"] > 5
+    report.check()
+
+
+def test_old_states_of_another_bring_no_newer_one(tmp_path: Path) -> None:
+    """Where late requests are refused the newest state comes with the refusal: to whoever may pay, and to nobody else."""
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite"), "on_stale": "refuse"}
+    with patient_hook() as hook:
+        auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
+        with served(tmp_path, auth=auth, ledger=ledger) as signer:
+
+            def told(state: Any) -> Any:
+                body = live_body(info=orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32)), state=state)
+                return signer.exchange(post(body))
+
+            first = json.loads(told(None).body)["state"]
+            newest = json.loads(told(first).body)["state"]
+            assert told(first).error["state"] == newest, "the owner of the session is given the newest one"
+            report = attacked(signer, tenants.old_states_of_another, told=first, request=lambda: honest_payment(""))
+    assert report.said.pop("states given out") == 0
+    assert report.said.keys() <= {"500", "429"}, report.said
+    assert report.said["500"] > 5
+    report.check()
+
+
+def test_consoles_in_many_tabs_over_many_rows(tmp_path: Path) -> None:
+    token, path, admin_port = "t" * 40, tmp_path / "ledger.sqlite", free_port()
+    (tmp_path / "token").write_text(token)
+    budgets = [{"scope": "auth_id", "match": "*", "window": "hour", "measure": "ev", "limit_wei": "1000eth"}]
+    ledger = {"backend": "sqlite", "path": str(path)}
+    admin = {"listen": f"127.0.0.1:{admin_port}", "token_file": str(tmp_path / "token")}
+    with served(tmp_path, ledger=ledger, budgets=budgets, admin=admin) as signer:
+        with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+            lay_auth_ids(connection)
+            lay_payments(connection, 100_000)
+        console = HTTPConnection("127.0.0.1", admin_port, timeout=30)
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{admin_port}"}
+        console.request("POST", "/console/login", f"token={token}", form)
+        cookie = (console.getresponse().getheader("Set-Cookie") or "").partition(";")[0]
+        told = (f"Cookie: {cookie}\r\n", f"Authorization: Bearer {token}\r\n")
+        report = attacked(signer, tenants.consoles_in_many_tabs, told=told, admin_port=admin_port, request=lambda: honest_payment(""))
+        console.close()
+    assert report.said.keys() == {"200"}
+    assert report.said["200"] > 20
     report.check()
