@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from livepeer_remote_signer.core.errors import AuthFailed, BudgetExceeded, Denied, MethodNotAllowed, NoTickets, RefreshSession, SignerError
+from livepeer_remote_signer.core.errors import (
+    AuthFailed,
+    BudgetExceeded,
+    Denied,
+    LedgerUnavailable,
+    MethodNotAllowed,
+    NoTickets,
+    RefreshSession,
+    SignerError,
+    TimedOut,
+)
 
 
 def test_an_error_keeps_its_sentence_hint_and_compared_values() -> None:
@@ -33,3 +43,28 @@ def test_an_answer_tells_of_a_failure_behind_it_and_of_no_refusal() -> None:
         answer = NoTickets("no tickets")
         answer.__cause__ = behind
         assert answer.hidden_failure is hidden
+
+
+def test_a_payment_may_be_recorded_only_where_that_is_said_outright() -> None:
+    assert LedgerUnavailable("gone", may_be_recorded=True).may_be_recorded is True
+    for values in ({}, {"may_be_recorded": False}, {"may_be_recorded": None}, {"may_be_recorded": 1}):
+        assert LedgerUnavailable("gone", **values).may_be_recorded is False
+
+
+def test_who_waited_in_vain_hears_for_how_long_and_for_what_and_may_ask_again() -> None:
+    error = TimedOut(4.5, "ledger")
+    assert error.message == "the request could not be answered within 4.5 s: ledger did not end in time"
+    assert (error.hint, error.retry_after_seconds) == ("the same request may be sent again", 1)
+    assert error.values == {"limit_seconds": 4.5, "may_be_recorded": None}
+    assert error.may_be_recorded is False
+    assert TimedOut(10.0).message == "the request could not be answered within 10 s"
+
+
+def test_who_waited_for_a_payment_that_may_be_recorded_is_to_send_the_identical_request() -> None:
+    error = TimedOut(2, "ledger", may_be_recorded=True)
+    assert error.hint == (
+        "send the identical request again: where the payment was recorded it gets the same bytes, but a new session without an "
+        "Idempotency-Key is then paid twice"
+    )
+    assert error.values == {"limit_seconds": 2, "may_be_recorded": True}
+    assert error.may_be_recorded is True

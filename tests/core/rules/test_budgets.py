@@ -164,6 +164,20 @@ def test_entries_that_allow_more_than_both_together_did_are_told() -> None:
     assert raised_limits([ALICES]) == raised_limits([]) == []
 
 
+def test_an_orchestrator_in_other_letters_is_the_same_one_and_an_auth_id_another() -> None:
+    address = "0x" + ORCHESTRATOR.hex()
+    every, upper, lower = (
+        Budget("orchestrator", match, "day", "ev", limit) for match, limit in (("*", 10), (address.upper(), 50), (address, 20))
+    )
+    assert raised_limits([every, upper]) == [(upper, every)]
+    assert raised_limits([every, upper, lower]) == [(lower, every)], "of two entries for one address the lower one counts"
+    assert raised_limits([every, upper, lower._replace(limit_wei=10)]) == []
+    other = lower._replace(match="0x" + "00" * 20)
+    assert raised_limits([every, upper, other]) == [(upper, every), (other, every)]
+    shouted = ALICES._replace(match="ALICE", limit_wei=20)
+    assert raised_limits([DEFAULT, ALICES, shouted]) == [(ALICES, DEFAULT), (shouted, DEFAULT)]
+
+
 def test_apps_of_two_auth_ids_are_two_apps_and_names_cannot_be_mixed_up() -> None:
     budgets = [Budget("app", "*", "total", "ev", 1)]
     spenders = [

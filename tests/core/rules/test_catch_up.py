@@ -21,7 +21,7 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.protocol.ticket import REFRESH_AT_NONCE
-from livepeer_remote_signer.core.rules.billing import MAX_TICKETS, PIXELS_PER_SECOND, bill_credit, bill_units, lv2v_pixels
+from livepeer_remote_signer.core.rules.billing import MAX_TICKETS, PIXELS_PER_SECOND, Billed, bill_credit, bill_units, lv2v_pixels
 from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, claims_of, fit_budgets, spend_of
 from livepeer_remote_signer.core.rules.limits import TicketLimits
 from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest
@@ -223,3 +223,20 @@ def test_credit_is_billed_to_its_last_second_or_nanosecond(job_type: str, credit
     else:
         assert lv2v_pixels(billed.elapsed_ns) == billed.units
         assert lv2v_pixels(billed.elapsed_ns + 2) > billed.units
+
+
+def test_credit_of_hours_stops_before_the_nanosecond_whose_double_is_rounded_up_to_the_next_pixel() -> None:
+    units, elapsed_ns = 466_318_415_592, 16_866_262_138_056
+    assert bill_credit("lv2v", Fraction(units), Fraction(1)) == Billed(units, elapsed_ns)
+    assert (elapsed_ns + 1) * PIXELS_PER_SECOND < (units + 1) * SECOND, "of exact numbers the next nanosecond were covered as well"
+    assert lv2v_pixels(elapsed_ns + 1) == units + 1
+
+
+def test_a_first_payment_cannot_be_cut_into_parts() -> None:
+    """A ticket is worth a hair less than a second: eleven pay for the first ten."""
+    offer = info_bytes(price=EV, pixels=1, ev=EV, expiration=1_775_600_000)
+    first = structs.replace(decide(new_request(type="live", orchestrator=offer)), may_be_part=True)
+    assert (first.previous_update_ns, first.min_tickets, first.due_tickets) == (None, 2, 11)
+    assert first.with_tickets(11).num_tickets == 11
+    with pytest.raises(ValueError, match=r"^a first payment has no parts$"):
+        first.with_tickets(10)

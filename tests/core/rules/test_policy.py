@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, AuthIdChanged, Denied, PriceExceeded
+from livepeer_remote_signer.core.errors import AuthBadMaxPrice, AuthFailed, AuthIdChanged, BadMaxPrice, Denied, PriceExceeded
 from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.state import encode_state, parse_state
 from livepeer_remote_signer.core.rules.policy import (
+    ANONYMOUS,
     Caller,
     Identity,
     Verdict,
@@ -17,6 +18,7 @@ from livepeer_remote_signer.core.rules.policy import (
     apply_verdict,
     bind_verdict,
     is_verdict_cached,
+    unpaid_auth_id,
 )
 from tests.plans import NOW_NS, PRICE_PER_UNIT, plan_payment
 
@@ -195,3 +197,38 @@ def test_a_webhook_may_repeat_the_id_that_its_state_has_and_name_no_keys_owner()
         assert apply_verdict(session, Verdict(200, auth_id=answered), nameless).state.auth_id == "webhook:u1"
     with pytest.raises(AuthIdChanged):
         apply_verdict(apply_auth_id(plan_payment(), "key:team-a", NAMED), Verdict(200, auth_id="team-b"), NAMED)
+
+
+@pytest.mark.parametrize(
+    ("answered", "identity", "payer"),
+    [
+        ("", ANONYMOUS, ""),
+        ("u1", ANONYMOUS, "u1"),
+        ("", Identity(claimed_auth_id="proxy"), "proxy"),
+        ("u1", Identity(claimed_auth_id="proxy"), "u1"),
+        ("", Identity("team-a", b"k", claimed_auth_id="proxy"), "team-a"),
+        ("team-a", Identity("team-a", b"k"), "team-a"),
+        ("u1", Identity(is_namespaced=True), "webhook:u1"),
+        ("", Identity(claimed_auth_id="proxy:p", is_namespaced=True), "proxy:p"),
+        ("", NAMED, "key:team-a"),
+        ("team-a", NAMED, "key:team-a"),
+        ("key:team-a", NAMED, "key:team-a"),
+    ],
+)
+def test_what_pays_nothing_is_the_webhooks_or_the_credentials_or_the_proxys(answered: str, identity: Identity, payer: str) -> None:
+    assert unpaid_auth_id(Verdict(200, auth_id=answered), identity) == payer
+
+
+@pytest.mark.parametrize(("answered", "identity"), [("team-b", Identity("team-a", b"k")), ("team-b", NAMED), ("jwt:team-a", NAMED)])
+def test_a_webhook_names_no_other_for_what_pays_nothing_than_the_credential_does(answered: str, identity: Identity) -> None:
+    with pytest.raises(AuthIdChanged, match=r"^the authorization webhook names another auth id than the caller's credential$"):
+        unpaid_auth_id(Verdict(200, auth_id=answered), identity)
+
+
+def test_what_pays_nothing_is_refused_by_the_status_alone() -> None:
+    assert unpaid_auth_id(Verdict(200, expiry=-1, max_price=BadMaxPrice("no price")), ANONYMOUS) == ""
+    with pytest.raises(Denied) as caught:
+        unpaid_auth_id(Verdict(402, "no credit left", auth_id="team-b", code="broke"), NAMED)
+    assert (caught.value.status, caught.value.message, caught.value.webhook_code) == (402, "no credit left", "broke")
+    with pytest.raises(AuthFailed, match=r"^the authorization webhook answered status 204, neither 200 nor a refusal$"):
+        unpaid_auth_id(Verdict(204), ANONYMOUS)

@@ -31,6 +31,14 @@ def test_it_is_late_from_the_moment_by_which_it_had_to_be_answered() -> None:
     assert not trail().is_late, "without a limit it never is"
 
 
+def test_a_caller_is_taken_to_stay_until_somebody_can_tell() -> None:
+    noted = trail()
+    assert noted.has_left() is False
+    noted.has_left = lambda: True
+    assert noted.has_left() is True
+    assert trail().has_left() is False, "it is said of one request only"
+
+
 def test_a_phase_that_fails_is_noted_as_well_and_hides_nothing() -> None:
     noted = trail()
     with pytest.raises(ValueError, match="why"), noted.phase("open"):

@@ -18,6 +18,7 @@ from livepeer_remote_signer.core.rules.webhook import (
     MAX_REASON_CHARACTERS,
     canonical_name,
     encode_byoc_question,
+    encode_query_question,
     encode_question,
     parse_verdict,
 )
@@ -119,6 +120,22 @@ def test_a_byoc_job_is_asked_about_with_a_state_of_zeros() -> None:
     assert (asked["type"], asked["capability"], asked["headers"], asked["num_tickets"]) == ("byoc", "c", {"Authorization": ["Bearer x"]}, 0)
     known = json.loads(encode_byoc_question(Caller(), JOB, "r1", Identity("team-a", b"k")))
     assert known["state"]["AuthID"] == "team-a"
+
+
+def test_a_query_is_asked_about_with_its_orchestrator_and_nothing_that_is_paid() -> None:
+    known = Identity("team-a", b"k", withheld=frozenset((b"x-api-key",)))
+    caller = Caller(((b"x-api-key", b"lrs_1"), (b"cookie", b"a=1")))
+    assert encode_query_question(caller, "https://o:8935", "r1", known) == (
+        b'{"headers":{"Cookie":["a=1"]},"state":{"StateID":"","PMSessionID":"","LastUpdate":"0001-01-01T00:00:00Z",'
+        b'"OrchestratorAddress":"0x0000000000000000000000000000000000000000","App":"","AuthExpiry":0,"SenderNonce":0,"Balance":"0",'
+        b'"InitialPricePerUnit":0,"InitialPixelsPerUnit":0,"Type":"","SequenceNumber":0,"AuthID":"team-a"},"request_id":"r1",'
+        b'"type":"orchestrator_info","manifest_id":"","computed_fee":"0","num_tickets":0,"ticket_ev":"0","face_value":"0","recipient":"",'
+        b'"orchestrator_url":"https://o:8935","price":"0"}'
+    )
+    room = MAX_QUESTION_BYTES - len(encode_query_question(Caller(), "", "r1", ANONYMOUS))
+    assert len(encode_query_question(Caller(), "u" * room, "r1", ANONYMOUS)) == MAX_QUESTION_BYTES
+    with pytest.raises(BodyTooLarge, match=r"61441 bytes, more than 61440"):
+        encode_query_question(Caller(), "u" * (room + 1), "r1", ANONYMOUS)
 
 
 @pytest.mark.parametrize(("name", "spelled"), [(b"x-api-key", "X-Api-Key"), (b"etag", "Etag"), (b"x--3d", "X--3d"), (b"-a", "-A")])
