@@ -17,7 +17,6 @@ from livepeer_remote_signer.adapters.metrics.payments import add_work_gauges
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.lifespan import running
-from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.api.rest import RestParts, create_rest
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.state import RecentStates
@@ -37,6 +36,7 @@ from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
 from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.pages import open_pages
+from livepeer_remote_signer.wiring.paying import open_paying
 from livepeer_remote_signer.wiring.readiness import open_readiness
 
 RECENT_STATES = 2048
@@ -90,20 +90,7 @@ def create_app(
         encode_event=events.encoder.encode if events else None,
         publish=events.memory.publish if events and events.memory else None,
     )
-    paying = PayingRoutes(
-        service,
-        observer,
-        max_in_work=config.limits.max_requests_in_work,
-        fair_share=config.limits.fair_share,
-        max_unidentified_bytes=config.limits.max_unidentified_bytes_per_second,
-        trusted_proxies=config.auth.trusted_proxies,
-        answer_seconds=config.limits.answer_seconds,
-        headroom_live_payment=config.headroom_seconds.generate_live_payment,
-        headroom_sign_ticket=config.headroom_seconds.sign_ticket,
-        catch_up_live_payment=config.catch_up.max_seconds if config.catch_up.generate_live_payment else 0,
-        catch_up_sign_ticket=config.catch_up.max_seconds if config.catch_up.sign_ticket else 0,
-        interval_seconds=config.live_payment_interval_seconds,
-    )
+    paying = open_paying(config, service, observer)
     add_work_gauges(metrics.registry, paying, signer)
     if ledger is not None:
         add_ledger_gauges(metrics.registry, ledger)

@@ -105,8 +105,11 @@ def test_spend_that_has_reached_the_limit_pauses_the_orchestrator() -> None:
 def test_spend_that_is_older_than_the_window_is_forgotten() -> None:
     each = int(first(NOW_NS).total_ev) + 1
     guard = OrchestratorGuard(window_seconds=60, pause_seconds=10, max_spend_wei=2 * each)
-    for step in range(10):
+    for step in range(10):  # two of them lie within a minute, never three
         pay(guard, first(NOW_NS + step * 31 * SECOND))
+    with pytest.raises(OrchestratorPaused):
+        pay(guard, first(NOW_NS + (9 * 31 + 28) * SECOND))
+    pay(guard, first(NOW_NS + 10 * 31 * SECOND))
 
 
 def test_one_callers_sessions_pause_an_orchestrator_for_that_caller_alone() -> None:
