@@ -65,7 +65,7 @@ def create_app(
     sinks = open_sinks(config, outbound)
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks])
     instance = instance_name()
-    metrics = open_metrics(chain, workers_folder)
+    metrics = open_metrics(chain, ledger, workers_folder)
     traces = open_traces(config, instance, outbound)
     events = open_events(config, sinks, EventSource(key.address, instance), chain, ledger, metrics.registry)
     orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)

@@ -21,6 +21,7 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.ledger.running import RunningLedger
     from livepeer_remote_signer.adapters.tracing import PaymentTraces
 
 
@@ -32,12 +33,13 @@ class MetricsParts(NamedTuple):
     sampler: Sampler
 
 
-def open_metrics(chain: ChainParts, workers_folder: Path | None) -> MetricsParts:
-    """The metrics of one process, or with a folder of all workers that share it."""
+def open_metrics(chain: ChainParts, ledger: RunningLedger | None, workers_folder: Path | None) -> MetricsParts:
+    """The metrics of one process, or with a folder of all workers that share it. A ledger knows what all replicas spend."""
     registry = Metrics(Slots(workers_folder / "metrics" if workers_folder is not None else None))
     payments = PaymentMetrics(registry, status_of)
     rate = SpendRate(payments.spent_gwei)
-    add_chain_gauges(registry, chain.source.view, reading_age(chain.rpc), rate)
+    runway_seconds = ledger.housekeeping.runway_seconds if ledger is not None else rate.runway_seconds
+    add_chain_gauges(registry, chain.source.view, reading_age(chain.rpc), runway_seconds)
     if chain.feed is not None:
         add_feed_gauges(registry, chain.feed)
     if chain.rpc is not None:

@@ -404,6 +404,22 @@ async def test_statistics_of_all_processes_add_up(place: Place) -> None:
         assert (await controls.spend_over_time(before, 1), await controls.largest_spend(before, "auth_id", 6, 1)) == ([], (0, []))
 
 
+async def test_the_runway_is_that_of_what_all_processes_have_signed_in_the_last_hour(place: Place) -> None:
+    async with opened(place, 2) as ledgers:
+        for ledger in ledgers:
+            assert ledger.housekeeping.runway_seconds(10**18) is None, "nothing was read yet"
+            await ledger.housekeeping.add_up()
+            assert ledger.housekeeping.runway_seconds(10**18) == float("inf")
+        for ledger in ledgers:
+            assert await ledger.pay(Session().next(tickets=3)) is None
+        for ledger in ledgers:
+            await ledger.housekeeping.add_up()
+            assert ledger.housekeeping.runway_seconds(12 * TICKET_WEI) == 2 * 3600
+            ledger.now_ns += 61 * 60 * NS_PER_SECOND
+            await ledger.housekeeping.add_up()
+            assert ledger.housekeeping.runway_seconds(12 * TICKET_WEI) == float("inf"), "an hour has passed"
+
+
 def sum_of(buckets: Sequence[tuple[int, SpendSum]]) -> SpendSum:
     return reduce(SpendSum.plus, (paid for _, paid in buckets))
 

@@ -105,7 +105,7 @@ def test_every_known_name_is_there_with_a_value() -> None:
     counted = Counted()
     EventMetrics(counted.metrics)
     view = ChainView(1, 1, bytes(32), 2 * 10**18, 10**18, transcoder_pool_size=100)
-    add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0, SpendRate(counted.payments.spent_gwei))
+    add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0, SpendRate(counted.payments.spent_gwei).runway_seconds)
     counted.payments.paid(plan_payment(), trail())
     read = counted.read()
     assert read.keys() >= NAMES_OF_GO_LIVEPEER
@@ -119,7 +119,7 @@ def test_the_chains_gauges_follow_the_view() -> None:
     metrics = Metrics()
     views = [CHAIN]
     age: list[float | None] = [3.5]
-    add_chain_gauges(metrics, lambda: views[-1], lambda: age[-1], SpendRate(lambda: 0.0))
+    add_chain_gauges(metrics, lambda: views[-1], lambda: age[-1], SpendRate(lambda: 0.0).runway_seconds)
 
     def read(name: str) -> float:
         return parse_metrics(metrics.render())[name].value()

@@ -1,10 +1,8 @@
-"""Spending over time, and how long funds last."""
+"""Spending over time, and who spends most."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from livepeer_remote_signer.adapters.overview.spending import Span, Spending, expected_runway_hours, rest_of, span_until, spending
+from livepeer_remote_signer.adapters.overview.spending import Span, Spending, rest_of, span_until, spending
 from livepeer_remote_signer.core.rules.ledger import SpendSum
 
 
@@ -29,9 +27,3 @@ def test_the_rest_is_what_nobody_who_is_shown_has_spent() -> None:
     shown = [Spending(SpendSum(1, 1, 1, 1, 1), (1, 0)), Spending(SpendSum(2, 2, 2, 2, 2), (0, 2))]
     assert rest_of(total, shown) == Spending(SpendSum(6, 5, 4, 3, 2), (2, 2))
     assert rest_of(total, []) == total
-
-
-def test_the_runway_is_exact_and_unknown_while_nothing_is_signed() -> None:
-    assert expected_runway_hours(10**18, 3 * 10**15) == Fraction(1000, 3)
-    assert expected_runway_hours(0, 7) == 0
-    assert expected_runway_hours(10**18, 0) is None

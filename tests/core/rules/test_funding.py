@@ -15,6 +15,7 @@ from livepeer_remote_signer.core.rules.funding import (
     check_fund,
     check_unlock,
     check_withdraw,
+    expected_runway_hours,
     format_eth,
     format_gwei,
     format_hours,
@@ -111,3 +112,9 @@ def test_changes_that_can_work_pass() -> None:
     check_unlock(FUNDS)
     check_cancel_unlock(FUNDS._replace(withdraw_round=102))
     check_withdraw(FUNDS._replace(withdraw_round=100))
+
+
+def test_the_runway_is_exact_and_unknown_while_nothing_is_signed() -> None:
+    assert expected_runway_hours(10**18, 3 * 10**15) == Fraction(1000, 3)
+    assert expected_runway_hours(0, 7) == 0
+    assert expected_runway_hours(10**18, 0) is None

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
-from livepeer_remote_signer.adapters.metrics.spending import SpendRate
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import find_fault
@@ -21,8 +20,10 @@ def reading_age(rpc: RpcChain | None) -> Callable[[], float | None]:
     return lambda: rpc.status().age_seconds if rpc is not None else 0.0
 
 
-def add_chain_gauges(metrics: Metrics, view: Callable[[], ChainView], age_seconds: Callable[[], float | None], rate: SpendRate) -> None:
-    """Gauges of a chain view, under our names and those of section 12."""
+def add_chain_gauges(
+    metrics: Metrics, view: Callable[[], ChainView], age_seconds: Callable[[], float | None], runway_seconds: Callable[[int], float | None]
+) -> None:
+    """Gauges of a chain view, under our names and those of section 12. `runway_seconds` is told the deposit in wei."""
 
     def gwei(name: str) -> Callable[[], float]:
         return lambda: getattr(view(), name) / WEI_PER_GWEI
@@ -40,7 +41,7 @@ def add_chain_gauges(metrics: Metrics, view: Callable[[], ChainView], age_second
     metrics.gauge(
         "livepeer_signer_runway_seconds",
         "How long the deposit lasts at the rate of the last hour.",
-        lambda: rate.runway_seconds(view().deposit_wei),
+        lambda: runway_seconds(view().deposit_wei),
     )
     metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
     metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(find_fault(view()) is None))

@@ -1,4 +1,4 @@
-"""What runs beside payments: reads switches and settings, counts the backlog, forgets old rows in small steps."""
+"""What runs beside payments: reads switches and settings, counts the backlog and the last hour's spend, forgets old rows in small steps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
-from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
+from livepeer_remote_signer.adapters.ledger.store import Minutes, Store, StoreFailed
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.funding import expected_runway_hours
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0
+SPEND_SECONDS = 5.0
 SILENT_SECONDS = 4.0
 """A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
 
@@ -29,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Housekeeping:
-    """Two tasks: forgetting many rows takes long, and changes shall be known at once all the same.
+    """Three tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
 
     A fault of the database is logged once and tried again with the next look.
     """
@@ -50,6 +54,8 @@ class Housekeeping:
         self._outbox = outbox
         kept_ms = (retention_seconds + KEPT_LONGER_SECONDS) * 1000
         self.forgetting = Forgetting(store, budgets, holder=holder, kept_ms=kept_ms, clock_ns=clock_ns)
+        self._clock_ns = clock_ns
+        self._spent_last_hour_wei: int | None = None
         self._log_warned_bytes = 0
         self._settings: dict[str, str] = {}
         self.on_settings: Callable[[dict[str, str]], None] | None = None
@@ -80,6 +86,7 @@ class Housekeeping:
         self._tasks = [
             asyncio.create_task(self._keep_looking(), name="ledger-housekeeping"),
             asyncio.create_task(self._keep_pruning(), name="ledger-pruning"),
+            asyncio.create_task(self._keep_adding_up(), name="ledger-spend"),
         ]
 
     async def close(self) -> None:
@@ -109,6 +116,30 @@ class Housekeeping:
                 except StoreFailed as error:
                     self._prune_failure = _noted(error, self._prune_failure or self._look_failure)
             await asyncio.sleep(wait_seconds)
+
+    async def _keep_adding_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            wait_seconds = REFRESH_SECONDS
+            if self._is_open:
+                began = loop.time()
+                with suppress(StoreFailed):  # the look tells of it, and the sum before stands
+                    await self.add_up()
+                wait_seconds = max(SPEND_SECONDS, 20 * (loop.time() - began))
+            await asyncio.sleep(wait_seconds)
+
+    async def add_up(self) -> None:
+        """What all processes have signed within the last sixty whole minutes and the present one."""
+        minute = self._clock_ns() // (60 * NS_PER_SECOND)
+        sums = await self._store.spend_over_time(Minutes(minute - 60, minute), 60)
+        self._spent_last_hour_wei = sum(paid.ev_wei for _, paid in sums)
+
+    def runway_seconds(self, deposit_wei: int) -> float | None:
+        """How long a deposit lasts at the expected value that was signed in the last hour; infinite for nothing, None until it was read."""
+        if self._spent_last_hour_wei is None:
+            return None
+        hours = expected_runway_hours(deposit_wei, self._spent_last_hour_wei)
+        return float("inf") if hours is None else float(hours * 3600)
 
     async def _open(self) -> None:
         if not self._is_open:

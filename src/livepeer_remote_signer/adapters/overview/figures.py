@@ -13,7 +13,6 @@ from livepeer_remote_signer.adapters.overview.spending import (
     MINUTES_PER_HOUR,
     Span,
     Spending,
-    expected_runway_hours,
     rest_of,
     span_until,
     spending,
@@ -23,6 +22,7 @@ from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.funding import expected_runway_hours
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Spending over time, who spends most, and how long funds last.
+"""Spending over time, and who spends most.
 
 Amounts in wei, exact. Pure: sums that the ledger has added up in, figures out.
 """
@@ -6,7 +6,6 @@ Amounts in wei, exact. Pure: sums that the ledger has added up in, figures out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 from livepeer_remote_signer.core.rules.ledger import SpendSum
@@ -55,8 +54,3 @@ def rest_of(total: Spending, shown: Sequence[Spending]) -> Spending:
         paid = paid.minus(part.paid)
         by_bucket = tuple(a - b for a, b in zip(by_bucket, part.ev_wei_by_bucket, strict=True))
     return Spending(paid, by_bucket)
-
-
-def expected_runway_hours(deposit_wei: int, burn_wei_per_hour: int) -> Fraction | None:
-    """How long the deposit lasts when winners take what tickets are worth on average; None when nothing was signed."""
-    return Fraction(deposit_wei, burn_wei_per_hour) if burn_wei_per_hour else None
