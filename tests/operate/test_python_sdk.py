@@ -4,6 +4,7 @@ its payment loop against every answer of the catalogue."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -65,13 +66,20 @@ def sdk_python() -> Path:
     digest = hashlib.sha256(f"{interpreter}\n".encode() + lock.read_bytes()).hexdigest()[:16]
     place = CACHE / digest
     python = place / "bin" / "python"
-    if not (place / "installed").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([str(interpreter), "-m", "venv", str(place)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)]
-        subprocess.run(install, check=True)
-        (place / "installed").touch()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # suites run in several processes
+        if not (place / "installed").exists():
+            _install(interpreter, place, lock)
     return python
+
+
+def _install(interpreter: str, place: Path, lock: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run([interpreter, "-m", "venv", str(place)], check=True)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)]
+    subprocess.run([str(place / "bin" / "python"), *install], check=True)
+    (place / "installed").touch()
 
 
 async def keep_time(clock: Clock) -> None:

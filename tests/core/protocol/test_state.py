@@ -307,6 +307,13 @@ def test_known_states_are_what_parsing_gives(made: list[SignerState], size: int)
         assert known.parse(encode_state(state)) == state
 
 
+def test_a_state_that_was_parsed_is_known_from_then_on() -> None:
+    known = RecentStates(2)
+    first = known.parse(state_bytes())
+    assert first == parse_state(state_bytes())
+    assert known.parse(state_bytes()) is first
+
+
 def test_an_unknown_state_that_is_invalid_is_not_remembered() -> None:
     known = RecentStates(2)
     for _ in range(2):

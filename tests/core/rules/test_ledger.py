@@ -158,6 +158,15 @@ def test_no_nonce_twice_no_place_twice_and_no_wei_beyond_the_budget(steps: list[
     assert len(places) == len(set(places))
 
 
+def test_lines_of_a_part_that_has_ended_are_not_added_to_any_more() -> None:
+    lines = OpenLines(1)
+    first, second = (lines.key(5, auth_id, ORCHESTRATOR) for auth_id in "ab")
+    lines.keep({first: SpendSum(1, 1, 1, 1, 1), second: SpendSum(2, 2, 2, 2, 2)})  # more than there is room for: the next part begins
+    assert lines.key(5, "a", ORCHESTRATOR) != first
+    lines.keep({first: SpendSum(3, 3, 3, 3, 3)})
+    assert lines.get(first) == SpendSum()
+
+
 def test_statistics_add_up_by_minute_auth_id_and_orchestrator() -> None:
     plan = plan_payment()
     line = SpendKey(NOW_NS // (60 * NS_PER_SECOND), "", ORCHESTRATOR)
