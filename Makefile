@@ -54,7 +54,7 @@ test-chaos: setup ## databases, nodes, webhook, disk and clock fail in turn unde
 	@$(BIN)/python -m pytest -m chaos
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
-	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core
+	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core --hypothesis-seed=1
 	@$(BIN)/python -m coverage report --fail-under=100
 
 test-discovery: setup ## a hundred orchestrators, many of them bad; a session with curl and jq alone
