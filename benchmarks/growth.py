@@ -33,6 +33,9 @@ from livepeer_remote_signer.core.rules.api_keys import SALT_BYTES, KeyRecord, en
 AUTH_IDS = 100_000
 SWITCHES = 100_000
 KEYS = 50_000
+EVENTS = 800_000
+"""With what is measured still below what may wait (`ledger.max_pending_events`)."""
+
 MAX_RATIO = 1.5
 """What CPU a payment and p99 may be, times those beside an empty ledger."""
 
@@ -241,6 +244,7 @@ def main() -> int:
     """Prints the rows; with --gate exits 1 when one costs more than it may beside the empty ledger."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description="Measures a payment beside much of everything.")
     parser.add_argument("--quick", action="store_true", help="the empty ledger and all of it, with 300,000 payments: a minute or so")
+    parser.add_argument("--only", metavar="TEXT", help="rows whose name holds TEXT, beside the empty ledger")
     parser.add_argument("--payments", metavar="N", type=int, help="rows of payments (default 1,000,000; up to 5,000,000 were tried)")
     parser.add_argument("--gate", action="store_true", help="exit 1 when a row costs more than it may")
     parser.add_argument("--slack", metavar="FACTOR", type=float, default=1.0, help="what limits are multiplied by, for a noisy machine")
@@ -251,8 +255,8 @@ def main() -> int:
     print(f"{'':48} {'CPU sig':>8} {'p99 ms':>8} {'x CPU':>6} {'x p99':>6} {'console s':>9} {'MB':>5} {'ready s':>7}")
     is_over = False
     with tempfile.TemporaryDirectory() as name:
-        rows = situations(Path(name), payments, 1_000_000, min(10_000, hard // 2))
-        chosen = [rows[0], rows[-1]] if arguments.quick else rows
+        rows = situations(Path(name), payments, EVENTS, min(10_000, hard // 2))
+        chosen = [rows[0], rows[-1]] if arguments.quick else [row for row in rows if row is rows[0] or (arguments.only or "") in row.name]
         empty: Measured | None = None
         for situation in chosen:
             found = measure(Path(name), situation, 1 if arguments.quick else 3, 12 if situation.name == ALL_OF_IT else 4)
