@@ -94,18 +94,7 @@ def run_budgets(arguments: argparse.Namespace) -> int:
     """Prints budgets and switches."""
 
     async def show(controls: Controls, config: Config) -> int:
-        uses = [
-            {
-                "scope": use.budget.scope,
-                "id": use.id,
-                "window": use.budget.window,
-                "measure": use.budget.measure,
-                "limit_wei": str(use.budget.limit_wei),
-                "spent_wei": str(use.spent_wei),
-                "left_wei": str(use.left_wei),
-            }
-            for use in await controls.usage()
-        ]
+        uses = [use.describe() for use in await controls.usage()]
         switches = [{"auth_id": switch.auth_id, "since": time_text(switch.set_ms)} for switch in await controls.switches()]
         if arguments.json:
             print(json.dumps({"budgets": uses, "suspended": switches}, indent=2))
@@ -136,18 +125,14 @@ def run_compact(arguments: argparse.Namespace) -> int:
         print(f"{arguments.config}: only a ledger in SQLite is compacted: PostgreSQL's own vacuum does it there", file=sys.stderr)
         return 2
     from livepeer_remote_signer.adapters.ledger.compacting import compact
-    from livepeer_remote_signer.adapters.ledger.store import NoLedger
 
-    try:
-        before, after = compact(config.ledger.path)
-    except NoLedger:
-        print(no_ledger_text(config), file=sys.stderr)
-        return 1
-    except LedgerUnavailable as error:
-        print(f"the ledger cannot be compacted: {error}", file=sys.stderr)
-        return 1
-    print(f"compacted: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now")
-    return 0
+    path = config.ledger.path
+
+    def work() -> str:
+        before, after = compact(path)
+        return f"compacted: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
+
+    return _on_file(config, work, "the ledger cannot be compacted")
 
 
 def run_backup(arguments: argparse.Namespace) -> int:
@@ -163,17 +148,23 @@ def run_backup(arguments: argparse.Namespace) -> int:
         print(f"{arguments.config}: no ledger is configured", file=sys.stderr)
         return 2
     from livepeer_remote_signer.adapters.ledger.backup import back_up
+
+    path = config.ledger.path
+    return _on_file(config, lambda: f"backed up: {back_up(path, arguments.to) / 1e6:.1f} MB in {arguments.to}", "no backup was made")
+
+
+def _on_file(config: Config, work: Callable[[], str], failed: str) -> int:
+    """Prints what the work on the ledger's file tells. 1 when it could not be done, after `failed` and why."""
     from livepeer_remote_signer.adapters.ledger.store import NoLedger
 
     try:
-        size = back_up(config.ledger.path, arguments.to)
+        print(work())
     except NoLedger:
         print(no_ledger_text(config), file=sys.stderr)
         return 1
     except LedgerUnavailable as error:
-        print(f"no backup was made: {error}", file=sys.stderr)
+        print(f"{failed}: {error}", file=sys.stderr)
         return 1
-    print(f"backed up: {size / 1e6:.1f} MB in {arguments.to}")
     return 0
 
 

@@ -323,6 +323,19 @@ def test_uses_show_every_spender_of_every_budget_fullest_first() -> None:
     ]
 
 
+def test_a_use_is_described_in_decimal_strings() -> None:
+    use = BudgetUse(Budget("auth_id", "*", "hour", "ev", 10**30), "alice", 7, 10**30 - 7)
+    assert list(use.describe().items()) == [
+        ("scope", "auth_id"),
+        ("id", "alice"),
+        ("window", "hour"),
+        ("measure", "ev"),
+        ("limit_wei", "1" + "0" * 30),
+        ("spent_wei", "7"),
+        ("left_wei", "9" * 29 + "3"),
+    ]
+
+
 def test_a_global_budget_is_shown_before_anything_was_spent() -> None:
     budgets = [Budget("global", "*", "day", "ev", 50), Budget("auth_id", "*", "day", "ev", 100)]
     assert [

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes, SpendName, Store, Switch, text_bytes
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget, BudgetUse, Usage, budget_uses, fullness, global_keys
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
 
@@ -22,6 +23,12 @@ class LargestSpend(NamedTuple):
 
     distinct: int
     names: list[tuple[bytes, list[tuple[int, SpendSum]]]]
+
+
+async def spent_last_hour_wei(store: Store, clock_ns: Callable[[], int]) -> int:
+    """The expected value signed within the last sixty whole minutes and the present one: what runways are worked out from."""
+    minute = clock_ns() // (60 * NS_PER_SECOND)
+    return sum(paid.ev_wei for _, paid in await store.spend_over_time(Minutes(minute - 60, minute), 60))
 
 
 class Controls:
@@ -96,6 +103,10 @@ class Controls:
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """What was paid, by `minute // bucket_minutes`, oldest first."""
         return await self._store.spend_over_time(minutes, bucket_minutes)
+
+    async def spent_last_hour_wei(self) -> int:
+        """The expected value that all processes have signed in the last hour."""
+        return await spent_last_hour_wei(self._store, self._clock_ns)
 
     async def largest_spend(self, minutes: Minutes, by: SpendName, most: int, bucket_minutes: int) -> LargestSpend:
         """Who paid most (or was paid most), and when."""

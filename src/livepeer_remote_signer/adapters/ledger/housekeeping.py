@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from livepeer_remote_signer.adapters.ledger.controls import spent_last_hour_wei
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
-from livepeer_remote_signer.adapters.ledger.store import Minutes, Store, StoreFailed
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.funding import expected_runway_hours
 
@@ -130,9 +130,7 @@ class Housekeeping:
 
     async def add_up(self) -> None:
         """What all processes have signed within the last sixty whole minutes and the present one."""
-        minute = self._clock_ns() // (60 * NS_PER_SECOND)
-        sums = await self._store.spend_over_time(Minutes(minute - 60, minute), 60)
-        self._spent_last_hour_wei = sum(paid.ev_wei for _, paid in sums)
+        self._spent_last_hour_wei = await spent_last_hour_wei(self._store, self._clock_ns)
 
     def runway_seconds(self, deposit_wei: int) -> float | None:
         """How long a deposit lasts at the expected value that was signed in the last hour; infinite for nothing, None until it was read."""

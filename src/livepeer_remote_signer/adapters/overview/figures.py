@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer import __version__
@@ -10,7 +11,6 @@ from livepeer_remote_signer.adapters.ledger.controls import Controls, LargestSpe
 from livepeer_remote_signer.adapters.ledger.store import Minutes, bytes_text
 from livepeer_remote_signer.adapters.overview.resting import Resting
 from livepeer_remote_signer.adapters.overview.spending import (
-    MINUTES_PER_HOUR,
     Span,
     Spending,
     rest_of,
@@ -68,7 +68,7 @@ class Overview:
         self._ready_checks = ready_checks
         self._outcomes = outcomes
         self._clock_ns = clock_ns
-        self._ledger_figures = Resting(self._read_ledger)
+        self._ledger_figures = Resting(partial(self._read_ledger, controls)) if controls is not None else None
 
     async def read(self, hours: int) -> dict[str, Any]:
         """Everything, with spending over the last `hours`. Amounts are decimal strings in wei, ages are seconds.
@@ -154,7 +154,7 @@ class Overview:
         }
 
     async def _kept(self, hours: int) -> tuple[dict[str, Any], list[str]]:
-        if self._controls is None:
+        if self._controls is None or self._ledger_figures is None:
             return {}, []
         try:
             switches = {"switches": await self._switches(self._controls)}
@@ -165,10 +165,8 @@ class Overview:
             return switches, ["ledger: its figures are being added up, which takes more than a moment"]
         return figures | switches, []
 
-    async def _read_ledger(self, hours: int) -> dict[str, Any]:
-        if self._controls is None:
-            raise TypeError("there is no ledger")
-        controls, now_ms = self._controls, self._clock_ns() // 1_000_000
+    async def _read_ledger(self, controls: Controls, hours: int) -> dict[str, Any]:
+        now_ms = self._clock_ns() // 1_000_000
         now_minute = now_ms // MS_PER_MINUTE
         span = span_until(now_minute, hours * 60 // BUCKETS, BUCKETS)
         minutes = Minutes(span.first_minute, now_minute)
@@ -176,26 +174,13 @@ class Overview:
         by_orchestrator = await controls.largest_spend(minutes, "orchestrator", MOST_NAMES, span.bucket_minutes)
         # the total last: what is paid meanwhile must not be missing in it
         total = spending(await controls.spend_over_time(minutes, span.bucket_minutes), span)
-        last_hour = await controls.spend_over_time(Minutes(now_minute - MINUTES_PER_HOUR, now_minute), MINUTES_PER_HOUR)
-        uses = await controls.usage(MOST_BUDGETS)
-        started = [await controls.sessions(now_ms - minutes * MS_PER_MINUTE) for minutes in (60, 1)]
+        started = [await controls.sessions(now_ms - ago * MS_PER_MINUTE) for ago in (60, 1)]
         return {
             "ledger_read": now_ms / 1000,
-            "burn_wei_per_hour": sum(paid.ev_wei for _, paid in last_hour),
+            "burn_wei_per_hour": await controls.spent_last_hour_wei(),
             "spend": describe_spend(total, by_auth_id, by_orchestrator, span),
             "sessions": {"started_last_hour": started[0], "started_last_minute": started[1]},
-            "budgets": [
-                {
-                    "scope": use.budget.scope,
-                    "window": use.budget.window,
-                    "measure": use.budget.measure,
-                    "limit_wei": str(use.budget.limit_wei),
-                    "id": use.id,
-                    "spent_wei": str(use.spent_wei),
-                    "left_wei": str(use.left_wei),
-                }
-                for use in uses
-            ],
+            "budgets": [use.describe() for use in await controls.usage(MOST_BUDGETS)],
         }
 
     async def _switches(self, controls: Controls) -> dict[str, Any]:

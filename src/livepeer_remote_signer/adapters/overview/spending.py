@@ -10,8 +10,6 @@ from typing import NamedTuple, TypeAlias
 
 from livepeer_remote_signer.core.rules.ledger import SpendSum
 
-MINUTES_PER_HOUR = 60
-
 Buckets: TypeAlias = Sequence[tuple[int, SpendSum]]
 """Sums by `minute // bucket_minutes`; buckets without a payment are left out."""
 

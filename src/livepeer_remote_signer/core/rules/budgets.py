@@ -292,6 +292,18 @@ class BudgetUse(NamedTuple):
     spent_wei: int
     left_wei: int
 
+    def describe(self) -> dict[str, str]:
+        """As operators read it; amounts are decimal strings."""
+        return {
+            "scope": self.budget.scope,
+            "id": self.id,
+            "window": self.budget.window,
+            "measure": self.budget.measure,
+            "limit_wei": str(self.budget.limit_wei),
+            "spent_wei": str(self.spent_wei),
+            "left_wei": str(self.left_wei),
+        }
+
 
 def global_keys(budgets: Sequence[Budget]) -> set[str]:
     """The names under which everybody's spending is kept: those budgets are shown before anything was counted for them."""
