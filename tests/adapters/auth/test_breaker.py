@@ -84,3 +84,22 @@ def test_what_is_remembered_of_callers_is_bounded() -> None:
     for number in range(3000):
         breaker.silent(f"c{number}")
     assert len(breaker._callers) == module.MAX_CALLERS
+
+
+def test_a_probe_that_was_silent_for_longer_than_the_pause_is_followed_at_once() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(clock, failures_to_open=1)
+    breaker.silent("a")
+    clock.now = 2
+    assert breaker.enter("b")
+    clock.now = 3.5
+    assert not breaker.enter("a"), "one probe at a time"
+    clock.now = 5
+    breaker.silent("b")
+    assert breaker.is_open
+    assert breaker.enter("a"), "the service is known to be back a time-out after it came back, not a time-out and a pause"
+    clock.now = 5.5
+    breaker.silent("a")
+    assert not breaker.enter("b"), "a probe that failed at once is followed after the pause"
+    clock.now = 7
+    assert breaker.enter("b")

@@ -24,6 +24,8 @@ class _Circuit:
 
     failures: int = 0
     opened_at: float | None = None
+    """When calls were held back, or when the newest probe set out: a probe that was long in vain has waited already."""
+
     is_probing: bool = False
     settled_at: float = 0.0
 
@@ -32,7 +34,8 @@ class _Circuit:
 
 
 class CircuitBreaker:
-    """Closed: every call goes. Open: none does, for `open_seconds`. Half-open: one does, and its outcome decides."""
+    """Closed: every call goes. Open: none does, for `open_seconds`. Half-open: one does, and its outcome decides; the next one goes
+    `open_seconds` after it went, or when its silence ends."""
 
     def __init__(self, clock: Callable[[], float], failures_to_open: int = FAILURES_TO_OPEN, open_seconds: float = OPEN_SECONDS) -> None:
         self._clock = clock
@@ -53,7 +56,8 @@ class CircuitBreaker:
         if not all(circuit.may_enter(now, self._open_seconds) for circuit in circuits):
             return False
         for circuit in circuits:
-            circuit.is_probing = circuit.opened_at is not None
+            if circuit.opened_at is not None:
+                circuit.is_probing, circuit.opened_at = True, now
         return True
 
     def answered(self, caller: str = EVERYBODY) -> None:
@@ -67,22 +71,21 @@ class CircuitBreaker:
         self._fail(own)
         now = own.settled_at
         lately = [circuit for circuit in self._callers.values() if now - circuit.settled_at < LATELY_SECONDS]
-        was_probing = self._all.is_probing
         self._all.failures += 1
-        self._all.is_probing = False
         is_everybodys = 2 * sum(1 for circuit in lately if circuit.failures) > len(lately)
-        if was_probing or (is_everybodys and self._all.failures >= self._failures_to_open):
+        if not self._all.is_probing and is_everybodys and self._all.failures >= self._failures_to_open:
             self._all.opened_at = now
+        self._all.is_probing = False
 
     def abandoned(self, caller: str = EVERYBODY) -> None:
         """The call was given up for reasons of the caller's: it says nothing of the service."""
-        self._all.is_probing = False
-        if (own := self._callers.get(caller)) is not None:
-            own.is_probing = False
+        for circuit in (self._all, self._callers.get(caller)):
+            if circuit is not None and circuit.is_probing:
+                circuit.is_probing, circuit.opened_at = False, float("-inf")  # the next call probes in its place
 
     def _fail(self, circuit: _Circuit) -> None:
         circuit.failures += 1
-        if circuit.is_probing or circuit.failures >= self._failures_to_open:
+        if not circuit.is_probing and circuit.failures >= self._failures_to_open:
             circuit.opened_at = self._clock()
         circuit.is_probing = False
 
