@@ -152,6 +152,10 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
     ("text", "said"),
     [
         ("limits: {deposit_multiplier: 0}", "limits.deposit_multiplier: "),
+        ("limits: {max_tickets: 0}", "limits.max_tickets: "),
+        ("limits: {max_tickets: 101}", "limits.max_tickets: "),
+        ("limits: {min_ticket_ev_wei: -1}", "limits.min_ticket_ev_wei: "),
+        ("limits: {min_ticket_ev_wei: 3000000000001}", "min_ticket_ev_wei 3000000000001 is above max_ticket_ev_wei 3000000000000"),
         ("limits: {max_ticket_ev_wei: -1}", "limits.max_ticket_ev_wei: "),
         ("limits: {max_ticket_ev_wei: true}", "limits.max_ticket_ev_wei: must be a whole number of wei"),
         ("limits: {max_ticket_ev_wei: 0.5}", "limits.max_ticket_ev_wei: '0.5' is not a whole number of wei"),

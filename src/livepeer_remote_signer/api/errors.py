@@ -34,6 +34,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.NoBillableUnits: 400,
     e.BadMaxPrice: 400,
     e.TooManyTickets: 400,
+    e.TicketEvTooLow: 400,
     e.TicketEvExceeded: 400,
     e.TotalEvExceeded: 400,
     e.FaceValueTooLow: 400,

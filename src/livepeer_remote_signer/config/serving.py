@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    model_validator,
 )
 
 from livepeer_remote_signer.config.urls import HttpUrl
 from livepeer_remote_signer.config.values import Seconds, Section, Wei
+from livepeer_remote_signer.core.rules.billing import MAX_TICKETS
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
@@ -22,6 +24,8 @@ class LimitsConfig(Section):
     max_ticket_ev_wei: Wei = 3_000_000_000_000
     max_total_ev_wei: Wei = 20_000_000_000_000
     deposit_multiplier: int = Field(1, ge=1)
+    min_ticket_ev_wei: Wei = 0
+    max_tickets: int = Field(MAX_TICKETS, ge=1, le=MAX_TICKETS)
     max_body_bytes: int = Field(256 * 1024, ge=1024)
     max_arriving_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
     max_unidentified_bytes_per_second: int = Field(8 * 1024 * 1024, ge=64 * 1024)
@@ -34,6 +38,14 @@ class LimitsConfig(Section):
     answer_seconds: Seconds = 4.5
     idle_seconds: Seconds = 120
     drain_seconds: Seconds = 20
+
+    @model_validator(mode="after")
+    def _some_ticket_fits(self) -> LimitsConfig:
+        if self.min_ticket_ev_wei > self.max_ticket_ev_wei:
+            raise ValueError(
+                f"min_ticket_ev_wei {self.min_ticket_ev_wei} is above max_ticket_ev_wei {self.max_ticket_ev_wei}: no ticket could be signed"
+            )
+        return self
 
 
 def _host_name(text: str) -> str:

@@ -5,7 +5,7 @@ SignerError: a fault of ours
         what the caller sent (section 6 of the protocol, steps 1 to 15)
             BadJson BadField MissingOrchestrator BadOrchestrator BadPrice MissingTicketParams BadTicketParams InvalidSig
             InvalidState StateMismatch MissingManifestId BadCapabilities MissingAuthToken RefreshSession BadJobType
-            NoBillableUnits BadMaxPrice PriceExceeded NoTickets TooManyTickets TicketEvExceeded TotalEvExceeded
+            NoBillableUnits BadMaxPrice PriceExceeded NoTickets TooManyTickets TicketEvTooLow TicketEvExceeded TotalEvExceeded
             FaceValueTooLow StaleState SessionBusy SenderChanged
         who calls and what the operator allows
             Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused OriginRefused
@@ -170,6 +170,10 @@ class NoTickets(Refused):
 
 class TooManyTickets(Refused):
     """The fee needs more tickets than one call may carry."""
+
+
+class TicketEvTooLow(Refused):
+    """A ticket is worth less than the operator will have a signature made for."""
 
 
 class TicketEvExceeded(Refused):

@@ -18,8 +18,11 @@ INFO_CACHE_ENTRIES = 4096
 
 def open_live_payments(config: Config, seal: StateSeal, recent_states: RecentStates) -> LivePaymentSender:
     """The rules of a payment with the operator's limits. Names of sessions are 128 random bits."""
+    limits = config.limits
     return LivePaymentSender(
-        TicketLimits(config.limits.max_ticket_ev_wei, config.limits.max_total_ev_wei, config.limits.deposit_multiplier),
+        TicketLimits(
+            limits.max_ticket_ev_wei, limits.max_total_ev_wei, limits.deposit_multiplier, limits.min_ticket_ev_wei, limits.max_tickets
+        ),
         seal,
         SessionIds(state_id=partial(token_hex, 16), manifest_id=partial(token_hex, 16)),
         parse_info=remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES),

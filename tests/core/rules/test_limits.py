@@ -21,6 +21,7 @@ from livepeer_remote_signer.core.errors import (
     RefreshSession,
     SignerError,
     TicketEvExceeded,
+    TicketEvTooLow,
     TotalEvExceeded,
 )
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
@@ -74,6 +75,10 @@ def whole_ev(ev: int) -> dict[str, int]:
         ({"face_value": 10**10, "win_prob": MAX_WIN_PROB - 1}, {}, {}, None),
         (whole_ev(3 * 10**12), {}, {}, None),
         (whole_ev(3 * 10**12 + 1), {"deposit_wei": 0}, {}, TicketEvExceeded),
+        (whole_ev(10**11), {}, {"min_ticket_ev_wei": 10**11}, None),
+        (whole_ev(10**11 - 1), {"deposit_wei": 0}, {"min_ticket_ev_wei": 10**11}, TicketEvTooLow),
+        (whole_ev(3 * 10**12 + 1), {}, {"min_ticket_ev_wei": 4 * 10**12}, TicketEvExceeded),
+        ({"win_prob": 0}, {}, {"min_ticket_ev_wei": 10**11}, None),
         ({}, {"deposit_wei": 0, "reserve_wei": 0}, {}, NoDeposit),
         ({}, {"reserve_wei": 0, "withdraw_round": 4012}, {}, NoReserve),
         ({}, {"withdraw_round": 4013}, {}, DepositUnlocking),
@@ -164,6 +169,16 @@ def test_limits_are_compared_exactly_where_floats_would_round() -> None:
     assert 0 < above.ev - 10**30 < 1
     with pytest.raises(TicketEvExceeded):
         check_ticket_params(above, replace(CHAIN, deposit_wei=10**40), HUGE)
+
+
+def test_a_ticket_that_is_worth_too_little_is_told_with_both_numbers_and_compared_exactly() -> None:
+    offer = info(face_value=3 * 10**11 - 1, win_prob=MAX_WIN_PROB // 3)
+    assert 0 < 10**11 - offer.ev < 1
+    with pytest.raises(TicketEvTooLow) as refusal:
+        check_ticket_params(offer, CHAIN, TicketLimits(min_ticket_ev_wei=10**11))
+    assert "ticket EV 99999999999.667 wei is below the minimum ticket EV 100000000000 wei" in refusal.value.message
+    assert refusal.value.values == {"ticket_ev": "299999999999/3", "min_ticket_ev": 10**11}
+    assert "limits.min_ticket_ev_wei" in (refusal.value.hint or "")
 
 
 def test_the_batchs_refusal_names_the_count_and_both_sums() -> None:

@@ -392,6 +392,17 @@ def test_one_hundred_tickets_pass_and_one_more_does_not() -> None:
         decide(new_request(orchestrator=info_bytes(price=10**11 + 1, **third)))
 
 
+def test_the_operator_may_allow_fewer_tickets_and_none_are_bought_ahead_beyond_them() -> None:
+    third = {"face_value": 3 * 10**10, "win_prob": MAX_WIN_PROB // 3}
+    limits = TicketLimits(max_tickets=7)
+    assert decide(new_request(orchestrator=info_bytes(price=7 * 10**9, **third)), limits=limits).num_tickets == 7
+    assert decide(new_request(orchestrator=info_bytes(price=10**9, **third)), limits=limits, headroom_seconds=60).num_tickets == 7
+    with pytest.raises(TooManyTickets, match="numTickets 8 exceeds maximum of 7") as refusal:
+        decide(new_request(orchestrator=info_bytes(price=7 * 10**9 + 1, **third)), limits=limits)
+    assert refusal.value.values == {"num_tickets": "8", "maximum": 7}
+    assert "limits.max_tickets to at most 100" in str(refusal.value.hint)
+
+
 def test_a_fixed_price_sent_as_lv2v_is_told_so() -> None:
     with pytest.raises(TooManyTickets) as refusal:
         decide(new_request(type="lv2v", orchestrator=info_bytes(price=10**12)))

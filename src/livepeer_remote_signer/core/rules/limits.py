@@ -21,11 +21,13 @@ from livepeer_remote_signer.core.errors import (
     RefreshSession,
     SignerError,
     TicketEvExceeded,
+    TicketEvTooLow,
     TotalEvExceeded,
 )
 from livepeer_remote_signer.core.protocol.amounts import float_string, rat_string
 from livepeer_remote_signer.core.protocol.strict_json import INT64_MAX
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo
+from livepeer_remote_signer.core.rules.billing import MAX_TICKETS
 from livepeer_remote_signer.core.rules.chain import ChainView
 
 _UINT64_MAX = 2**64 - 1
@@ -33,11 +35,16 @@ _UINT64_MAX = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class TicketLimits:
-    """The operator's limits on tickets, in wei. A face value may be at most deposit // `deposit_multiplier`."""
+    """The operator's limits on tickets, in wei. A face value may be at most deposit // `deposit_multiplier`.
+
+    `min_ticket_ev_wei` and `max_tickets` (of one payment) bound what signatures cost, where each one is paid for.
+    """
 
     max_ticket_ev_wei: int = 3_000_000_000_000
     max_total_ev_wei: int = 20_000_000_000_000
     deposit_multiplier: int = 1
+    min_ticket_ev_wei: int = 0
+    max_tickets: int = MAX_TICKETS
 
 
 def find_clock_fault(chain: ChainView) -> SignerError | None:
@@ -150,6 +157,14 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
             hint="the orchestrator's -ticketEV is above the signer's limits.max_ticket_ev_wei",
             ticket_ev=rat_string(ev),
             max_ticket_ev=limits.max_ticket_ev_wei,
+        )
+    if ev_n < limits.min_ticket_ev_wei * ev_d:
+        raise TicketEvTooLow(
+            f"ticket EV {float_string(ev, 3)} wei is below the minimum ticket EV {limits.min_ticket_ev_wei} wei: its signature costs "
+            "too much",
+            hint="the orchestrator must raise its -ticketEV, or the operator lowers limits.min_ticket_ev_wei",
+            ticket_ev=rat_string(ev),
+            min_ticket_ev=limits.min_ticket_ev_wei,
         )
     if (fault := find_funds_fault(chain)) is not None:
         raise fault

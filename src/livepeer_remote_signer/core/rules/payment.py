@@ -358,13 +358,13 @@ class LivePaymentSender:
                 required=str(due.required_wei),
             )
         ev_n, ev_d = session.info.ev_ratio
-        most = min(MAX_TICKETS, self._limits.max_total_ev_wei * ev_d // ev_n)
+        most = min(self._limits.max_tickets, self._limits.max_total_ev_wei * ev_d // ev_n)
         return max(due.tickets, min(due.tickets_ahead, most)) if due.tickets <= most else most
 
     def _refusal(self, session: OpenedSession, num_tickets: int, hint: str | None) -> SignerError:
         """Of more tickets than the limits allow."""
-        if num_tickets > MAX_TICKETS:
-            return _too_many_tickets(session, num_tickets, hint)
+        if num_tickets > self._limits.max_tickets:
+            return _too_many_tickets(session, num_tickets, self._limits.max_tickets, hint)
         return total_ev_exceeded(session.info, num_tickets, self._limits, hint)
 
 
@@ -400,15 +400,17 @@ def _check_ceilings(session: OpenedSession, ceilings: Ceilings) -> None:
     check_price(info.price, configured=configured, absolute=absolute, asked=asked, initial=initial)
 
 
-def _too_many_tickets(session: OpenedSession, num_tickets: int, hint: str | None) -> TooManyTickets:
+def _too_many_tickets(session: OpenedSession, num_tickets: int, maximum: int, hint: str | None) -> TooManyTickets:
     usual_hint = "pay more often, or ask the orchestrator for a larger ticket EV"
+    if maximum < MAX_TICKETS:
+        usual_hint += f"; the operator may raise limits.max_tickets to at most {MAX_TICKETS}"
     if session.request.type == "lv2v":
         usual_hint = "lv2v bills 27,648,000 pixels a second: a price per second belongs to type live, a price per job to type fixed"
     return TooManyTickets(
-        f"numTickets {num_tickets} exceeds maximum of {MAX_TICKETS}",
+        f"numTickets {num_tickets} exceeds maximum of {maximum}",
         hint=hint or usual_hint,
         num_tickets=str(num_tickets)[:80],
-        maximum=MAX_TICKETS,
+        maximum=maximum,
     )
 
 
