@@ -49,7 +49,9 @@ def test_signer_eth_addr_is_the_keys_address(spelled: str) -> None:
 
 
 def test_signer_eth_keystore_path_stands_over_any_key_of_the_file() -> None:
-    key = parse_config("key: {private_key: x, password: y}\nchain: {source: static}", {"SIGNER_ETH_KEYSTORE_PATH": "/keys"}).key
+    outside = "eth_sign: {url: 'http://h', address: '0x" + "ab" * 20 + "'}, aws_kms: {key_id: k, region: r}"
+    text = f"key: {{private_key: x, password: y, {outside}}}\nchain: {{source: static}}"
+    key = parse_config(text, {"SIGNER_ETH_KEYSTORE_PATH": "/keys"}).key
     assert (key.private_key, key.keystore_file) == (None, Path("/keys"))
 
 

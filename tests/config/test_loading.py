@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.config.ceilings import ceiling_amounts
+from livepeer_remote_signer.config.keys import KeyConfig
 from livepeer_remote_signer.config.loading import ConfigError, load_config, parse_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.values import PriceAmount
@@ -461,20 +462,23 @@ URLS_WITH_SECRETS = {
     "tracing.otlp_endpoint": f"http://h:1?token={SECRET}",
     "events.sinks.0.url": f"https://h:1/#{SECRET}",
     "auth.jwt.jwks_url": f"https://h:1/{SECRET}?x",
+    "key.eth_sign.url": f"https://u:{SECRET}@h:1/",
 }
 
 
 def test_of_a_url_only_scheme_host_and_port_are_shown() -> None:
     url = URLS_WITH_SECRETS
-    config = read(
+    config = parse_config(
+        f"key: {{eth_sign: {{url: '{url['key.eth_sign.url']}', address: '0x{'ab' * 20}'}}}}\nchain: {{source: static}}\n"
         f"auth: {{webhook: {{url: '{url['auth.webhook.url']}'}}, "
         f"jwt: {{issuer: i, audience: a, jwks_url: '{url['auth.jwt.jwks_url']}'}}}}\n"
         f"discovery: {{webhook_url: '{url['discovery.webhook_url']}'}}\ntracing: {{otlp_endpoint: '{url['tracing.otlp_endpoint']}'}}\n"
-        f"events: {{sinks: [{{type: http, url: '{url['events.sinks.0.url']}'}}, {{type: http, url: 'https://h:1/'}}]}}"
+        f"events: {{sinks: [{{type: http, url: '{url['events.sinks.0.url']}'}}, {{type: http, url: 'https://h:1/'}}]}}",
+        {},
     )
     for shown in (repr(config), config.model_dump_json(), repr(config.model_dump())):
         assert SECRET not in shown
-        assert shown.count("://h:1/***") == 5
+        assert shown.count("://h:1/***") == 6
     assert config.model_dump()["events"]["sinks"][1]["url"] == "https://h:1"
     assert config.auth.webhook is not None
     assert config.auth.webhook.url == url["auth.webhook.url"]
@@ -557,3 +561,39 @@ def test_other_programs_find_the_configuration_and_the_application_by_these_name
     with pytest.raises(AttributeError, match="no attribute 'parse'"):
         _ = config.parse
     assert "clock_ns" in inspect.signature(create_app).parameters
+
+
+ETH_SIGN = {"url": "http://h", "address": "0x" + "ab" * 20}
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ({"eth_sign": ETH_SIGN, "private_key": KEY}, "give exactly one of private_key"),
+        (
+            {"eth_sign": ETH_SIGN, "pkcs11": {"module": "m", "token_label": "t", "key_label": "k", "pin_file": "p"}},
+            "eth_sign, aws_kms, pkcs11",
+        ),
+        ({}, "give exactly one of private_key, private_key_file and keystore_file, or of eth_sign, aws_kms, pkcs11, not none"),
+        ({"eth_sign": ETH_SIGN, "address": "0x" + "cd" * 20}, "two addresses"),
+        ({"eth_sign": {**ETH_SIGN, "headers": {"a": "b"}, "headers_file": "f"}}, "either headers or headers_file"),
+        ({"eth_sign": {"url": "http://h"}}, "eth_sign.address"),
+        ({"aws_kms": {"key_id": "", "region": "r"}}, "key_id"),
+        ({"aws_kms": {"key_id": "k", "region": "r", "max_per_second": 0}}, "max_per_second"),
+        ({"pkcs11": {"module": "m", "token_label": "t", "key_label": "k"}}, "pin_file"),
+    ],
+)
+def test_of_the_forms_of_a_key_one_is_given_and_whole(key: dict[str, Any], said: str) -> None:
+    assert said in fault(json.dumps({"key": key, "chain": {"source": "static"}}))
+
+
+def test_a_key_outside_is_known_by_its_form_and_its_address() -> None:
+    def key(**form: Any) -> KeyConfig:
+        return parse_config(json.dumps({"key": form, "chain": {"source": "static"}}), {}).key
+
+    address = bytes.fromhex("ab" * 20)
+    assert (key(eth_sign=ETH_SIGN).external, key(eth_sign=ETH_SIGN).known_address) == ("eth_sign", address)
+    assert key(eth_sign=ETH_SIGN, address=ETH_SIGN["address"]).known_address == address
+    assert key(aws_kms={"key_id": "k", "region": "r"}).known_address is None
+    assert key(aws_kms={"key_id": "k", "region": "r"}, address=ETH_SIGN["address"]).known_address == address
+    assert (key(private_key=KEY).external, key(private_key=KEY).known_address) == (None, None)

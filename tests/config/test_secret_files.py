@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,14 +41,25 @@ EVERY_FILE = {
     },
     "outbound": {"ca_file": "{}/authorities"},
 }
-LOADED = {"urls": "https://h/planted-urls", "ledger": "postgresql://u:planted-ledger@h/d", "headers": "X-Key: planted-headers"}
+OTHER_KEYS = (
+    {"eth_sign": {"url": "https://h", "address": "0x" + "ab" * 20, "headers_file": "{}/key_headers"}},
+    {"pkcs11": {"module": "/m.so", "token_label": "t", "key_label": "k", "pin_file": "{}/pin"}},
+)
+"""Of the forms of a key one is given: the files of the others."""
+
+LOADED = {
+    "key_headers": "X-Key: planted-key_headers",
+    "urls": "https://h/planted-urls",
+    "ledger": "postgresql://u:planted-ledger@h/d",
+    "headers": "X-Key: planted-headers",
+}
 PROTECTED = {"keystore", "old_keystore", "keys"}
 PUBLIC = {"authorities"}
 
 
-def configured(folder: Path) -> Config:
+def configured(folder: Path, key: dict[str, Any] | None = None) -> Config:
     """Every file that can be named, each with a secret of its own."""
-    text = yaml.safe_dump(EVERY_FILE).replace("{}", str(folder))
+    text = yaml.safe_dump(EVERY_FILE | ({} if key is None else {"key": key})).replace("{}", str(folder))
     for path in re.findall(rf"{re.escape(str(folder))}/(\w+)", text):
         (folder / path).write_text(LOADED.get(path, f"planted-{path}\n"))
     return parse_config(text, {})
@@ -77,21 +89,23 @@ def test_no_file_can_be_named_without_saying_what_it_is() -> None:
 
 
 def test_every_file_is_found_under_its_key(tmp_path: Path) -> None:
-    found = {file.key for file in named_files(configured(tmp_path))}
+    found = {file.key for key in (None, *OTHER_KEYS) for file in named_files(configured(tmp_path, key))}
     plain = {re.sub(r"\.\d+\.", ".", key) for key in found}
     assert plain == set(file_keys(Config)) - NO_SECRETS - {"key.private_key_file"}
 
 
-def test_what_stands_in_any_of_them_is_known_as_a_secret(tmp_path: Path) -> None:
-    config = configured(tmp_path)
+@pytest.mark.parametrize("key", [None, *OTHER_KEYS])
+def test_what_stands_in_any_of_them_is_known_as_a_secret(tmp_path: Path, key: dict[str, Any] | None) -> None:
+    config = configured(tmp_path, key)
     known = " ".join(known_secrets(config))
     names = {file.path.name for file in named_files(config)}
     assert {name for name in names if f"planted-{name}" in known} == names - PROTECTED - PUBLIC
 
 
-def test_every_file_that_is_read_with_the_configuration_has_a_reader(tmp_path: Path) -> None:
-    config = configured(tmp_path)
-    assert {file.key for file in named_files(config) if file.kind is FileKind.LOADED} == set(_PARSERS)
+@pytest.mark.parametrize("key", [None, *OTHER_KEYS])
+def test_every_file_that_is_read_with_the_configuration_has_a_reader(tmp_path: Path, key: dict[str, Any] | None) -> None:
+    config = configured(tmp_path, key)
+    assert {file.key.rpartition(".")[2] for file in named_files(config) if file.kind is FileKind.LOADED} == set(_PARSERS)
     assert "planted" not in repr(config) + config.model_dump_json()
 
 

@@ -17,6 +17,7 @@ from livepeer_remote_signer.core.rules.readiness import (
     discovery_ready,
     endpoints_ready,
     feed_ready,
+    key_ready,
     ledger_ready,
     sink_ready,
 )
@@ -82,6 +83,14 @@ class Authority(Protocol):
         """Why it cannot be asked, "" when it can."""
 
 
+class Key(Protocol):
+    """A key outside this host."""
+
+    @property
+    def fault(self) -> str:
+        """Why it does not sign, "" when it does."""
+
+
 class Places(Protocol):
     """The connections of this process."""
 
@@ -105,6 +114,7 @@ class Readiness:
         sinks: Sinks | None = None,
         authorities: Mapping[str, Authority] | None = None,
         places: Places | None = None,
+        key: Key | None = None,
     ) -> None:
         """With `endpoints` block times are read, which this host's clock is compared with."""
         self._view = view
@@ -116,6 +126,7 @@ class Readiness:
         self._sinks = sinks
         self._authorities = authorities or {}
         self._places = places
+        self._key = key
 
     def checks(self) -> list[ReadyCheck]:
         """One line for each part, good or bad."""
@@ -130,6 +141,8 @@ class Readiness:
             found.append(discovery_ready(self._discovery.status()))
         if self._ledger is not None:
             found.append(ledger_ready(self._ledger.failure))
+        if self._key is not None:
+            found.append(key_ready(self._key.fault))
         found += [authority_ready(name, authority.fault) for name, authority in self._authorities.items()]
         if self._sinks is not None:
             found += [sink_ready(position, fault) for position, fault in enumerate(self._sinks.sink_faults)]

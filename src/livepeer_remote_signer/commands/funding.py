@@ -140,8 +140,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sender(config: Config) -> bytes:
     """The address to look at: the configured one, or else the key's."""
-    if config.key.address is not None:
-        return config.key.address
+    if config.key.known_address is not None:
+        return config.key.known_address
     from livepeer_remote_signer.wiring.keys import open_signing_key
 
     return open_signing_key(config.key).address

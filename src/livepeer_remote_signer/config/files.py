@@ -36,7 +36,7 @@ def with_files(config: Config) -> Config:
     unused = {"chain.rpc.urls_file": config.chain.source != "rpc", "ledger.url_file": config.ledger.backend != "postgres"}
     for key, path, kind in tuple(named_files(config)):
         if kind is FileKind.LOADED and not unused.get(key, False):
-            config = _with_value(config, key.removesuffix("_file"), _PARSERS[key](_secret_text(path, key), f"{key} {path}"))
+            config = _with_value(config, key.removesuffix("_file"), _parser(key)(_secret_text(path, key), f"{key} {path}"))
     return config
 
 
@@ -55,6 +55,8 @@ def known_urls(config: Config) -> list[str]:
     urls = [sink.url for sink in config.events.sinks if isinstance(sink, HttpSink)]
     if config.auth.webhook is not None:
         urls.append(config.auth.webhook.url)
+    if config.key.eth_sign is not None:
+        urls.append(config.key.eth_sign.url)
     return urls + [url for url in (config.discovery.webhook_url, config.tracing.otlp_endpoint, config.outbound.proxy) if url is not None]
 
 
@@ -122,10 +124,15 @@ def _parse_secret(text: str, _: str) -> SecretStr:
 
 
 _PARSERS: Mapping[str, Callable[[str, str], object]] = {
-    "chain.rpc.urls_file": _parse_urls,
-    "ledger.url_file": _parse_secret,
-    "auth.webhook.headers_file": _parse_headers,
+    "urls_file": _parse_urls,
+    "url_file": _parse_secret,
+    "headers_file": _parse_headers,
 }
+"""By the last part of the key."""
+
+
+def _parser(key: str) -> Callable[[str, str], object]:
+    return _PARSERS[key.rpartition(".")[2]]
 
 
 def _capability_prices(path: Path) -> tuple[CapabilityPrice, ...]:

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import (
+    Field,
     SecretStr,
     model_validator,
 )
 
-from livepeer_remote_signer.config.secret_files import ProtectedFile, SecretFile
-from livepeer_remote_signer.config.values import Address, Section, Time, check_one_form
+from livepeer_remote_signer.config.secret_files import LoadedFile, NeededSecretFile, ProtectedFile, SecretFile
+from livepeer_remote_signer.config.urls import HttpUrl
+from livepeer_remote_signer.config.values import Address, Seconds, Section, Time, check_one_form
+
+LOCAL_FORMS = ("private_key", "private_key_file", "keystore_file")
+EXTERNAL_FORMS = ("eth_sign", "aws_kms", "pkcs11")
+
+
+class EthSignConfig(Section):
+    """A key behind JSON-RPC `eth_sign`."""
+
+    url: HttpUrl
+    address: Address
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers_file: LoadedFile = None
+    timeout_seconds: Seconds = 2
+    max_parallel: int = Field(16, ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> EthSignConfig:
+        check_one_form(self, "headers")
+        return self
+
+
+class AwsKmsConfig(Section):
+    """A key in AWS KMS, of the key spec ECC_SECG_P256K1. Credentials come from where AWS's own tools find them."""
+
+    key_id: str = Field(min_length=1, max_length=2048)
+    region: str = Field(min_length=1, max_length=64)
+    endpoint_url: HttpUrl | None = None
+    timeout_seconds: Seconds = 2
+    max_parallel: int = Field(16, ge=1, le=64)
+    max_per_second: int = Field(100, ge=1)
+
+
+class Pkcs11Config(Section):
+    """A key in a PKCS#11 token: an HSM, a smart card."""
+
+    module: Path
+    token_label: str = Field(min_length=1, max_length=32)
+    key_label: str = Field(min_length=1, max_length=255)
+    pin_file: NeededSecretFile
+    timeout_seconds: Seconds = 2
 
 
 class KeyConfig(Section):
-    """The one signing key: a raw key from file or environment, or a geth V3 keystore with its password file."""
+    """The one signing key: a raw key from file or environment, a geth V3 keystore with its password file, or a key outside this host."""
 
     private_key: SecretStr | None = None
     private_key_file: SecretFile = None
@@ -23,12 +66,30 @@ class KeyConfig(Section):
     password_file: SecretFile = None
     address: Address | None = None
     signer: Literal["coincurve", "eth-account"] = "coincurve"
+    eth_sign: EthSignConfig | None = None
+    aws_kms: AwsKmsConfig | None = None
+    pkcs11: Pkcs11Config | None = None
+
+    @property
+    def external(self) -> str | None:
+        """Which form of a key outside this host is given; None for a local key."""
+        return next((name for name in EXTERNAL_FORMS if getattr(self, name) is not None), None)
+
+    @property
+    def known_address(self) -> bytes | None:
+        """The address that the configuration names, wherever it does."""
+        return self.address if self.eth_sign is None else self.eth_sign.address
 
     @model_validator(mode="after")
     def _one_source(self) -> KeyConfig:
-        given = [n for n in ("private_key", "private_key_file", "keystore_file") if getattr(self, n) is not None]
+        given = [n for n in (*LOCAL_FORMS, *EXTERNAL_FORMS) if getattr(self, n) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of private_key, private_key_file and keystore_file, not {given or 'none'}")
+            raise ValueError(
+                f"give exactly one of private_key, private_key_file and keystore_file, or of {', '.join(EXTERNAL_FORMS)}, "
+                f"not {given or 'none'}"
+            )
+        if self.eth_sign is not None and self.address not in (None, self.eth_sign.address):
+            raise ValueError("address and eth_sign.address are two addresses: give one of them")
         if self.keystore_file is not None and (self.password is None) == (self.password_file is None):
             raise ValueError("keystore_file needs exactly one of password_file and password")
         return self

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from livepeer_remote_signer.config.faults import explain
 from livepeer_remote_signer.config.files import with_files
+from livepeer_remote_signer.config.keys import EXTERNAL_FORMS
 from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, with_port
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
@@ -114,6 +115,8 @@ def _lay_environment_over(tree: dict[str, Any], environ: Mapping[str, str]) -> N
         key = _section(tree, "key")
         key.pop("private_key", None)
         key.pop("private_key_file", None)
+        for form in EXTERNAL_FORMS:
+            key.pop(form, None)
         key["keystore_file"] = keystore
     if url := get("REMOTE_SIGNER_WEBHOOK_URL"):
         _section(tree, "auth", "webhook")["url"] = url

@@ -17,7 +17,7 @@ SignerError: a fault of ours
     Failed: it could not be decided whether a payment may be made, which refuses as well
         what the service stands on
             RoundUnknown ChainStale ClockWrong PriceFeedStale AuthFailed AuthBadMaxPrice RecipientUndetermined
-            OrchestratorUnreachable LedgerUnavailable OutboxFull TimedOut Overloaded NotReady
+            OrchestratorUnreachable LedgerUnavailable OutboxFull KeyUnavailable KeyThrottled TimedOut Overloaded NotReady
 
 The machine word of a cause is `code`: the class's name in snake case. The compared values stand in `values`, `hint` says
 what to change. HTTP statuses are not decided here: `api.errors` holds the one table.
@@ -311,6 +311,14 @@ class LedgerUnavailable(Failed):
 
 class OutboxFull(Failed):
     """Billing events cannot be stored: the backlog is at its limit."""
+
+
+class KeyUnavailable(Failed):
+    """The key outside this host did not sign: its service is away or slow, refuses, or what came back is not the key's signature."""
+
+
+class KeyThrottled(Failed):
+    """The key outside this host signs no more just now: its quota, or its service's own one, is used up."""
 
 
 class TimedOut(Failed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -27,6 +27,18 @@ class MessageSigner(Protocol):
 
     def sign_personal(self, message: bytes) -> bytes:
         """65 bytes r || s || v over the personal message `message`; deterministic (RFC 6979)."""
+
+
+class ExternalKey(Protocol):
+    """A key outside this host. Its signatures are checked: each recovers to `address`, has low s and v 27 or 28."""
+
+    @property
+    def address(self) -> bytes:
+        """The 20-byte address whose deposit backs the tickets."""
+
+    async def sign_personal(self, messages: Sequence[bytes]) -> list[bytes]:
+        """One 65-byte signature a message (32 bytes each; EIP-191 personal message), all or none. Raises KeyUnavailable (503),
+        KeyThrottled (429)."""
 
 
 class Ticket(Struct, frozen=True, gc=False):

@@ -15,18 +15,24 @@ from livepeer_remote_signer.adapters.keys import (
     read_password_file,
     read_secret_file,
 )
+from livepeer_remote_signer.adapters.keys.external import CheckedKey
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.keys import KeyConfig, PreviousSeal, StateConfig
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
+
+_LOCAL = "key.private_key_file, or key.keystore_file with key.password_file"
 
 
 def load_secret(config: KeyConfig) -> bytes:
     """The configured key's 32 bytes. Raises SigningKeyError."""
+    if config.external is not None:
+        raise SigningKeyError(f"key.{config.external} names a key outside this host, and this needs a key that it has: {_LOCAL}")
     if config.private_key is not None:
         return parse_private_key(config.private_key.get_secret_value(), "key.private_key")
     if config.private_key_file is not None:
         return load_private_key_file(config.private_key_file)
     if config.keystore_file is None:
-        raise SigningKeyError("no key is configured: give key.private_key_file, or key.keystore_file with key.password_file")
+        raise SigningKeyError(f"no key is configured: give {_LOCAL}")
     if config.password is not None:
         return load_keystore(config.keystore_file, [config.password.get_secret_value()], config.address)
     if config.password_file is None:
@@ -40,6 +46,21 @@ def open_signing_key(config: KeyConfig) -> SigningKey:
     if config.address is not None and key.address != config.address:
         raise SigningKeyError(f"the key's address is 0x{key.address.hex()}, but key.address says 0x{config.address.hex()}")
     return key
+
+
+def open_external_key(config: KeyConfig, outbound: Outbound) -> CheckedKey:
+    """The key outside this host that the configuration names, which its service may be asked for here. Raises SigningKeyError."""
+    if config.eth_sign is not None:
+        from livepeer_remote_signer.adapters.keys.eth_sign import EthSign  # aiohttp, only where it is used
+
+        form = config.eth_sign
+        headers = {name: value.get_secret_value() for name, value in form.headers.items()}
+        try:
+            backend = EthSign(form.url, form.address, outbound, headers=headers, max_parallel=form.max_parallel)
+        except ValueError as error:
+            raise SigningKeyError(f"key.eth_sign: {error}") from None
+        return CheckedKey(backend, form.address, timeout_seconds=form.timeout_seconds)
+    raise SigningKeyError("no key outside this host is configured")
 
 
 def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:

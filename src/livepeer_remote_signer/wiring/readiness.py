@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from livepeer_remote_signer.adapters.keys.external import CheckedKey
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.api.bounds import Bounds
@@ -18,6 +19,7 @@ def open_readiness(
     ledger: RunningLedger | None,
     events: EventParts | None,
     bounds: Bounds,
+    key: CheckedKey | None = None,
 ) -> Readiness:
     """What `/readyz` and the console show."""
     return Readiness(
@@ -30,4 +32,5 @@ def open_readiness(
         sinks=events.forwarder if events else None,
         authorities=auth.authorities,
         places=bounds.places,
+        key=key,
     )

@@ -14,6 +14,7 @@ from livepeer_remote_signer.core.protocol.eip191 import (
     KECCAK_OF_NOTHING,
     checksum_address,
     keccak256,
+    normalise_signature,
     orchestrator_info_message,
     personal_digest,
     public_key_address,
@@ -117,3 +118,26 @@ def test_no_flipped_bit_recovers_the_same_address(message: bytes, bit: int) -> N
     except ValueError:
         return
     assert address != KEY.address
+
+
+@given(st.binary(min_size=32, max_size=32), st.booleans(), st.sampled_from([b"", b"\x00", b"\x1b", b"\xff"]))
+def test_every_encoding_of_a_signature_is_brought_into_the_one_that_is_taken(digest: bytes, is_high: bool, ending: bytes) -> None:
+    made = coincurve.PrivateKey(SECRET).sign_recoverable(digest, hasher=None)
+    s = int.from_bytes(made[32:64], "big")
+    raw = made[:32] + (ORDER - s if is_high else s).to_bytes(32, "big") + ending
+    normal = normalise_signature(digest, raw, KEY.address)
+    assert normal == made[:64] + bytes((27 + made[64],))
+    assert recover_address(digest, normal) == KEY.address
+    assert normalise_signature(keccak256(digest), raw, KEY.address) is None
+    assert normalise_signature(digest, raw, bytes(20)) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 66, 130])
+def test_what_has_another_length_is_no_signature(size: int) -> None:
+    assert normalise_signature(DIGEST, b"\x01" * size, KEY.address) is None
+
+
+@pytest.mark.parametrize("r", [0, 1, ORDER - 1, ORDER, 2**256 - 1])
+@pytest.mark.parametrize("s", [0, 1, ORDER // 2, ORDER - 1, ORDER, ORDER + 1, 2**256 - 1])
+def test_numbers_outside_the_order_are_no_signature(r: int, s: int) -> None:
+    assert normalise_signature(DIGEST, signature(r, s, 27), KEY.address) is None

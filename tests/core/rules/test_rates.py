@@ -6,7 +6,7 @@ import pytest
 
 from livepeer_remote_signer.core.errors import RateExceeded
 from livepeer_remote_signer.core.rules import rates as rules
-from livepeer_remote_signer.core.rules.rates import Brake, CallerRates
+from livepeer_remote_signer.core.rules.rates import Brake, CallerRates, SecondQuota
 
 
 def test_a_minutes_worth_at_once_and_then_as_it_is_refilled() -> None:
@@ -46,3 +46,21 @@ def test_payments_and_tickets_are_two_rates() -> None:
         limits.check("a", 1, 0)
     limits.check("b", 100, 0)
     CallerRates(None, None).check("a", 10**6, 0)
+
+
+def test_within_any_second_there_are_no_more_than_the_quota() -> None:
+    quota = SecondQuota(5)
+    assert [quota.take(2, 10.0), quota.take(2, 10.5), quota.take(2, 10.6), quota.take(1, 10.7)] == [True, True, False, True]
+    assert not quota.take(1, 10.99)
+    assert quota.take(2, 11.0)
+    assert not quota.take(1, 11.49)
+    assert quota.take(2, 11.5)
+    assert quota.take(5, 100.0)
+    assert not quota.take(1, 100.99)
+
+
+def test_more_than_the_quota_may_when_nothing_was_taken_within_a_second() -> None:
+    quota = SecondQuota(5)
+    assert quota.take(8, 10.0)
+    assert not quota.take(8, 10.9)
+    assert quota.take(8, 11.0)

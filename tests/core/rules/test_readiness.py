@@ -21,6 +21,7 @@ from livepeer_remote_signer.core.rules.readiness import (
     discovery_ready,
     endpoints_ready,
     feed_ready,
+    key_ready,
     ledger_ready,
     sink_ready,
 )
@@ -194,6 +195,11 @@ def test_nobody_pays_without_the_ledger_or_those_who_say_who_may_spend() -> None
     assert ledger_ready("the disk is full") == ReadyCheck("ledger", False, "the disk is full", degraded=False)
     assert authority_ready("auth.webhook", "") == ReadyCheck("auth.webhook", True, "can be asked", degraded=False)
     assert authority_ready("auth.webhook", "timeout") == ReadyCheck("auth.webhook", False, "timeout", degraded=False)
+
+
+def test_nobody_pays_without_a_key_that_signs() -> None:
+    assert key_ready("") == ReadyCheck("key", True, "signs", degraded=False)
+    assert key_ready("it is away") == ReadyCheck("key", False, "it is away", degraded=False)
 
 
 def test_a_sink_that_takes_no_events_is_told_by_its_place_and_stops_nothing() -> None:

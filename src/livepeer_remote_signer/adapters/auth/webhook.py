@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -18,10 +17,11 @@ import aiohttp
 from yarl import URL
 
 from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
-from livepeer_remote_signer.adapters.auth.questions import StaleConnection, WatchingConnector
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
+from livepeer_remote_signer.adapters.outbound.headers import checked_headers
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
+from livepeer_remote_signer.adapters.outbound.watched import StaleConnection, WatchingConnector
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
@@ -36,9 +36,6 @@ from livepeer_remote_signer.core.rules.webhook import (
 )
 
 MAX_CONNECTIONS = 256
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
-"""RFC 9110, section 5: a token, and ASCII text without control characters or blanks at its ends."""
 
 
 class WebhookAuthorizer:
@@ -218,12 +215,4 @@ def _request_headers(secret: str | None, static: Mapping[str, str]) -> dict[str,
         if "authorization" in own:
             raise ValueError("auth.webhook: secret and headers.Authorization both claim the Authorization header; give one")
         headers["authorization"] = f"Bearer {secret}"
-    for name, value in static.items():
-        if _HEADER_NAME.fullmatch(name) is None:
-            raise ValueError("auth.webhook.headers: a header's name is letters, digits and hyphens, without blanks and colons")
-        if _HEADER_VALUE.fullmatch(value) is None:
-            raise ValueError(
-                f"auth.webhook.headers.{name} cannot be sent: its value has blanks around it, line breaks or characters beyond ASCII"
-            )
-        headers[name.lower()] = value
-    return headers
+    return {**headers, **checked_headers(static, "auth.webhook.headers")}

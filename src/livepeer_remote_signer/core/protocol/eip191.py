@@ -11,7 +11,8 @@ import coincurve
 from sha3 import keccak_256
 
 SIGNATURE_BYTES = 65
-_HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
+_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+_HALF_ORDER = _ORDER // 2
 _PREFIX = b"\x19Ethereum Signed Message:\n"
 
 
@@ -42,6 +43,26 @@ def recover_address(digest: bytes, signature: bytes) -> bytes:
     except Exception as error:
         raise ValueError("no public key belongs to this signature") from error
     return public_key_address(key)
+
+
+def normalise_signature(digest: bytes, raw: bytes, address: bytes) -> bytes | None:
+    """The one encoding of a signature over `digest` that a verifier takes, 65 bytes; None when it is not one of `address`.
+
+    `raw` is r || s with any s, as hardware and key services make it; a recovery id after them is not believed but found.
+    """
+    if len(raw) not in (SIGNATURE_BYTES - 1, SIGNATURE_BYTES):
+        return None
+    s = int.from_bytes(raw[32:64], "big")
+    if s > _HALF_ORDER:
+        s = max(0, _ORDER - s)  # beyond the order: no signature, and 0 is none either
+    for v in (27, 28):
+        signature = raw[:32] + s.to_bytes(32, "big") + bytes((v,))
+        try:
+            if recover_address(digest, signature) == address:
+                return signature
+        except ValueError:
+            continue
+    return None
 
 
 def public_key_address(key: coincurve.PublicKey) -> bytes:

@@ -5,7 +5,7 @@ Pure: `now` is an argument, in seconds of a monotonic clock.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from math import ceil, inf
 
 from livepeer_remote_signer.core.errors import RateExceeded
@@ -58,3 +58,22 @@ class CallerRates:
                     unit=unit,
                     limit=per_minute,
                 )
+
+
+class SecondQuota:
+    """At most `limit` within any second, whenever it begins."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def take(self, amount: int, now: float) -> bool:
+        """Whether so many may, which counts them. More than the limit may when nothing was taken within a second."""
+        while self._taken and self._taken[0][0] <= now - 1:
+            self._sum -= self._taken.popleft()[1]
+        if self._sum and self._sum + amount > self._limit:
+            return False
+        self._taken.append((now, amount))
+        self._sum += amount
+        return True

@@ -112,6 +112,11 @@ def ledger_ready(failure: str) -> ReadyCheck:
     return ReadyCheck("ledger", not failure, failure or "records payments")
 
 
+def key_ready(fault: str) -> ReadyCheck:
+    """Whether a key outside this host signs; `fault` is "" when it does."""
+    return ReadyCheck("key", not fault, fault or "signs")
+
+
 def authority_ready(name: str, fault: str) -> ReadyCheck:
     """Whether one of those who say who may spend can be asked; `fault` is "" when it can."""
     return ReadyCheck(name, not fault, fault or "can be asked")

@@ -1,6 +1,7 @@
-"""The webhook's connections: one more try on a new one, where a kept one ended before a byte of the answer came.
+"""Connections of aiohttp, for the webhook and for a key outside: who is asked may be asked once more on a new connection, where a
+kept one ended before a byte of the answer came.
 
-Webhooks close connections that were idle for some seconds, and a question may be on its way just then: nobody has read it.
+Servers close connections that were idle for some seconds, and a question may be on its way just then: nobody has read it.
 Once a byte of the answer has come there is no second question.
 """
 

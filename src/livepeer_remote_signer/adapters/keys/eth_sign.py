@@ -1,0 +1,157 @@
+"""A key behind JSON-RPC `eth_sign`: Web3Signer, Clef and what is like them. The service adds the EIP-191 prefix and hashes itself.
+
+One signature a request, since some of these services take no JSON-RPC arrays. No redirect is followed and no proxy of the
+environment is used. What an error says is not repeated: it may hold what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
+from livepeer_remote_signer.adapters.outbound.headers import checked_headers
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
+from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
+from livepeer_remote_signer.adapters.outbound.watched import StaleConnection, WatchingConnector
+from livepeer_remote_signer.core.errors import KeyThrottled, KeyUnavailable
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+
+MAX_ANSWER_BYTES = 16 * 1024
+MAX_RETRY_AFTER_SECONDS = 60.0
+TOO_MANY_REQUESTS = -32005
+"""The code by which JSON-RPC services say that a limit is reached (EIP-1474)."""
+
+_SIGNATURE = re.compile(r"0x([0-9a-fA-F]{128}(?:[0-9a-fA-F]{2})?)")
+
+
+class EthSign:
+    """The account `address` of one JSON-RPC service."""
+
+    name = "eth_sign"
+
+    def __init__(
+        self, url: str, address: bytes, outbound: Outbound, *, headers: Mapping[str, str] | None = None, max_parallel: int = 16
+    ) -> None:
+        """`headers` go with every request; they and the URL may be secret. ValueError for headers that cannot be sent."""
+        own = checked_headers(headers or {}, "headers")
+        self.max_parallel = max_parallel
+        self._url = URL(url)
+        self._account = checksum_address(address)
+        self._outbound = outbound
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "livepeer-remote-signer",
+            **own,
+        }
+        if self._url.user is not None and "authorization" in own:
+            raise ValueError("a user in the URL and a header both claim the Authorization header; give one")
+        self._session: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession
+
+    def __repr__(self) -> str:
+        return f"EthSign(host={self._url.host})"
+
+    async def sign(self, message: bytes) -> bytes:
+        """The service's 64 or 65 bytes over a message of any length. Raises KeyUnavailable, KeyThrottled."""
+        call = {"jsonrpc": "2.0", "id": 1, "method": "eth_sign", "params": [self._account, "0x" + message.hex()]}
+        body = json.dumps(call).encode()
+        try:
+            answer = await self._exchange(body)
+        except aiohttp.ClientHttpProxyError as error:
+            raise KeyUnavailable(f"could not be reached: outbound.proxy answered HTTP {error.status}") from None
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            raise KeyUnavailable(f"could not be reached: {connection_reason(error)}") from None
+        except aiohttp.ClientResponseError:
+            raise KeyUnavailable("gave an answer that is not HTTP") from None
+        except aiohttp.ClientError as error:
+            raise KeyUnavailable(f"could not be asked: {connection_reason(error)}") from None
+        return _signature(answer)
+
+    async def aclose(self) -> None:
+        """Closes the kept connections."""
+        if self._session is not None:
+            await self._session.close()
+            await self._fresh.close()
+
+    async def _exchange(self, body: bytes) -> bytes:
+        try:
+            return await self._exchange_on(self._session or self._open_sessions(), body)
+        except StaleConnection:
+            return await self._exchange_on(self._fresh, body)
+
+    async def _exchange_on(self, session: aiohttp.ClientSession, body: bytes) -> bytes:
+        async with session.post(self._url, data=body, allow_redirects=False) as response:
+            if response.status == 429:
+                wait = parse_retry_after(response.headers.get("retry-after", ""), time.time(), MAX_RETRY_AFTER_SECONDS)
+                raise KeyThrottled("the key's service takes no more requests now (429)", retry_after_seconds=max(1, round(wait or 1)))
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise KeyUnavailable("sent a compressed answer, which was not asked for")
+            answer = await read_bounded(response.content.iter_any(), MAX_ANSWER_BYTES)
+            if answer is None:
+                raise KeyUnavailable(f"sent an answer of more than {MAX_ANSWER_BYTES} bytes")
+            if response.status != 200 and not _is_error(answer):
+                raise KeyUnavailable(f"answered HTTP {response.status}, not 200")
+            return answer
+
+    def _open_sessions(self) -> aiohttp.ClientSession:
+        """Made with the first request: they belong to the event loop that is running then."""
+        needs_tls = self._url.scheme == "https" or (self._outbound.proxy or "").startswith("https:")
+        tls = self._outbound.tls if needs_tls else True
+        kept = WatchingConnector(limit=self.max_parallel, keepalive_timeout=self._outbound.idle_seconds, ssl=tls)
+        self._fresh = self._open_session(aiohttp.TCPConnector(limit=self.max_parallel, force_close=True, ssl=tls))
+        self._session = self._open_session(kept)
+        return self._session
+
+    def _open_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None),  # the whole call is timed, in CheckedKey
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_line_size=MAX_ANSWER_BYTES,
+            max_field_size=MAX_ANSWER_BYTES,
+            trust_env=False,
+            proxy=self._outbound.proxy,
+        )
+
+
+def _document(answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_error(answer: bytes) -> bool:
+    """Some services send their JSON-RPC errors with a status of 4xx or 5xx."""
+    document = _document(answer)
+    return isinstance(document, dict) and isinstance(document.get("error"), dict)
+
+
+def _signature(answer: bytes) -> bytes:
+    document = _document(answer)
+    if not isinstance(document, dict):
+        raise KeyUnavailable("gave an answer that is not JSON-RPC")
+    error = document.get("error")
+    if error is not None:
+        code = error.get("code") if isinstance(error, dict) else None
+        if code == TOO_MANY_REQUESTS:
+            raise KeyThrottled("the key's service takes no more requests now (-32005)", retry_after_seconds=1)
+        said = f"error {code}" if type(code) is int else "an error"
+        raise KeyUnavailable(f"answered eth_sign with {said}: is key.eth_sign.address one of its accounts, and unlocked?")
+    result = document.get("result")
+    match = _SIGNATURE.fullmatch(result) if isinstance(result, str) else None
+    if match is None:
+        raise KeyUnavailable("returned what is no signature: 64 or 65 bytes as 0x hex are expected")
+    return bytes.fromhex(match[1])
