@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FAST := not (chain or policy or discovery or clients or operate or attack or chaos or package)
+FAST := not (chain or policy or discovery or clients or operate or attack or chaos or package or environments or image)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos check coverage mutants bench bench-gate bench-growth proto run lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos test-environments test-image check coverage mutants bench bench-gate bench-growth proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -52,6 +52,9 @@ test-operate: setup ## Kafka, kills under load, alert rules, image, console, the
 
 test-chaos: setup ## databases, nodes, webhook, disk and clock fail in turn under the published SDK's sessions (Python 3.12)
 	@$(BIN)/python -m pytest -m chaos
+
+test-environments: setup ## full and cleaned file systems, closed descriptors, front ends, keystores, IPv6 (root; Debian's nginx, haproxy, caddy)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m environments
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
 	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core --hypothesis-seed=1

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 it failed, 2 the command line or the configuration cannot
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -28,8 +29,19 @@ _LIGHT = {"healthcheck": ("commands.healthcheck",)}
 """Commands that start several times a minute: with them nothing else is imported."""
 
 
+def fill_standard_descriptors() -> None:
+    """Standard input, output and error where the caller closed them: a socket with their number would be written to as a log,
+    and closed for a worker that gets its own."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free; workers get it too
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's exit status."""
+    fill_standard_descriptors()
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="livepeer-remote-signer",

@@ -36,7 +36,7 @@ TESTS = [
 ]
 """Those that run the code in their own process, where the change is."""
 
-FAST = "not (chain or policy or discovery or clients or operate or attack or chaos or package)"
+FAST = "not (chain or policy or discovery or clients or operate or attack or chaos or package or environments or image)"
 
 
 def judged() -> dict[str, str]:

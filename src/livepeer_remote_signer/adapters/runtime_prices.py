@@ -8,6 +8,7 @@ the service. A single process needs none for that: there a change lives in memor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -167,18 +168,33 @@ class RuntimePrices:
             found = path.stat()
         except FileNotFoundError:
             self._mark = None
-            if not self._ends_with_service:  # then it is gone with the service, and the last payments still obey it
+            if not self._ends_with_service:
                 self._take({})
+            elif self._changed:  # removed: the last payments still obey it, and workers to come shall find it
+                self._write_again(path)
             return
         except OSError as error:
             raise PricesFileError(f"prices.runtime_file {path} cannot be read: {error.strerror}") from None
+        if self._ends_with_service and found.st_uid != os.geteuid():
+            raise PricesFileError(f"the workers' file of prices {path} belongs to another user")
         mark = (found.st_mtime_ns, found.st_size, found.st_ino)
         if mark != self._mark:
             self._take(_read_file(path))
             self._mark = mark
 
+    def _write_again(self, path: Path) -> None:
+        """The workers' file where it was removed; not over one that another worker wrote meanwhile, nor where the folder is gone too."""
+        with contextlib.suppress(OSError):
+            self._write_fresh(path, self._changed, os.link)
+
     def _write_file(self, path: Path, changed: Mapping[str, Amount]) -> None:
         """The whole file anew, or not at all. Raises LedgerUnavailable when it cannot be written."""
+        try:
+            self._write_fresh(path, changed, os.replace)
+        except OSError as error:
+            raise LedgerUnavailable(f"the change could not be kept: prices.runtime_file cannot be written: {error.strerror}") from None
+
+    def _write_fresh(self, path: Path, changed: Mapping[str, Amount], publish: Callable[[Path, Path], None]) -> None:
         document = {"version": FILE_VERSION, "prices": {name: json.loads(encode_amount(amount)) for name, amount in changed.items()}}
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
@@ -186,10 +202,9 @@ class RuntimePrices:
                 json.dump(document, file, indent=2)
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(path)
-        except OSError as error:
+            publish(fresh, path)
+        finally:
             fresh.unlink(missing_ok=True)
-            raise LedgerUnavailable(f"the change could not be kept: prices.runtime_file cannot be written: {error.strerror}") from None
 
 
 def _prices_in(settings: Mapping[str, str]) -> dict[str, Amount]:

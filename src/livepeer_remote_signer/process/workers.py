@@ -17,12 +17,10 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.process.fleet import Ending, Fleet, Spawn, Tell
+from livepeer_remote_signer.process.folder import SharedFolder, base_folder
 from livepeer_remote_signer.process.listening import StartupError, turn_away
 
 LISTENERS_VARIABLE = "LRS_LISTENERS"
@@ -43,6 +42,9 @@ RETIRE_SIGNAL = signal.SIGUSR1
 """Drain without hurry: others accept already, so idle connections may stay until their next request."""
 
 _TICK_SECONDS = 0.25
+_CALM_SECONDS = 1.0
+"""How often it is looked whether the workers' folder is still there, while nothing else is to be done."""
+
 _SIGNALS = {"stop": signal.SIGTERM, "retire": RETIRE_SIGNAL, "kill": signal.SIGKILL}
 _log = logging.getLogger(__name__)
 
@@ -93,7 +95,10 @@ class Supervisor:
         drain_seconds: float,
         reread: Callable[[], float | None],
     ) -> None:
-        """`reread` checks the configuration before a restart: the seconds to drain, or None when it cannot be used."""
+        """`reread` checks the configuration before a restart: the seconds to drain, or None when it cannot be used.
+
+        Raises StartupError where no folder can be made.
+        """
         self._command = command
         self._listeners = listeners
         self._reread = reread
@@ -101,12 +106,11 @@ class Supervisor:
         self._processes: dict[int, _Process] = {}
         self._asked: list[int] = []
         self._selector = selectors.DefaultSelector()
-        self._folder = ""
+        self._folder = SharedFolder(base_folder(os.environ))
         self._lifeline = (-1, -1)
 
     def run(self) -> int:
         """The exit status: 0 after it was asked to end, 1 when the service never came up."""
-        self._folder = tempfile.mkdtemp(prefix="livepeer-remote-signer-")
         self._lifeline = os.pipe()
         try:
             with self._signals():
@@ -115,15 +119,17 @@ class Supervisor:
         finally:
             for descriptor in self._lifeline:  # whoever is still there drains and leaves
                 os.close(descriptor)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
         return 1 if self._fleet.has_failed else 0
 
     def _step(self) -> None:
-        for key, _ in self._selector.select(_TICK_SECONDS if self._fleet.is_timed or self._fleet.is_stopping else None):
+        is_calm = not (self._fleet.is_timed or self._fleet.is_stopping)
+        for key, _ in self._selector.select(_CALM_SECONDS if is_calm else _TICK_SECONDS):
             if key.data is None:
                 os.read(key.fd, 4096)
             else:
                 self._read_report(key.data)
+        self._folder.keep()
         while self._asked:
             self._heed(self._asked.pop(0))
         for number, process in list(self._processes.items()):
@@ -190,7 +196,7 @@ class Supervisor:
             READY_VARIABLE: str(writing),
             LIFELINE_VARIABLE: str(self._lifeline[0]),
             NUMBER_VARIABLE: str(number),
-            FOLDER_VARIABLE: self._folder,
+            FOLDER_VARIABLE: str(self._folder.path),
         }
         given = (writing, self._lifeline[0], *(listener.fileno() for listener in self._listeners.values()))
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,3 +161,64 @@ def test_a_file_torn_at_its_birth_is_passed_over(tmp_path: Path) -> None:
 
 def test_there_is_room_for_far_more_series_than_there_are() -> None:
     assert MAX_SLOTS > 30 * 1000
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from livepeer_remote_signer.adapters.metrics import Metrics, Slots
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+metrics = Metrics(Slots(Path(sys.argv[1])))
+counter = metrics.counter("done_total", "Done.", ("who",))
+counter.add(3, "all")
+print(metrics.render().decode(), end="")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+metrics.keep_shared()
+counter.add(4, "all")
+"""
+
+
+@pytest.mark.parametrize("room", [0, 100_000])
+def test_a_file_without_room_is_no_file_until_there_is(tmp_path: Path, room: int) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path), str(room)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 'done_total{who="all"} 3' in done.stdout
+    assert done.stderr.count("File too large): they are counted in this worker's memory") == 1
+    assert scrape(tmp_path)["done_total"].value(who="all") == 7, "what was counted before came along"
+
+
+def test_the_whole_file_is_there_from_its_birth(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    (file,) = tmp_path.glob("worker-*")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size, "a hole is room that may not be there when it is written to"
+    slots.close()
+
+
+def test_files_that_somebody_removed_are_made_again_with_their_numbers(tmp_path: Path) -> None:
+    folder = tmp_path / "shared" / "metrics"
+    folder.mkdir(parents=True)
+    end(start_worker(folder, 5, "dead"), signal.SIGKILL)
+    metrics = Metrics(Slots(folder))
+    counter = metrics.counter("done_total", "Done.", ("who",))
+    counter.add(2, "mine")
+    assert parse_metrics(metrics.render())["done_total"].value(who="dead") == 5
+    shutil.rmtree(folder.parent)
+    counter.add(1, "mine")
+    metrics.keep_shared()
+    read = parse_metrics(metrics.render())["done_total"]
+    assert (read.value(who="mine"), read.value(who="dead")) == (3, 5)
+    assert not folder.parent.exists(), "what ends with the service is not made again by its workers"
+    folder.parent.mkdir()
+    metrics.keep_shared()
+    counter.add(1, "mine")
+    read = scrape(folder)["done_total"]
+    assert (read.value(who="mine"), read.value(who="dead")) == (4, 5)
+    metrics.slots.close()
+
+
+def test_a_folder_of_another_user_is_neither_read_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(start_worker(tmp_path, 5, "x"), signal.SIGKILL)
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert "done_total" not in scrape(tmp_path)
+    assert set(tmp_path.iterdir()) == before

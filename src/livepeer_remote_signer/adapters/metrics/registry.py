@@ -46,7 +46,6 @@ class Family:
         self._form = Series([0.0] * size, merge)
         self._slots = slots
         self._first: dict[Labels, int] = {}
-        self._values = slots.values
 
     def slot(self, labels: Labels) -> int:
         """The first slot of a series, allotted when it is new."""
@@ -82,11 +81,11 @@ class Counter(Family):
     def add(self, amount: float, *labels: str) -> None:
         """Counts `amount` for these label values."""
         first = self._first.get(labels)
-        self._values[self.slot(labels) if first is None else first] += amount
+        self._slots.values[self.slot(labels) if first is None else first] += amount
 
     def set(self, value: float, *labels: str) -> None:
         """This worker's part is now `value`: for what is counted elsewhere."""
-        self._values[self.slot(labels)] = value
+        self._slots.values[self.slot(labels)] = value
 
     def write(self, lines: list[str], merged: Merged) -> None:
         """One line for each set of label values."""
@@ -105,7 +104,7 @@ class Tally(Family):
         first = self._first.get(labels)
         if first is None:
             first = self.slot(labels)
-        values = self._values
+        values = self._slots.values
         for amount in amounts:
             values[first] += amount
             first += 1
@@ -136,8 +135,9 @@ class Latest(Family):
         first = self._first.get(labels)
         if first is None:
             first = self.slot(labels)
-        self._values[first] = value
-        self._values[first + 1] = time.time()
+        values = self._slots.values
+        values[first] = value
+        values[first + 1] = time.time()
 
     def write(self, lines: list[str], merged: Merged) -> None:
         """One line for each set of label values."""
@@ -155,7 +155,7 @@ class Histogram(Family):
 
     def observe_all(self, observed: Sequence[float], *labels: str) -> None:
         """Counts values; many at once take half the time."""
-        first, values, bounds = self.slot(labels), self._values, self._bounds
+        first, values, bounds = self.slot(labels), self._slots.values, self._bounds
         for value in observed:
             values[first + bisect_left(bounds, value)] += 1.0
         values[first + self._sum_at] += sum(observed)
@@ -227,6 +227,10 @@ class Metrics:
         """Counts what waits, so that other workers see it."""
         for fold in self._before_reading:
             fold()
+
+    def keep_shared(self) -> None:
+        """Makes sure that other workers can read what was counted."""
+        self.slots.keep_shared()
 
     def merged(self, family: Family) -> Merged:
         """A family's series over all workers."""

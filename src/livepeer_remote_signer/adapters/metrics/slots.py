@@ -4,17 +4,23 @@ Each worker has one file, mapped into memory: a table of 8-byte floats, and besi
 which slot and how it is merged. Counting is one addition in memory. A worker holds a lock on its file while it lives; the
 file of a dead worker stays, so that no counter ever goes back, until a later worker folds it into `retired.json`. With a
 single worker there is no file at all.
+
+A page of a mapped file that the file system has no room for kills the process that writes to it (SIGBUS), so the room is taken
+when the file is made. Where there is none, where the file system knows no locks or no shared mappings, or where somebody
+removed the files, a worker counts in memory of its own and tries again with each look.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import mmap
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import add
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -25,9 +31,12 @@ _MAGIC = b"LRSMET01"
 _HEADER_BYTES = 16
 _NAMES_AT = _HEADER_BYTES + 8 * MAX_SLOTS
 _FILE_BYTES = _NAMES_AT + MAX_NAME_BYTES
+_RETIRED_FILE = "retired.json"
 
 SeriesKey: TypeAlias = tuple[str, tuple[str, ...]]
 """A metric's name and its label values."""
+
+_log = logging.getLogger(__name__)
 
 Merge: TypeAlias = Literal["sum", "most", "latest"]
 """How two workers' slots become one: added; the larger of each; or all of those whose last one, the time, is the later."""
@@ -69,18 +78,35 @@ class Slots:
         self._folder = folder
         self._own_name = f"worker-{os.getpid()}-{os.urandom(4).hex()}.slots"
         self._descriptor: int | None = None
-        if folder is None:
-            self._memory: mmap.mmap | bytearray = bytearray(_FILE_BYTES)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._memory = self._create(folder / self._own_name)
-            self._fold_dead(folder)
+        self._memory: mmap.mmap | bytearray = bytearray(_FILE_BYTES)
         self._memory[:8] = _MAGIC
-        self._view = memoryview(self._memory)
-        self.values = self._view[_HEADER_BYTES:_NAMES_AT].cast("d")
-        """The table. A series owns the slots from where `allot` put it."""
+        self.values = memoryview(self._memory)[_HEADER_BYTES:_NAMES_AT].cast("d")
+        """The table. A series owns the slots from where `allot` put it; the table itself moves when a file is made for it."""
         self._used = 0
         self._name_bytes = 0
+        self._trouble: str | None = None
+        self._retired = _Retired({}, set())
+        self.keep_shared()
+
+    def keep_shared(self) -> None:
+        """Sees to it that the siblings can read these numbers. Where they cannot the log says so once, and once when they can again."""
+        if self._folder is None or self._is_shared(self._folder / self._own_name):
+            return
+        try:
+            self._share(self._folder)
+        except OSError as error:
+            if error.strerror != self._trouble:
+                self._trouble = error.strerror
+                _log.warning(
+                    "numbers cannot be shared with the other workers in %s (%s): they are counted in this worker's memory, and /metrics "
+                    "shows those of the worker that answers; payments go on",
+                    self._folder,
+                    error.strerror,
+                )
+            return
+        if self._trouble is not None:
+            self._trouble = None
+            _log.info("numbers are shared with the other workers again, in %s", self._folder)
 
     def allot(self, key: SeriesKey, size: int, merge: Merge = "sum") -> int:
         """The first of `size` slots, all 0, for a series. Raises SlotsFull."""
@@ -95,42 +121,78 @@ class Slots:
         return first
 
     def readings(self) -> list[Reading]:
-        """This worker's numbers first, then those of its siblings, dead and alive."""
+        """This worker's numbers first, then those of its siblings, dead and alive: those that can be read."""
         own = Reading(_parse(self._memory), True)
         if self._folder is None:
             return [own]
-        with _locked(self._folder, fcntl.LOCK_SH):
-            retired = _load_retired(self._folder)
-            others = [_read(path) for path in _worker_files(self._folder, retired) if path.name != self._own_name]
-        return [own, Reading(retired.series, False), *(other for other in others if other is not None)]
+        others: list[Reading | None] = []
+        try:
+            _check_ours(self._folder)
+            with _locked(self._folder, fcntl.LOCK_SH):
+                self._retired = _load_retired(self._folder)
+                others = [_read(path) for path in _worker_files(self._folder, self._retired) if path.name != self._own_name]
+        except OSError as error:
+            _log.debug("the other workers' numbers cannot be read: %s", error.strerror)  # `keep_shared` warns
+        return [own, Reading(self._retired.series, False), *(other for other in others if other is not None)]
 
     def close(self) -> None:
         """Lets go of the file; its numbers stay."""
         self.values.release()
-        self._view.release()
         if isinstance(self._memory, mmap.mmap):
             self._memory.close()
+        self._let_go()
+
+    def _is_shared(self, path: Path) -> bool:
+        """Whether the file that is mapped is the one that siblings find."""
+        if self._descriptor is None:
+            return False
+        try:
+            return os.path.samestat(path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+    def _share(self, folder: Path) -> None:
+        """Moves the numbers into a file of their own. Raises OSError, and then they are where they were."""
+        folder.mkdir(mode=0o700, exist_ok=True)  # the one above ends with the service, and is not made again here
+        _check_ours(folder)
+        path = folder / self._own_name
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _write_whole(descriptor, self._memory)
+            memory = mmap.mmap(descriptor, _FILE_BYTES)
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        self._let_go()
+        self._memory, self._descriptor = memory, descriptor
+        self.values = memoryview(memory)[_HEADER_BYTES:_NAMES_AT].cast("d")
+        with suppress(OSError):  # the dead ones' files stay where everybody reads them, and a later worker folds them
+            self._fold_dead(folder)
+
+    def _let_go(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
-
-    def _create(self, path: Path) -> mmap.mmap:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        os.ftruncate(self._descriptor, _FILE_BYTES)
-        return mmap.mmap(self._descriptor, _FILE_BYTES)
+            self._descriptor = None
 
     def _fold_dead(self, folder: Path) -> None:
         """Adds dead workers' numbers to the retired ones. A crash in between neither loses nor doubles anything."""
         with _locked(folder, fcntl.LOCK_EX):
             retired = _load_retired(folder)
+            was = len(retired.folded)
+            if not (folder / _RETIRED_FILE).exists():  # removed by somebody: what is known of it is written again
+                retired = _Retired(dict(self._retired.series), set(self._retired.folded))
             dead = []
             for path in _worker_files(folder, retired):
                 if path.name != self._own_name and (reading := _read(path)) is not None and not reading.is_live:
                     dead.append(path)
                     add_series(retired.series, reading.series)
-            if dead:
-                _save_retired(folder, _Retired(retired.series, {*retired.folded, *(path.name for path in dead)}))
-            for name in {*retired.folded, *(path.name for path in dead)}:
+            folded = {*retired.folded, *(path.name for path in dead)}
+            if len(folded) > was:
+                _save_retired(folder, _Retired(retired.series, folded))
+            self._retired = retired
+            for name in folded:
                 (folder / name).unlink(missing_ok=True)
 
 
@@ -183,7 +245,7 @@ def _worker_files(folder: Path, retired: _Retired) -> Iterator[Path]:
 
 def _load_retired(folder: Path) -> _Retired:
     try:
-        document = json.loads((folder / "retired.json").read_bytes())
+        document = json.loads((folder / _RETIRED_FILE).read_bytes())
     except FileNotFoundError:
         return _Retired({}, set())
     series = {(name, tuple(labels)): Series(values, *merge) for name, labels, values, *merge in document["series"]}
@@ -192,9 +254,23 @@ def _load_retired(folder: Path) -> _Retired:
 
 def _save_retired(folder: Path, retired: _Retired) -> None:
     series = [[name, labels, values, merge] for (name, labels), (values, merge) in retired.series.items()]
-    temporary = folder / "retired.json.new"
+    temporary = folder / f"{_RETIRED_FILE}.new"
     temporary.write_text(json.dumps({"series": series, "folded": sorted(retired.folded)}), "utf-8")
-    temporary.replace(folder / "retired.json")
+    temporary.replace(folder / _RETIRED_FILE)
+
+
+def _check_ours(folder: Path) -> None:
+    """Where anybody may make files, a name that was removed may be somebody else's now. Raises OSError."""
+    for path in (folder.parent, folder):
+        if path.lstat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+
+
+def _write_whole(descriptor: int, content: bytes | bytearray | mmap.mmap) -> None:
+    """Also what is zero: a hole in the file would be room that is not there."""
+    left = memoryview(bytes(content))
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 @contextmanager

@@ -68,6 +68,7 @@ class Sampler:
         sampled = time.monotonic()
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
+            self._metrics.keep_shared()
             self._metrics.settle()
             if time.monotonic() - sampled >= SAMPLE_SECONDS:
                 sampled = time.monotonic()
