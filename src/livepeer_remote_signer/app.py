@@ -21,7 +21,7 @@ from livepeer_remote_signer.api.rest import RestParts, create_rest
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.rules.events import EventSource
-from livepeer_remote_signer.service.observers import Observers, RareTicketWarning
+from livepeer_remote_signer.service.observers import Observers
 from livepeer_remote_signer.service.payments import RemoteSigner
 from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_prices
@@ -36,7 +36,7 @@ from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
 from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.pages import open_pages
-from livepeer_remote_signer.wiring.paying import open_paying
+from livepeer_remote_signer.wiring.paying import open_paying, open_rare_ticket_warning
 from livepeer_remote_signer.wiring.readiness import open_readiness
 
 RECENT_STATES = 2048
@@ -71,7 +71,7 @@ def create_app(
     orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
-    told = (recipients, metrics.payments, RareTicketWarning(config.live_payment_interval_seconds), payment_log, traces)
+    told = (recipients, metrics.payments, open_rare_ticket_warning(config), payment_log, traces)
     observer = Observers([one for one in told if one is not None])
     signer = PaymentSigner(key, seal, recent_states.remember)
     service = RemoteSigner(
@@ -86,6 +86,7 @@ def create_app(
         authorizer=auth.authorizer,
         ledger=ledger.engine if ledger else None,
         rates=open_rates(config.limits),
+        requires_auth_id=config.auth.require_auth_id,
         heal_stale=config.ledger.on_stale == "heal",
         encode_event=events.encoder.encode if events else None,
         publish=events.memory.publish if events and events.memory else None,
@@ -115,7 +116,7 @@ def create_app(
             lifespan=partial(running, parts, closings, logs.drain if logs is not None else None),
             docs_enabled=config.docs.enabled,
             answer_seconds=config.limits.answer_seconds,
-            byoc=open_byoc(auth, key, ledger) if config.byoc_jobs else None,
+            byoc=open_byoc(auth, key, ledger, requires_auth_id=config.auth.require_auth_id) if config.byoc_jobs else None,
         )
     )
     return Front(paying, rest, bounds, open_pages(config), admin=admin, on_reply=metrics.payments.replied)

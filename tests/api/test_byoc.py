@@ -113,6 +113,14 @@ async def test_where_only_the_webhook_is_asked_it_is_asked_and_a_refusal_signs_n
     assert asked["request_id"] == signed.headers["x-request-id"]
 
 
+async def test_a_job_of_nobody_is_not_signed_where_an_auth_id_is_required(hook: Hook) -> None:
+    async with running_signer(byoc_jobs=True, auth={**webhook(hook), "require_auth_id": True}) as signer:
+        hook.answer = says({"status": 200})
+        assert (await signer.client.post(PATH, json=JOB)).status_code == 403
+        hook.answer = says({"status": 200, "auth_id": "u1"})
+        assert (await signer.client.post(PATH, json=JOB)).status_code == 200
+
+
 async def test_a_job_that_is_none_is_not_asked_about(hook: Hook) -> None:
     async with running_signer(byoc_jobs=True, auth=webhook(hook)) as signer:
         assert (await signer.client.post(PATH, json={**JOB, "id": ""})).status_code == 400

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +16,19 @@ from livepeer_remote_signer.cli import main
 KEY = f"key: {{private_key: '0x{'01' * 32}'}}\n"
 
 
-def check(folder: Path, text: str) -> int:
-    """The exit status for a configuration of this text."""
+def check(folder: Path, text: str, key: str = "") -> int:
+    """The exit status for a configuration of this text, with its key in a file of its own unless it is given."""
+    secret = folder / "key"
+    secret.touch(0o600)
+    secret.write_text("01" * 32)
     file = folder / "config.yaml"
-    file.write_text(KEY + text)
+    file.write_text((key or f"key: {{private_key_file: {secret}}}\n") + text)
     return main(["check-config", "--config", str(file)])
+
+
+def said(capsys: pytest.CaptureFixture[str], kind: str) -> list[str]:
+    """The lines of this kind that were printed beside the configuration."""
+    return [line.removeprefix(f"{kind}: ") for line in capsys.readouterr().err.splitlines() if line.startswith(f"{kind}: ")]
 
 
 def test_what_is_in_force_is_printed_without_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +162,7 @@ def test_limits_of_time_that_nobody_wants_are_named(tmp_path: Path, capsys: pyte
         ),
         (
             "auth: {webhook: {url: 'https://h'}}\nprices: {max_price_per_unit: 5}\nledger: {backend: sqlite, path: L}\n"
-            "budgets: [{scope: auth_id, window: hour, limit_wei: 0.005eth}]\n",
+            "budgets: [{scope: global, window: hour, limit_wei: 0.005eth}]\n",
             [],
         ),
     ],
@@ -167,7 +179,7 @@ def test_each_bound_that_is_missing_is_told_in_eth_an_hour(
         assert words in line
         assert "32.4 ETH an hour" in line
     (note,) = [line for line in lines if line.startswith("exposure: ")]
-    assert ("0.005 ETH an hour (budgets of an auth id" in note) is (not warned)
+    assert ("0.005 ETH an hour (budgets of all callers" in note) is (not warned)
 
 
 def test_a_secret_that_every_user_can_read_is_noted_and_not_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,3 +190,158 @@ def test_a_secret_that_every_user_can_read_is_noted_and_not_refused(tmp_path: Pa
         secret.chmod(mode)
         assert check(tmp_path, text) == 0
         assert ("auth.webhook.secret_file" in capsys.readouterr().err) is is_noted
+
+
+PRICES = "chain: {{source: rpc, rpc: {{urls: ['http://h']}}}}\nprices: {{{}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("listen: 127.0.0.1:8937\nadmin: {listen: 127.0.0.1:8937, token_file: TOKEN}\n", "listen 127.0.0.1:8937 and admin.listen"),
+        ("listen: 127.0.0.1:8937\nadmin: {listen: ':8937', token_file: TOKEN}\n", "are one address"),
+        ("admin: {listen: 127.0.0.1:8937, token_file: SHORT}\n", "admin.token_file must hold at least 16 ASCII characters, it holds 5"),
+        ("ledger: {backend: sqlite, path: FOLDER/none/l}\n", "none is not there (mkdir -p FOLDER/none)"),
+        ("ledger: {backend: sqlite, path: SHORT/l}\n", "ledger.path SHORT/l cannot be made: SHORT is not a folder"),
+        ("ledger: {backend: sqlite, path: FOLDER}\n", "ledger.path FOLDER is a folder"),
+        ("ledger: {backend: sqlite, path: SHORT}\n", "ledger.path SHORT: the file is not a database (SQLITE_NOTADB)"),
+        ("ledger: {backend: sqlite, path: NEWER}\n", "ledger.path NEWER: the ledger has schema version 99"),
+        ("events: {sinks: [{type: file, path: FOLDER/none/e}]}\n", "events.sinks.0.path FOLDER/none/e cannot be made"),
+        ("prices: {runtime_file: FOLDER/none/p}\n", "prices.runtime_file FOLDER/none/p cannot be made"),
+        ("auth: {require_auth_id: true}\n", "auth.require_auth_id: true refuses every payment"),
+    ],
+)
+def test_what_serve_would_meet_only_at_its_start_is_refused_with_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, named: str
+) -> None:
+    (tmp_path / "short").write_text("short")
+    (tmp_path / "token").write_text("t" * 16)
+    with contextlib.closing(sqlite3.connect(tmp_path / "newer")) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    places = {"SHORT": tmp_path / "short", "TOKEN": tmp_path / "token", "NEWER": tmp_path / "newer", "FOLDER": tmp_path}
+    for word, place in places.items():
+        text, named = text.replace(word, str(place)), named.replace(word, str(place))
+    assert check(tmp_path, "chain: {source: static}\n" + text) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, named in printed.err) == ("", True), printed.err
+
+
+def test_serve_refuses_a_place_in_the_same_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"chain: {{source: static}}\nlisten: 127.0.0.1:0\nledger: {{backend: sqlite, path: {tmp_path}/none/l}}\n"
+    assert check(tmp_path, text) == 2
+    refused = capsys.readouterr().err.strip().partition(": ")[2]
+    assert main(["serve", "--config", str(tmp_path / "config.yaml")]) == 1
+    assert f"cannot start: {refused}" in capsys.readouterr().err
+
+
+def test_a_key_file_that_is_there_is_read_and_must_hold_the_key_of_the_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad").write_text("no key")
+    assert check(tmp_path, "chain: {source: static}\n", f"key: {{private_key_file: {tmp_path / 'bad'}}}\n") == 2
+    assert "is not a private key" in capsys.readouterr().err
+    other = f"key: {{private_key_file: {tmp_path / 'key'}, address: '0x{'12' * 20}'}}\n"
+    assert check(tmp_path, "chain: {source: static}\n", other) == 2
+    assert f"key.address says 0x{'12' * 20}" in capsys.readouterr().err
+
+
+def test_looking_at_a_ledger_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger")) as ledger:
+        ledger.execute("PRAGMA journal_mode = WAL")
+        ledger.execute("CREATE TABLE t (x)")
+    before = {path.name for path in tmp_path.iterdir()} | {"key", "config.yaml"}
+    assert check(tmp_path, f"chain: {{source: static}}\nledger: {{backend: sqlite, path: {tmp_path / 'ledger'}}}\n") == 0
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_defaults_that_follow_from_other_keys_are_printed_as_they_are_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+chain: {source: rpc, rpc: {urls: ['http://h']}}
+prices: {pixels_per_unit: 4, max_price_per_hour: 2USD, max_price_per_capability: [{pipeline: llm, price_per_unit: 3}]}
+discovery: {enabled: true}
+events: {sinks: [{type: kafka, brokers: ['h:1'], topic: t, username: u, password: p}, {type: kafka, brokers: ['h:1'], topic: s}]}
+"""
+    assert check(tmp_path, text) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["recipients"]["require"] == "registered"
+    assert shown["chain"]["rpc"]["max_head_age_seconds"] == 300
+    assert shown["prices"]["currency_feed"]["address"].lower() == "0x639fe6ab55c921f74e7fac1ee960c0b6293ba612"
+    assert shown["prices"]["max_price_per_capability"][0]["pixels_per_unit"] == "4"
+    assert shown["discovery"]["on_chain"] == "service_registry"
+    assert [sink["tls"] for sink in shown["events"]["sinks"]] == [True, False]
+    assert 8 <= shown["limits"]["max_connections"] <= 16384
+    assert check(tmp_path, "chain: {source: static}\nlimits: {max_connections: 9}\n") == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["recipients"]["require"], shown["limits"]["max_connections"]) == ("any", 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (
+            PRICES.format("max_price_per_unit: 0.50EUR, currency_feed: {max_age_seconds: 90}"),
+            "given in EUR, but prices.currency_feed quotes USD",
+        ),
+        (PRICES.format("max_price_per_unit: 0.50EUR, max_price_per_hour: 1USD"), "given in EUR, USD"),
+        ("chain: {source: rpc, rpc: {urls: ['http://h'], poll_seconds: 61}}\n", "max_age_seconds 60 is below poll_seconds 61"),
+        ("chain: {source: rpc, rpc: {urls: ['http://h'], max_head_age_seconds: 4}}\n", "max_head_age_seconds 4 is below poll_seconds 5"),
+        (PRICES.format("currency_feed: {max_age_seconds: 4}"), "prices.currency_feed.max_age_seconds 4 is below chain.rpc.poll_seconds 5"),
+    ],
+)
+def test_what_could_never_work_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, named: str) -> None:
+    assert check(tmp_path, text) == 2
+    assert named in capsys.readouterr().err
+
+
+HOOK = "chain: {{source: static}}\nauth: {{webhook: {{url: '{}'}}}}\n"
+STATIC = "chain: {source: static}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (STATIC + "prices: {max_price_per_unit: 0.5}\n", "prices.max_price_per_unit is 0.5 wei, next to nothing"),
+        (STATIC + "prices: {max_price_per_hour: 2}\n", "was 2USD or 2eth meant?"),
+        (
+            STATIC + "prices: {max_price_per_capability: [{pipeline: llm, price_per_unit: 0.5}]}\n",
+            "max_price_per_capability llm/default is 0.5 wei",
+        ),
+        (STATIC + "prices: {max_price_per_unit: 1, max_price_per_hour: 0.001eth}\n", None),
+        (HOOK.format("http://identity-webhook:8090/authorize"), "auth.webhook.url is plain http to identity-webhook"),
+        (HOOK.format("http://127.0.0.1:8090/authorize"), None),
+        (HOOK.format("http://[::1]:8090/"), None),
+        (HOOK.format("https://identity-webhook/"), None),
+        (STATIC + "auth: {jwt: {issuer: 'http://login.example', audience: a}}\n", "auth.jwt.issuer is plain http to login.example"),
+        (STATIC + "events: {sinks: [{type: http, url: 'http://bills.example'}]}\n", "events.sinks.0.url is plain http"),
+        (STATIC + "state: {mac_key: '" + "02" * 32 + "'}\n", "state.mac_key stands in"),
+        (STATIC + "state: {mac_key: '${MAC_KEY}'}\n", None),
+    ],
+)
+def test_what_is_taken_and_may_not_be_meant_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, named: str | None
+) -> None:
+    monkeypatch.setenv("MAC_KEY", "02" * 32)
+    assert check(tmp_path, text) == 0
+    doubts = [line for line in said(capsys, "warning") if " can take up to " not in line and " pays what " not in line]
+    assert len(doubts) == (named is not None), doubts
+    if named is not None:
+        assert named in doubts[0]
+
+
+def test_a_key_in_the_file_itself_is_warned_of_also_by_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(tmp_path, STATIC, KEY) == 0
+    assert any(line.startswith("key.private_key stands in") and "0101" not in line for line in said(capsys, "warning"))
+    (tmp_path / "config.yaml").write_text(KEY + STATIC + f"ledger: {{backend: sqlite, path: {tmp_path}/none/l}}\n")
+    served = subprocess.run(
+        [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(tmp_path / "config.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (served.returncode, "key.private_key stands in" in served.stderr) == (1, True)
+
+
+def test_payments_of_nobody_are_warned_of_where_auth_ids_are_budgeted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    budget = f"ledger: {{backend: sqlite, path: {tmp_path}/l}}\nbudgets: [{{scope: auth_id, window: day, limit_wei: 5}}]\n"
+    for more, is_warned in (("", True), (", require_auth_id: true", False)):
+        assert check(tmp_path, STATIC + f"auth: {{webhook: {{url: 'https://h'}}{more}}}\n" + budget) == 0
+        assert any(line.startswith("auth.require_auth_id is not set") for line in said(capsys, "warning")) is is_warned

@@ -37,5 +37,15 @@ def test_a_session_whose_tickets_last_longer_than_the_interval_is_warned_of_once
     plan: SimpleNamespace, warns: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        RareTicketWarning(5).paid(plan, Trail("/signTicket", "r1", "", time.perf_counter))  # type: ignore[arg-type]
+        RareTicketWarning(5, {"/signTicket": 4, "/generate-live-payment": 5}).paid(plan, Trail("/signTicket", "r1", "", time.perf_counter))  # type: ignore[arg-type]
     assert ("longer than the payment interval of 5 s" in caplog.text) is warns
+
+
+def test_where_credit_is_bought_ahead_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    warning, plan = RareTicketWarning(5, {"/signTicket": 5, "/generate-live-payment": 0}), first_payment(6_000, 1_000)
+    with caplog.at_level(logging.WARNING):
+        warning.paid(plan, Trail("/signTicket", "r1", "", time.perf_counter))  # type: ignore[arg-type]
+    assert caplog.text == ""
+    with caplog.at_level(logging.WARNING):
+        warning.paid(plan, Trail("/generate-live-payment", "r1", "", time.perf_counter))  # type: ignore[arg-type]
+    assert "headroom_seconds of 5 or more" in caplog.text

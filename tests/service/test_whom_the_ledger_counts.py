@@ -19,3 +19,18 @@ async def test_budgets_count_for_the_auth_id_that_the_webhook_names(tmp_path: Pa
             hook.answer = says({"status": 200, "auth_id": auth_id})
             statuses.append((auth_id, (await signer.pay()).status_code))
     assert statuses == [("alice", 200), ("alice", 483), ("bob", 200), ("bob", 483)]
+
+
+async def test_a_payment_of_nobody_is_refused_where_an_auth_id_is_required(tmp_path: Path) -> None:
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger")}
+    for sections in ({}, {"ledger": ledger}):
+        async with (
+            running_hook() as hook,
+            running_signer(auth={"webhook": {"url": hook.url}, "require_auth_id": True}, **sections) as signer,
+        ):
+            hook.answer = says({"status": 200})
+            refused = await signer.pay()
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "denied")
+            assert "auth.require_auth_id" in refused.json()["error"]["message"]
+            hook.answer = says({"status": 200, "auth_id": "alice"})
+            assert (await signer.pay()).status_code == 200

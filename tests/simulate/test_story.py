@@ -23,6 +23,7 @@ def test_the_command_prints_its_table_and_exits_0() -> None:
         assert status in done.stdout
     assert "All payments were accepted" in done.stdout
     assert "NOT AS IT SHOULD BE" not in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_wrong_ticket_hash_cannot_confirm_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from livepeer_remote_signer.commands.places import ledger_fault
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -174,6 +175,11 @@ def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Conf
         return 2
     from livepeer_remote_signer.adapters.ledger.store import NoLedger  # the service's imports take half a second
     from livepeer_remote_signer.wiring.ledger import open_ledger
+
+    path = config.ledger.path
+    if config.ledger.backend == "sqlite" and path is not None and path.is_file() and (fault := ledger_fault(path)):
+        print(f"the ledger cannot be used: {fault}", file=sys.stderr)
+        return 1
 
     async def run() -> int:
         parts = open_ledger(config, time.time_ns, may_create=False)

@@ -52,6 +52,7 @@ class AuthConfig(Section):
     webhook: WebhookConfig | None = None
     trusted_proxies: tuple[Network, ...] = ()
     namespaces: bool = False
+    require_auth_id: bool = False
     allow_unauthenticated: bool = False
 
     @property

@@ -42,10 +42,15 @@ def _capability_amount(entry: CapabilityPrice, prices: PricesConfig) -> Amount:
 
 def currency_feed(config: Config, amounts: CeilingAmounts) -> CurrencyFeed | None:
     """The feed to read; on Arbitrum One ceilings in USD have section 10's feed without naming it. Raises ConfigError."""
-    if config.prices.currency_feed is not None or not amounts.feed_currencies:
-        return config.prices.currency_feed
+    feed, currencies = config.prices.currency_feed, amounts.feed_currencies
+    named = ", ".join(sorted(c.upper() for c in currencies))
+    if feed is not None and feed.address == CurrencyFeed().address and currencies - {"usd"}:
+        raise ConfigError(f"prices are given in {named}, but prices.currency_feed quotes USD: give them in USD, or name another feed")
+    if len(currencies) > 1:
+        raise ConfigError(f"prices are given in {named}: a feed quotes one currency, so give all of them in that one")
+    if feed is not None or not currencies:
+        return feed
     is_arbitrum_one = config.chain.source == "rpc" and config.chain.rpc.chain_id == arbitrum_one.CHAIN_ID
-    if is_arbitrum_one and amounts.feed_currencies == {"usd"}:
+    if is_arbitrum_one and currencies == {"usd"}:
         return CurrencyFeed()
-    named = ", ".join(sorted(c.upper() for c in amounts.feed_currencies))
     raise ConfigError(f"prices are given in {named}: prices.currency_feed.address must name the Chainlink feed that quotes it in ETH")

@@ -42,6 +42,13 @@ class RpcChain(Section):
     @model_validator(mode="after")
     def _one_form(self) -> RpcChain:
         check_one_form(self, "urls")
+        for name in ("max_age_seconds", "max_head_age_seconds"):
+            limit = getattr(self, name)
+            if limit is not None and limit < self.poll_seconds:
+                raise ValueError(
+                    f"{name} {limit:g} is below poll_seconds {self.poll_seconds:g}: payments would stop before every poll; "
+                    "raise the former or lower the latter"
+                )
         return self
 
 

@@ -11,13 +11,21 @@ from livepeer_remote_signer.config.chain import ChainConfig
 from livepeer_remote_signer.config.events import EventsConfig
 from livepeer_remote_signer.config.keys import KeyConfig, StateConfig
 from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig
-from livepeer_remote_signer.config.listening import DEFAULT_LISTEN
+from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, ListenAddress
 from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, OrchestratorsConfig
 from livepeer_remote_signer.config.outbound import OutboundConfig
 from livepeer_remote_signer.config.prices import PricesConfig
 from livepeer_remote_signer.config.serving import CorsConfig, DocsConfig, HostName, LimitsConfig, LogConfig, TracingConfig
 from livepeer_remote_signer.config.values import Listen, Seconds, Section
 from livepeer_remote_signer.core.rules.policy import NAMESPACES
+
+_ALL_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - what listens on all of them is in the way of everybody
+
+
+def _is_one_address(one: ListenAddress, other: ListenAddress) -> bool:
+    """Whether the second of two listeners finds its address taken. Port 0 is any that is free."""
+    is_same_host = one.host == other.host or one.host in _ALL_HOSTS or other.host in _ALL_HOSTS
+    return one.port == other.port != 0 and is_same_host
 
 
 class Config(Section):
@@ -55,6 +63,11 @@ class Config(Section):
                 f"listen {self.listen.host} is reachable from other hosts, but nobody is asked before signing: configure auth "
                 "(webhook, api_keys_file or jwt), or set auth.allow_unauthenticated: true if the network itself keeps others out"
             )
+        if self.admin is not None and _is_one_address(self.listen, self.admin.listen):
+            raise ValueError(
+                f"listen {self.listen} and admin.listen {self.admin.listen} are one address: give the admin listener another port, "
+                "such as 127.0.0.1:8937"
+            )
         if self.byoc_jobs and not self.auth.is_configured and not self.auth.allow_unauthenticated:
             raise ValueError(
                 "byoc_jobs: true would sign jobs for whoever asks, because nobody is asked before signing: configure auth (webhook, "
@@ -70,6 +83,14 @@ class Config(Section):
             raise ValueError(
                 "cors.allow_origins '*' would let every web page have tickets signed, because nobody is asked before signing: name the "
                 "origins of your pages, or configure auth (webhook, api_keys_file or jwt)"
+            )
+        if self.auth.require_auth_id and not self.auth.is_configured and not self.auth.trusted_proxies:
+            raise ValueError("auth.require_auth_id: true refuses every payment, because nobody says whose it is: configure auth")
+        feed, poll_seconds = self.prices.currency_feed, self.chain.rpc.poll_seconds
+        if feed is not None and feed.max_age_seconds < poll_seconds:
+            raise ValueError(
+                f"prices.currency_feed.max_age_seconds {feed.max_age_seconds:g} is below chain.rpc.poll_seconds {poll_seconds:g}: payments "
+                "would stop before every poll; raise the former or lower the latter"
             )
         if self.budgets and self.ledger.backend == "none":
             raise ValueError("budgets need a ledger: set ledger.backend to sqlite or postgres")

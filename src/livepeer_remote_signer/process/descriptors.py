@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 from collections.abc import Callable
+
+from livepeer_remote_signer.api.bounds import connections_within
 
 WARNING_SECONDS = 60.0
 
 _WHOSE = {errno.EMFILE: "this process (ulimit -n, LimitNOFILE)", errno.ENFILE: "this machine (fs.file-max)"}
 _log = logging.getLogger(__name__)
+
+
+def connections_of_serve() -> int:
+    """The connections of a process where nothing is said: `serve` allows itself all the open files that it may have."""
+    return connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 class FileTable:

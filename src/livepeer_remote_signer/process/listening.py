@@ -28,8 +28,8 @@ class StartupError(Exception):
     """The service cannot be served here; the message says what is missing."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, non-blocking. Raises StartupError when the address cannot be had."""
+def bind(host: str, port: int, *, key: str = "listen") -> socket.socket:
+    """A listening socket, non-blocking. Raises StartupError, which names the configuration's `key`, when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -38,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}; `listen` in the configuration says where") from None
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}; `{key}` in the configuration says where") from None
     listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener

@@ -7,7 +7,7 @@ refused unless it says that nobody is to be asked.
 from __future__ import annotations
 
 from livepeer_remote_signer.core.protocol.byoc import byoc_job_message, parse_byoc_job
-from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, unpaid_auth_id
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, check_named, unpaid_auth_id
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.seams import Authorizer, Identifier, KillSwitches
 from livepeer_remote_signer.service.signing import MessageSigner
@@ -23,11 +23,13 @@ class ByocSigner:
         identifier: Identifier | None = None,
         authorizer: Authorizer | None = None,
         switches: KillSwitches | None = None,
+        requires_auth_id: bool = False,
     ) -> None:
         self._signer = signer
         self._identifier = identifier
         self._authorizer = authorizer
         self._switches = switches
+        self._requires_auth_id = requires_auth_id
 
     @property
     def address(self) -> bytes:
@@ -48,6 +50,9 @@ class ByocSigner:
             named = unpaid_auth_id(verdict, identity)
             if named != auth_id:
                 await self._check_switches(named)
+            auth_id = named
+        if self._requires_auth_id:
+            check_named(auth_id)
         return self._signer.sign_personal(byoc_job_message(job))
 
     async def _check_switches(self, auth_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.errors import SignerError
@@ -51,25 +51,28 @@ class Observers:
 
 
 class RareTicketWarning:
-    """Warns, once a session, when one ticket lasts longer than the network's payment interval."""
+    """Warns, once a session, when one ticket lasts longer than the network's payment interval and nothing is bought ahead."""
 
-    def __init__(self, interval_seconds: float) -> None:
+    def __init__(self, interval_seconds: float, headroom_seconds: Mapping[str, float]) -> None:
+        """`headroom_seconds`: what is bought ahead, by route. Bought ahead is enough where it covers an interval."""
         self._interval_seconds = interval_seconds
+        self._routes = frozenset(route for route, seconds in headroom_seconds.items() if seconds >= interval_seconds)
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """Looks at the first payment of a session."""
         session = plan.session
-        if not session.is_new:
+        if not session.is_new or trail.route in self._routes:
             return
         lasts = seconds_between_tickets(session.info.ev, plan.price, session.request.type)
         if lasts is not None and lasts > self._interval_seconds:
             _log.warning(
                 "session %s: one ticket of %s wei EV lasts %s s at this price, longer than the payment interval of %g s: "
-                "the orchestrator may end the session between two tickets; buy ahead with headroom_seconds, or choose an "
-                "orchestrator with a smaller ticket EV (request %s)",
+                "the orchestrator may end the session between two tickets; buy ahead with headroom_seconds of %g or more, or "
+                "choose an orchestrator with a smaller ticket EV (request %s)",
                 session.state.state_id,
                 float_string(session.info.ev, 0),
                 float_string(lasts, 1),
+                self._interval_seconds,
                 self._interval_seconds,
                 trail.request_id,
             )

@@ -32,6 +32,7 @@ from livepeer_remote_signer.core.rules.policy import (
     apply_cached_verdict,
     apply_verdict,
     auth_id_changed,
+    check_named,
     is_same_payer,
     is_verdict_cached,
 )
@@ -118,6 +119,7 @@ class RemoteSigner:
         authorizer: Authorizer | None = None,
         ledger: Ledger | None = None,
         rates: CallerRates | None = None,
+        requires_auth_id: bool = False,
         heal_stale: bool = True,
         encode_event: Callable[[PaymentPlan, Trail], bytes] | None = None,
         publish: Callable[[bytes], None] | None = None,
@@ -133,11 +135,13 @@ class RemoteSigner:
         self._authorizer = authorizer
         self._ledger = ledger
         self._rates = rates
+        self._requires_auth_id = requires_auth_id
         self._heal_stale = heal_stale
         self._encode_event = encode_event
         self._publish = publish
         self._turns = SigningTurns()
-        self.is_inline = identifier is None and recipients is None and authorizer is None and ledger is None and rates is None
+        asked = (identifier, recipients, authorizer, ledger, rates)
+        self.is_inline = not requires_auth_id and all(one is None for one in asked)
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
         self.identifies = identifier is not None
         """Whether callers are known by more than their address."""
@@ -190,7 +194,7 @@ class RemoteSigner:
     def _name_caller(self, call: _Call) -> None:
         """Whoever proved an auth id is served under it, not under the address that he shares with others. Raises ShareExceeded."""
         trail, auth_id = call.trail, call.identity.auth_id or call.identity.claimed_auth_id
-        trail.caller = auth_id or trail.caller
+        trail.caller, trail.auth_id = auth_id or trail.caller, auth_id
         if trail.place is not None:
             trail.place.move(f"auth id {auth_id}" if auth_id else trail.place.caller, trail.clock())
 
@@ -235,7 +239,7 @@ class RemoteSigner:
 
     def _open(self, body: bytes, call: _Call) -> OpenedSession:
         """Steps 1 to 9."""
-        request = call.trail.timed("parse", call.route.parse, body)
+        call.trail.request = request = call.trail.timed("parse", call.route.parse, body)
         check_clock(self._chain.view())
         return self._opened(request, call, None)
 
@@ -286,6 +290,9 @@ class RemoteSigner:
         if self._recipients is not None:
             self._recipients.check(plan)
         plan = await self._allowed(plan, call)
+        call.trail.auth_id = plan.state.auth_id
+        if self._requires_auth_id:
+            check_named(plan.state.auth_id)
         if self._rates is not None:
             self._rates.check(plan.state.auth_id or call.trail.caller, plan.num_tickets, call.trail.clock())
         if self._recipients is None:

@@ -102,7 +102,10 @@ def _write_config(directory: Path, stage: Stage) -> Path:
     key.write_text(stage.secret.hex())
     config = directory / "config.yaml"
     section = stage.chain_section or _static_section(stage.chain)
-    config.write_text(f"key: {{private_key_file: {key}}}\n{section}\norchestrators: {{allow_private_addresses: true}}\n")
+    config.write_text(
+        f"key: {{private_key_file: {key}}}\n{section}\norchestrators: {{allow_private_addresses: true}}\n"
+        "live_payment_interval_seconds: 10\nheadroom_seconds: {generate_live_payment: 12, sign_ticket: 10}\n"
+    )
     return config
 
 

@@ -86,12 +86,17 @@ def open_admin(
     from livepeer_remote_signer.api.admin import AdminParts, create_admin
     from livepeer_remote_signer.api.console import ConsoleParts
 
-    token = _load_token(config.token_file, "admin.token_file")
-    metrics_token = _load_token(config.metrics_token_file, "admin.metrics_token_file") if config.metrics_token_file is not None else ""
+    token, metrics_token = load_tokens(config)
     switches = ledger.controls if ledger is not None else None
     return create_admin(
         AdminParts(token, prices, prices.feed_currencies, switches, render_metrics, ConsoleParts(overview.read), metrics_token)
     )
+
+
+def load_tokens(config: AdminConfig) -> tuple[str, str]:
+    """The admin token and the one for metrics alone, "" where there is none. Raises as `open_admin` does."""
+    token = _load_token(config.token_file, "admin.token_file")
+    return token, _load_token(config.metrics_token_file, "admin.metrics_token_file") if config.metrics_token_file is not None else ""
 
 
 def _load_token(file: Path, key: str) -> str:

@@ -13,6 +13,7 @@ from livepeer_remote_signer.adapters.keys import read_secret_file
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Authority
 from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
+from livepeer_remote_signer.config.in_force import required_recipients
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.api_keys import KeysFileError
@@ -97,9 +98,15 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes, outbound: Outbound) -> 
     )
 
 
-def open_byoc(auth: AuthParts, signer: MessageSigner, ledger: RunningLedger | None) -> ByocSigner:
+def open_byoc(auth: AuthParts, signer: MessageSigner, ledger: RunningLedger | None, *, requires_auth_id: bool) -> ByocSigner:
     """Signs BYOC jobs for those who may pay."""
-    return ByocSigner(signer, identifier=auth.identifier, authorizer=auth.authorizer, switches=ledger.controls if ledger else None)
+    return ByocSigner(
+        signer,
+        identifier=auth.identifier,
+        authorizer=auth.authorizer,
+        switches=ledger.controls if ledger else None,
+        requires_auth_id=requires_auth_id,
+    )
 
 
 def open_questions(config: Config, auth: AuthParts, fetch: FetchInfo) -> OrchestratorQuestions:
@@ -116,7 +123,7 @@ def open_recipients(config: Config, chain: ChainParts) -> RecipientRegistry | No
     `registered` where the chain is live and nothing else is said.
     """
     recipients, is_live = config.recipients, config.chain.source == "rpc"
-    require = recipients.require or ("registered" if is_live else "any")
+    require = required_recipients(config)
     if require == "any" and not recipients.allow and not recipients.deny and recipients.guard is None:
         return None
     from livepeer_remote_signer.adapters.recipients import RecipientRegistry

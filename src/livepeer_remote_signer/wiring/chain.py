@@ -8,18 +8,15 @@ from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.static import StaticChain
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.ceilings import ceiling_amounts, currency_feed
+from livepeer_remote_signer.config.in_force import max_head_age_seconds
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.service.seams import ChainSource
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.chain.rpc import RpcChain
     from livepeer_remote_signer.adapters.price_feed import PriceFeed
-
-ARBITRUM_ONE_MAX_HEAD_AGE_SECONDS = 300.0
-"""Arbitrum One makes several blocks a second. A private chain may make none for hours: there the head may stand still."""
 
 
 class ChainParts(NamedTuple):
@@ -49,13 +46,10 @@ def open_chain(config: Config, sender: bytes, outbound: Outbound) -> ChainParts:
     feed = None
     if feed_config is not None:
         feed = PriceFeed(feed_config.address, feed_config.max_age_seconds, max_jump_factor=feed_config.max_jump_factor)
-    max_head_age = rpc_config.max_head_age_seconds
-    if max_head_age is None and rpc_config.chain_id == arbitrum_one.CHAIN_ID:
-        max_head_age = ARBITRUM_ONE_MAX_HEAD_AGE_SECONDS
     rpc = RpcChain(
         [url.get_secret_value() for url in rpc_config.urls],
         ChainQuestion(rpc_config.chain_id, rpc_config.controller if is_live else None, sender),
-        Pace(rpc_config.poll_seconds, rpc_config.timeout_seconds, rpc_config.max_age_seconds, max_head_age),
+        Pace(rpc_config.poll_seconds, rpc_config.timeout_seconds, rpc_config.max_age_seconds, max_head_age_seconds(config)),
         rider=feed,
         outbound=outbound,
     )

@@ -22,6 +22,7 @@ from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
+from livepeer_remote_signer.config.in_force import is_tls
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.events import EventSource
@@ -98,7 +99,7 @@ def _open_kafka_sink(sink: KafkaSink, where: str, outbound: Outbound) -> Sink:
         sink.topic,
         username=sink.username,
         password=_load_secret(sink.password, sink.password_file, f"{where}.password_file"),
-        tls=outbound.tls if (sink.username is not None if sink.tls is None else sink.tls) else None,
+        tls=outbound.tls if is_tls(sink) else None,
     )
 
 

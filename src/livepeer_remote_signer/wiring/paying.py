@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.service.observers import Observers
+from livepeer_remote_signer.service.observers import Observers, RareTicketWarning
 from livepeer_remote_signer.service.payments import RemoteSigner
+
+
+def open_rare_ticket_warning(config: Config) -> RareTicketWarning:
+    """Silent on routes where credit is bought ahead."""
+    headroom = config.headroom_seconds
+    ahead = {"/generate-live-payment": headroom.generate_live_payment, "/signTicket": headroom.sign_ticket}
+    return RareTicketWarning(config.live_payment_interval_seconds, ahead)
 
 
 def open_paying(config: Config, service: RemoteSigner, observer: Observers) -> PayingRoutes:

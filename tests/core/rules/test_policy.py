@@ -17,6 +17,7 @@ from livepeer_remote_signer.core.rules.policy import (
     apply_cached_verdict,
     apply_verdict,
     bind_verdict,
+    check_named,
     is_verdict_cached,
     unpaid_auth_id,
 )
@@ -232,3 +233,10 @@ def test_what_pays_nothing_is_refused_by_the_status_alone() -> None:
     assert (caught.value.status, caught.value.message, caught.value.webhook_code) == (402, "no credit left", "broke")
     with pytest.raises(AuthFailed, match=r"^the authorization webhook answered status 204, neither 200 nor a refusal$"):
         unpaid_auth_id(Verdict(204), ANONYMOUS)
+
+
+def test_who_is_named_passes_and_nobody_is_denied() -> None:
+    check_named("u1")
+    with pytest.raises(Denied, match=r"auth\.require_auth_id") as caught:
+        check_named("")
+    assert (caught.value.status, caught.value.hint is None) == (403, False)

@@ -22,6 +22,11 @@ _SIDE_WAIT_SECONDS = 5.0
 INCREMENTAL = 2
 """Of `PRAGMA auto_vacuum`: free pages are noted, and can be given back some at a time."""
 
+_MAGIC = b"SQLite format 3\0"
+_HEAD_BYTES = 100
+_VERSION_AT = slice(60, 64)
+"""Of SQLite's file format: `PRAGMA user_version` in the head."""
+
 _T = TypeVar("_T")
 
 
@@ -220,6 +225,21 @@ def check_is_ledger(connection: sqlite3.Connection, *, may_be_new: bool = False)
     missing_steps(version, 0)
 
 
+def check_head(path: Path) -> None:
+    """Looks at the head of a ledger's file alone: a connection would leave files beside it that belong to whoever looked.
+
+    Raises StoreFailed for what could not be opened as a ledger. An empty file is one that is about to become a ledger.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise StoreFailed(f"the file cannot be read: {error.strerror}") from None
+    if head and not head.startswith(_MAGIC):
+        raise StoreFailed("the file is not a database (SQLITE_NOTADB)")
+    missing_steps(int.from_bytes(head[_VERSION_AT], "big"), 0)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """The one place where SQLite's errors become the ledger's."""
@@ -263,7 +283,7 @@ _REASONS = {
     sqlite3.SQLITE_READONLY: "the database is read-only",
     sqlite3.SQLITE_IOERR: "the disk does not read or write",
     sqlite3.SQLITE_CORRUPT: "the database file is damaged",
-    sqlite3.SQLITE_NOTADB: "the file is not a database",
+    sqlite3.SQLITE_NOTADB: "ledger.path names a file that is not a database",
     sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
 }
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as as_json
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
-from livepeer_remote_signer.core.errors import Denied, Failed, SignerError
+from livepeer_remote_signer.core.errors import Denied, Failed, InvalidSig, InvalidState, SenderChanged, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
-from livepeer_remote_signer.core.protocol.state import SignerState
+from livepeer_remote_signer.core.protocol.state import SignerState, parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
@@ -101,7 +103,29 @@ def refused_fields(error: SignerError, status: int, trail: Trail, ended: float) 
     if failure := error.hidden_failure:
         fields["failure"] = f"{failure.code}: {failure.message}"[:MAX_TEXT_CHARACTERS]
     fields.update(_known_fields(trail, ended))
+    if trail.session is None:
+        fields.update(_asked_fields(error, trail))
     return fields
+
+
+def _asked_fields(error: SignerError, trail: Trail) -> Fields:
+    """Of a request whose session was not opened: what can be read of it. A state that is not ours names no session."""
+    found: Fields = {"auth_id": _short(trail.auth_id)} if trail.auth_id else {}
+    if (request := trail.request) is None:
+        return found
+    found |= {
+        name: _short(text) for name, text in (("app", request.app), ("type", request.type), ("manifest_id", request.manifest_id)) if text
+    }
+    with suppress(SignerError):
+        info = parse_orchestrator_info(request.orchestrator)
+        found |= {"orch_address": checksum_address(info.address), "orch_url": _short(info.transcoder), "pm_session_id": info.pm_session_id}
+    if request.state and not isinstance(error, InvalidSig | SenderChanged | InvalidState):
+        with suppress(SignerError):
+            state = parse_state(request.state)
+            found |= {"session_id": state.state_id, "sequence_number": state.sequence_number}
+            if state.auth_id:
+                found["auth_id"] = _short(state.auth_id)
+    return found
 
 
 def _known_fields(trail: Trail, ended: float) -> Fields:
@@ -121,7 +145,7 @@ def _ids_text(session: OpenedSession, state: SignerState, trail: Trail, ended: f
     info = session.info
     names = _names_text(
         state.state_id,
-        _short(state.auth_id),
+        _short(state.auth_id or trail.auth_id),
         _short(state.app),
         _short(session.request.type),
         _short(session.manifest_id),

@@ -184,6 +184,15 @@ def _named_by(verdict: Verdict, asked_with: str, identity: Identity) -> str:
     return f"webhook:{auth_id}"
 
 
+def check_named(auth_id: str) -> None:
+    """For operators who bill by auth id (`auth.require_auth_id`). Raises Denied where nobody has said whose a payment is."""
+    if not auth_id:
+        raise Denied(
+            "nobody has said whose payment this is, and auth.require_auth_id lets no payment pass without an auth id",
+            hint="the authorization webhook must answer with auth_id, or the caller needs a credential that carries one",
+        )
+
+
 def apply_auth_id(plan: PaymentPlan, auth_id: str, identity: Identity = ANONYMOUS) -> PaymentPlan:
     """Binds the session to an auth id; an empty one keeps what is there, a different one is refused."""
     kept = plan.state.auth_id

@@ -11,7 +11,7 @@ from math import inf
 from typing import TypeAlias, TypeVar, TypeVarTuple
 
 from livepeer_remote_signer.core.rules.fairness import Place
-from livepeer_remote_signer.core.rules.payment import OpenedSession
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentRequest
 
 Mark: TypeAlias = tuple[str, float, float]
 """A phase that is over, when it began and when it ended, in seconds of the trail's clock. A plain tuple: a payment makes five."""
@@ -32,7 +32,21 @@ class Trail:
     last two: the ledger signs in its transaction).
     """
 
-    __slots__ = ("answer_by", "caller", "client_id", "clock", "has_left", "marks", "place", "request_id", "route", "session", "started")
+    __slots__ = (
+        "answer_by",
+        "auth_id",
+        "caller",
+        "client_id",
+        "clock",
+        "has_left",
+        "marks",
+        "place",
+        "request",
+        "request_id",
+        "route",
+        "session",
+        "started",
+    )
 
     def __init__(
         self, route: str, request_id: str, client_id: str, clock: Callable[[], float], answer_seconds: float = inf, caller: str = ""
@@ -47,6 +61,10 @@ class Trail:
         self.caller = caller
         self.has_left: Callable[[], bool] = _stays
         """Whether nobody is left who could read a reply, as far as that can be told."""
+        self.auth_id = ""
+        """Who calls, as soon as a credential, a proxy or the webhook has said so."""
+        self.request: PaymentRequest | None = None
+        """What was asked for, once the body was understood."""
         self.session: OpenedSession | None = None
         """The session, once it was opened."""
         self.place: Place | None = None
