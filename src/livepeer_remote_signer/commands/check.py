@@ -24,7 +24,7 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.secret_files import FileKind, named_files
 
 _NO_KEY = bytes(31) + b"\x01"
-"""Stands for a signing key that cannot be read here."""
+"""Stands for a signing key that cannot be read here, or is on another host."""
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -111,7 +111,7 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
         return not any(key.startswith(section) for key in unread)
 
     outbound = open_outbound(config.outbound if is_whole("outbound.") else config.outbound.model_copy(update={"ca_file": None}))
-    key = open_signing_key(config.key) if is_whole("key.") else SigningKey(_NO_KEY)
+    key = open_signing_key(config.key) if config.key.external is None and is_whole("key.") else SigningKey(_NO_KEY)
     chain = open_chain(config, key.address, outbound)
     open_recipients(config, chain)
     open_ledger(config, time.time_ns)
