@@ -15,6 +15,7 @@ from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.ledger import LedgerRules
+from livepeer_remote_signer.core.rules.signed import REDEEMABLE_SECONDS
 
 
 def open_ledger(config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[str] = (), may_create: bool = True) -> RunningLedger | None:
@@ -46,6 +47,8 @@ def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], write
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
     engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces))
+    if config.chain.source == "rpc":
+        engine.params_kept_seconds = REDEEMABLE_SECONDS
     controls = Controls(store, budgets, clock_ns)
     controls.on_switches = engine.use_switches
     outbox = None

@@ -52,6 +52,7 @@ from livepeer_remote_signer.core.rules.ledger import (
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.room import most_bytes
+from livepeer_remote_signer.core.rules.signed import add_draws, note_signed, open_draws
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
@@ -104,6 +105,9 @@ class GroupCommitLedger:
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
         self._lines = OpenLines()
+        self._draws = open_draws()
+        self.params_kept_seconds = 0
+        """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()
         self._reading: set[asyncio.Task[Found]] = set()
 
@@ -277,7 +281,9 @@ class GroupCommitLedger:
         """One transaction. A new session's row is looked for only where it may have been written by an attempt before."""
         books = await self._store.begin(_wanted(batch, is_repeated), _room(batch))
         self.switches = books.switches
-        writes = Writes([], {}, {}, {}, {}, [], batch[0].plan.now_ns // NS_PER_MS)
+        now_ms = batch[0].plan.now_ns // NS_PER_MS
+        kept_longer_ms = max(0, self.params_kept_seconds - self._rules.retention_seconds) * 1000
+        writes = Writes([], {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms)
         for entry in batch:
             entry.is_in_doubt = False
             entry.result = not entry.done.done() and self._judge(entry, books, writes)  # nothing is signed for who has left
@@ -293,6 +299,7 @@ class GroupCommitLedger:
             raise
         if writes.payments:
             self._lines.keep(writes.spend)
+            self._draws.keep(writes.draws)
             self._keep_recent(writes.tips)
 
     def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
@@ -307,13 +314,17 @@ class GroupCommitLedger:
             record = entry.sign(plan)
         except Exception as error:  # noqa: BLE001 - refusals and faults belong to their own caller, not to the batch
             return error
-        post(key, plan, entry.claims, books)
         rand_hash = plan.session.info.ticket_params.recipient_rand_hash
+        signed = note_signed(books.signed.get(rand_hash, b""), books.nonces.get(rand_hash, 0), plan)
+        post(key, plan, entry.claims, books)
+        books.signed[rand_hash] = signed
         writes.tips[key.state_id] = books.tips[key.state_id]
         writes.nonces[rand_hash] = books.nonces[rand_hash]
+        writes.signed[rand_hash] = signed
         for claim in entry.claims:
             writes.usage[claim.key] = books.usage[claim.key]
         add_spend(writes.spend, plan, self._lines)
+        add_draws(writes.draws, plan, self._draws)
         if record.event is not None:
             writes.events.append((plan.now_ns // NS_PER_MS, record.event))
         writes.payments.append(

@@ -27,6 +27,8 @@ LEASE_MS = 10_000
 _RENEW_SECONDS = 3.0
 _MIN_REST_SECONDS = 0.001
 _MS_PER_MINUTE = 60_000
+DRAWS_KEPT_MS = 5 * 24 * 3600 * 1000
+"""Tickets are redeemed for up to three rounds, on Arbitrum One some three days."""
 
 
 class Forgetting:
@@ -94,7 +96,9 @@ class Forgetting:
         """The time that rows of each kind are forgotten before, unix milliseconds."""
         now_ms = self._clock_ns() // NS_PER_MS
         old_ms = now_ms - self._kept_ms
-        return {"payments": old_ms, "nonces": old_ms, "events": old_ms, "spend": old_ms // _MS_PER_MINUTE * _MS_PER_MINUTE, "usage": now_ms}
+        old_minute_ms = old_ms // _MS_PER_MINUTE * _MS_PER_MINUTE
+        draws_ms = min(old_minute_ms, now_ms // _MS_PER_MINUTE * _MS_PER_MINUTE - DRAWS_KEPT_MS)
+        return {"payments": old_ms, "nonces": old_ms, "events": old_ms, "spend": old_minute_ms, "usage": now_ms, "draws": draws_ms}
 
     async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:
         """The kinds of which something is due; also notes how far behind each is."""

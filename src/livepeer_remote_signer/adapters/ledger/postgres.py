@@ -35,6 +35,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Wanted,
     Writes,
     bytes_text,
+    draw_rows,
     parked_event,
     parked_row,
     sink_faults_of,
@@ -146,11 +147,13 @@ class PostgresStore:
         if not self._batches.has_transaction_clock:
             await execute(statements.REARM)
         await self._follow_switches(connection, await version.fetchall())
+        known = await _rows(nonces)
         return Books(
             switches=self._switches.switches,
             usage={key: parse_usage(amounts) for key, amounts in await _rows(usage)},
             tips={bytes_text(state_id): Tip(seq, made) for state_id, seq, made in await _rows(tips)},
-            nonces=dict(cast(Any, await _rows(nonces))),
+            nonces={rand_hash: last for rand_hash, last, _ in known},
+            signed={rand_hash: signed or b"" for rand_hash, _, signed in known},
             idempotency_keys={key for (key,) in await _rows(keys)},
             healed={(bytes_text(state_id), digest) for state_id, digest in await _rows(healed)},
         )
@@ -184,7 +187,7 @@ class PostgresStore:
         execute = connection.execute
         guarded: list[tuple[AsyncCursor[Row], int]] = []
         tips = sorted((text_bytes(state_id), tip.sequence_number, tip.updated_ms, state_id) for state_id, tip in writes.tips.items())
-        nonces = sorted((rand_hash, nonce, writes.now_ms) for rand_hash, nonce in writes.nonces.items())
+        nonces = sorted((name, nonce, writes.nonces_ms, writes.signed[name]) for name, nonce in writes.nonces.items())
         if usage := sorted(writes.usage.items()):
             rows = [(key, encode_usage(used), usage_expires_ms(key, writes.now_ms), writes.now_ms) for key, used in usage]
             guarded.append((await execute(statements.MOVE_USAGE, _columns(rows)), len(rows)))
@@ -199,6 +202,7 @@ class PostgresStore:
         if payments := sorted(writes.payments, key=lambda row: row.idempotency_key or b""):
             guarded.append((await execute(statements.NEW_PAYMENTS, _columns(payments)), len(payments)))
             await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self._writer_name))))
+            await execute(statements.PUT_DRAWS, _columns(sorted(draw_rows(writes, self._writer_name))))
         if writes.events:
             await execute(statements.NEW_EVENTS, _columns(writes.events))
         return guarded

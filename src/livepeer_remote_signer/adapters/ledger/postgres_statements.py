@@ -45,7 +45,7 @@ PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', %s) ON CONFLICT (na
 MAKE_USAGE = "INSERT INTO lrs_usage (key, amounts, expires_ms) SELECT k, '[]', 0 FROM unnest(%s::text[]) AS k ON CONFLICT DO NOTHING"
 LOAD_USAGE = "SELECT key, amounts FROM lrs_usage WHERE key = ANY(%s::text[]) ORDER BY key FOR UPDATE"
 LOAD_TIPS = "SELECT state_id, seq, made_ms FROM lrs_sessions WHERE state_id = ANY(%s::bytea[]) ORDER BY state_id FOR UPDATE"
-LOAD_NONCES = "SELECT rand_hash, last_nonce FROM lrs_nonces WHERE rand_hash = ANY(%s::bytea[]) ORDER BY rand_hash FOR UPDATE"
+LOAD_NONCES = "SELECT rand_hash, last_nonce, signed FROM lrs_nonces WHERE rand_hash = ANY(%s::bytea[]) ORDER BY rand_hash FOR UPDATE"
 LOAD_KEYS = "SELECT idempotency_key FROM lrs_payments WHERE idempotency_key = ANY(%s::bytea[])"
 LOAD_HEALED = """SELECT p.state_id, p.digest FROM unnest(%s::bytea[], %s::bytea[]) AS u (state_id, digest)
 JOIN lrs_payments p ON p.state_id = u.state_id AND p.digest = u.digest AND p.is_healed = 1"""
@@ -56,10 +56,11 @@ NEW_TIPS = """INSERT INTO lrs_sessions (state_id, seq, made_ms)
 SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"""
 MOVE_TIPS = """UPDATE lrs_sessions SET seq = u.seq, made_ms = u.made_ms
 FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) AS u (state_id, seq, made_ms) WHERE lrs_sessions.state_id = u.state_id"""
-NEW_NONCES = """INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms)
-SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) ON CONFLICT DO NOTHING"""
-MOVE_NONCES = """UPDATE lrs_nonces SET last_nonce = u.last_nonce, used_ms = u.used_ms
-FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[]) AS u (rand_hash, last_nonce, used_ms) WHERE lrs_nonces.rand_hash = u.rand_hash"""
+NEW_NONCES = """INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms, signed)
+SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[]) ON CONFLICT DO NOTHING"""
+MOVE_NONCES = """UPDATE lrs_nonces SET last_nonce = u.last_nonce, used_ms = u.used_ms, signed = u.signed
+FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[]) AS u (rand_hash, last_nonce, used_ms, signed)
+WHERE lrs_nonces.rand_hash = u.rand_hash"""
 MOVE_USAGE = """UPDATE lrs_usage SET amounts = u.amounts, expires_ms = u.expires_ms, touched_ms = u.touched_ms
 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS u (key, amounts, expires_ms, touched_ms) WHERE lrs_usage.key = u.key"""
 NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
@@ -72,6 +73,10 @@ PUT_SPEND = """INSERT INTO lrs_spend (minute, writer, auth_id, orchestrator, pay
 SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
 ON CONFLICT (minute, writer, auth_id, orchestrator) DO UPDATE SET payments = excluded.payments, tickets = excluded.tickets,
 ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = excluded.fee_wei"""
+PUT_DRAWS = """INSERT INTO lrs_draws (minute, writer, recipient, round, terms, tickets, winners, face_value_wei)
+SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
+ON CONFLICT (minute, writer, recipient, round, terms) DO UPDATE SET tickets = excluded.tickets, winners = excluded.winners,
+face_value_wei = excluded.face_value_wei"""
 
 ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 NEWEST_STATE = "SELECT state FROM lrs_payments WHERE state_id = %s ORDER BY seq DESC LIMIT 1"
@@ -116,7 +121,7 @@ GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
 
 OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
-    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL)"""
+    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws)"""
 """In the order of AGING."""
 
 FORGET: dict[Aging, str] = {
@@ -134,6 +139,8 @@ FORGET: dict[Aging, str] = {
         WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
     "usage": """WITH old AS (DELETE FROM lrs_usage WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL
         AND expires_ms < %(before)s ORDER BY expires_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+    "draws": """WITH old AS (DELETE FROM lrs_draws WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_draws
+        WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
 }
 LIST_USAGE = "SELECT key, touched_ms FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
 TOUCH_USAGE = """UPDATE lrs_usage SET touched_ms = %s WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage

@@ -28,6 +28,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Wanted,
     Writes,
     bytes_text,
+    draw_rows,
     parked_event,
     parked_row,
     sink_faults_of,
@@ -64,7 +65,7 @@ _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))
 
 _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
-    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL)"""
+    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws)"""
 """In the order of AGING."""
 
 _BILLION = 10**9
@@ -99,6 +100,8 @@ _FORGET: dict[Aging, str] = {
         (SELECT minute, writer, auth_id, orchestrator FROM lrs_spend WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",  # noqa: S608
     "usage": """DELETE FROM lrs_usage WHERE key IN
         (SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL AND expires_ms < ? ORDER BY expires_ms LIMIT ?)""",
+    "draws": """DELETE FROM lrs_draws WHERE (minute, writer, recipient, round, terms) IN
+        (SELECT minute, writer, recipient, round, terms FROM lrs_draws WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",
 }
 
 
@@ -117,7 +120,7 @@ class SqliteStore:
         self._writer_name = writer
         self._is_batch = False
         self._tips: dict[str, Tip] = {}
-        self._nonces: dict[bytes, int] = {}
+        self._nonces: dict[bytes, tuple[int, bytes]] = {}
         self._data_version = -1
         self._switches = KnownSwitches()
 
@@ -175,10 +178,11 @@ class SqliteStore:
             elif (row := execute(_TIP, (text_bytes(state_id),)).fetchone()) is not None:
                 books.tips[state_id] = Tip(*row)
         for rand_hash in wanted.rand_hashes:
-            if (nonce := self._nonces.get(rand_hash)) is not None:
-                books.nonces[rand_hash] = nonce
-            elif (row := execute("SELECT last_nonce FROM lrs_nonces WHERE rand_hash = ?", (rand_hash,)).fetchone()) is not None:
-                books.nonces[rand_hash] = row[0]
+            known: tuple[int, bytes | None] | None = self._nonces.get(rand_hash)
+            if known is None:
+                known = execute("SELECT last_nonce, signed FROM lrs_nonces WHERE rand_hash = ?", (rand_hash,)).fetchone()
+            if known is not None:
+                books.nonces[rand_hash], books.signed[rand_hash] = known[0], known[1] or b""
         for key in wanted.usage_keys:
             row = execute("SELECT amounts FROM lrs_usage WHERE key = ?", (key,)).fetchone()
             books.usage[key] = parse_usage(row[0]) if row is not None else Usage()
@@ -212,7 +216,7 @@ class SqliteStore:
             await self.rollback()
             raise
         self._tips.update(writes.tips)
-        self._nonces.update(writes.nonces)
+        self._nonces.update({name: (nonce, writes.signed[name]) for name, nonce in writes.nonces.items()})
         self._is_batch = False
         self._file.turn.release()
 
@@ -224,9 +228,10 @@ class SqliteStore:
             writes.payments,
         )
         many(
-            """INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms) VALUES (?, ?, ?)
-            ON CONFLICT (rand_hash) DO UPDATE SET last_nonce = excluded.last_nonce, used_ms = excluded.used_ms""",
-            [(rand_hash, nonce, writes.now_ms) for rand_hash, nonce in writes.nonces.items()],
+            """INSERT INTO lrs_nonces (rand_hash, last_nonce, used_ms, signed) VALUES (?, ?, ?, ?)
+            ON CONFLICT (rand_hash) DO UPDATE SET last_nonce = excluded.last_nonce, used_ms = excluded.used_ms,
+            signed = excluded.signed""",
+            [(rand_hash, nonce, writes.nonces_ms, writes.signed[rand_hash]) for rand_hash, nonce in writes.nonces.items()],
         )
         if writes.usage:
             many(
@@ -241,6 +246,12 @@ class SqliteStore:
             ON CONFLICT (minute, writer, auth_id, orchestrator) DO UPDATE SET payments = excluded.payments, tickets = excluded.tickets,
             ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = excluded.fee_wei""",
             spend_rows(writes, self._writer_name),
+        )
+        many(
+            """INSERT INTO lrs_draws (minute, writer, recipient, round, terms, tickets, winners, face_value_wei)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (minute, writer, recipient, round, terms) DO UPDATE SET
+            tickets = excluded.tickets, winners = excluded.winners, face_value_wei = excluded.face_value_wei""",
+            draw_rows(writes, self._writer_name),
         )
         if writes.events:
             many("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", writes.events)

@@ -144,6 +144,25 @@ STEPS: Sequence[Step] = (
         sqlite=("ALTER TABLE lrs_usage ADD COLUMN touched_ms INTEGER",),
         postgres=("ALTER TABLE lrs_usage ADD COLUMN touched_ms bigint",),
     ),
+    Step(  # which tickets were signed, and what may be drawn; rows of a release that keeps none of it are found by their index
+        5,
+        sqlite=(
+            "ALTER TABLE lrs_nonces ADD COLUMN signed BLOB",
+            "CREATE INDEX lrs_nonces_unsigned ON lrs_nonces (used_ms) WHERE signed IS NULL",
+            """CREATE TABLE lrs_draws (
+                minute INTEGER NOT NULL, writer TEXT NOT NULL, recipient BLOB NOT NULL, round INTEGER NOT NULL, terms INTEGER NOT NULL,
+                tickets INTEGER NOT NULL, winners TEXT NOT NULL, face_value_wei TEXT NOT NULL,
+                PRIMARY KEY (minute, writer, recipient, round, terms)) WITHOUT ROWID""",
+        ),
+        postgres=(
+            "ALTER TABLE lrs_nonces ADD COLUMN signed bytea",
+            "CREATE INDEX lrs_nonces_unsigned ON lrs_nonces (used_ms) WHERE signed IS NULL",
+            """CREATE TABLE lrs_draws (
+                minute bigint NOT NULL, writer text NOT NULL, recipient bytea NOT NULL, round bigint NOT NULL, terms bigint NOT NULL,
+                tickets bigint NOT NULL, winners text NOT NULL, face_value_wei text NOT NULL,
+                PRIMARY KEY (minute, writer, recipient, round, terms))""",
+        ),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

@@ -13,6 +13,7 @@ from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.signed import DrawKey, DrawSum
 
 GLOBAL_SWITCH = "all"
 BYTES_A_PAYMENT = 64 * 1024
@@ -23,10 +24,11 @@ MAX_LEASE_MS = 60_000
 
 Row: TypeAlias = tuple[Any, ...]
 
-Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage"]
-"""What is forgotten when it is old: `events` are those that were sent, `usage` the spending in windows that have passed."""
+Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage", "draws"]
+"""What is forgotten when it is old: `events` are those that were sent, `usage` the spending in windows that have passed, `draws`
+the tickets by their terms."""
 
-AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage")
+AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage", "draws")
 
 
 class StoreFailed(LedgerUnavailable):
@@ -92,15 +94,19 @@ class StoredPayment(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend`."""
+    """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend` and
+    `draws`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`."""
 
     payments: list[PaymentRow]
     tips: dict[str, Tip]
     nonces: dict[bytes, int]
+    signed: dict[bytes, bytes]
     usage: dict[str, Usage]
     spend: dict[SpendKey, SpendSum]
+    draws: dict[DrawKey, DrawSum]
     events: list[tuple[int, bytes]]
     now_ms: int
+    nonces_ms: int
 
 
 class Switch(NamedTuple):
@@ -306,6 +312,23 @@ def spend_rows(writes: Writes, writer: str) -> list[Row]:
             str(line.fee_wei),
         )
         for key, line in writes.spend.items()
+    ]
+
+
+def draw_rows(writes: Writes, writer: str) -> list[Row]:
+    """Lines of what may be drawn. Each process has its own, as of the statistics."""
+    return [
+        (
+            key.minute,
+            f"{writer}.{key.part}" if key.part else writer,
+            key.recipient,
+            key.creation_round,
+            key.terms,
+            line.tickets,
+            str(line.winners),
+            str(line.face_value_wei),
+        )
+        for key, line in writes.draws.items()
     ]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -147,31 +147,46 @@ MAX_OPEN_LINES = 65_536
 """Some 20 MB."""
 
 
-class OpenLines:
-    """The lines that this process still adds to: the newest two minutes, within a bound.
+class Line(Protocol):
+    """Names a line of figures of a stretch of time, by the unix minute that it begins with."""
+
+    @property
+    def minute(self) -> int: ...
+
+    @property
+    def part(self) -> int: ...
+
+
+_K = TypeVar("_K", bound=Line)
+_V = TypeVar("_V")
+
+
+class Lines(Generic[_K, _V]):
+    """The lines that this process still adds to: the newest two stretches of time, within a bound.
 
     A line is written whole, so it goes on from what is known of it here. Where that was dropped (the bound, or a clock that
     went back), payments begin lines of another part: those of all parts and processes add up.
     """
 
-    def __init__(self, most: int = MAX_OPEN_LINES) -> None:
+    def __init__(self, nothing: _V, most: int = MAX_OPEN_LINES) -> None:
+        self._nothing = nothing
         self._most = most
         self._part = 0
-        self._minutes: dict[int, dict[SpendKey, SpendSum]] = {}
+        self._minutes: dict[int, dict[_K, _V]] = {}
         self._closed_minute = -1
 
-    def key(self, minute: int, auth_id: str, orchestrator: bytes) -> SpendKey:
-        """The line that a payment of this minute is added to."""
+    def part(self, minute: int) -> int:
+        """The part that a payment of this time is added to."""
         if minute <= self._closed_minute:
             self._begin_part()
-        return SpendKey(minute, auth_id, orchestrator, self._part)
+        return self._part
 
-    def get(self, key: SpendKey) -> SpendSum:
+    def get(self, key: _K) -> _V:
         """What was written to a line so far."""
         lines = self._minutes.get(key.minute)
-        return lines.get(key, _NOTHING_SPENT) if lines is not None else _NOTHING_SPENT
+        return lines.get(key, self._nothing) if lines is not None else self._nothing
 
-    def keep(self, written: Mapping[SpendKey, SpendSum]) -> None:
+    def keep(self, written: Mapping[_K, _V]) -> None:
         """Told of the lines that are in the database now."""
         for key, line in written.items():
             if key.part == self._part:
@@ -189,12 +204,26 @@ class OpenLines:
         self._closed_minute = -1
 
 
+class OpenLines(Lines[SpendKey, SpendSum]):
+    """The lines of the spending statistics."""
+
+    def __init__(self, most: int = MAX_OPEN_LINES) -> None:
+        super().__init__(_NOTHING_SPENT, most)
+
+    def key(self, minute: int, auth_id: str, orchestrator: bytes) -> SpendKey:
+        """The line that a payment of this minute is added to."""
+        return SpendKey(minute, auth_id, orchestrator, self.part(minute))
+
+
 @dataclass(slots=True)
 class Books:
     """The rows that a batch needs, kept up to date while the batch goes on. A missing entry is a missing row."""
 
     tips: dict[str, Tip] = field(default_factory=dict)
     nonces: dict[bytes, int] = field(default_factory=dict)
+    signed: dict[bytes, bytes] = field(default_factory=dict)
+    """Beside the nonces: which of them were signed on which terms (`core.rules.signed`)."""
+
     usage: dict[str, Usage] = field(default_factory=dict)
     idempotency_keys: set[bytes] = field(default_factory=set)
     healed: set[tuple[str, bytes]] = field(default_factory=set)
