@@ -270,21 +270,19 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes | memoryview) -> None:
         while data and not (self._deaf or self._lingering):
-            data = self._fed(data)
-
-    def _fed(self, data: bytes | memoryview) -> bytes:
-        """Parses; what it returns is to be parsed next."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            head, self._plain_head = self._plain_head, b""
-            if head:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                head, self._plain_head = self._plain_head, b""
+                if not head:
+                    return
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                return head + bytes(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._refuse(self._arriving or ArrivingRequest([]), BadRequest(f"not an HTTP/1.1 request: {reason(error)}"))
-        return b""
+                data = head + bytes(data[upgrade.args[0] :])
+            except httptools.HttpParserError as error:
+                self._refuse(self._arriving or ArrivingRequest([]), BadRequest(f"not an HTTP/1.1 request: {reason(error)}"))
+                return
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio lets it say that sending goes on
         """A client that only closed its sending side still gets the reply that is in work."""
@@ -546,7 +544,8 @@ class PaymentProtocol(HttpToolsProtocol):
             self.on_response_complete()
         elif self._arriving is None:
             self._become_idle()
-            self._parse_on()
+            if self._unparsed is not None or self._is_holding:
+                self._parse_on()
         else:
             self._await_next()
 

@@ -45,6 +45,7 @@ from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
 from livepeer_remote_signer.service.turns import SigningTurns
 
 _NOBODY = Caller()
+_LEFT = "the connection was reset before the payment was signed"
 _T = TypeVar("_T")
 
 _WAITING_PHASES = frozenset({"identify", "turn", "recipients", "webhook", "lookup", "ledger"})
@@ -147,15 +148,30 @@ class RemoteSigner:
         """Whether callers are known by more than their address."""
 
     def pay_inline(self, body: bytes, route: Route, trail: Trail) -> bytes:
-        """`pay` where nobody has to be asked."""
-        call = _Call(route, trail, self._clock_ns(), _NOBODY, ANONYMOUS)
-        session = self._open(body, call)
+        """`pay` where nobody has to be asked, in one piece: each call more on its way costs a two-hundredth of a payment."""
+        now_ns = self._clock_ns()
+        enter, live_payments = trail.enter, self._live_payments
         try:
-            plan = self._plan(session, call)
-        except SignerError as error:
-            self._due_after(error, session, call)
-            raise
-        return self._finish(plan, call)
+            enter("parse")
+            trail.request = request = route.parse(body)
+            enter("open")
+            chain = self._chain.view()
+            check_clock(chain)
+            trail.session = session = live_payments.open(request, now_ns)
+            enter("policy")
+            try:
+                plan = live_payments.plan(session, chain, self._ceilings.current(), now_ns, route.headroom_seconds, route.catch_up_seconds)
+            except SignerError as error:
+                enter("")
+                self._due_after(error, session, _Call(route, trail, now_ns, _NOBODY, ANONYMOUS))
+                raise
+            if trail.has_left():
+                raise CallerLeft(_LEFT)
+            enter("sign")
+            signed = self._signer.sign(plan)
+        finally:
+            enter("")
+        return self._tell(plan, trail, route.encode(signed))
 
     async def pay(self, body: bytes, caller: Caller, route: Route, trail: Trail) -> bytes:
         """The reply's body. Raises an error of the tree; nothing of a refused request is kept.
@@ -324,7 +340,7 @@ class RemoteSigner:
     def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
         """Step 17, and the reply."""
         if call.trail.has_left():
-            raise CallerLeft("the connection was reset before the payment was signed")
+            raise CallerLeft(_LEFT)
         signed = call.trail.timed("sign", self._signer.sign, plan)
         return signed, call.route.encode(signed)
 
@@ -335,12 +351,16 @@ class RemoteSigner:
         return trail.timed("event", self._encode_event, plan, trail)
 
     def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
-        """Without a ledger events are sent from memory, best effort."""
+        """Without a ledger."""
         _, reply = self._sign(plan, call)
-        event = self._event(plan, call.trail)
+        return self._tell(plan, call.trail, reply)
+
+    def _tell(self, plan: PaymentPlan, trail: Trail, reply: bytes) -> bytes:
+        """A payment without a ledger was made: its event is sent from memory, best effort."""
+        event = self._event(plan, trail)
         if self._publish is not None and event is not None:
             self._publish(event)
-        self._observer.paid(plan, call.trail)
+        self._observer.paid(plan, trail)
         return reply
 
     async def _repeat(self, found: Stored, session: OpenedSession, call: _Call) -> bytes:

@@ -68,3 +68,13 @@ def test_what_did_not_count_is_taken_away() -> None:
             pass
     assert [phase for phase, _, _ in noted.cut(1)] == ["sign", "event"]
     assert [phase for phase, _, _ in noted.marks] == ["open"]
+
+
+def test_phases_that_follow_each_other_leave_no_gap_and_the_last_one_ends_with_nothing() -> None:
+    times = iter((0.0, 1.0, 2.5, 4.0, 5.0))
+    noted = Trail("/signTicket", "0" * 32, "", lambda: next(times))
+    noted.enter("parse")
+    noted.enter("open")
+    noted.enter("")
+    noted.enter("")
+    assert noted.marks == [("parse", 1.0, 2.5), ("open", 2.5, 4.0)]

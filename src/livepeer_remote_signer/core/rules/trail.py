@@ -33,6 +33,8 @@ class Trail:
     """
 
     __slots__ = (
+        "_phase",
+        "_since",
         "answer_by",
         "auth_id",
         "caller",
@@ -70,13 +72,21 @@ class Trail:
         self.place: Place | None = None
         """The place in work that it holds; None where it is answered at once."""
         self.marks: list[Mark] = []
-        self.started = clock()
+        self._phase = ""
+        self.started = self._since = clock()
         self.answer_by = self.started + answer_seconds
 
     @property
     def is_late(self) -> bool:
         """Whether the time in which the request is to be answered is over."""
         return self.clock() >= self.answer_by
+
+    def enter(self, name: str) -> None:
+        """The phase that was entered before ends, and this one begins; "": none does. For phases that follow each other."""
+        now = self.clock()
+        if self._phase:
+            self.marks.append((self._phase, self._since, now))
+        self._phase, self._since = name, now
 
     def phase(self, name: str) -> Phase:
         """Marks the time that its `with` block takes, however that ends."""
