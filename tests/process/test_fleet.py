@@ -49,6 +49,24 @@ def test_the_first_worker_goes_ahead_and_the_others_follow_once_it_is_ready() ->
     assert not fleet.is_timed
 
 
+def test_in_turn_the_next_starts_when_the_one_before_is_ready_or_gone() -> None:
+    fleet = Fleet(3, drain_seconds=20, in_turn=True)
+    for slot in range(3):
+        assert fleet.actions(slot) == [Spawn(slot, 1)]
+        assert fleet.actions(slot) == []
+        fleet.ready(slot)
+    assert fleet.actions(3) == []
+    fleet.exited(0, 100)
+    fleet.exited(2, 100)
+    assert spawned(fleet.actions(100)) == [0]
+    assert fleet.exited(0, 103) is Ending.CRASHED
+    (slot,) = spawned(fleet.actions(103))
+    fleet.ready(slot)
+    (last,) = spawned(fleet.actions(104))
+    fleet.ready(last)
+    assert fleet.actions(105) == []
+
+
 def test_a_service_that_cannot_start_is_tried_once_and_has_failed() -> None:
     fleet = Fleet(3, drain_seconds=20)
     fleet.actions(0)
@@ -172,15 +190,16 @@ def test_a_worker_that_does_not_leave_is_killed() -> None:
 EVENTS = st.lists(st.sampled_from(["ready", "die", "fail", "leave", "restart", "wait", "stop"]), max_size=60)
 
 
-@given(count=st.integers(1, 4), events=EVENTS, data=st.data())
-def test_enough_workers_accept_whatever_happens(count: int, events: list[str], data: st.DataObject) -> None:
+@given(count=st.integers(1, 4), in_turn=st.booleans(), events=EVENTS, data=st.data())
+def test_enough_workers_accept_whatever_happens(count: int, in_turn: bool, events: list[str], data: st.DataObject) -> None:
     """Against a model that only counts: without deaths no action ever takes the ready ones below `count`."""
-    fleet, now, phases, deaths, complete = Fleet(count, 20), 0.0, {}, 0, False
+    fleet, now, phases, deaths, complete = Fleet(count, 20, in_turn=in_turn), 0.0, {}, 0, False
 
     def act() -> None:
         for action in fleet.actions(now):
             if isinstance(action, Spawn):
                 assert action.slot not in phases, "a slot is used twice"
+                assert not in_turn or "starting" not in phases.values()
                 phases[action.slot] = "starting"
             elif action.what != "kill":
                 phases[action.slot] = "leaving"

@@ -19,9 +19,10 @@ from livepeer_remote_signer.config.doubtful import doubtful_settings
 from livepeer_remote_signer.config.exposure import missing_bounds
 from livepeer_remote_signer.config.loading import ConfigError, load_config
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.config.secret_files import named_files
 from livepeer_remote_signer.process.listening import StartupError, bind
 from livepeer_remote_signer.process.memory import hide_memory
-from livepeer_remote_signer.process.workers import Worker, inherited_worker, supervise
+from livepeer_remote_signer.process.workers import Orders, Worker, inherited_worker, supervise
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.logs import LogWriter
@@ -87,9 +88,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
         if worker is None and arguments.workers > 1:
             listeners = open_listeners(config)
             _warn_of_missing_bounds(config, arguments.workers)
-            return supervise(
-                arguments.config, arguments.workers, listeners, config.limits.drain_seconds, lambda: _reread(arguments.config, config)
-            )
+            return supervise(arguments.config, arguments.workers, listeners, _orders(config), lambda: _reread(arguments.config, config))
         return _run_server(config, worker, logs)
     except StartupError as error:
         print(f"cannot start: {error}", file=sys.stderr)
@@ -141,14 +140,19 @@ def _allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _reread(path: str, running: Config) -> float | None:
-    """The seconds to drain of the configuration as it stands now, None after its faults were printed."""
+def _orders(config: Config) -> Orders:
+    """Opening a keystore with geth's usual parameters takes 256 MiB for a second."""
+    return Orders(config.limits.drain_seconds, any(key.endswith("keystore_file") for key, _, _ in named_files(config)))
+
+
+def _reread(path: str, running: Config) -> Orders | None:
+    """What the supervisor goes by in the configuration as it stands now, None after its faults were printed."""
     config = read_config(path)
     if config is None:
         return None
     if (config.listen, config.admin and config.admin.listen) != (running.listen, running.admin and running.admin.listen):
         print(f"{path}: listen or admin.listen changed: that needs a stop and a start, the old addresses stay", file=sys.stderr)
-    return config.limits.drain_seconds
+    return _orders(config)
 
 
 def run_openapi(_: argparse.Namespace) -> int:

@@ -2,8 +2,8 @@
 
 Rules: a generation of workers replaces the one before only when all of it is ready, so that there is never a moment
 without `count` workers that accept; a new generation begins with one worker, so that a start that cannot succeed is tried
-once and said once; a worker that dies is replaced at once, but one that died young later each time it happens again, and
-that holds up nobody else's replacement.
+once and said once; where a start takes much memory workers start in turn; a worker that dies is replaced at once, but
+one that died young later each time it happens again, and that holds up nobody else's replacement.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ class _Member:
 class Fleet:
     """The workers as they are known. Every method takes what happened, `actions` says what to do. Times in seconds."""
 
-    def __init__(self, count: int, drain_seconds: float) -> None:
+    def __init__(self, count: int, drain_seconds: float, *, in_turn: bool = False) -> None:
+        """`in_turn`: never two workers at once between their start and being ready."""
         self.count = count
         self.drain_seconds = drain_seconds
+        self.in_turn = in_turn
         self.is_stopping = False
         self.has_failed = False
         """Whether the service never came up."""
@@ -171,6 +173,8 @@ class Fleet:
 
     def _missing(self) -> Spawn | None:
         """The next worker to start. What serves comes first; the first worker of a generation goes ahead alone."""
+        if self.in_turn and any(m.phase is Phase.STARTING for m in self._members.values()):
+            return None
         for generation in dict.fromkeys((self._serving, self._newest)):
             if generation == 0:
                 continue

@@ -77,6 +77,14 @@ def inherited_worker(environ: MutableMapping[str, str]) -> Worker | None:
     return Worker(int(environ[NUMBER_VARIABLE]), listeners, ready, lifeline, Path(environ[FOLDER_VARIABLE]))
 
 
+class Orders(NamedTuple):
+    """What of the configuration the supervisor goes by."""
+
+    drain_seconds: float
+    in_turn: bool
+    """Whether a worker's start takes so much memory that only one may start at a time."""
+
+
 @dataclass
 class _Process:
     handle: subprocess.Popen[bytes]
@@ -92,17 +100,17 @@ class Supervisor:
         command: list[str],
         count: int,
         listeners: Mapping[str, socket.socket],
-        drain_seconds: float,
-        reread: Callable[[], float | None],
+        orders: Orders,
+        reread: Callable[[], Orders | None],
     ) -> None:
-        """`reread` checks the configuration before a restart: the seconds to drain, or None when it cannot be used.
+        """`reread` checks the configuration before a restart: its orders, or None when it cannot be used.
 
         Raises StartupError where no folder can be made.
         """
         self._command = command
         self._listeners = listeners
         self._reread = reread
-        self._fleet = Fleet(count, drain_seconds)
+        self._fleet = Fleet(count, orders.drain_seconds, in_turn=orders.in_turn)
         self._processes: dict[int, _Process] = {}
         self._asked: list[int] = []
         self._selector = selectors.DefaultSelector()
@@ -156,11 +164,11 @@ class Supervisor:
                 listener.close()  # nobody shall wait at a socket that nobody accepts on
 
     def _restart(self) -> None:
-        drain_seconds = self._reread()
-        if drain_seconds is None:
+        orders = self._reread()
+        if orders is None:
             _log.error("SIGHUP: the configuration cannot be used, nothing is restarted")
             return
-        self._fleet.drain_seconds = drain_seconds
+        self._fleet.drain_seconds, self._fleet.in_turn = orders
         if self._fleet.restart():
             _log.info("SIGHUP: starting new workers; the old ones leave when those are ready")
         else:
@@ -183,7 +191,8 @@ class Supervisor:
             os.close(process.ready)
         ending = self._fleet.exited(number, time.monotonic())
         say = _log.info if ending is Ending.ASKED else _log.error
-        say("worker %d (pid %d) ended with %s: it %s", number, process.handle.pid, _status_text(status), ending.value)
+        hint = "" if ending is Ending.ASKED or status != -signal.SIGKILL else "; the kernel kills so where memory is short"
+        say("worker %d (pid %d) ended with %s: it %s%s", number, process.handle.pid, _status_text(status), ending.value, hint)
 
     # --- what to do ---
 
@@ -250,14 +259,14 @@ def supervise(
     config_path: str,
     count: int,
     listeners: Mapping[str, socket.socket],
-    drain_seconds: float,
-    reread: Callable[[], float | None],
+    orders: Orders,
+    reread: Callable[[], Orders | None],
 ) -> int:
     """Runs `count` workers of `serve --config config_path` until asked to end. The exit status."""
     if not sys.executable:
         raise StartupError("the Python interpreter's path is unknown, so workers cannot be started; use --workers 1")
     command = [sys.executable, "-P", "-m", "livepeer_remote_signer", "serve", "--config", config_path]
-    return Supervisor(command, count, listeners, drain_seconds, reread).run()
+    return Supervisor(command, count, listeners, orders, reread).run()
 
 
 def _status_text(status: int) -> str:
