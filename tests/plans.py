@@ -8,8 +8,9 @@ from dataclasses import replace
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import TicketLimits
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender, PaymentPlan, PaymentRequest, SessionIds
+from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest, SessionIds
 from livepeer_remote_signer.core.rules.pricing import Ceilings
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.proto import net_pb2
 from tests.signing import PlainKey, SignatureSeal
 

@@ -13,7 +13,8 @@ from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import TicketLimits
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender, PaymentRequest, SessionIds
+from livepeer_remote_signer.core.rules.payment import PaymentRequest, SessionIds
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.proto import net_pb2
 from tests.signing import PlainKey, SignatureSeal
 

@@ -19,6 +19,7 @@ from livepeer_remote_signer.core.errors import (
     BadPrice,
     BadTicketParams,
     ChainStale,
+    CreditExceeded,
     DepositTooSmall,
     FaceValueTooLow,
     InvalidSig,
@@ -196,6 +197,7 @@ FAULTS: list[tuple[str, Callable[[Scene], Scene], type[SignerError]]] = [
     ("dear", of_message(dear), PriceExceeded),
     ("credit left", of_state(balance=Fraction(10**30)), NoTickets),
     ("many tickets", of_state(initial_price_per_unit=10**15), TooManyTickets),
+    ("too much credit", lambda case: case._replace(limits=replace(case.limits, max_credit_seconds=1)), CreditExceeded),
     ("no round", lambda case: of_message(no_round)(of_chain(last_initialized_round=0)(case)), RoundUnknown),
     ("another recipient", of_message(other_recipient), RecipientRefused),
 ]

@@ -10,8 +10,9 @@ from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.api.live_payment import parse_live_payment
 from livepeer_remote_signer.core.errors import AuthFailed, RefreshSession, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender, PaymentPlan, SessionIds
+from livepeer_remote_signer.core.rules.payment import PaymentPlan, SessionIds
 from livepeer_remote_signer.core.rules.policy import Caller, apply_verdict, is_verdict_cached
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.core.rules.webhook import encode_question, parse_verdict
 from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
 from tests.recorded import (

@@ -176,8 +176,8 @@ _NOT_MENDED = """
 bad_json bad_field missing_orchestrator bad_orchestrator bad_price missing_ticket_params bad_ticket_params invalid_sig
 invalid_state state_mismatch sender_changed missing_manifest_id bad_capabilities missing_auth_token bad_job_type no_billable_units
 bad_max_price too_many_tickets ticket_ev_too_low ticket_ev_exceeded total_ev_exceeded face_value_too_low price_exceeded stale_state
-unauthenticated auth_id_changed suspended recipient_refused address_refused origin_refused budget_exceeded bad_request head_too_large
-body_too_large not_found method_not_allowed
+unauthenticated credit_exceeded auth_id_changed suspended recipient_refused address_refused origin_refused budget_exceeded bad_request
+head_too_large body_too_large not_found method_not_allowed
 """
 NOT_MENDED_BY_REPEATING = frozenset(_NOT_MENDED.split())
 """Causes that end a client's session for good. What may pass by itself is never among them."""

@@ -38,6 +38,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.TicketEvExceeded: 400,
     e.TotalEvExceeded: 400,
     e.FaceValueTooLow: 400,
+    e.CreditExceeded: 400,
     e.BadRequest: 400,
     e.Unauthenticated: 401,
     e.AuthIdChanged: 403,

@@ -26,6 +26,7 @@ class LimitsConfig(Section):
     deposit_multiplier: int = Field(1, ge=1)
     min_ticket_ev_wei: Wei = 0
     max_tickets: int = Field(MAX_TICKETS, ge=1, le=MAX_TICKETS)
+    max_credit_seconds: int | None = Field(None, ge=1)
     max_body_bytes: int = Field(256 * 1024, ge=1024)
     max_arriving_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
     max_unidentified_bytes_per_second: int = Field(8 * 1024 * 1024, ge=64 * 1024)

@@ -6,7 +6,7 @@ SignerError: a fault of ours
             BadJson BadField MissingOrchestrator BadOrchestrator BadPrice MissingTicketParams BadTicketParams InvalidSig
             InvalidState StateMismatch MissingManifestId BadCapabilities MissingAuthToken RefreshSession BadJobType
             NoBillableUnits BadMaxPrice PriceExceeded NoTickets TooManyTickets TicketEvTooLow TicketEvExceeded TotalEvExceeded
-            FaceValueTooLow StaleState SessionBusy SenderChanged
+            FaceValueTooLow CreditExceeded StaleState SessionBusy SenderChanged
         who calls and what the operator allows
             Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused OriginRefused
             BudgetExceeded ShareExceeded RateExceeded
@@ -186,6 +186,10 @@ class TotalEvExceeded(Refused):
 
 class FaceValueTooLow(Refused):
     """The face value is too small for what is to be paid."""
+
+
+class CreditExceeded(Refused):
+    """The payment would buy more seconds ahead than the limit."""
 
 
 class StaleState(Refused):

@@ -23,7 +23,7 @@ from livepeer_remote_signer.core.errors import (
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, Stored
 from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender, OpenedSession, PaymentPlan, PaymentRequest
+from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan, PaymentRequest
 from livepeer_remote_signer.core.rules.policy import (
     ANONYMOUS,
     Caller,
@@ -38,6 +38,7 @@ from livepeer_remote_signer.core.rules.policy import (
 )
 from livepeer_remote_signer.core.rules.rates import CallerRates
 from livepeer_remote_signer.core.rules.request_key import request_key
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.core.rules.trail import Mark, Trail
 from livepeer_remote_signer.service.observers import Observer
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, Ledger, RecipientPolicy

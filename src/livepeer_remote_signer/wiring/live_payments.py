@@ -11,7 +11,8 @@ from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
 from livepeer_remote_signer.core.recent import remembering
 from livepeer_remote_signer.core.rules.limits import TicketLimits
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender, SessionIds
+from livepeer_remote_signer.core.rules.payment import SessionIds
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 
 INFO_CACHE_ENTRIES = 4096
 
@@ -21,7 +22,12 @@ def open_live_payments(config: Config, seal: StateSeal, recent_states: RecentSta
     limits = config.limits
     return LivePaymentSender(
         TicketLimits(
-            limits.max_ticket_ev_wei, limits.max_total_ev_wei, limits.deposit_multiplier, limits.min_ticket_ev_wei, limits.max_tickets
+            limits.max_ticket_ev_wei,
+            limits.max_total_ev_wei,
+            limits.deposit_multiplier,
+            limits.min_ticket_ev_wei,
+            limits.max_tickets,
+            limits.max_credit_seconds,
         ),
         seal,
         SessionIds(state_id=partial(token_hex, 16), manifest_id=partial(token_hex, 16)),

@@ -25,7 +25,7 @@ from livepeer_remote_signer.core.protocol.state import (
     parse_state,
 )
 from livepeer_remote_signer.core.rules.limits import TicketLimits
-from livepeer_remote_signer.core.rules.payment import LivePaymentSender
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from tests.outcomes import outcome
 from tests.recorded import recorded_cases
 from tests.strategies import IDS, NOW_NS, SEAL, go_texts, json_like_bytes, json_values, new_request, new_sender, states

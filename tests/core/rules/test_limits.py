@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,11 +27,26 @@ from livepeer_remote_signer.core.errors import (
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
 from livepeer_remote_signer.core.rules.chain import ChainView, ClockFault, StaleReading
-from livepeer_remote_signer.core.rules.limits import TicketLimits, check_clock, check_ticket_params, find_fault, total_ev_exceeded
+from livepeer_remote_signer.core.rules.limits import TICKET_RULES, TicketLimits, check_chain, check_clock, find_fault, total_ev_exceeded
 from tests.strategies import CHAIN, ETHER, info_bytes
 
 STALE = StaleReading("no endpoint answers", 61.23, 60.0)
 HUGE = TicketLimits(max_ticket_ev_wei=10**30, max_total_ev_wei=10**30)
+
+
+class Facts(NamedTuple):
+    """What the rules on ticket params look at."""
+
+    info: OrchestratorInfo
+    chain: ChainView
+    limits: TicketLimits
+
+
+def check_ticket_params(offer: OrchestratorInfo, chain: ChainView, limits: TicketLimits) -> None:
+    """All of step 10."""
+    check_chain(chain)
+    for rule in TICKET_RULES:
+        rule(Facts(offer, chain, limits))
 
 
 def info(**changes: Any) -> OrchestratorInfo:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -21,7 +21,9 @@ from livepeer_remote_signer.core.errors import (
     BadTicketParams,
     MissingOrchestrator,
     MissingTicketParams,
+    SignerError,
 )
+from livepeer_remote_signer.core.known import PartlyKnown
 from livepeer_remote_signer.core.protocol.amounts import encode_uint
 from livepeer_remote_signer.core.protocol.eip191 import KECCAK_OF_NOTHING, SIGNATURE_BYTES
 from livepeer_remote_signer.core.protocol.prices import CapabilityModel, exact_price
@@ -56,7 +58,7 @@ class AuthToken:
 
 
 @dataclass(frozen=True)
-class OrchestratorInfo:
+class OrchestratorInfo(PartlyKnown):
     """What an orchestrator asks for, checked. Addresses have 20 bytes, the price is in wei per unit."""
 
     transcoder: str
@@ -133,44 +135,80 @@ def _copy_of(message: _M) -> _M:
     return copy
 
 
-def parse_orchestrator_info(raw: bytes) -> OrchestratorInfo:
-    """Steps 2 to 4 of a payment, in their order: presence and form, price, ticket params, then lengths."""
+def _raise(refusal: SignerError) -> None:
+    raise refusal
+
+
+def parse_orchestrator_info(raw: bytes, refuse: Callable[[SignerError], None] = _raise) -> OrchestratorInfo:
+    """Steps 2 to 4 of a payment, in their order: presence and form, price, ticket params, then lengths.
+
+    Raises the first refusal. Where `refuse` keeps it instead, the rest is judged too, and the info holds what is known.
+    """
+    try:
+        message = _parse_info(raw)
+    except (MissingOrchestrator, BadOrchestrator) as refusal:  # nothing of it is known
+        refuse(refusal)
+        parts = {}
+    else:
+        parts = _read_info(message, refuse)
+    info = OrchestratorInfo.__new__(OrchestratorInfo)
+    info.__dict__.update(parts)
+    return info
+
+
+def _parse_info(raw: bytes) -> net_pb2.OrchestratorInfo:
     if not raw:
         raise MissingOrchestrator("missing orchestrator", hint="send the orchestrator's serialized OrchestratorInfo")
     try:
-        info = parse_message(net_pb2.OrchestratorInfo, raw)
+        return parse_message(net_pb2.OrchestratorInfo, raw)
     except ValueError:
         raise BadOrchestrator("orchestrator is not a serialized net.OrchestratorInfo") from None
-    price = info.price_info
+
+
+def _read_info(info: net_pb2.OrchestratorInfo, refuse: Callable[[SignerError], None]) -> dict[str, Any]:
+    """What is in order, by the names of OrchestratorInfo."""
+    parts: dict[str, Any] = {}
+    price, token, transcoder = info.price_info, info.auth_token, info.transcoder
+    if (fault := _find_price_fault(price)) is not None:
+        refuse(fault)
+    if not info.HasField("ticket_params"):
+        refuse(MissingTicketParams("missing ticketParams in OrchestratorInfo", hint="the orchestrator must be on-chain to be paid"))
+    if len(info.address) == ADDRESS_BYTES:
+        parts["address"] = info.address
+    else:
+        refuse(BadOrchestrator(f"OrchestratorInfo.address has {len(info.address)} bytes, not {ADDRESS_BYTES}"))
+    if len(transcoder) <= MAX_TRANSCODER_CHARACTERS and transcoder.isascii() and transcoder.isprintable():
+        parts["transcoder"] = transcoder
+    else:
+        parts["transcoder"] = ""  # errors name it, and nothing is decided by it
+        refuse(BadOrchestrator(f"OrchestratorInfo.transcoder is not printable ASCII of at most {MAX_TRANSCODER_CHARACTERS} characters"))
+    if token.ByteSize() <= MAX_AUTH_TOKEN_BYTES:
+        has_token = info.HasField("auth_token")
+        parts["auth_token"] = AuthToken(token.session_id, token.expiration, _copy_of(token)) if has_token else None
+    else:
+        refuse(BadOrchestrator(f"OrchestratorInfo.auth_token has {token.ByteSize()} bytes, more than {MAX_AUTH_TOKEN_BYTES}"))
+    if price.ByteSize() > MAX_PRICE_INFO_BYTES:
+        refuse(BadPrice(f"OrchestratorInfo.price_info has {price.ByteSize()} bytes, more than {MAX_PRICE_INFO_BYTES}"))
+    elif fault is None:
+        parts |= {"price_per_unit": price.pricePerUnit, "pixels_per_unit": price.pixelsPerUnit, "price_message": _copy_of(price)}
+    if info.HasField("ticket_params"):
+        try:
+            parts["ticket_params"] = parse_ticket_params(info.ticket_params)
+        except BadTicketParams as refusal:
+            refuse(refusal)
+    return parts
+
+
+def _find_price_fault(price: net_pb2.PriceInfo) -> BadPrice | None:
     if price.pricePerUnit == 0 or price.pixelsPerUnit == 0:
-        raise BadPrice("missing or zero priceInfo", hint="the orchestrator must advertise pricePerUnit and pixelsPerUnit")
+        return BadPrice("missing or zero priceInfo", hint="the orchestrator must advertise pricePerUnit and pixelsPerUnit")
     if price.pricePerUnit < 0 or price.pixelsPerUnit < 0:
-        raise BadPrice(
+        return BadPrice(
             f"negative priceInfo: {price.pricePerUnit} wei per {price.pixelsPerUnit} pixels",
             price_per_unit=price.pricePerUnit,
             pixels_per_unit=price.pixelsPerUnit,
         )
-    if not info.HasField("ticket_params"):
-        raise MissingTicketParams("missing ticketParams in OrchestratorInfo", hint="the orchestrator must be on-chain to be paid")
-    if len(info.address) != ADDRESS_BYTES:
-        raise BadOrchestrator(f"OrchestratorInfo.address has {len(info.address)} bytes, not {ADDRESS_BYTES}")
-    transcoder = info.transcoder
-    if len(transcoder) > MAX_TRANSCODER_CHARACTERS or not (transcoder.isascii() and transcoder.isprintable()):
-        raise BadOrchestrator(f"OrchestratorInfo.transcoder is not printable ASCII of at most {MAX_TRANSCODER_CHARACTERS} characters")
-    token = info.auth_token
-    if token.ByteSize() > MAX_AUTH_TOKEN_BYTES:
-        raise BadOrchestrator(f"OrchestratorInfo.auth_token has {token.ByteSize()} bytes, more than {MAX_AUTH_TOKEN_BYTES}")
-    if price.ByteSize() > MAX_PRICE_INFO_BYTES:
-        raise BadPrice(f"OrchestratorInfo.price_info has {price.ByteSize()} bytes, more than {MAX_PRICE_INFO_BYTES}")
-    return OrchestratorInfo(
-        transcoder=transcoder,
-        address=info.address,
-        price_per_unit=price.pricePerUnit,
-        pixels_per_unit=price.pixelsPerUnit,
-        ticket_params=parse_ticket_params(info.ticket_params),
-        auth_token=AuthToken(token.session_id, token.expiration, _copy_of(token)) if info.HasField("auth_token") else None,
-        price_message=_copy_of(price),
-    )
+    return None
 
 
 def parse_ticket_params(params: net_pb2.TicketParams) -> TicketParams:

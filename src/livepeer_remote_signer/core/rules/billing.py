@@ -122,6 +122,18 @@ class Due(Struct, frozen=True, gc=False):
         """balance + tickets * ev - fee, exactly."""
         return Fraction(self.balance_n + tickets * self.ev_n - self.fee_n, self.denominator)
 
+    def bought_beyond(self, tickets: int) -> Fraction:
+        """What so many tickets buy beyond what is owed and not covered by the credit, wei; below 0: they do not cover it."""
+        return Fraction(tickets * self.ev_n - self._uncovered_n, self.denominator)
+
+    def tickets_within(self, credit: Fraction) -> int:
+        """The most tickets that buy no more than `credit` (wei) beyond what is owed. A ticket must be worth something."""
+        return int((credit * self.denominator + self._uncovered_n) / self.ev_n)
+
+    @property
+    def _uncovered_n(self) -> int:
+        return max(0, self.fee_n - self.balance_n)
+
 
 def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction | None = None, least: int = 0) -> Due:
     """The smallest number of tickets with balance + n * ev >= max(fee, ev), and the number that also covers `ahead`.

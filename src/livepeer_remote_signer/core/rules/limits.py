@@ -6,7 +6,9 @@ operator's funding by their class.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from livepeer_remote_signer.core.errors import (
     BadTicketParams,
@@ -31,6 +33,7 @@ from livepeer_remote_signer.core.rules.billing import MAX_TICKETS
 from livepeer_remote_signer.core.rules.chain import ChainView
 
 _UINT64_MAX = 2**64 - 1
+_SOMETHING = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,21 @@ class TicketLimits:
     deposit_multiplier: int = 1
     min_ticket_ev_wei: int = 0
     max_tickets: int = MAX_TICKETS
+    max_credit_seconds: int | None = None
+    """How many seconds one payment may buy beyond what is owed; None: as many as its tickets happen to be worth."""
+
+
+class TicketFacts(Protocol):
+    """What a rule on ticket params looks at."""
+
+    @property
+    def info(self) -> OrchestratorInfo: ...
+
+    @property
+    def chain(self) -> ChainView: ...
+
+    @property
+    def limits(self) -> TicketLimits: ...
 
 
 def find_clock_fault(chain: ChainView) -> SignerError | None:
@@ -62,36 +80,59 @@ def find_clock_fault(chain: ChainView) -> SignerError | None:
     )
 
 
+def find_staleness(chain: ChainView) -> ChainStale | None:
+    """Why a reading may not be used."""
+    stale = chain.stale
+    if stale is None:
+        return None
+    return ChainStale(
+        f"chain data is stale: {stale.reason}",
+        hint="check the signer's Ethereum RPC endpoints; it recovers by itself when they answer",
+        retry_after_seconds=5,
+        age_seconds=None if stale.age_seconds is None else round(stale.age_seconds, 1),
+        limit_seconds=stale.limit_seconds,
+    )
+
+
+def find_pause(chain: ChainView) -> ProtocolPaused | None:
+    """Why no ticket could be redeemed."""
+    return ProtocolPaused("the Livepeer protocol is paused by its Controller", retry_after_seconds=60) if chain.paused else None
+
+
 def find_chain_fault(chain: ChainView) -> SignerError | None:
     """Why a reading may not be used (ChainStale), or why no ticket could be redeemed (ProtocolPaused)."""
-    if chain.stale is not None:
-        stale = chain.stale
-        return ChainStale(
-            f"chain data is stale: {stale.reason}",
-            hint="check the signer's Ethereum RPC endpoints; it recovers by itself when they answer",
-            retry_after_seconds=5,
-            age_seconds=None if stale.age_seconds is None else round(stale.age_seconds, 1),
-            limit_seconds=stale.limit_seconds,
-        )
-    if chain.paused:
-        return ProtocolPaused("the Livepeer protocol is paused by its Controller", retry_after_seconds=60)
-    return None
+    return find_staleness(chain) or find_pause(chain)
+
+
+def find_missing_deposit(chain: ChainView) -> NoDeposit | None:
+    """Why no ticket is covered."""
+    if chain.deposit_wei > 0:
+        return None
+    return NoDeposit("the signer's address has no deposit in TicketBroker", hint="fund the deposit", deposit=0)
+
+
+def find_missing_reserve(chain: ChainView) -> NoReserve | None:
+    """Why no orchestrator takes the tickets."""
+    if chain.reserve_wei > 0:
+        return None
+    return NoReserve("the signer's address has no reserve in TicketBroker", hint="fund the reserve", reserve=0)
+
+
+def find_unlocking(chain: ChainView) -> DepositUnlocking | None:
+    """Why the funds may be gone before a ticket is redeemed."""
+    if chain.withdraw_round == 0 or chain.withdraw_round > chain.last_initialized_round + 1:
+        return None
+    return DepositUnlocking(
+        f"the signer's funds unlock in round {chain.withdraw_round}, the chain is in round {chain.last_initialized_round}",
+        hint="cancel the unlock (cancel-unlock) to go on paying",
+        withdraw_round=chain.withdraw_round,
+        round=chain.last_initialized_round,
+    )
 
 
 def find_funds_fault(chain: ChainView) -> SignerError | None:
     """Why the sender's funds cannot be paid from, whatever the ticket."""
-    if chain.deposit_wei <= 0:
-        return NoDeposit("the signer's address has no deposit in TicketBroker", hint="fund the deposit", deposit=0)
-    if chain.reserve_wei <= 0:
-        return NoReserve("the signer's address has no reserve in TicketBroker", hint="fund the reserve", reserve=0)
-    if chain.withdraw_round != 0 and chain.withdraw_round <= chain.last_initialized_round + 1:
-        return DepositUnlocking(
-            f"the signer's funds unlock in round {chain.withdraw_round}, the chain is in round {chain.last_initialized_round}",
-            hint="cancel the unlock (cancel-unlock) to go on paying",
-            withdraw_round=chain.withdraw_round,
-            round=chain.last_initialized_round,
-        )
-    return None
+    return find_missing_deposit(chain) or find_missing_reserve(chain) or find_unlocking(chain)
 
 
 def find_fault(chain: ChainView) -> SignerError | None:
@@ -135,43 +176,81 @@ def _as_int64(number: int) -> int:
     return low if low <= INT64_MAX else low - _UINT64_MAX - 1
 
 
-def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: TicketLimits) -> None:
-    """All of step 10. Raises the error of the first rule that is broken."""
-    check_chain(chain)
-    check_params_alive(info, chain)
-    face_value = info.ticket_params.face_value
-    ev = info.ev
+def check_alive(facts: TicketFacts) -> None:
+    """`check_params_alive`, as a rule."""
+    check_params_alive(facts.info, facts.chain)
+
+
+def check_may_lose(facts: TicketFacts) -> None:
+    """Raises FaceValueTooLow for a ticket that always wins."""
+    info = facts.info
     ev_n, ev_d = info.ev_ratio
-    if ev_n == 0:
-        return
-    if ev_n >= face_value * ev_d:
+    face_value = info.ticket_params.face_value
+    if ev_n >= face_value * ev_d and ev_n:
         raise FaceValueTooLow(
-            f"ticket face value {face_value} wei is too low: not above its EV {float_string(ev, 3)} wei, so the ticket always wins",
+            f"ticket face value {face_value} wei is too low: not above its EV {float_string(info.ev, 3)} wei, so the ticket always wins",
             hint="the orchestrator must offer params whose win probability is below 1",
-            ticket_ev=rat_string(ev),
+            ticket_ev=rat_string(info.ev),
             face_value=face_value,
         )
+
+
+def check_ticket_ev(facts: TicketFacts) -> None:
+    """Raises TicketEvExceeded for a ticket that is worth more than the limit."""
+    info, limits = facts.info, facts.limits
+    ev_n, ev_d = info.ev_ratio
     if ev_n > limits.max_ticket_ev_wei * ev_d:
         raise TicketEvExceeded(
-            f"ticket EV {float_string(ev, 3)} wei exceeds the maximum ticket EV {limits.max_ticket_ev_wei} wei",
+            f"ticket EV {float_string(info.ev, 3)} wei exceeds the maximum ticket EV {limits.max_ticket_ev_wei} wei",
             hint="the orchestrator's -ticketEV is above the signer's limits.max_ticket_ev_wei",
-            ticket_ev=rat_string(ev),
+            ticket_ev=rat_string(info.ev),
             max_ticket_ev=limits.max_ticket_ev_wei,
         )
-    if ev_n < limits.min_ticket_ev_wei * ev_d:
+    if ev_n < limits.min_ticket_ev_wei * ev_d and ev_n:
         raise TicketEvTooLow(
-            f"ticket EV {float_string(ev, 3)} wei is below the minimum ticket EV {limits.min_ticket_ev_wei} wei: its signature costs "
+            f"ticket EV {float_string(info.ev, 3)} wei is below the minimum ticket EV {limits.min_ticket_ev_wei} wei: its signature costs "
             "too much",
             hint="the orchestrator must raise its -ticketEV, or the operator lowers limits.min_ticket_ev_wei",
-            ticket_ev=rat_string(ev),
+            ticket_ev=rat_string(info.ev),
             min_ticket_ev=limits.min_ticket_ev_wei,
         )
-    if (fault := find_funds_fault(chain)) is not None:
+
+
+def _is_worthless(info: OrchestratorInfo) -> bool:
+    """Whether it is known of a ticket that it is worth nothing: no payment is made of such."""
+    return getattr(info, "ev_ratio", _SOMETHING)[0] == 0
+
+
+def check_deposit(facts: TicketFacts) -> None:
+    """Raises NoDeposit."""
+    if (fault := find_missing_deposit(facts.chain)) is not None and not _is_worthless(facts.info):
         raise fault
-    if ev_n > limits.max_total_ev_wei * ev_d:
-        raise total_ev_exceeded(info, 1, limits)
-    coverable = chain.deposit_wei // limits.deposit_multiplier
-    if face_value > coverable:
+
+
+def check_reserve(facts: TicketFacts) -> None:
+    """Raises NoReserve."""
+    if (fault := find_missing_reserve(facts.chain)) is not None and not _is_worthless(facts.info):
+        raise fault
+
+
+def check_unlocking(facts: TicketFacts) -> None:
+    """Raises DepositUnlocking."""
+    if (fault := find_unlocking(facts.chain)) is not None and not _is_worthless(facts.info):
+        raise fault
+
+
+def check_total_ev_of_one(facts: TicketFacts) -> None:
+    """Raises TotalEvExceeded where one ticket is worth more than all of a payment may be."""
+    ev_n, ev_d = facts.info.ev_ratio
+    if ev_n > facts.limits.max_total_ev_wei * ev_d:
+        raise total_ev_exceeded(facts.info, 1, facts.limits)
+
+
+def check_covered(facts: TicketFacts) -> None:
+    """Raises DepositTooSmall where the deposit does not cover one ticket's face value."""
+    info, chain, limits = facts.info, facts.chain, facts.limits
+    face_value, coverable = info.ticket_params.face_value, chain.deposit_wei // limits.deposit_multiplier
+    if face_value > coverable and not _is_worthless(info):
         raise DepositTooSmall(
             f"ticket face value {face_value} wei exceeds {coverable} wei, the deposit divided by {limits.deposit_multiplier}",
             hint="fund the sender's deposit in TicketBroker",
@@ -179,6 +258,19 @@ def check_ticket_params(info: OrchestratorInfo, chain: ChainView, limits: Ticket
             max_face_value=coverable,
             deposit=chain.deposit_wei,
         )
+
+
+TICKET_RULES: tuple[Callable[[TicketFacts], None], ...] = (
+    check_alive,
+    check_may_lose,
+    check_ticket_ev,
+    check_deposit,
+    check_reserve,
+    check_unlocking,
+    check_total_ev_of_one,
+    check_covered,
+)
+"""Step 10 after the chain's own state, in its order."""
 
 
 def total_ev_exceeded(info: OrchestratorInfo, num_tickets: int, limits: TicketLimits, hint: str | None = None) -> TotalEvExceeded:
