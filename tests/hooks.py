@@ -86,8 +86,9 @@ async def running_hook(tls: ssl.SSLContext | None = None) -> AsyncIterator[Hook]
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in head[1:] if line)}
                 hook.headers.append(headers)
-                hook.questions.append(json.loads(await reader.readexactly(int(headers["content-length"]))))
-                hook.asked.set()
+                if length := int(headers.get("content-length", 0)):
+                    hook.questions.append(json.loads(await reader.readexactly(length)))
+                    hook.asked.set()
                 await hook.answer(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return

@@ -16,6 +16,7 @@ from livepeer_remote_signer import __version__
 COMMAND_MODULES = (
     "commands.serve",
     "commands.check",
+    "commands.doctor",
     "commands.funding",
     "commands.keys",
     "commands.ledger",

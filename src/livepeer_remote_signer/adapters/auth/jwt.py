@@ -103,6 +103,11 @@ class JwksKeys:
         self._start_fetch()
         return self._failure or "the token issuer's keys are being fetched for the first time"
 
+    async def look(self) -> int:
+        """Fetches the keys now, and says how many there are; why there are none `fault` says."""
+        await self._refetch()
+        return len(self._keys)
+
     async def find(self, kid: str | None, algorithm: str) -> Any:
         """The key for a token's header. Raises Unauthenticated for an unknown one, AuthFailed when no keys can be had."""
         age = self._age()

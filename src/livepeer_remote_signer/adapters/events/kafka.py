@@ -134,6 +134,14 @@ class KafkaSink:
                 raise next((failure for failure in failures if isinstance(failure, _REFUSES_RECORD)), failures[0])
             waiting = {partition: queue for partition, queue in waiting.items() if queue}
 
+    async def look(self) -> int:
+        """Connects, and sends nothing: the partitions of the topic. Raises SinkError."""
+        try:
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                return len(await (await self._started()).partitions_for(self._topic))
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise SinkError(f"Kafka topic {self._topic} cannot be written: {_reason(error)}") from None
+
     async def aclose(self) -> None:
         """Ends the connections; nothing is buffered between two calls of `publish`."""
         await self._discard()

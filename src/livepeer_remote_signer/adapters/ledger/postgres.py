@@ -78,7 +78,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Takes the steps that the tables lack, one process at a time, and reads the switches."""
-        if await self._side.use(_missing):
+        if await self._side.use(steps_to_take):
             setup = Link(self._server, seconds=SETUP_SECONDS, is_vital=False)
             try:
                 await setup.run(_take_steps)
@@ -451,7 +451,7 @@ async def _take_steps(connection: AsyncConnection[Row]) -> None:
     async with connection.transaction():
         await connection.execute(sql.SQL(statements.SETUP_SETTINGS))
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (statements.SETUP_LOCK,))
-        missing = await _missing(connection)
+        missing = await steps_to_take(connection)
         if missing and await _has_tables(connection):
             for statement in statements.LOCK_TABLES:
                 await connection.execute(sql.SQL(statement))
@@ -467,7 +467,8 @@ async def _has_tables(connection: AsyncConnection[Row]) -> bool:
     return bool(found)
 
 
-async def _missing(connection: AsyncConnection[Row]) -> Sequence[Step]:
+async def steps_to_take(connection: AsyncConnection[Row]) -> Sequence[Step]:
+    """What the tables lack. Raises StoreFailed for tables of a newer kind."""
     meta = dict(cast(Any, await fetch(connection, statements.META))) if await _has_tables(connection) else {}
     return missing_steps(int(meta.get("schema_version", "0")), int(meta.get("schema_step", "0")))
 
