@@ -34,9 +34,17 @@ class OutsideKey:
         self.most_at_work = 0
         self.is_closed = False
 
+    @property
+    def public_point(self) -> bytes:
+        return self._key.public_key.format(compressed=False)
+
     async def make(self, message: bytes) -> bytes:
+        """r || s over the personal message."""
+        return self.make_over(personal_digest(message))
+
+    def make_over(self, digest: bytes) -> bytes:
         """r || s with a random k, s of either half."""
-        signed = self._key.sign_recoverable(personal_digest(message), hasher=None, custom_nonce=_random_nonce())
+        signed = self._key.sign_recoverable(digest, hasher=None, custom_nonce=_random_nonce())
         return with_other_s(signed) if secrets.randbits(1) else signed[:64]
 
     async def sign(self, message: bytes) -> bytes:

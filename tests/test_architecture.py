@@ -73,7 +73,18 @@ CORE_MAY_IMPORT = frozenset(
 
 FORBIDDEN_CALLS = frozenset(("now", "utcnow", "today", "open", "print", "input", "eval", "exec", "__import__"))
 
-OPTIONAL_PARTS = ["web3", "grpc", "psycopg", "aiokafka", "jwt", "eth_account", "opentelemetry.sdk", "opentelemetry.exporter"]
+OPTIONAL_PARTS = [
+    "web3",
+    "grpc",
+    "psycopg",
+    "aiokafka",
+    "jwt",
+    "eth_account",
+    "opentelemetry.sdk",
+    "opentelemetry.exporter",
+    "boto3",
+    "pkcs11",
+]
 
 
 class Module(NamedTuple):

@@ -20,7 +20,20 @@ from tests.signer import configuration
 
 MAX_RESIDENT_KIB = 120 * 1024
 MAX_START_SECONDS = 1.0
-OPTIONAL = ("web3", "grpc", "psycopg", "aiokafka", "jwt", "eth_account", "httpx", "opentelemetry.sdk", "opentelemetry.exporter", "sqlite3")
+OPTIONAL = (
+    "web3",
+    "grpc",
+    "psycopg",
+    "aiokafka",
+    "jwt",
+    "eth_account",
+    "httpx",
+    "opentelemetry.sdk",
+    "opentelemetry.exporter",
+    "sqlite3",
+    "boto3",
+    "pkcs11",
+)
 """Imported only where the configuration asks for them. (FastAPI itself looks for OpenTelemetry's API.)"""
 
 

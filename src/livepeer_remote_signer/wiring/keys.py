@@ -15,9 +15,9 @@ from livepeer_remote_signer.adapters.keys import (
     read_password_file,
     read_secret_file,
 )
-from livepeer_remote_signer.adapters.keys.external import CheckedKey
+from livepeer_remote_signer.adapters.keys.external import CheckedKey, checked_address
 from livepeer_remote_signer.adapters.outbound import Outbound
-from livepeer_remote_signer.config.keys import KeyConfig, PreviousSeal, StateConfig
+from livepeer_remote_signer.config.keys import AwsKmsConfig, KeyConfig, Pkcs11Config, PreviousSeal, StateConfig
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 
 _LOCAL = "key.private_key_file, or key.keystore_file with key.password_file"
@@ -49,7 +49,8 @@ def open_signing_key(config: KeyConfig) -> SigningKey:
 
 
 def open_external_key(config: KeyConfig, outbound: Outbound) -> CheckedKey:
-    """The key outside this host that the configuration names, which its service may be asked for here. Raises SigningKeyError."""
+    """The key outside this host that the configuration names. Its service is asked for the address, and must answer unless
+    `key.address` says it. Raises SigningKeyError."""
     if config.eth_sign is not None:
         from livepeer_remote_signer.adapters.keys.eth_sign import EthSign  # aiohttp, only where it is used
 
@@ -60,7 +61,39 @@ def open_external_key(config: KeyConfig, outbound: Outbound) -> CheckedKey:
         except ValueError as error:
             raise SigningKeyError(f"key.eth_sign: {error}") from None
         return CheckedKey(backend, form.address, timeout_seconds=form.timeout_seconds)
+    if config.aws_kms is not None:
+        return _open_aws_kms(config.aws_kms, config.address, outbound)
+    if config.pkcs11 is not None:
+        return _open_pkcs11(config.pkcs11, config.address)
     raise SigningKeyError("no key outside this host is configured")
+
+
+def _open_aws_kms(form: AwsKmsConfig, address: bytes | None, outbound: Outbound) -> CheckedKey:
+    try:
+        from livepeer_remote_signer.adapters.keys.aws_kms import AwsKms
+    except ImportError:
+        raise SigningKeyError("key.aws_kms needs the extra `aws`: install livepeer-remote-signer[aws]") from None
+    backend = AwsKms(
+        form.key_id,
+        form.region,
+        form.endpoint_url,
+        timeout_seconds=form.timeout_seconds,
+        max_parallel=form.max_parallel,
+        proxy=outbound.proxy,
+    )
+    found = checked_address(backend.name, backend.find_address, address)
+    return CheckedKey(backend, found, timeout_seconds=form.timeout_seconds, max_per_second=form.max_per_second)
+
+
+def _open_pkcs11(form: Pkcs11Config, address: bytes | None) -> CheckedKey:
+    try:
+        from livepeer_remote_signer.adapters.keys.pkcs11 import Pkcs11
+    except ImportError:
+        raise SigningKeyError("key.pkcs11 needs the extra `pkcs11`: install livepeer-remote-signer[pkcs11]") from None
+    pin = read_secret_file(form.pin_file, "key.pkcs11.pin_file")
+    backend = Pkcs11(form.module, form.token_label, form.key_label, pin)
+    found = checked_address(backend.name, backend.find_address, address)
+    return CheckedKey(backend, found, timeout_seconds=form.timeout_seconds)
 
 
 def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:

@@ -14,12 +14,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
+import coincurve
+
+from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.core.errors import Failed, KeyThrottled, KeyUnavailable
-from livepeer_remote_signer.core.protocol.eip191 import checksum_address, keccak256, normalise_signature, personal_digest
+from livepeer_remote_signer.core.protocol.eip191 import (
+    checksum_address,
+    keccak256,
+    normalise_signature,
+    personal_digest,
+    public_key_address,
+)
 from livepeer_remote_signer.core.rules.rates import SecondQuota
 
 MESSAGE_BYTES = 32
 """Ticket hashes, segment credentials, orchestrator info and BYOC jobs: all that this key ever signs is a hash that we made."""
+
+POINT_BYTES = 65
 
 PROBE = keccak256(b"livepeer-remote-signer: does this key sign?")
 """Worth nothing to whoever has it signed: no ticket, no credential and no job has this hash."""
@@ -32,6 +43,36 @@ log = logging.getLogger(__name__)
 Outcome: TypeAlias = Literal["signed", "unavailable", "throttled", "wrong"]
 Watcher: TypeAlias = Callable[[Outcome, int, float], None]
 """Told of every call's outcome, how many signatures it asked for, and how many seconds it took."""
+
+
+def point_address(point: bytes) -> bytes:
+    """The address of a public key, 65 bytes that begin with 4. ValueError for what is no point of the curve."""
+    if len(point) != POINT_BYTES:
+        raise ValueError(f"a public key has {POINT_BYTES} bytes, not {len(point)}")
+    return public_key_address(coincurve.PublicKey(point))
+
+
+def checked_address(backend: str, find: Callable[[], bytes | None], configured: bytes | None) -> bytes:
+    """The address of a key whose service can say it, held against the configured one. Raises SigningKeyError.
+
+    Where the service is away, or cannot say it, the configured one stands alone: every signature is checked by it.
+    """
+    try:
+        found = find()
+    except (KeyUnavailable, KeyThrottled) as error:
+        if configured is None:
+            raise SigningKeyError(
+                f"key.{backend}: its service {error.message}; with key.address the signer starts all the same, and waits for it"
+            ) from None
+        log.warning("key.%s: its service %s; key.address says the address", backend, error.message)
+        return configured
+    if found is None:
+        if configured is None:
+            raise SigningKeyError(f"key.{backend}: the token does not hold the key's public half: key.address must say its address")
+        return configured
+    if configured not in (None, found):
+        raise SigningKeyError(f"the key's address is 0x{found.hex()}, but key.address says 0x{configured.hex()}")
+    return found
 
 
 class KeyBackend(Protocol):
