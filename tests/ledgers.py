@@ -55,6 +55,7 @@ class OpenLedger:
             budgets,
             holder=os.urandom(4).hex(),
             retention_seconds=retention,
+            usage_retention_days=options.get("usage_retention_days", 400),
             clock_ns=lambda: self.now_ns,
         )
         self.housekeeping._is_open = True  # `opened` has opened the store

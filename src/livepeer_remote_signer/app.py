@@ -67,7 +67,7 @@ def create_app(
     instance = instance_name()
     metrics = open_metrics(chain, ledger, workers_folder)
     traces = open_traces(config, instance, outbound)
-    events = open_events(config, sinks, EventSource(key.address, instance), chain, ledger, metrics.registry)
+    events = open_events(config, sinks, EventSource(key.address, instance), ledger, metrics.registry)
     orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
@@ -89,6 +89,7 @@ def create_app(
         requires_auth_id=config.auth.require_auth_id,
         heal_stale=config.ledger.on_stale == "heal",
         encode_event=events.encoder.encode if events else None,
+        usd_per_eth=chain.feed.usd_per_eth if chain.feed is not None else None,
         publish=events.memory.publish if events and events.memory else None,
     )
     paying = open_paying(config, service, observer)

@@ -20,6 +20,7 @@ COMMAND_MODULES = (
     "commands.funding",
     "commands.keys",
     "commands.ledger",
+    "commands.usage",
     "commands.events",
     "commands.healthcheck",
     "commands.migrate",

@@ -20,6 +20,7 @@ from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.refusals import peer_of, refusal_reply
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
+from livepeer_remote_signer.api.usage import OneAtATime, add_usage_route
 from livepeer_remote_signer.core.errors import (
     BadField,
     BodyTooLarge,
@@ -28,6 +29,7 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, exact_object, json_type, parse_json, text_field
 from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, ceiling_name, parse_price_change
+from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 100
@@ -59,9 +61,17 @@ class Switches(Protocol):
         """What is suspended now."""
 
 
+class Usage(Protocol):
+    """What was paid by day. Raises LedgerUnavailable."""
+
+    def today(self) -> int: ...
+
+    async def daily(self, query: UsageQuery) -> Sequence[UsageRow]: ...
+
+
 class AdminParts(NamedTuple):
     """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches` None: there is no ledger.
-    `metrics_token` opens GET /metrics and nothing else; empty: only `token` does."""
+    `usage` likewise. `metrics_token` opens GET /metrics and nothing else; empty: only `token` does."""
 
     token: str
     prices: Prices
@@ -70,6 +80,7 @@ class AdminParts(NamedTuple):
     render_metrics: Callable[[], bytes]
     console: ConsoleParts | None = None
     metrics_token: str = ""
+    usage: Usage | None = None
 
 
 def create_admin(parts: AdminParts) -> FastAPI:
@@ -79,6 +90,7 @@ def create_admin(parts: AdminParts) -> FastAPI:
     _add_gate(app, parts.token, parts.metrics_token)
     _add_price_routes(app, parts)
     _add_switch_routes(app, parts)
+    _add_usage_routes(app, parts.usage)
     if parts.console is not None:
         add_console_routes(app, parts.token, parts.console)
 
@@ -88,6 +100,11 @@ def create_admin(parts: AdminParts) -> FastAPI:
         return Response(parts.render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
+
+
+def _add_usage_routes(app: FastAPI, usage: Usage | None) -> None:
+    turns = OneAtATime()
+    add_usage_route(app, usage.daily if usage else None, usage.today if usage else lambda: 0, turns)
 
 
 def _add_gate(app: FastAPI, token: str, metrics_token: str) -> None:

@@ -72,7 +72,7 @@ def run_suspend(arguments: argparse.Namespace) -> int:
         print(f"suspended: {_who(arguments)}")
         return 0
 
-    return _with_controls(arguments, suspend)
+    return with_controls(arguments, suspend)
 
 
 def run_resume(arguments: argparse.Namespace) -> int:
@@ -88,7 +88,7 @@ def run_resume(arguments: argparse.Namespace) -> int:
             print("note: all payments are still suspended (resume --all)", file=sys.stderr)
         return 0
 
-    return _with_controls(arguments, resume)
+    return with_controls(arguments, resume)
 
 
 def run_budgets(arguments: argparse.Namespace) -> int:
@@ -114,7 +114,7 @@ def run_budgets(arguments: argparse.Namespace) -> int:
             )
         return 0
 
-    return _with_controls(arguments, show)
+    return with_controls(arguments, show)
 
 
 def run_compact(arguments: argparse.Namespace) -> int:
@@ -169,7 +169,8 @@ def _on_file(config: Config, work: Callable[[], str], failed: str) -> int:
     return 0
 
 
-def _with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:
+def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:
+    """What `work` returns, with the configured ledger open. 2 where none is configured, 1 where it cannot be used."""
     config = read_config(arguments.config)
     if config is None:
         return 2

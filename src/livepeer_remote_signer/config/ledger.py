@@ -27,6 +27,7 @@ class LedgerConfig(Section):
     timeout_seconds: float = Field(2, ge=0.1, le=60)
     on_stale: Literal["heal", "refuse"] = "heal"
     retention_seconds: int = Field(86_400, ge=3600)
+    usage_retention_days: int = Field(400, ge=31, le=36_500)
     max_pending_events: int = Field(1_000_000, ge=1)
     on_full: Literal["refuse", "drop_oldest"] = "refuse"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -123,7 +124,8 @@ class RemoteSigner:
         rates: CallerRates | None = None,
         requires_auth_id: bool = False,
         heal_stale: bool = True,
-        encode_event: Callable[[PaymentPlan, Trail], bytes] | None = None,
+        encode_event: Callable[[PaymentPlan, Trail, Fraction | None], bytes] | None = None,
+        usd_per_eth: Callable[[], Fraction | None] | None = None,
         publish: Callable[[bytes], None] | None = None,
     ) -> None:
         self._live_payments = live_payments
@@ -140,6 +142,7 @@ class RemoteSigner:
         self._requires_auth_id = requires_auth_id
         self._heal_stale = heal_stale
         self._encode_event = encode_event
+        self._usd_per_eth = usd_per_eth
         self._publish = publish
         self._turns = SigningTurns()
         asked = (identifier, recipients, authorizer, ledger, rates)
@@ -224,7 +227,8 @@ class RemoteSigner:
         def sign(plan: PaymentPlan) -> Record:
             before = len(trail.marks)
             signed, reply = self._sign(plan, call)
-            record = Record(signed.state, route.keep(signed, reply), self._event(plan, trail))
+            eth_usd = self._eth_usd()
+            record = Record(signed.state, route.keep(signed, reply), self._event(plan, trail, eth_usd), eth_usd)
             made.append(_Made(plan, reply, trail.cut(before)))
             return record
 
@@ -345,11 +349,15 @@ class RemoteSigner:
         signed = call.trail.timed("sign", self._signer.sign, plan)
         return signed, call.route.encode(signed)
 
-    def _event(self, plan: PaymentPlan, trail: Trail) -> bytes | None:
+    def _eth_usd(self) -> Fraction | None:
+        """What an ETH costs now; None where no feed tells."""
+        return self._usd_per_eth() if self._usd_per_eth is not None else None
+
+    def _event(self, plan: PaymentPlan, trail: Trail, eth_usd: Fraction | None) -> bytes | None:
         """Step 18; None where nobody takes events."""
         if self._encode_event is None:
             return None
-        return trail.timed("event", self._encode_event, plan, trail)
+        return trail.timed("event", self._encode_event, plan, trail, eth_usd)
 
     def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
         """Without a ledger."""
@@ -358,7 +366,7 @@ class RemoteSigner:
 
     def _tell(self, plan: PaymentPlan, trail: Trail, reply: bytes) -> bytes:
         """A payment without a ledger was made: its event is sent from memory, best effort."""
-        event = self._event(plan, trail)
+        event = self._event(plan, trail, self._eth_usd())
         if self._publish is not None and event is not None:
             self._publish(event)
         self._observer.paid(plan, trail)

@@ -89,7 +89,9 @@ def open_admin(
     token, metrics_token = load_tokens(config)
     switches = ledger.controls if ledger is not None else None
     return create_admin(
-        AdminParts(token, prices, prices.feed_currencies, switches, render_metrics, ConsoleParts(overview.read), metrics_token)
+        AdminParts(
+            token, prices, prices.feed_currencies, switches, render_metrics, ConsoleParts(overview.read), metrics_token, usage=switches
+        )
     )
 
 

@@ -26,7 +26,6 @@ from livepeer_remote_signer.config.in_force import is_tls
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.events import EventSource
-from livepeer_remote_signer.wiring.chain import ChainParts
 
 DRAIN_SECONDS = 5.0
 
@@ -41,7 +40,7 @@ class EventParts(NamedTuple):
 
 
 def open_events(
-    config: Config, sinks: Sequence[Sink], source: EventSource, chain: ChainParts, ledger: RunningLedger | None, metrics: Metrics
+    config: Config, sinks: Sequence[Sink], source: EventSource, ledger: RunningLedger | None, metrics: Metrics
 ) -> EventParts | None:
     """What makes and sends events, None without sinks."""
     meter = EventMetrics(metrics)
@@ -55,7 +54,7 @@ def open_events(
     add_outbox_gauges(metrics, meter, outbox, sinks, is_shared=memory is None)
     forwarder = Forwarder(outbox, sinks, meter)
     return EventParts(
-        EventEncoder(source, chain.feed.usd_per_eth if chain.feed is not None else None),
+        EventEncoder(source),
         forwarder,
         memory,
         Delivery(sinks, forwarder, memory, min(DRAIN_SECONDS, config.limits.drain_seconds)),

@@ -68,6 +68,7 @@ def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], write
         budgets,
         holder=writer,
         retention_seconds=ledger.retention_seconds,
+        usage_retention_days=ledger.usage_retention_days,
         clock_ns=clock_ns,
     )
     return RunningLedger(store, engine, controls, outbox, housekeeping)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 
 from livepeer_remote_signer.core.rules.events import EventSource, encode_event
@@ -11,13 +10,11 @@ from livepeer_remote_signer.core.rules.trail import Trail
 
 
 class EventEncoder:
-    """Knows who makes the events, and what an ETH costs now: `usd_per_eth`, None where no feed tells."""
+    """Knows who makes the events."""
 
-    def __init__(self, source: EventSource, usd_per_eth: Callable[[], Fraction | None] | None) -> None:
+    def __init__(self, source: EventSource) -> None:
         self._source = source
-        self._usd_per_eth = usd_per_eth
 
-    def encode(self, plan: PaymentPlan, trail: Trail) -> bytes:
-        """The event's JSON."""
-        rate = self._usd_per_eth() if self._usd_per_eth is not None else None
-        return encode_event(plan, self._source, trail.request_id, trail.client_id, rate)
+    def encode(self, plan: PaymentPlan, trail: Trail, eth_usd: Fraction | None) -> bytes:
+        """The event's JSON. `eth_usd`: what an ETH costs now, None where no feed tells."""
+        return encode_event(plan, self._source, trail.request_id, trail.client_id, eth_usd)

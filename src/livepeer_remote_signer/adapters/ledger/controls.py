@@ -13,6 +13,7 @@ from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes,
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget, BudgetUse, Usage, budget_uses, fullness, global_keys
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
+from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY, UsageQuery, UsageRow
 
 _USAGE_PAGE = 100
 """A millisecond or two of the event loop."""
@@ -99,6 +100,14 @@ class Controls:
     def _uses(self, usage: Mapping[str, Usage]) -> list[BudgetUse]:
         now_ns = self._clock_ns()
         return [use for key, used in usage.items() for use in budget_uses(self._budgets, key, used, now_ns)]
+
+    def today(self) -> int:
+        """The day of UTC, since 1970."""
+        return self._clock_ns() // (SECONDS_PER_DAY * NS_PER_SECOND)
+
+    async def daily(self, query: UsageQuery) -> list[UsageRow]:
+        """A page of what was paid by day."""
+        return await self._store.daily(query)
 
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """What was paid, by `minute // bucket_minutes`, oldest first."""

@@ -31,6 +31,7 @@ from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Claim
 from livepeer_remote_signer.core.rules.fairness import PRESENT_SECONDS, FairQueue
+from livepeer_remote_signer.core.rules.figures import figures_of
 from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
     Books,
@@ -53,6 +54,7 @@ from livepeer_remote_signer.core.rules.ledger import (
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.room import most_bytes
 from livepeer_remote_signer.core.rules.signed import add_draws, note_signed, open_draws
+from livepeer_remote_signer.core.rules.usage import add_usage, open_days
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
@@ -106,6 +108,7 @@ class GroupCommitLedger:
         self._is_closing = False
         self._lines = OpenLines()
         self._draws = open_draws()
+        self._days = open_days()
         self.params_kept_seconds = 0
         """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()
@@ -283,7 +286,7 @@ class GroupCommitLedger:
         self.switches = books.switches
         now_ms = batch[0].plan.now_ns // NS_PER_MS
         kept_longer_ms = max(0, self.params_kept_seconds - self._rules.retention_seconds) * 1000
-        writes = Writes([], {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms)
+        writes = Writes([], {}, {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms)
         for entry in batch:
             entry.is_in_doubt = False
             entry.result = not entry.done.done() and self._judge(entry, books, writes)  # nothing is signed for who has left
@@ -296,10 +299,14 @@ class GroupCommitLedger:
         except StoreFailed as error:
             for entry in batch:
                 entry.is_in_doubt = error.may_be_recorded and entry.result is True
+            if not isinstance(error, Conflict):  # what it wrote may stand there, and is not to be written over
+                for lines in (self._lines, self._draws, self._days):
+                    lines.begin_part()
             raise
         if writes.payments:
             self._lines.keep(writes.spend)
             self._draws.keep(writes.draws)
+            self._days.keep(writes.days)
             self._keep_recent(writes.tips)
 
     def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
@@ -325,6 +332,7 @@ class GroupCommitLedger:
             writes.usage[claim.key] = books.usage[claim.key]
         add_spend(writes.spend, plan, self._lines)
         add_draws(writes.draws, plan, self._draws)
+        add_usage(writes.days, plan, figures_of(plan, record.eth_usd), self._days)
         if record.event is not None:
             writes.events.append((plan.now_ns // NS_PER_MS, record.event))
         writes.payments.append(

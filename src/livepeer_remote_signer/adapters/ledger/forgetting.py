@@ -27,18 +27,22 @@ LEASE_MS = 10_000
 _RENEW_SECONDS = 3.0
 _MIN_REST_SECONDS = 0.001
 _MS_PER_MINUTE = 60_000
+_MS_PER_DAY = 86_400_000
 DRAWS_KEPT_MS = 5 * 24 * 3600 * 1000
 """Tickets are redeemed for up to three rounds, on Arbitrum One some three days."""
 
 
 class Forgetting:
-    """Rows are kept for `kept_ms`, spending in windows until its windows have passed."""
+    """Rows are kept for `kept_ms`, what was paid by day for `usage_kept_ms`, spending in windows until its windows have passed."""
 
-    def __init__(self, store: Store, budgets: Sequence[Budget], *, holder: str, kept_ms: int, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, budgets: Sequence[Budget], *, holder: str, kept_ms: int, usage_kept_ms: int, clock_ns: Callable[[], int]
+    ) -> None:
         self._store = store
         self._budgets = budgets
         self._holder = holder
         self._kept_ms = kept_ms
+        self._usage_kept_ms = usage_kept_ms
         self._clock_ns = clock_ns
         self._step_rows = dict.fromkeys(AGING, FIRST_STEP_ROWS)
         self._swept = b""
@@ -98,7 +102,15 @@ class Forgetting:
         old_ms = now_ms - self._kept_ms
         old_minute_ms = old_ms // _MS_PER_MINUTE * _MS_PER_MINUTE
         draws_ms = min(old_minute_ms, now_ms // _MS_PER_MINUTE * _MS_PER_MINUTE - DRAWS_KEPT_MS)
-        return {"payments": old_ms, "nonces": old_ms, "events": old_ms, "spend": old_minute_ms, "usage": now_ms, "draws": draws_ms}
+        return {
+            "payments": old_ms,
+            "nonces": old_ms,
+            "events": old_ms,
+            "spend": old_minute_ms,
+            "usage": now_ms,
+            "draws": draws_ms,
+            "days": (now_ms - self._usage_kept_ms) // _MS_PER_DAY * _MS_PER_DAY,
+        }
 
     async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:
         """The kinds of which something is due; also notes how far behind each is."""

@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.funding import expected_runway_hours
+from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0
@@ -47,13 +48,15 @@ class Housekeeping:
         *,
         holder: str,
         retention_seconds: int,
+        usage_retention_days: int,
         clock_ns: Callable[[], int],
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._outbox = outbox
         kept_ms = (retention_seconds + KEPT_LONGER_SECONDS) * 1000
-        self.forgetting = Forgetting(store, budgets, holder=holder, kept_ms=kept_ms, clock_ns=clock_ns)
+        usage_kept_ms = max(kept_ms, usage_retention_days * SECONDS_PER_DAY * 1000)
+        self.forgetting = Forgetting(store, budgets, holder=holder, kept_ms=kept_ms, usage_kept_ms=usage_kept_ms, clock_ns=clock_ns)
         self._clock_ns = clock_ns
         self._spent_last_hour_wei: int | None = None
         self._log_warned_bytes = 0

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 
+from livepeer_remote_signer.adapters.ledger import daily
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
@@ -48,6 +49,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 TIMEOUT_SECONDS = 2.0
 SETUP_SECONDS = 900.0
@@ -203,6 +205,7 @@ class PostgresStore:
             guarded.append((await execute(statements.NEW_PAYMENTS, _columns(payments)), len(payments)))
             await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self._writer_name))))
             await execute(statements.PUT_DRAWS, _columns(sorted(draw_rows(writes, self._writer_name))))
+            await execute(daily.POSTGRES_PUT, _columns(sorted(daily.rows_of(writes.days, self._writer_name))))
         if writes.events:
             await execute(statements.NEW_EVENTS, _columns(writes.events))
         return guarded
@@ -330,6 +333,11 @@ class PostgresStore:
         """On the side connection."""
         count: int = (await self._slow.fetch(statements.SESSIONS_STARTED, since_ms))[0][0]
         return count
+
+    async def daily(self, query: UsageQuery) -> list[UsageRow]:
+        """On the connection of what may take long."""
+        statement, values = daily.postgres_query(query)
+        return [daily.postgres_row(row, query) for row in await self._slow.fetch(statement, *values)]
 
     # --- events ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from livepeer_remote_signer.adapters.ledger import daily
 from livepeer_remote_signer.adapters.ledger.store import MAX_LEASE_MS, Aging
 
 SETUP_LOCK = 0x4C52_5300
@@ -121,7 +122,8 @@ GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
 
 OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
-    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws)"""
+    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
+    (SELECT min(day) * 86400000 FROM lrs_daily)"""
 """In the order of AGING."""
 
 FORGET: dict[Aging, str] = {
@@ -141,6 +143,7 @@ FORGET: dict[Aging, str] = {
         AND expires_ms < %(before)s ORDER BY expires_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
     "draws": """WITH old AS (DELETE FROM lrs_draws WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_draws
         WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+    "days": daily.POSTGRES_FORGET,
 }
 LIST_USAGE = "SELECT key, touched_ms FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
 TOUCH_USAGE = """UPDATE lrs_usage SET touched_ms = %s WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from livepeer_remote_signer.adapters.ledger import daily
+from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
@@ -41,6 +43,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 MAX_REMEMBERED = 32_768
 """Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
@@ -65,28 +68,17 @@ _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))
 
 _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
-    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws)"""
+    (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
+    (SELECT min(day) * 86400000 FROM lrs_daily)"""
 """In the order of AGING."""
 
-_BILLION = 10**9
-
-
-def _sums(column: str) -> str:
-    """Sums of amounts that are text, exact: of their last nine digits and of what stands before. 10^27 wei and more is an overflow."""
-    before = f"""CASE WHEN length({column}) < 19 THEN CAST({column} AS INTEGER) / {_BILLION}
-        WHEN length({column}) < 28 THEN CAST(substr({column}, 1, length({column}) - 9) AS INTEGER) ELSE abs(-9223372036854775808) END"""
-    last = f"""CASE WHEN length({column}) < 19 THEN CAST({column} AS INTEGER) % {_BILLION}
-        ELSE CAST(substr({column}, -9) AS INTEGER) END"""
-    return f"sum({before}), sum({last})"
-
-
-_SPEND_SUMS = ", ".join(("sum(payments), sum(tickets)", _sums("ev_wei"), _sums("face_value_wei"), _sums("fee_wei")))
+_SPEND_SUMS = ", ".join(("sum(payments), sum(tickets)", sums_of("ev_wei"), sums_of("face_value_wei"), sums_of("fee_wei")))
 _SPEND_BY_MINUTE = f"SELECT minute, {_SPEND_SUMS} FROM lrs_spend WHERE minute BETWEEN ? AND ? GROUP BY minute"  # noqa: S608 - our own names
 _SPEND_OF = f"""SELECT CAST({{by}} AS BLOB), minute / ?, {_SPEND_SUMS} FROM lrs_spend
     WHERE minute BETWEEN ? AND ? AND {{by}} IN ({{marks}}) GROUP BY 1, 2"""  # noqa: S608 - our own names
-_LARGEST_SPEND = f"""WITH sums (name, high, low) AS (SELECT {{by}}, {_sums("ev_wei")} FROM lrs_spend
+_LARGEST_SPEND = f"""WITH sums (name, high, low) AS (SELECT {{by}}, {sums_of("ev_wei")} FROM lrs_spend
     WHERE minute BETWEEN ? AND ? GROUP BY {{by}})
-    SELECT name, count(*) OVER () FROM sums ORDER BY high + low / {_BILLION} DESC, low % {_BILLION} DESC, name LIMIT ?"""  # noqa: S608
+    SELECT name, count(*) OVER () FROM sums ORDER BY high + low / {BILLION} DESC, low % {BILLION} DESC, name LIMIT ?"""  # noqa: S608
 
 _SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
 _FORGET: dict[Aging, str] = {
@@ -102,6 +94,7 @@ _FORGET: dict[Aging, str] = {
         (SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL AND expires_ms < ? ORDER BY expires_ms LIMIT ?)""",
     "draws": """DELETE FROM lrs_draws WHERE (minute, writer, recipient, round, terms) IN
         (SELECT minute, writer, recipient, round, terms FROM lrs_draws WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",
+    "days": daily.SQLITE_FORGET,
 }
 
 
@@ -253,6 +246,7 @@ class SqliteStore:
             tickets = excluded.tickets, winners = excluded.winners, face_value_wei = excluded.face_value_wei""",
             draw_rows(writes, self._writer_name),
         )
+        many(daily.SQLITE_PUT, daily.rows_of(writes.days, self._writer_name))
         if writes.events:
             many("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", writes.events)
 
@@ -365,6 +359,11 @@ class SqliteStore:
         """In the thread of what may take long."""
         count: int = (await self._many_rows("SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= ?", since_ms))[0][0]
         return count
+
+    async def daily(self, query: UsageQuery) -> list[UsageRow]:
+        """In the thread of what may take long, within SQLite."""
+        statement, values = daily.sqlite_query(query)
+        return [daily.sqlite_row(row, query) for row in await self._many_rows(statement, *values)]
 
     # --- events ---
 
@@ -524,7 +523,7 @@ def _events(rows: Sequence[Row]) -> list[OutboxEvent]:
 
 def _spend_sum(row: Sequence[Any]) -> SpendSum:
     payments, tickets, *halves = row
-    return spend_of_row((payments, tickets, *(high * _BILLION + low for high, low in zip(halves[::2], halves[1::2], strict=True))))
+    return spend_of_row((payments, tickets, *joined(halves)))
 
 
 def _marks(values: Sequence[object]) -> str:

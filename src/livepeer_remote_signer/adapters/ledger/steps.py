@@ -163,6 +163,23 @@ STEPS: Sequence[Step] = (
                 PRIMARY KEY (minute, writer, recipient, round, terms))""",
         ),
     ),
+    Step(  # what was paid by day, exact: an auth id's days follow each other, and what is old is found by its day
+        6,
+        sqlite=(
+            """CREATE TABLE lrs_daily (
+                auth_id BLOB NOT NULL, day INTEGER NOT NULL, orchestrator BLOB NOT NULL, writer TEXT NOT NULL, payments INTEGER NOT NULL,
+                sessions INTEGER NOT NULL, tickets INTEGER NOT NULL, ev_wei TEXT NOT NULL, fee_wei TEXT NOT NULL, billed_ns TEXT NOT NULL,
+                fee_usd TEXT NOT NULL, priced INTEGER NOT NULL, PRIMARY KEY (auth_id, day, orchestrator, writer)) WITHOUT ROWID""",
+            "CREATE INDEX lrs_daily_day ON lrs_daily (day)",
+        ),
+        postgres=(
+            """CREATE TABLE lrs_daily (
+                auth_id bytea NOT NULL, day bigint NOT NULL, orchestrator bytea NOT NULL, writer text NOT NULL, payments bigint NOT NULL,
+                sessions bigint NOT NULL, tickets bigint NOT NULL, ev_wei text NOT NULL, fee_wei text NOT NULL, billed_ns text NOT NULL,
+                fee_usd text NOT NULL, priced bigint NOT NULL, PRIMARY KEY (auth_id, day, orchestrator, writer))""",
+            "CREATE INDEX lrs_daily_day ON lrs_daily (day)",
+        ),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

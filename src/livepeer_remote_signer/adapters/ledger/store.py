@@ -14,6 +14,7 @@ from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.signed import DrawKey, DrawSum
+from livepeer_remote_signer.core.rules.usage import DayKey, UsageQuery, UsageRow, UsageSum
 
 GLOBAL_SWITCH = "all"
 BYTES_A_PAYMENT = 64 * 1024
@@ -24,11 +25,11 @@ MAX_LEASE_MS = 60_000
 
 Row: TypeAlias = tuple[Any, ...]
 
-Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage", "draws"]
-"""What is forgotten when it is old: `events` are those that were sent, `usage` the spending in windows that have passed, `draws`
-the tickets by their terms."""
+Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage", "draws", "days"]
+"""What is forgotten when it is old: `events` are those that were sent, `usage` the spending in budgets' windows that have passed,
+`draws` the tickets by their terms, `days` what was paid by day."""
 
-AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage", "draws")
+AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage", "draws", "days")
 
 
 class StoreFailed(LedgerUnavailable):
@@ -94,8 +95,8 @@ class StoredPayment(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend` and
-    `draws`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`."""
+    """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend`,
+    `draws` and `days`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`."""
 
     payments: list[PaymentRow]
     tips: dict[str, Tip]
@@ -104,6 +105,7 @@ class Writes(NamedTuple):
     usage: dict[str, Usage]
     spend: dict[SpendKey, SpendSum]
     draws: dict[DrawKey, DrawSum]
+    days: dict[DayKey, UsageSum]
     events: list[tuple[int, bytes]]
     now_ms: int
     nonces_ms: int
@@ -216,6 +218,9 @@ class Store(Protocol):
     async def sessions_started(self, since_ms: int) -> int:
         """How many sessions that are still remembered began at or after a time."""
 
+    async def daily(self, query: UsageQuery) -> list[UsageRow]:
+        """A page of what was paid by day, in the order of the names that it is asked for by. Added up by the database."""
+
     # --- events ---
 
     async def unsent_events(self, limit: int, after_id: int) -> list[OutboxEvent]:
@@ -302,7 +307,7 @@ def spend_rows(writes: Writes, writer: str) -> list[Row]:
     return [
         (
             key.minute,
-            f"{writer}.{key.part}" if key.part else writer,
+            part_name(writer, key.part),
             text_bytes(key.auth_id),
             key.orchestrator,
             line.payments,
@@ -320,7 +325,7 @@ def draw_rows(writes: Writes, writer: str) -> list[Row]:
     return [
         (
             key.minute,
-            f"{writer}.{key.part}" if key.part else writer,
+            part_name(writer, key.part),
             key.recipient,
             key.creation_round,
             key.terms,
@@ -330,6 +335,11 @@ def draw_rows(writes: Writes, writer: str) -> list[Row]:
         )
         for key, line in writes.draws.items()
     ]
+
+
+def part_name(writer: str, part: int) -> str:
+    """Whose line it is: of which process, and of which of its parts."""
+    return f"{writer}.{part}" if part else writer
 
 
 def spend_of_row(row: Sequence[Any]) -> SpendSum:

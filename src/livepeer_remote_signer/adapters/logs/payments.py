@@ -20,6 +20,7 @@ from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState, parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
+from livepeer_remote_signer.core.rules.figures import rounded
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
@@ -77,9 +78,9 @@ def _paid_text(plan: PaymentPlan, trail: Trail, ended: float) -> str:
     ev_n, ev_d = plan.session.info.ev_ratio
     return (
         f'"status":200,{_ids_text(plan.session, plan.state, trail, ended)},"num_tickets":{plan.num_tickets},'
-        f'"first_nonce":{plan.first_nonce},"total_ev":"{_rounded(ev_n * plan.num_tickets, ev_d)}",'
-        f'"fee":"{_rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
-        f'{_owed_text(plan)}"balance":"{_rounded(*plan.state.balance.as_integer_ratio())}"'
+        f'"first_nonce":{plan.first_nonce},"total_ev":"{rounded(ev_n * plan.num_tickets, ev_d)}",'
+        f'"fee":"{rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
+        f'{_owed_text(plan)}"balance":"{rounded(*plan.state.balance.as_integer_ratio())}"'
     )
 
 
@@ -170,7 +171,3 @@ def _names_text(
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT_CHARACTERS else text[:MAX_TEXT_CHARACTERS]
-
-
-def _rounded(numerator: int, denominator: int) -> int:
-    return numerator if denominator == 1 else (2 * numerator + denominator) // (2 * denominator)

@@ -17,8 +17,9 @@ from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.prices import PIPELINE_NAMES, UNIT_OF_TYPE, CapabilityModel
 from livepeer_remote_signer.core.protocol.state import encode_text
 from livepeer_remote_signer.core.protocol.ticket import TicketParams
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND, encode_rfc3339_ns
+from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
+from livepeer_remote_signer.core.rules.figures import figures_of, rounded, seconds_text, usd_text
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 
 EVENT_TYPE = "create_signed_ticket"
@@ -32,7 +33,6 @@ MAX_AUTH_ID_BYTES = 6 * 1024 + 64
 
 _MAX_BYTES_A_CHARACTER = 6
 MAX_CLIENT_REQUEST_ID_CHARACTERS = 256
-USD_DECIMALS = 18
 PRICE_DECIMALS = 8
 
 _PIPELINE_OF_TYPE = {"lv2v": "live-video-to-video"}
@@ -107,14 +107,14 @@ def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_requ
     session, state, info = plan.session, plan.state, plan.session.info
     job_type, current_ns = session.request.type, plan.updated_ns
     previous_ns = current_ns if plan.previous_update_ns is None else plan.previous_update_ns
-    billed_ns = plan.billed.elapsed_ns or max(0, current_ns - previous_ns)
+    figures = figures_of(plan, eth_usd)
     current = encode_rfc3339_ns(current_ns)
     previous = current if previous_ns == current_ns else encode_rfc3339_ns(previous_ns)
     capability, model = _capability_names(session)
     pipeline = session.request.pipeline_label or _PIPELINE_OF_TYPE.get(job_type, job_type)
     pixels = plan.billed.units if job_type == "lv2v" else 0
     status = "continuing" if state.sequence_number else "new"
-    usd = _usd_figures(plan.fee, eth_usd)
+    usd = _usd_figures(figures.fee_usd, eth_usd)
     auth_id = _text(state.auth_id[:MAX_AUTH_ID_CHARACTERS], MAX_AUTH_ID_BYTES)
     return (
         f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{plan.now_ns // 1_000_000}","gateway":"","data":'
@@ -124,13 +124,13 @@ def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_requ
         f'"manifest_id":{_text(session.manifest_id, most)},'
         f'"pm_session_id":"{info.pm_session_id}","current_time":"{current}","previous_time":"{previous}",'
         f'"current_time_unix":{current_ns // 1_000_000},"previous_time_unix":{previous_ns // 1_000_000},'
-        f'"billable_secs":{_seconds_text(billed_ns)},"pixels":{pixels},'
-        f'"session_balance":"{_whole(state.balance)}","computed_fee":"{_whole(plan.fee)}","cost":"{_price_text(info.price)}",'
+        f'"billable_secs":{seconds_text(figures.billed_ns)},"pixels":{pixels},'
+        f'"session_balance":"{_whole(state.balance)}","computed_fee":"{figures.fee_wei}","cost":"{_price_text(info.price)}",'
         f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{auth_id},'
         f'"client_request_id":{encode_text(client_request_id[:MAX_CLIENT_REQUEST_ID_CHARACTERS])},'
         f'"model_id":{_text(session.request.model_label or model, most)},"capability":{_text(capability, most)},'
         f'"billable_units":{plan.billed.units},"unit":"{UNIT_OF_TYPE.get(job_type, "pixels")}",'
-        f'"ticket_ev":"{_whole(info.ev)}","total_ev":"{_multiple(info.ev, plan.num_tickets)}",{_params_text(info.ticket_params)},'
+        f'"ticket_ev":"{_whole(info.ev)}","total_ev":"{figures.ev_wei}",{_params_text(info.ticket_params)},'
         f'"payer_address":"{_address_text(source.payer)}",{usd},"instance":{encode_text(source.instance)}}}}}'
     ).encode()
 
@@ -177,31 +177,14 @@ def _text(value: str, most: int) -> str:
     return encode_text(value[:end])
 
 
-def _rounded(numerator: int, denominator: int) -> int:
-    """A quotient that is not negative, rounded half away from zero."""
-    return (2 * numerator + denominator) // (2 * denominator)
-
-
 def _whole(value: Fraction) -> int:
-    return value.numerator if value.denominator == 1 else _rounded(value.numerator, value.denominator)
+    return rounded(value.numerator, value.denominator)
 
 
-def _multiple(value: Fraction, count: int) -> int:
-    return _rounded(value.numerator * count, value.denominator)
-
-
-def _seconds_text(ns: int) -> str:
-    """Exact seconds as a JSON number: `60`, `5.25`."""
-    seconds, rest = divmod(ns, NS_PER_SECOND)
-    return f"{seconds}.{rest:09d}".rstrip("0") if rest else str(seconds)
-
-
-def _usd_figures(fee: Fraction, eth_usd: Fraction | None) -> str:
-    if eth_usd is None:
+def _usd_figures(fee_usd: int | None, eth_usd: Fraction | None) -> str:
+    if fee_usd is None or eth_usd is None:
         return '"computed_fee_usd":null,"eth_usd_price":null'
-    scaled = str(_rounded(fee.numerator * eth_usd.numerator, fee.denominator * eth_usd.denominator)).rjust(USD_DECIMALS + 1, "0")
-    text = f"{scaled[:-USD_DECIMALS]}.{scaled[-USD_DECIMALS:]}".rstrip("0").rstrip(".")
-    return f'"computed_fee_usd":"{text}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
+    return f'"computed_fee_usd":"{usd_text(fee_usd)}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
 
 
 @lru_cache(16)

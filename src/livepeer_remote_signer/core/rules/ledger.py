@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
@@ -69,11 +70,15 @@ Found = Stored | Newest | None
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What is kept of a payment: the state's bytes, the rest of the reply as its route keeps it, and the billing event."""
+    """What is kept of a payment: the state's bytes, the rest of the reply as its route keeps it, and the billing event.
+
+    `eth_usd` is the price of one ETH in USD that the event was made with; None where no feed told one.
+    """
 
     state: bytes
     kept: bytes
     event: bytes | None
+    eth_usd: Fraction | None = None
 
 
 class Tip(NamedTuple):
@@ -178,7 +183,7 @@ class Lines(Generic[_K, _V]):
     def part(self, minute: int) -> int:
         """The part that a payment of this time is added to."""
         if minute <= self._closed_minute:
-            self._begin_part()
+            self.begin_part()
         return self._part
 
     def get(self, key: _K) -> _V:
@@ -196,9 +201,10 @@ class Lines(Generic[_K, _V]):
             del self._minutes[oldest]
             self._closed_minute = max(self._closed_minute, oldest)
         if sum(map(len, self._minutes.values())) > self._most:
-            self._begin_part()
+            self.begin_part()
 
-    def _begin_part(self) -> None:
+    def begin_part(self) -> None:
+        """No line that was begun is added to any more: also where it is not known whether the last ones were written."""
         self._part += 1
         self._minutes = {}
         self._closed_minute = -1
