@@ -74,7 +74,7 @@ def _set(**faults: Any) -> Callable[[RpcNode], None]:
 @pytest.mark.parametrize(
     ("fault", "doubt"),
     [
-        (_set(is_hanging=True), "the connection failed (ReadTimeout)"),
+        (_set(is_hanging=True), "the connection failed: it did not answer in time"),
         (_set(status=502), "HTTP status 502"),
         (_set(status=429), "HTTP status 429"),
         (_set(cuts_answer=True), "the connection failed"),

@@ -43,7 +43,9 @@ async def _make(path: Path) -> None:
 
 def test_a_kill_switch_is_set_shown_and_taken_back(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(_make(config_file.parent / "ledger.sqlite"))
-    assert run(capsys, "suspend", "--config", config_file, "--auth-id", "alice") == (0, "suspended: auth id 'alice'\n", "")
+    status, out, err = run(capsys, "suspend", "--config", config_file, "--auth-id", "alice")
+    assert (status, out) == (0, "suspended: auth id 'alice'\n")
+    assert err == "note: this ledger remembers no payment of 'alice': is the name right? `budgets` shows who pays\n"
     assert run(capsys, "suspend", "--config", config_file, "--all")[0] == 0
     status, out, _ = run(capsys, "budgets", "--config", config_file)
     assert status == 0
@@ -67,6 +69,12 @@ def test_budgets_say_how_much_is_left(config_file: Path, capsys: pytest.CaptureF
     status, out, _ = run(capsys, "budgets", "--config", config_file)
     assert status == 0
     assert out == "auth_id 'alice', ev per total: 3000000000000 of 500000000000000000 wei spent, 499997000000000000 left\n"
+
+
+def test_who_has_paid_is_suspended_without_a_question(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(_pay(config_file.parent / "ledger.sqlite"))
+    assert run(capsys, "suspend", "--config", config_file, "--auth-id", "alice") == (0, "suspended: auth id 'alice'\n", "")
+    assert "no payment of 'alicia'" in run(capsys, "suspend", "--config", config_file, "--auth-id", "alicia")[2]
 
 
 def test_a_global_budget_is_listed_before_anything_was_spent(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFou
 from web3.types import RPCEndpoint
 
 from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name, parse_quantity
+from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, keccak256
 from livepeer_remote_signer.core.rules.funding import SECONDS_PER_HOUR, Burn, Funds, format_gwei
@@ -415,7 +416,7 @@ def _asking(what: str, secrets: Sequence[str]) -> Iterator[None]:
         raise Refusal(f"{what}: the endpoint answers: {_scrub(message, secrets)}", is_final=is_final) from None
     except requests.RequestException as error:
         status = error.response.status_code if error.response is not None else None
-        said = f"HTTP status {status}" if status else f"the connection failed ({type(error).__name__})"
+        said = f"HTTP status {status}" if status else f"the connection failed: {connection_reason(error)}"
         raise Unanswered(f"{what}: {said}", status) from None
     except Exception as error:  # noqa: BLE001 - web3 lets garbage through to wherever it breaks: AttributeError, IndexError and others
         raise Unanswered(f"{what}: an answer that is not the contract's ({type(error).__name__})") from None

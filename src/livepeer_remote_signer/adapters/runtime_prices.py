@@ -225,4 +225,4 @@ def _read_file(path: Path) -> dict[str, Amount]:
     except OSError as error:
         raise PricesFileError(f"prices.runtime_file {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise PricesFileError(f"prices.runtime_file {path} cannot be read: {error}") from None
+        raise PricesFileError(f"prices.runtime_file {path} holds no prices as the signer writes them: {error}") from None

@@ -191,6 +191,9 @@ def _read_burn(chain: FundingChain, sender: bytes) -> Burn | None:
 
 
 def _unlock_text(funds: Funds) -> str:
+    missing = [name for name, wei in (("deposit", funds.deposit_wei), ("reserve", funds.reserve_wei)) if not wei]
+    if missing and not funds.is_unlocking:
+        return f"no {' and no '.join(missing)}: no ticket can be signed until `fund` pays in"
     if not funds.is_unlocking:
         return "locked: tickets can be signed"
     if funds.is_unlocked:

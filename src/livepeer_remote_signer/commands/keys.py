@@ -47,7 +47,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs one of the commands. Returns the process's exit status: 0 done, 1 failed, 2 when the arguments cannot be followed."""
-    from livepeer_remote_signer.adapters.auth.api_keys import read_keys, revoke_key  # not needed to run any other command
+    from livepeer_remote_signer.adapters.auth.api_keys import read_keys, revoke_key, with_path  # not needed to run any other command
 
     now = int(time.time())
     try:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeysFileError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_path(error, path)}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: the keys file cannot be written: {error.strerror}", file=sys.stderr)

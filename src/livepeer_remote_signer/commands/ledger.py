@@ -18,6 +18,7 @@ from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import LedgerUnavailable
+from livepeer_remote_signer.core.rules.policy import NAMESPACES
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.controls import Controls
@@ -70,6 +71,9 @@ def run_suspend(arguments: argparse.Namespace) -> int:
     async def suspend(controls: Controls, _: Config) -> int:
         await controls.suspend(arguments.auth_id)
         print(f"suspended: {_who(arguments)}")
+        who = arguments.auth_id
+        if who is not None and not await controls.paying([who, *(f"{namespace}{who}" for namespace in NAMESPACES)]):
+            print(f"note: this ledger remembers no payment of {who!r}: is the name right? `budgets` shows who pays", file=sys.stderr)
         return 0
 
     return with_controls(arguments, suspend)

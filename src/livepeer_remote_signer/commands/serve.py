@@ -101,7 +101,11 @@ def open_listeners(config: Config) -> dict[str, socket.socket]:
     """The sockets of the public and, where there is one, the admin address. Raises StartupError."""
     listeners = {"public": bind(*config.listen, key="listen")}
     if config.admin is not None:
-        listeners["admin"] = bind(*config.admin.listen, key="admin.listen")
+        try:
+            listeners["admin"] = bind(*config.admin.listen, key="admin.listen")
+        except StartupError:
+            listeners["public"].close()
+            raise
     return listeners
 
 

@@ -50,9 +50,12 @@ def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound) -> AuthPar
     keys = tokens = authorizer = identifier = None
     try:
         if config.api_keys_file is not None:
-            from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
+            from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, with_path
 
-            keys = ApiKeys(config.api_keys_file)
+            try:
+                keys = ApiKeys(config.api_keys_file)
+            except KeysFileError as error:
+                raise ConfigError(f"auth.api_keys_file {with_path(error, config.api_keys_file)}") from None
         if config.jwt is not None:
             tokens = _open_tokens(config.jwt, outbound)
             closers.append(tokens.aclose)
@@ -63,7 +66,7 @@ def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound) -> AuthPar
             from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
 
             identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies, namespaces=config.namespaces)
-    except (KeysFileError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(f"auth: {error}") from None
     asked = {"auth.api_keys_file": keys, "auth.jwt": tokens, "auth.webhook": authorizer}
     return AuthParts(identifier, authorizer, tuple(closers), {key: part for key, part in asked.items() if part is not None})

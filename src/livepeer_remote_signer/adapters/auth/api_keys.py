@@ -169,6 +169,11 @@ def _mark(path: Path) -> _Mark:
     return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)  # owner and mode change the last of them alone
 
 
+def with_path(error: KeysFileError, path: Path) -> str:
+    """What is wrong with the file, and which it is."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
 def _read_text(path: Path) -> str:
     """Raises KeysFileError when the file cannot be trusted or read."""
     try:

@@ -117,6 +117,12 @@ class Controls:
         """The expected value that all processes have signed in the last hour."""
         return await spent_last_hour_wei(self._store, self._clock_ns)
 
+    async def paying(self, auth_ids: Sequence[str]) -> set[str]:
+        """Those of these auth ids that have paid something that the ledger remembers."""
+        names = {text_bytes(auth_id): auth_id for auth_id in auth_ids}
+        ever = Minutes(0, self._clock_ns() // (60 * NS_PER_SECOND) + 1)
+        return {names[name] for name, _, _ in await self._store.spend_of(ever, "auth_id", list(names), ever.last + 1)}
+
     async def largest_spend(self, minutes: Minutes, by: SpendName, most: int, bucket_minutes: int) -> LargestSpend:
         """Who paid most (or was paid most), and when."""
         distinct, names = await self._store.largest_spend(minutes, by, most)
