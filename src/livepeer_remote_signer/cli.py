@@ -19,6 +19,7 @@ COMMAND_MODULES = (
     "commands.doctor",
     "commands.funding",
     "commands.keys",
+    "commands.signing_key",
     "commands.ledger",
     "commands.usage",
     "commands.events",

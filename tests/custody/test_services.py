@@ -6,12 +6,15 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from web3 import Web3
 
 from livepeer_remote_signer.adapters.keys import SigningKeyError
@@ -232,3 +235,27 @@ async def test_a_token_that_is_away_is_found_again(hsm: SoftHsm) -> None:
             tokens.rmdir()
             away.rename(tokens)
         assert len(await key.sign_personal(MESSAGES)) == len(MESSAGES)
+
+
+def test_signing_key_check_says_what_a_person_has_to_know(form: dict[str, Any], tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"key": form, "chain": {"source": "static"}}))
+    command = [
+        sys.executable,
+        "-m",
+        "livepeer_remote_signer",
+        "signing-key",
+        "check",
+        "--config",
+        str(config),
+        "--json",
+        "--signatures",
+        "20",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (kind,) = form
+    assert (found["key"], found["deterministic"]) == (kind, kind == "eth_sign")
+    assert found["price_usd"] == ("0.000015" if kind == "aws_kms" else None)
+    assert found["signatures_per_second"] > 0

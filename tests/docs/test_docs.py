@@ -30,7 +30,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 ENVIRONMENT = {"ETH_RPC_URL": "https://rpc.example/key", "TOKEN": "x"}
-OTHER_COMMANDS = {"cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "printf", "ssh", "sudo"}
+OTHER_COMMANDS = {"aws", "cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "pkcs11-tool", "printf", "ssh", "sudo"}
 """Commands of others that the documents use; flags of theirs are not checked, the files they name are."""
 
 

@@ -135,6 +135,11 @@ class CheckedKey:
         return self._backend.name
 
     @property
+    def max_parallel(self) -> int:
+        """How many signatures its service is asked for at one time."""
+        return self._backend.max_parallel
+
+    @property
     def fault(self) -> str:
         """Why it did not sign when it was last asked, "" when it did. A quota that is used up is no fault."""
         return self._fault
