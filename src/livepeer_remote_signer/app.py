@@ -38,6 +38,7 @@ from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.pages import open_pages
 from livepeer_remote_signer.wiring.paying import open_paying, open_rare_ticket_warning
 from livepeer_remote_signer.wiring.readiness import open_readiness
+from livepeer_remote_signer.wiring.usage import open_usage
 
 RECENT_STATES = 2048
 
@@ -118,6 +119,7 @@ def create_app(
             docs_enabled=config.docs.enabled,
             answer_seconds=config.limits.answer_seconds,
             byoc=open_byoc(auth, key, ledger, requires_auth_id=config.auth.require_auth_id) if config.byoc_jobs else None,
+            usage=open_usage(config, auth, ledger, clock_ns),
         )
     )
     return Front(paying, rest, bounds, open_pages(config), admin=admin, on_reply=metrics.payments.replied)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from tests.docs.test_docs import ROOT, snippets
 from tests.signer import running_signer
 
@@ -48,11 +49,20 @@ async def test_the_call_is_answered_as_shown(text: str, tmp_path: Path) -> None:
     token_file.write_text(TOKEN)
     chain = readme_configuration()["chain"]
     ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")}
-    async with running_signer(admin_token_file=token_file, chain=chain, ledger=ledger) as signer:
+    auth, key = {}, ""
+    if "$API_KEY" in text:
+        key, _ = create_key(tmp_path / "keys.json", name="acme", auth_id="acme", now=5)
+        auth = {"auth": {"api_keys_file": str(tmp_path / "keys.json")}}
+    async with running_signer(admin_token_file=token_file, chain=chain, ledger=ledger, **auth) as signer:
         assert signer.admin is not None
         script = "\n".join(placed(text, str(signer.client.base_url).rstrip("/"), str(signer.admin.base_url).rstrip("/")))
         process = await asyncio.create_subprocess_exec(
-            "sh", "-c", script, env={**os.environ, "TOKEN": TOKEN}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            "sh",
+            "-c",
+            script,
+            env={**os.environ, "TOKEN": TOKEN, "API_KEY": key},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         said, _ = await process.communicate()
         assert process.returncode == 0, said.decode()

@@ -26,12 +26,14 @@ from livepeer_remote_signer.api.openapi import body_of, describe_requests
 from livepeer_remote_signer.api.orchestrators import orchestrator_half, parse_orchestrator_query
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
+from livepeer_remote_signer.api.usage import add_caller_usage_route
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 from livepeer_remote_signer.service.byoc import ByocSigner
 from livepeer_remote_signer.service.queries import OrchestratorQuestions
 from livepeer_remote_signer.service.signing import MessageSigner
+from livepeer_remote_signer.service.usage import UsageQuestions
 
 _log = logging.getLogger(__name__)
 _LATER = {"headers": {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}}
@@ -75,6 +77,7 @@ class RestParts(NamedTuple):
     docs_enabled: bool
     answer_seconds: float
     byoc: ByocSigner | None = None
+    usage: UsageQuestions | None = None
 
 
 def create_rest(parts: RestParts) -> FastAPI:
@@ -155,6 +158,10 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
         schemas.SignTicketReply,
         schemas.SignTicketRequest,
         "One payment: checks, signs and returns the tickets, segment credentials and the session's new state.",
+    )
+    usage = parts.usage
+    add_caller_usage_route(
+        app, parts.paying.begin, usage.ask if usage else None, usage.today if usage else lambda: 0, parts.answer_seconds, _ERRORS
     )
     add_discovery_route(app, identified, parts.discover, _ERRORS)
     if parts.byoc is not None:

@@ -191,6 +191,64 @@ class OrchestratorInfoReply(AddressAndSignature):
     orchestratorInfo: dict[str, Any] | None = Field(None, description="its JSON form, as /signTicket takes it")
 
 
+class UsageFigures(BaseModel):
+    """What was paid: sums of the figures in the payments' billing events. Amounts and seconds are decimal strings, exact."""
+
+    payments: int
+    sessions: int = Field(description="whose first payment is among these")
+    tickets: int
+    total_ev_wei: str
+    fee_wei: str
+    seconds: str
+    fee_usd: str | None = Field(description="at the price of each payment's moment; null where none had one")
+    payments_without_usd: int = Field(description="payments that fee_usd leaves out")
+
+
+class UsageLine(UsageFigures):
+    """The same for a day, for an orchestrator, or for one of both."""
+
+    day: str | None = Field(None, description="of UTC, YYYY-MM-DD")
+    orchestrator: str | None = Field(None, description="the address that was paid")
+
+
+class BudgetLeft(BaseModel):
+    """A budget of the caller's auth id."""
+
+    window: Literal["total", "minute", "hour", "day"]
+    measure: Literal["ev", "face_value"]
+    limit_wei: str
+    spent_wei: str
+    left_wei: str
+
+
+class OpenSession(BaseModel):
+    """A session that was paid for within the last five minutes."""
+
+    session_id: str = Field(description="as in billing events")
+    orchestrator: str
+    app: str
+    type: str
+    started: str
+    last_payment: str
+    payments: int
+    session_balance_wei: str = Field(description="credit at the orchestrator, rounded as in billing events")
+
+
+class CallerUsage(BaseModel):
+    """What a caller may know of itself."""
+
+    auth_id: str
+    first_day: str = Field(alias="from")
+    last_day: str = Field(alias="to")
+    group: list[str]
+    total: UsageFigures
+    rows: list[UsageLine]
+    next_cursor: str | None
+    budgets: list[BudgetLeft]
+    open_sessions: list[OpenSession] = Field(description="at most 100, the last paid first")
+    more_open_sessions: bool
+
+
 class RunnerPrice(BaseModel):
     """A runner's price in wei per unit."""
 

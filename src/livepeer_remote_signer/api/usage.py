@@ -1,27 +1,33 @@
-"""`GET /admin/usage`: what was paid by day, auth id and orchestrator, as JSON or CSV, page by page.
+"""`GET /admin/usage`: what was paid by day, auth id and orchestrator, as JSON or CSV, page by page. `GET /usage`: what a caller
+may know of itself.
 
-One page at a time is looked for, within a deadline: payments are never kept waiting for it.
+For operators one page at a time is looked for, within a deadline: payments are never kept waiting for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 
+from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.api.responses import to_response
-from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable
+from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, NotFound
+from livepeer_remote_signer.core.rules.caller_usage import CallerUsage
+from livepeer_remote_signer.core.rules.policy import Caller
+from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow, columns_of, csv_text, describe_query, page_of, parse_usage_query
 
 PATH = "/admin/usage"
+CALLER_PATH = "/usage"
 ANSWER_SECONDS = 15.0
 """An operator waits longer than a gateway does, and a page may stand for millions of lines."""
 
@@ -45,6 +51,51 @@ class OneAtATime:
         """Raises TimedOut."""
         async with answered_within(ANSWER_SECONDS), self._lock:
             yield
+
+
+Ask = Callable[[UsageQuery, Caller, Trail], Awaitable[CallerUsage]]
+"""What a caller has spent, may spend, and has open. Raises what names and refuses callers, and LedgerUnavailable."""
+
+
+def add_caller_usage_route(
+    app: FastAPI,
+    begin: Callable[[Caller], Trail],
+    ask: Ask | None,
+    today: Today,
+    answer_seconds: float,
+    errors: Mapping[int | str, dict[str, Any]],
+) -> None:
+    """Adds `GET /usage`; without `ask` nobody says who is asking, or there is no ledger: 404."""
+
+    @app.get(
+        CALLER_PATH,
+        response_model=schemas.CallerUsage,
+        responses={status: errors[status] for status in (400, 401, 403, 404, 429, 502, 503)},
+    )
+    async def caller_usage(
+        request: Request,
+        first: Annotated[str | None, Query(alias="from", description="the first day of UTC, YYYY-MM-DD; of this month")] = None,
+        last: Annotated[str | None, Query(alias="to", description="the last day; today")] = None,
+        orchestrator: Annotated[str | None, Query(description="paid to this one alone: 0x and 40 hex digits")] = None,
+        group: Annotated[
+            str | None, Query(description="what rows are told apart by: day, orchestrator, with a comma between them; day")
+        ] = None,
+        limit: Annotated[str | None, Query(description="rows on a page, 1 to 1000")] = None,
+        cursor: Annotated[str | None, Query(description="next_cursor of the page before")] = None,
+    ) -> Response:
+        """The caller's own spending, what its budgets leave it, and its open sessions."""
+        if ask is None:
+            raise NotFound("usage is not enabled", hint="it needs a ledger, and an authority under `auth` that says who is asking")
+        names = {"from": first, "to": last, "orchestrator": orchestrator, "group": group or "day", "limit": limit, "cursor": cursor}
+        asked = parameters_of(request)
+        caller = Caller(tuple(request.headers.raw), request.client.host if request.client else "", CALLER_PATH)
+        trail = begin(caller)
+        query = parse_usage_query({**asked, **{name: value for name, value in names.items() if value}}, today())
+        if "auth_id" in asked or "auth_id" in query.group:
+            raise BadField("auth_id is the caller's own: it is neither asked for nor grouped by")
+        async with answered_within(answer_seconds):
+            usage = await ask(query, caller, trail)
+        return to_response(json_reply(200, usage.describe(), trail.request_id, ((b"cache-control", b"no-store"),)))
 
 
 def add_usage_route(app: FastAPI, read: ReadUsage | None, today: Today, turns: OneAtATime) -> None:

@@ -51,6 +51,12 @@ class QueryAuthorizer(Protocol):
     async def authorize_query(self, caller: Caller, identity: Identity, orchestrator_url: str, trail: Trail) -> Verdict: ...
 
 
+class UsageAuthorizer(Protocol):
+    """For whom a caller without a credential of this signer's asks what was spent. Raises AuthFailed."""
+
+    async def authorize_usage(self, caller: Caller, identity: Identity, trail: Trail) -> Verdict: ...
+
+
 class RecipientPolicy(Protocol):
     """Whether the ticket's recipient may be paid, by whoever asks and by this caller."""
 

@@ -49,7 +49,7 @@ def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], write
     engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces))
     if config.chain.source == "rpc":
         engine.params_kept_seconds = REDEEMABLE_SECONDS
-    controls = Controls(store, budgets, clock_ns)
+    controls = Controls(store, budgets, clock_ns, namespaces=config.auth.namespaces)
     controls.on_switches = engine.use_switches
     outbox = None
     if config.events.sinks:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed, Writes
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.events import EventSource, encode_event
 from livepeer_remote_signer.core.rules.ledger import Record
 from livepeer_remote_signer.core.rules.usage import USAGE_NAMES, UsageQuery, UsageRow, UsageSum, names_of
@@ -168,3 +170,34 @@ async def test_amounts_beyond_what_a_database_counts_in_are_exact(place: Place) 
             ledger.engine._days.begin_part()
         assert await ledger.count("lrs_daily") == 3
         assert (await total(ledger)).fee_wei == 3 * huge
+
+
+async def test_open_sessions_are_those_of_one_auth_id_that_were_paid_lately(place: Place) -> None:
+    async with opened(place, 2) as (ledger, other):
+        mine, stale, others = Session(auth_id="a"), Session(auth_id="a", started_ns=NOW_NS - 600 * NS_PER_SECOND), Session(auth_id="b")
+        for session in (mine, stale, others):
+            assert await ledger.pay(session.next()) is None
+        for _ in range(3):
+            assert await other.pay(mine.next()) is None
+        since_ms = (NOW_NS - 60 * NS_PER_SECOND) // 10**6
+        (found,) = await ledger.store.open_sessions(b"a", since_ms, 10)
+        assert (found.state.state_id, found.state.sequence_number) == (mine.state_id, 3)
+        assert found.paid_ms - found.started_ms == 15_000
+        for _ in range(4):
+            assert await ledger.pay(Session(auth_id="a").next()) is None
+        assert len(await ledger.store.open_sessions(b"a", since_ms, 3)) == 3
+        assert await ledger.store.open_sessions(b"c", 0, 3) == []
+
+
+async def test_a_caller_reads_its_budgets_also_under_the_name_it_had_before_namespaces(place: Place) -> None:
+    budget = Budget("auth_id", "*", "total", "ev", 10 * 10**12)
+    hourly = Budget("auth_id", "key:a", "hour", "ev", 10**12)
+    globally = Budget("global", "*", "day", "ev", 10**18)
+    async with opened(place, budgets=[budget, hourly, globally]) as (ledger,):
+        assert await ledger.pay(Session(auth_id="a").next(tickets=3)) is None
+        uses = [(use.budget.window, use.spent_wei, use.left_wei) for use in await ledger.controls.budgets_of("a")]
+        assert uses == [("total", 3 * 10**12, 7 * 10**12)]
+        named = Controls(ledger.store, [budget, hourly, globally], lambda: NOW_NS, namespaces=True)
+        uses = [(use.budget.window, use.spent_wei, use.left_wei) for use in await named.budgets_of("key:a")]
+        assert uses == [("total", 3 * 10**12, 7 * 10**12), ("hour", 0, 10**12)]
+        assert await Controls(ledger.store, [globally], lambda: NOW_NS).budgets_of("a") == []

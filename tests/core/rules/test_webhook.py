@@ -20,6 +20,7 @@ from livepeer_remote_signer.core.rules.webhook import (
     encode_byoc_question,
     encode_query_question,
     encode_question,
+    encode_usage_question,
     parse_verdict,
 )
 from tests.plans import ORCHESTRATOR, PRICE_PER_UNIT, plan_payment
@@ -131,6 +132,11 @@ def test_a_query_is_asked_about_with_its_orchestrator_and_nothing_that_is_paid()
         b'"InitialPricePerUnit":0,"InitialPixelsPerUnit":0,"Type":"","SequenceNumber":0,"AuthID":"team-a"},"request_id":"r1",'
         b'"type":"orchestrator_info","manifest_id":"","computed_fee":"0","num_tickets":0,"ticket_ev":"0","face_value":"0","recipient":"",'
         b'"orchestrator_url":"https://o:8935","price":"0"}'
+    )
+    usage = json.loads(encode_usage_question(caller, "r1", known))
+    assert (usage["type"], usage["orchestrator_url"], usage["computed_fee"]) == ("usage", "", "0")
+    assert {**usage, "type": "orchestrator_info", "orchestrator_url": "https://o:8935"} == json.loads(
+        encode_query_question(caller, "https://o:8935", "r1", known)
     )
     room = MAX_QUESTION_BYTES - len(encode_query_question(Caller(), "", "r1", ANONYMOUS))
     assert len(encode_query_question(Caller(), "u" * room, "r1", ANONYMOUS)) == MAX_QUESTION_BYTES

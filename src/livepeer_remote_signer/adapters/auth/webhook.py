@@ -32,6 +32,7 @@ from livepeer_remote_signer.core.rules.webhook import (
     encode_byoc_question,
     encode_query_question,
     encode_question,
+    encode_usage_question,
     parse_verdict,
 )
 
@@ -109,6 +110,10 @@ class WebhookAuthorizer:
     async def authorize_query(self, caller: Caller, identity: Identity, orchestrator_url: str, trail: Trail) -> Verdict:
         """The verdict on asking an orchestrator for its info. Raises AuthFailed, BodyTooLarge."""
         return parse_verdict(await self._ask(encode_query_question(caller, orchestrator_url, trail.request_id, identity), trail))
+
+    async def authorize_usage(self, caller: Caller, identity: Identity, trail: Trail) -> Verdict:
+        """The verdict on telling a caller of its own usage. Raises AuthFailed, BodyTooLarge."""
+        return parse_verdict(await self._ask(encode_usage_question(caller, trail.request_id, identity), trail))
 
     async def _ask(self, question: bytes, trail: Trail) -> bytes:
         """The body of a 200 that came whole, in time and within the bound."""

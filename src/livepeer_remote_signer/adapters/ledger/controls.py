@@ -11,8 +11,19 @@ from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes, SpendName, Store, Switch, text_bytes
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.budgets import Budget, BudgetUse, Usage, budget_uses, fullness, global_keys
+from livepeer_remote_signer.core.rules.budgets import (
+    Budget,
+    BudgetUse,
+    Spender,
+    Usage,
+    budget_uses,
+    claims_of,
+    fullness,
+    global_keys,
+    take_over,
+)
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
+from livepeer_remote_signer.core.rules.policy import without_namespace
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY, UsageQuery, UsageRow
 
 _USAGE_PAGE = 100
@@ -35,10 +46,11 @@ async def spent_last_hour_wei(store: Store, clock_ns: Callable[[], int]) -> int:
 class Controls:
     """Switches, settings and figures. Every method raises LedgerUnavailable when the database cannot do it."""
 
-    def __init__(self, store: Store, budgets: Sequence[Budget], clock_ns: Callable[[], int]) -> None:
+    def __init__(self, store: Store, budgets: Sequence[Budget], clock_ns: Callable[[], int], *, namespaces: bool = False) -> None:
         self._store = store
         self._budgets = budgets
         self._clock_ns = clock_ns
+        self._namespaces = namespaces
         self.on_switches: Callable[[Switches], None] | None = None
         """Told at once what this process changed; others learn it within a second."""
 
@@ -96,6 +108,19 @@ class Controls:
                 uses = sorted(uses, key=fullness)[:most]
             uncounted = {key: nothing for key, nothing in uncounted.items() if key not in page}
         return sorted(uses + self._uses(uncounted), key=fullness)[:most]
+
+    async def budgets_of(self, auth_id: str) -> list[BudgetUse]:
+        """The budgets by auth id that hold for this one, and how full they are."""
+        spender = Spender(auth_id, "", b"", without_namespace(auth_id) if self._namespaces else "")
+        claims = [claim for claim in claims_of(self._budgets, spender) if claim.budget.scope == "auth_id"]
+        if not claims:
+            return []
+        keys = [key for _, *both in claims for key in both if key]
+        used = {**{key: Usage() for key in keys}, **await self._store.usage_of(keys)}
+        take_over(claims, used)
+        now_ns = self._clock_ns()
+        spent = [used[claim.key].spent(claim.budget.window, now_ns) for claim in claims]
+        return [BudgetUse(b, auth_id, wei, max(0, b.limit_wei - wei)) for (b, _, _), wei in zip(claims, spent, strict=True)]
 
     def _uses(self, usage: Mapping[str, Usage]) -> list[BudgetUse]:
         now_ns = self._clock_ns()

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from livepeer_remote_signer.adapters.ledger import daily
+from livepeer_remote_signer.adapters.ledger import daily, sessions
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
@@ -47,6 +47,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     usage_expires_ms,
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
+from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
@@ -338,6 +339,14 @@ class PostgresStore:
         """On the connection of what may take long."""
         statement, values = daily.postgres_query(query)
         return [daily.postgres_row(row, query) for row in await self._slow.fetch(statement, *values)]
+
+    async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
+        """On the connection of what may take long."""
+        return sessions.open_sessions_of(await self._slow.fetch(sessions.POSTGRES_OPEN, auth_id, since_ms, most))
+
+    async def usage_of(self, keys: Sequence[str]) -> dict[str, Usage]:
+        """By their names."""
+        return {key: parse_usage(amounts) for key, amounts in await self._slow.fetch(statements.USAGE_OF, list(keys))}
 
     # --- events ---
 

@@ -83,6 +83,7 @@ ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 NEWEST_STATE = "SELECT state FROM lrs_payments WHERE state_id = %s ORDER BY seq DESC LIMIT 1"
 
 USAGE = "SELECT key, amounts FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
+USAGE_OF = "SELECT key, amounts FROM lrs_usage WHERE key = ANY(%s::text[])"
 _SPEND_SUMS = """sum(payments), sum(tickets), sum(ev_wei::numeric), sum(face_value_wei::numeric), sum(fee_wei::numeric)
 FROM lrs_spend WHERE minute BETWEEN %s AND %s"""
 SPEND_OVER_TIME = f"SELECT minute / %s, {_SPEND_SUMS} GROUP BY 1 ORDER BY 1"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.ledger import daily
+from livepeer_remote_signer.adapters.ledger import daily, sessions
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -41,6 +41,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     usage_expires_ms,
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
+from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
@@ -364,6 +365,15 @@ class SqliteStore:
         """In the thread of what may take long, within SQLite."""
         statement, values = daily.sqlite_query(query)
         return [daily.sqlite_row(row, query) for row in await self._many_rows(statement, *values)]
+
+    async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
+        """In the thread of what may take long, within SQLite."""
+        return sessions.open_sessions_of(await self._many_rows(sessions.SQLITE_OPEN, auth_id, since_ms, most))
+
+    async def usage_of(self, keys: Sequence[str]) -> dict[str, Usage]:
+        """By their names."""
+        rows = await self._many_rows(f"SELECT key, amounts FROM lrs_usage WHERE key IN ({_marks(keys)})", *keys)  # noqa: S608 - only marks
+        return {key: parse_usage(amounts) for key, amounts in rows}
 
     # --- events ---
 

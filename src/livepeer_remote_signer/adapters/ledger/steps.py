@@ -180,6 +180,11 @@ STEPS: Sequence[Step] = (
             "CREATE INDEX lrs_daily_day ON lrs_daily (day)",
         ),
     ),
+    Step(  # an auth id's sessions, by what began them
+        7,
+        sqlite=("CREATE INDEX lrs_payments_begun ON lrs_payments (auth_id, made_ms) WHERE seq = 0",),
+        postgres=("CREATE INDEX lrs_payments_begun ON lrs_payments (auth_id, made_ms) WHERE seq = 0",),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

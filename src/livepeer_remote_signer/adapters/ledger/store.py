@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
+from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.signed import DrawKey, DrawSum
@@ -220,6 +221,12 @@ class Store(Protocol):
 
     async def daily(self, query: UsageQuery) -> list[UsageRow]:
         """A page of what was paid by day, in the order of the names that it is asked for by. Added up by the database."""
+
+    async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
+        """Sessions that this auth id began and that were paid at or after a time, the last paid first."""
+
+    async def usage_of(self, keys: Sequence[str]) -> dict[str, Usage]:
+        """What was spent under these names; a name without a row is left out."""
 
     # --- events ---
 

@@ -28,6 +28,7 @@ MAX_QUESTION_BYTES = 60 * 1024
 MAX_REASON_CHARACTERS = 2048
 BYOC_TYPE = "byoc"
 QUERY_TYPE = "orchestrator_info"
+USAGE_TYPE = "usage"
 NOT_FORWARDED = frozenset(
     (
         b"host",
@@ -72,6 +73,11 @@ def encode_byoc_question(caller: Caller, job: ByocJob, request_id: str, identity
 def encode_query_question(caller: Caller, orchestrator_url: str, request_id: str, identity: Identity) -> bytes:
     """The same question about asking an orchestrator for its info. Raises BodyTooLarge."""
     return _encode_unpaid(caller, identity, request_id, QUERY_TYPE, orchestrator_url)
+
+
+def encode_usage_question(caller: Caller, request_id: str, identity: Identity) -> bytes:
+    """The same question about who asks for its own usage. Raises BodyTooLarge."""
+    return _encode_unpaid(caller, identity, request_id, USAGE_TYPE, "")
 
 
 def _encode_unpaid(caller: Caller, identity: Identity, request_id: str, what: str, orchestrator_url: str, more: str = "") -> bytes:
