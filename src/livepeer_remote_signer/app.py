@@ -64,7 +64,7 @@ def create_app(
     auth = open_auth(config.auth, open_mac_key(config.state, key), outbound)
     recipients = open_recipients(config, chain)
     sinks = open_sinks(config, outbound)
-    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks])
+    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=[key.address, *seal.former_senders])
     instance = instance_name()
     metrics = open_metrics(chain, ledger, workers_folder)
     traces = open_traces(config, instance, outbound)

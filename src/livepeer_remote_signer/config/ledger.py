@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from livepeer_remote_signer.config.secret_files import LoadedFile
-from livepeer_remote_signer.config.values import HEX, Section, Wei, check_one_form
+from livepeer_remote_signer.config.values import HEX, Address, Section, Wei, check_one_form
 from livepeer_remote_signer.core.rules.budgets import Budget
 
 
@@ -30,6 +30,7 @@ class LedgerConfig(Section):
     usage_retention_days: int = Field(400, ge=31, le=36_500)
     max_pending_events: int = Field(1_000_000, ge=1)
     on_full: Literal["refuse", "drop_oldest"] = "refuse"
+    senders: tuple[Address, ...] = ()
 
     @model_validator(mode="after")
     def _place(self) -> LedgerConfig:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
+from livepeer_remote_signer.adapters.ledger.owner import Owner
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.config.ledger import budgets_of
@@ -18,18 +19,20 @@ from livepeer_remote_signer.core.rules.ledger import LedgerRules
 from livepeer_remote_signer.core.rules.signed import REDEEMABLE_SECONDS
 
 
-def open_ledger(config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[str] = (), may_create: bool = True) -> RunningLedger | None:
+def open_ledger(
+    config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[str] = (), may_create: bool = True, senders: Collection[bytes] = ()
+) -> RunningLedger | None:
     """The configured ledger, not started; None for the stateless backend. Raises ConfigError.
 
-    `sinks` are the names of those that events are sent to. Without `may_create` a file that is not there is not made: a
-    command with a wrong path must not succeed on an empty one.
+    `sinks` are the names of those that events are sent to, `senders` the addresses that pay; none: nobody does. Without
+    `may_create` a file that is not there is not made: a command with a wrong path must not succeed on an empty one.
     """
     ledger = config.ledger
     writer = os.urandom(8).hex()
     if ledger.backend == "sqlite" and ledger.path is not None:
         from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 
-        return _open_parts(config, SqliteStore(ledger.path, writer=writer, may_create=may_create), clock_ns, writer, sinks)
+        return _open_parts(config, SqliteStore(ledger.path, writer=writer, may_create=may_create), clock_ns, writer, sinks, senders)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -39,11 +42,13 @@ def open_ledger(config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[
             store = PostgresStore(ledger.url.get_secret_value(), writer=writer, timeout_seconds=ledger.timeout_seconds)
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
-        return _open_parts(config, store, clock_ns, writer, sinks)
+        return _open_parts(config, store, clock_ns, writer, sinks, senders)
     return None
 
 
-def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], writer: str, sinks: Sequence[str]) -> RunningLedger:
+def _open_parts(
+    config: Config, store: Store, clock_ns: Callable[[], int], writer: str, sinks: Sequence[str], senders: Collection[bytes]
+) -> RunningLedger:
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
     engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces))
@@ -70,5 +75,11 @@ def _open_parts(config: Config, store: Store, clock_ns: Callable[[], int], write
         retention_seconds=ledger.retention_seconds,
         usage_retention_days=ledger.usage_retention_days,
         clock_ns=clock_ns,
+        owner=_open_owner(config, sinks, senders) if senders else None,
     )
     return RunningLedger(store, engine, controls, outbox, housekeeping)
+
+
+def _open_owner(config: Config, sinks: Sequence[str], senders: Collection[bytes]) -> Owner:
+    chain_id = config.chain.rpc.chain_id if config.chain.source == "rpc" else None
+    return Owner(chain_id, frozenset((*senders, *config.ledger.senders)), tuple(sinks))

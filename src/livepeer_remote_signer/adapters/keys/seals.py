@@ -59,6 +59,11 @@ class StateSeal:
     def __repr__(self) -> str:
         return f"StateSeal(emit={'mac' if self._emit_mac else 'signature'}, previous={len(self._previous)})"
 
+    @property
+    def former_senders(self) -> list[bytes]:
+        """The addresses of previous signing keys."""
+        return [previous.signer.address for previous in self._previous if previous.signer is not None]
+
     def seal(self, state: bytes) -> bytes:
         """32 bytes (MAC) or 65 bytes (signature)."""
         made = _mac(self._mac_key, state) if self._emit_mac else self._signer.sign_personal(state)

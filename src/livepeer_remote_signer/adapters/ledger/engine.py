@@ -96,6 +96,8 @@ class GroupCommitLedger:
         """Set while the backlog of events is at its limit: then nothing is signed that would need an event."""
         self.failure: str | None = None
         """Why the last batch could not be recorded; None when it could."""
+        self.barred: str | None = None
+        """Why nothing may be recorded, whatever the database can do: it is not known yet to be this signer's ledger, or is not."""
         self._store = store
         self._rules = rules
         self._turns = Turns(turn_wait_seconds)
@@ -269,6 +271,8 @@ class GroupCommitLedger:
                 _resolve(entry, entry.result)
 
     async def _record_within_attempts(self, batch: list[_Entry]) -> None:
+        if self.barred is not None:
+            raise StoreFailed(self.barred)
         if self.failure is not None:
             await self.probe(_room(batch))  # nothing is signed until a commit has succeeded
         for attempt in range(1, MAX_ATTEMPTS + 1):

@@ -13,6 +13,7 @@ from livepeer_remote_signer.adapters.ledger.controls import spent_last_hour_wei
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
+from livepeer_remote_signer.adapters.ledger.owner import NS_PER_MS, Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.funding import expected_runway_hours
@@ -50,7 +51,9 @@ class Housekeeping:
         retention_seconds: int,
         usage_retention_days: int,
         clock_ns: Callable[[], int],
+        owner: Owner | None = None,
     ) -> None:
+        """`owner`: whose ledger it must be; None for whoever only looks."""
         self._store = store
         self._ledger = ledger
         self._outbox = outbox
@@ -58,6 +61,8 @@ class Housekeeping:
         usage_kept_ms = max(kept_ms, usage_retention_days * SECONDS_PER_DAY * 1000)
         self.forgetting = Forgetting(store, budgets, holder=holder, kept_ms=kept_ms, usage_kept_ms=usage_kept_ms, clock_ns=clock_ns)
         self._clock_ns = clock_ns
+        self._owner = owner
+        self._since = ""
         self._spent_last_hour_wei: int | None = None
         self._log_warned_bytes = 0
         self._settings: dict[str, str] = {}
@@ -79,13 +84,16 @@ class Housekeeping:
         return "the database has not answered yet" if math.isinf(silent_seconds) else f"the database is silent for {silent_seconds:.0f} s"
 
     async def start(self) -> None:
-        """Opens the store and begins. Raises LedgerUnavailable for one that must open now; else it is tried again until it opens."""
+        """Opens the store and begins. Raises LedgerUnavailable for one that must open now, and for one that is somebody else's; else it
+        is tried again until it opens, and no payment is recorded before."""
         try:
             await self._open()
+        except WrongLedger:
+            raise
         except StoreFailed as error:
             if self._store.must_open:
                 raise
-            self._look_failure = _noted(error, "")
+            self._look_failure = self._ledger.barred = _noted(error, "")
         self._tasks = [
             asyncio.create_task(self._keep_looking(), name="ledger-housekeeping"),
             asyncio.create_task(self._keep_pruning(), name="ledger-pruning"),
@@ -104,8 +112,11 @@ class Housekeeping:
                 await self._open()
                 await self.refresh()
                 self._look_failure = ""
+                self._tell_once()
             except StoreFailed as error:
                 self._look_failure = _noted(error, self._look_failure)
+                if not self._is_open:
+                    self._ledger.barred = error.reason
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _keep_pruning(self) -> None:
@@ -145,8 +156,18 @@ class Housekeeping:
     async def _open(self) -> None:
         if not self._is_open:
             await self._store.open()
+            if self._owner is not None:
+                self._since = await claim(self._store, self._owner, self._clock_ns() // NS_PER_MS)
             self._ledger.use_switches(await self._store.switches())
             self._is_open = True
+            self._ledger.barred = None
+
+    def _tell_once(self) -> None:
+        """Which ledger it is: a configuration that was edited without a restart, or a new volume, shows here."""
+        if self._since:
+            waiting = self._outbox.backlog.pending if self._outbox is not None else 0
+            _log.info("ledger: %s, in use since %s, %d events wait to be sent", self._store.place, self._since, waiting)
+            self._since = ""
 
     async def refresh(self) -> None:
         """Switches, settings and the backlog as they stand now; after a failure, whether rows can be written again."""

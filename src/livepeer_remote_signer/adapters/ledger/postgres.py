@@ -68,6 +68,7 @@ class PostgresStore:
     def __init__(self, url: str, *, writer: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         """`timeout_seconds` bounds each step. Raises ValueError for text that is no connection string, without repeating it."""
         self._server = Server(url, timeout_seconds)
+        self.place = f"PostgreSQL at {self._server.name}"
         self._writer_name = writer
         self._batches = Link(self._server)
         self._reads = Link(self._server)
@@ -299,6 +300,10 @@ class PostgresStore:
     async def settings(self) -> dict[str, str]:
         """On the side connection."""
         return dict(cast(Any, await self._side.fetch(statements.SETTINGS)))
+
+    async def keep_setting(self, name: str, value: str, now_ms: int) -> str:
+        """On the side connection."""
+        return str((await self._side.fetch(statements.KEEP_SETTING, name, value, now_ms))[0][0])
 
     async def put_setting(self, name: str, value: str | None, now_ms: int) -> None:
         """On the side connection."""

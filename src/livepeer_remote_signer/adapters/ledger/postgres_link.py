@@ -43,6 +43,9 @@ class Server:
             self._targets = _targets(url, timeout_seconds)
         except psycopg.ProgrammingError:
             raise ValueError("this is no libpq connection string") from None
+        known = [conninfo.conninfo_to_dict(target) for target in self._targets]
+        self.name = f"{', '.join(str(place.get('host', 'its socket')) for place in known)}/{known[0].get('dbname', '')}"
+        """Its hosts and the database: no user, no password."""
         self.timeout_seconds = timeout_seconds
         self.answered_at = -math.inf
         """When it last answered anybody, by the monotonic clock."""

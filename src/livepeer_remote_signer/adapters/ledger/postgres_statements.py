@@ -41,6 +41,8 @@ SETTINGS = "SELECT name, value FROM lrs_settings"
 REMOVE_SETTING = "DELETE FROM lrs_settings WHERE name = %s"
 PUT_SETTING = """INSERT INTO lrs_settings (name, value, set_ms) VALUES (%s, %s, %s)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value, set_ms = excluded.set_ms"""
+KEEP_SETTING = """INSERT INTO lrs_settings AS kept (name, value, set_ms) VALUES (%s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET name = kept.name RETURNING kept.value"""
 PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 MAKE_USAGE = "INSERT INTO lrs_usage (key, amounts, expires_ms) SELECT k, '[]', 0 FROM unnest(%s::text[]) AS k ON CONFLICT DO NOTHING"

@@ -110,6 +110,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, writer: str, **options: Any) -> None:
         """`options` are those of `SqliteConnections`."""
+        self.place = f"SQLite at {path}"
         self._file = SqliteConnections(path, **options)
         self._writer_name = writer
         self._is_batch = False
@@ -315,6 +316,14 @@ class SqliteStore:
     async def settings(self) -> dict[str, str]:
         """In the side thread."""
         return dict(await self._rows("SELECT name, value FROM lrs_settings"))
+
+    async def keep_setting(self, name: str, value: str, now_ms: int) -> str:
+        """One statement, between two batches."""
+        kept = (
+            "INSERT INTO lrs_settings (name, value, set_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET name = name RETURNING value"
+        )
+        rows, _ = await self._file.change(kept, name, value, now_ms)
+        return str(rows[0][0])
 
     async def put_setting(self, name: str, value: str | None, now_ms: int) -> None:
         """Between two batches."""

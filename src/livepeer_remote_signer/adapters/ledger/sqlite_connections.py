@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import math
 import os
 import sqlite3
@@ -56,8 +58,11 @@ class SqliteConnections:
     def _open(self) -> None:
         try:
             descriptor = os.open(self.path, (os.O_CREAT if self._may_create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            self._file = _identity(os.fstat(descriptor))
-            os.close(descriptor)
+            try:
+                self._file = _identity(os.fstat(descriptor))
+                _try_lock(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not self._may_create:
                 raise NoLedger("there is no ledger at ledger.path") from None
@@ -268,6 +273,24 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
+def _try_lock(descriptor: int) -> None:
+    """Where files cannot be locked SQLite says that another process has the lock: so it is tried, at a byte that SQLite does not lock."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return  # somebody has a lock there, so there are locks
+        raise StoreFailed(_no_locks(errno.errorcode.get(error.errno or 0, "no locks"))) from None
+
+
+def _no_locks(name: str) -> str:
+    return (
+        f"the file system does not lock files or share memory as SQLite needs it ({name}), as NFS without locks and some network or "
+        "FUSE mounts: keep the ledger on a local disk, or use PostgreSQL"
+    )
+
+
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
@@ -276,6 +299,19 @@ def _gone(error: OSError) -> StoreFailed:
     return StoreFailed(f"ledger.path cannot be found any more: {error.strerror}")
 
 
+_NO_LOCKS = frozenset(
+    (
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_UNLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+    )
+)
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_BUSY: "the database is locked by another process",
@@ -292,4 +328,6 @@ def _reason(error: sqlite3.Error) -> str:
     """What is wrong, without the message's own words, which may name a path."""
     code = getattr(error, "sqlite_errorcode", None)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code in _NO_LOCKS:
+        return _no_locks(name)
     return f"{_REASONS.get((code or 0) & 0xFF, 'the database refused')} ({name})"

@@ -136,6 +136,9 @@ class Store(Protocol):
     must_open: bool
     """Whether a ledger that cannot be opened at start is a fault of the configuration: a file is, a server may come later."""
 
+    place: str
+    """What it is and where, for the log."""
+
     # --- life ---
 
     async def open(self) -> None:
@@ -199,6 +202,9 @@ class Store(Protocol):
 
     async def put_setting(self, name: str, value: str | None, now_ms: int) -> None:
         """Sets one; None removes it."""
+
+    async def keep_setting(self, name: str, value: str, now_ms: int) -> str:
+        """Sets one that is not set. What it is then: of several processes the first one's."""
 
     # --- figures ---
 
