@@ -37,7 +37,10 @@ class OpenLedger:
         self.now_ns = NOW_NS
         self.store = store
         self.engine = GroupCommitLedger(
-            store, LedgerRules(tuple(budgets), retention), turn_wait_seconds=options.get("turn_wait_seconds", 2.0)
+            store,
+            LedgerRules(tuple(budgets), retention),
+            turn_wait_seconds=options.get("turn_wait_seconds", 2.0),
+            reserves=options.get("reserves", False),
         )
         self.controls = Controls(store, budgets, lambda: self.now_ns)
         self.outbox = LedgerOutbox(

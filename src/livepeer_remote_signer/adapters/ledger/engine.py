@@ -18,20 +18,18 @@ from livepeer_remote_signer.adapters.ledger.store import (
     BYTES_A_PAYMENT,
     Conflict,
     ConnectionLost,
-    PaymentRow,
     Store,
     StoreFailed,
     Wanted,
     Writes,
-    text_bytes,
 )
 from livepeer_remote_signer.adapters.ledger.turns import Turn, Turns
+from livepeer_remote_signer.adapters.ledger.work import Finish, Needs, Pay, Release, Reserve, Statistics, Work
 from livepeer_remote_signer.core.errors import IN_DOUBT_HINT, BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError, StaleState
 from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.budgets import Claim
+from livepeer_remote_signer.core.rules.custody import Held, Stamp
 from livepeer_remote_signer.core.rules.fairness import PRESENT_SECONDS, FairQueue
-from livepeer_remote_signer.core.rules.figures import figures_of
 from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
     Books,
@@ -44,17 +42,14 @@ from livepeer_remote_signer.core.rules.ledger import (
     Stored,
     Switches,
     Tip,
-    add_spend,
-    admit,
     check_known,
     claims_of_plan,
     is_taken,
-    post,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
-from livepeer_remote_signer.core.rules.room import most_bytes
-from livepeer_remote_signer.core.rules.signed import add_draws, note_signed, open_draws
-from livepeer_remote_signer.core.rules.usage import add_usage, open_days
+from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, parse_spent
+from livepeer_remote_signer.core.rules.signed import open_draws
+from livepeer_remote_signer.core.rules.usage import open_days
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
@@ -74,12 +69,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """One payment that waits to be recorded. `result` is True when it was, False when its place was taken, else why not."""
+    """One thing that waits to be recorded. `result` is True when it was, False when its place was taken, else why not."""
 
-    key: RequestKey
-    plan: PaymentPlan
-    claims: Sequence[Claim]
-    sign: Callable[[PaymentPlan], Record]
+    work: Work
     done: asyncio.Future[bool]
     result: Exception | bool = False
     is_in_doubt: bool = False
@@ -89,7 +81,8 @@ class _Entry:
 class GroupCommitLedger:
     """The ledger that the service sees."""
 
-    def __init__(self, store: Store, rules: LedgerRules, *, turn_wait_seconds: float = TURN_WAIT_SECONDS) -> None:
+    def __init__(self, store: Store, rules: LedgerRules, *, turn_wait_seconds: float = TURN_WAIT_SECONDS, reserves: bool = False) -> None:
+        """`reserves`: payments are reserved before they are signed, because the key is outside this host."""
         self.switches = Switches()
         """The kill switches as last read; every batch reads them again."""
         self.outbox_full: OutboxFull | None = None
@@ -100,6 +93,7 @@ class GroupCommitLedger:
         """Why nothing may be recorded, whatever the database can do: it is not known yet to be this signer's ledger, or is not."""
         self._store = store
         self._rules = rules
+        self._reserves = reserves
         self._turns = Turns(turn_wait_seconds)
         self._queue: FairQueue[_Entry] = FairQueue()
         self._last_caller: str | None = None
@@ -108,9 +102,7 @@ class GroupCommitLedger:
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._lines = OpenLines()
-        self._draws = open_draws()
-        self._days = open_days()
+        self._statistics = Statistics(OpenLines(), open_draws(), open_days())
         self.params_kept_seconds = 0
         """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()
@@ -159,21 +151,53 @@ class GroupCommitLedger:
 
     async def pay(self, key: RequestKey, plan: PaymentPlan, sign: Callable[[PaymentPlan], Record]) -> Found:
         """Judges, signs and records one payment; None when it is durable, else what was found in its place."""
+        claims = claims_of_plan(plan, self._rules)
+        if await self._do(Pay(key, plan, claims, sign, self._rules, self._statistics, key.served, plan.now_ns)):
+            return None
+        return await self._in_place_of(key, plan.now_ns)
+
+    async def reserve(self, key: RequestKey, plan: PaymentPlan, stamp: Stamp) -> Held | Stored | Newest | Reserved:
+        """Takes a payment's budgets and nonces; durable when it returns what is to be signed, else what was found in its place."""
+        work = Reserve(key, plan, claims_of_plan(plan, self._rules), stamp, self._rules, key.served, plan.now_ns)
+        if await self._do(work) and work.held is not None:
+            return work.held
+        return await self._in_place_of(key, plan.now_ns)
+
+    async def finish(self, held: Held, record: Record, served: str) -> bool:
+        """Makes a payment of a reservation; True when it is durable. False: it has ended, and `record` must not be given to anybody."""
+        return await self._do(Finish(held, record, self._statistics, served, held.plan.now_ns))
+
+    async def release(self, reservation: Reservation, now_ns: int) -> bool:
+        """Gives back what was counted for a reservation. False: it has ended already."""
+        usage_keys = [entry.key for entry in parse_spent(reservation.spent)]
+        return await self._do(Release(reservation, usage_keys, "", now_ns))
+
+    async def seg_creds(self, message: bytes) -> bytes | None:
+        """The signature over a session's segment credentials, where one was kept."""
+        try:
+            return await self._store.seg_creds(message)
+        except StoreFailed as error:
+            raise self._unavailable(error.reason) from None
+
+    async def _do(self, work: Work) -> bool:
+        """Returns once it is durable: True. False when its place is taken."""
         if self._is_closing:
             raise LedgerUnavailable("the ledger is closing", retry_after_seconds=1)
-        entry = _Entry(key, plan, claims_of_plan(plan, self._rules), sign, asyncio.get_running_loop().create_future())
-        if key.served != self._last_caller:
+        entry = _Entry(work, asyncio.get_running_loop().create_future())
+        served = work.served
+        if served != self._last_caller:
             self._changed_at = float("-inf") if self._last_caller is None else asyncio.get_running_loop().time()
-            self._last_caller = key.served
-        self._queue.push(key.served, plan.num_tickets, entry)
+            self._last_caller = served
+        self._queue.push(served, work.weight, entry)
         self._wake.set()
         try:
-            if await entry.done:
-                return None
+            return await entry.done
         except asyncio.CancelledError:
-            self._queue.remove(key.served, entry)  # unless it is in work already
+            self._queue.remove(served, entry)  # unless it is in work already
             raise
-        found = await self._look_up(key, plan.now_ns)
+
+    async def _in_place_of(self, key: RequestKey, now_ns: int) -> Stored | Newest | Reserved:
+        found = await self._look_up(key, now_ns)
         if found is None:
             raise SessionBusy("another call of this session is in work", hint="send one call of a session at a time", retry_after_seconds=1)
         return found
@@ -197,20 +221,28 @@ class GroupCommitLedger:
         store = self._store
         if key.idempotency_key:
             known = await store.payment_of(key.idempotency_key)
-            if known is not None and known.digest != key.digest:
+            held = await store.reservation_of(key.idempotency_key) if known is None and self._reserves else None
+            if (found := known or held) is not None and found.digest != key.digest:
                 raise BadField(
                     "this Idempotency-Key was sent with another request",
                     hint="send a key of its own with every new session",
                 )
             if known is not None:
                 return Stored(known.kept, known.auth_id, known.state)
+            if held is not None:
+                return Reserved(held)
         tip = await store.tip(key.state_id)
+        held = await store.reservation(key.state_id) if self._reserves else None  # after the tip: a payment is one of the two
         if tip is None or not (key.is_healed or is_taken(key, tip)):
+            if held is not None:
+                return Reserved(held)
             check_known(key, tip, self._rules, now_ns)
             return None
         known = await store.payment(key.state_id, key.sequence_number, key.digest)
         if known is not None:
             return Stored(known.kept, known.auth_id, known.state)
+        if held is not None:
+            return Reserved(held)
         if not is_taken(key, tip):
             return None
         raw = await store.newest_state(key.state_id)
@@ -248,9 +280,10 @@ class GroupCommitLedger:
             if entry.done.done():
                 continue
             batch.append(entry)
-            tickets += entry.plan.num_tickets
-            of_caller[entry.key.served] += entry.plan.num_tickets
-            if is_shared and of_caller[entry.key.served] >= MAX_TURN_TICKETS:
+            weight, served = entry.work.weight, entry.work.served
+            tickets += weight
+            of_caller[served] += weight
+            if is_shared and of_caller[served] >= MAX_TURN_TICKETS:
                 break
         return batch
 
@@ -288,14 +321,14 @@ class GroupCommitLedger:
         """One transaction. A new session's row is looked for only where it may have been written by an attempt before."""
         books = await self._store.begin(_wanted(batch, is_repeated), _room(batch))
         self.switches = books.switches
-        now_ms = batch[0].plan.now_ns // NS_PER_MS
+        now_ms = batch[0].work.now_ns // NS_PER_MS
         kept_longer_ms = max(0, self.params_kept_seconds - self._rules.retention_seconds) * 1000
-        writes = Writes([], {}, {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms)
+        writes = Writes([], {}, {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms, [], [], [])
         for entry in batch:
             entry.is_in_doubt = False
-            entry.result = not entry.done.done() and self._judge(entry, books, writes)  # nothing is signed for who has left
+            entry.result = not entry.done.done() and self._judge(entry.work, books, writes)  # nothing is signed for who has left
         writes.usage.update((name, books.usage[name]) for name in books.dated_back)
-        if not writes.payments and not writes.usage:
+        if not (writes.payments or writes.usage or writes.reserved or writes.ended):
             await self._store.rollback()
             return
         try:
@@ -304,55 +337,23 @@ class GroupCommitLedger:
             for entry in batch:
                 entry.is_in_doubt = error.may_be_recorded and entry.result is True
             if not isinstance(error, Conflict):  # what it wrote may stand there, and is not to be written over
-                for lines in (self._lines, self._draws, self._days):
+                for lines in self._statistics:
                     lines.begin_part()
             raise
         if writes.payments:
-            self._lines.keep(writes.spend)
-            self._draws.keep(writes.draws)
-            self._days.keep(writes.days)
+            self._statistics.spend.keep(writes.spend)
+            self._statistics.draws.keep(writes.draws)
+            self._statistics.days.keep(writes.days)
             self._keep_recent(writes.tips)
 
-    def _judge(self, entry: _Entry, books: Books, writes: Writes) -> Exception | bool:
-        """Signs one payment and adds it to what is written: True. False when its place is taken; else why not."""
-        key = entry.key
-        if self.outbox_full is not None:
+    def _judge(self, work: Work, books: Books, writes: Writes) -> Exception | bool:
+        """Adds it to what is written: True. False when its place is taken; else why not."""
+        if self.outbox_full is not None and work.adds_event:
             return self.outbox_full
         try:
-            plan = admit(key, entry.plan, entry.claims, books, self._rules)
-            if plan is None:
-                return False
-            record = entry.sign(plan)
+            return work.judge(books, writes)
         except Exception as error:  # noqa: BLE001 - refusals and faults belong to their own caller, not to the batch
             return error
-        rand_hash = plan.session.info.ticket_params.recipient_rand_hash
-        signed = note_signed(books.signed.get(rand_hash, b""), books.nonces.get(rand_hash, 0), plan)
-        post(key, plan, entry.claims, books)
-        books.signed[rand_hash] = signed
-        writes.tips[key.state_id] = books.tips[key.state_id]
-        writes.nonces[rand_hash] = books.nonces[rand_hash]
-        writes.signed[rand_hash] = signed
-        for claim in entry.claims:
-            writes.usage[claim.key] = books.usage[claim.key]
-        add_spend(writes.spend, plan, self._lines)
-        add_draws(writes.draws, plan, self._draws)
-        add_usage(writes.days, plan, figures_of(plan, record.eth_usd), self._days)
-        if record.event is not None:
-            writes.events.append((plan.now_ns // NS_PER_MS, record.event))
-        writes.payments.append(
-            PaymentRow(
-                text_bytes(key.state_id),
-                key.sequence_number,
-                key.digest,
-                text_bytes(key.auth_id),
-                key.idempotency_key or None,
-                int(key.is_healed),
-                books.tips[key.state_id].updated_ms,
-                record.state,
-                record.kept,
-            )
-        )
-        return True
 
     def _keep_recent(self, tips: dict[str, Tip]) -> None:
         recent = self._recent
@@ -387,17 +388,14 @@ class GroupCommitLedger:
 
 def _room(batch: Sequence[_Entry]) -> int:
     """Bytes that the batch may take at most."""
-    return sum(most_bytes(entry.plan) for entry in batch)
+    return sum(entry.work.room for entry in batch)
 
 
 def _wanted(batch: Sequence[_Entry], is_repeated: bool) -> Wanted:
-    return Wanted(
-        sorted({e.key.state_id for e in batch if is_repeated or not e.key.is_new}),
-        sorted({e.plan.session.info.ticket_params.recipient_rand_hash for e in batch}),
-        sorted({key for e in batch for claim in e.claims for key in (claim.key, claim.former_key) if key}),
-        sorted({e.key.idempotency_key for e in batch if e.key.idempotency_key}),
-        sorted({(e.key.state_id, e.key.digest) for e in batch if e.key.is_healed}),
-    )
+    needs = Needs(is_repeated)
+    for entry in batch:
+        entry.work.need(needs)
+    return needs.wanted()
 
 
 def _resolve(entry: _Entry, result: Exception | bool) -> None:

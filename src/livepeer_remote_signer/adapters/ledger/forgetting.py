@@ -110,6 +110,7 @@ class Forgetting:
             "usage": now_ms,
             "draws": draws_ms,
             "days": (now_ms - self._usage_kept_ms) // _MS_PER_DAY * _MS_PER_DAY,
+            "seg_creds": old_ms,
         }
 
     async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from livepeer_remote_signer.adapters.ledger.controls import spent_last_hour_wei
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
-from livepeer_remote_signer.adapters.ledger.owner import NS_PER_MS, Owner, WrongLedger, claim
+from livepeer_remote_signer.adapters.ledger.owner import Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.funding import expected_runway_hours
+from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
+from livepeer_remote_signer.core.rules.reservation import SWEPT_MS
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY
 
 REFRESH_SECONDS = 0.5
@@ -28,6 +30,9 @@ SILENT_SECONDS = 4.0
 LARGE_LOG_BYTES = 256 * 1024 * 1024
 """Four times what SQLite keeps of it."""
 
+SWEPT_AT_ONCE = 100
+"""Reservations that are given back in one transaction."""
+
 KEPT_LONGER_SECONDS = 300
 """Rows outlive the retention by as much as clocks may differ: what is adopted by age must not have been forgotten here."""
 
@@ -35,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Housekeeping:
-    """Three tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
+    """Four tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
 
     A fault of the database is logged once and tried again with the next look.
     """
@@ -72,7 +77,6 @@ class Housekeeping:
         self._count_at = 0.0
         self._is_open = False
         self._look_failure = ""
-        self._prune_failure = ""
 
     @property
     def failure(self) -> str:
@@ -96,7 +100,8 @@ class Housekeeping:
             self._look_failure = self._ledger.barred = _noted(error, "")
         self._tasks = [
             asyncio.create_task(self._keep_looking(), name="ledger-housekeeping"),
-            asyncio.create_task(self._keep_pruning(), name="ledger-pruning"),
+            asyncio.create_task(self._keep_doing(self.prune), name="ledger-pruning"),
+            asyncio.create_task(self._keep_doing(self.sweep), name="ledger-sweeping"),
             asyncio.create_task(self._keep_adding_up(), name="ledger-spend"),
         ]
 
@@ -119,16 +124,17 @@ class Housekeeping:
                     self._ledger.barred = error.reason
             await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _keep_pruning(self) -> None:
+    async def _keep_doing(self, step: Callable[[], Awaitable[None]]) -> None:
+        failure = ""
         while True:
             wait_seconds = REFRESH_SECONDS
             if self._is_open:
                 try:
-                    await self.prune()
-                    self._prune_failure = ""
+                    await step()
+                    failure = ""
                     wait_seconds = PRUNE_SECONDS
                 except StoreFailed as error:
-                    self._prune_failure = _noted(error, self._prune_failure or self._look_failure)
+                    failure = _noted(error, failure or self._look_failure)
             await asyncio.sleep(wait_seconds)
 
     async def _keep_adding_up(self) -> None:
@@ -202,6 +208,24 @@ class Housekeeping:
     async def prune(self) -> None:
         """Forgets what is older than the retention. Events that were not sent are never forgotten by age."""
         await self.forgetting.forget_due()
+
+    async def sweep(self) -> None:
+        """Gives back what was reserved and never signed: by a process that ended, or whose key did not answer it. Any process may:
+        each reservation ends once."""
+        given_back = 0
+        while True:
+            now_ns = self._clock_ns()
+            now_ms = now_ns // NS_PER_MS
+            old = await self._store.old_reservations(now_ms - SWEPT_MS, now_ms + SWEPT_MS, SWEPT_AT_ONCE)
+            ended = await asyncio.gather(*(self._ledger.release(reservation, now_ns) for reservation in old), return_exceptions=True)
+            given_back += ended.count(True)
+            faults = [fault for fault in ended if isinstance(fault, BaseException)]
+            if faults or len(old) < SWEPT_AT_ONCE:
+                break
+        if given_back:
+            _log.warning("%d payments that were reserved and never signed were given back to their budgets", given_back)
+        if faults:
+            raise faults[0] if isinstance(faults[0], StoreFailed) else StoreFailed(f"reservations cannot be given back: {faults[0]}")
 
 
 def _noted(error: StoreFailed, before: str) -> str:

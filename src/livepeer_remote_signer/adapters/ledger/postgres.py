@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from livepeer_remote_signer.adapters.ledger import daily, sessions
+from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
@@ -50,6 +50,7 @@ from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse
 from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.reservation import Reservation
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 TIMEOUT_SECONDS = 2.0
@@ -133,7 +134,7 @@ class PostgresStore:
             await execute("BEGIN")
             if self._batches.is_pooled:
                 await execute(*self._batches.settings(is_local=True))
-            usage = tips = nonces = keys = healed = None
+            usage = tips = nonces = keys = healed = reserved = reserved_keys = None
             if wanted.usage_keys:
                 await execute(statements.MAKE_USAGE, (list(wanted.usage_keys),))
                 usage = await execute(statements.LOAD_USAGE, (list(wanted.usage_keys),))
@@ -146,6 +147,10 @@ class PostgresStore:
             if wanted.healed:  # after the sessions are locked: nobody can heal them any more
                 columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
                 healed = await execute(statements.LOAD_HEALED, columns)
+            if wanted.reserved:
+                reserved = await execute(reservations.LOAD, ([text_bytes(i) for i in wanted.reserved],))
+            if wanted.reserved_keys:
+                reserved_keys = await execute(reservations.LOAD_KEYS, (list(wanted.reserved_keys),))
             # last: whoever waited for a lock obeys a switch that was set meanwhile
             version = await execute(statements.SWITCHES_VERSION)
         if not self._batches.has_transaction_clock:
@@ -160,6 +165,8 @@ class PostgresStore:
             signed={rand_hash: signed or b"" for rand_hash, _, signed in known},
             idempotency_keys={key for (key,) in await _rows(keys)},
             healed={(bytes_text(state_id), digest) for state_id, digest in await _rows(healed)},
+            reserved={held.state_id: held for held in map(reservations.reservation_of, await _rows(reserved))},
+            reserved_keys={key: bytes_text(state_id) for key, state_id in await _rows(reserved_keys)},
         )
 
     async def commit(self, writes: Writes) -> None:
@@ -210,6 +217,12 @@ class PostgresStore:
             await execute(daily.POSTGRES_PUT, _columns(sorted(daily.rows_of(writes.days, self._writer_name))))
         if writes.events:
             await execute(statements.NEW_EVENTS, _columns(writes.events))
+        if ended := sorted((text_bytes(state_id), token) for state_id, token in writes.ended):
+            guarded.append((await execute(reservations.END, _columns(ended)), len(ended)))
+        if reserved := sorted(reservations.reservation_row(reservation) for reservation in writes.reserved):
+            guarded.append((await execute(reservations.NEW, _columns(reserved)), len(reserved)))
+        if seg_creds := sorted((*made, writes.now_ms) for made in writes.seg_creds):
+            await execute(reservations.PUT_SEG_CREDS, _columns(seg_creds))
         return guarded
 
     async def rollback(self) -> None:
@@ -262,6 +275,25 @@ class PostgresStore:
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state to go on from."""
         rows = await self._reads.fetch(statements.NEWEST_STATE, text_bytes(state_id))
+        return rows[0][0] if rows else None
+
+    # --- keys outside this host ---
+
+    async def reservation(self, state_id: str) -> Reservation | None:
+        """On the connection of reads."""
+        return _first(await self._reads.fetch(reservations.OF_SESSION, text_bytes(state_id)))
+
+    async def reservation_of(self, idempotency_key: bytes) -> Reservation | None:
+        """On the connection of reads."""
+        return _first(await self._reads.fetch(reservations.OF_KEY, idempotency_key))
+
+    async def old_reservations(self, before_ms: int, after_ms: int, limit: int) -> list[Reservation]:
+        """On the side connection."""
+        return [reservations.reservation_of(row) for row in await self._side.fetch(reservations.OLD, before_ms, after_ms, limit)]
+
+    async def seg_creds(self, message: bytes) -> bytes | None:
+        """On the connection of reads."""
+        rows = await self._reads.fetch(reservations.SEG_CREDS, message)
         return rows[0][0] if rows else None
 
     # --- kill switches and settings ---
@@ -498,6 +530,10 @@ async def steps_to_take(connection: AsyncConnection[Row]) -> Sequence[Step]:
 async def _fetch_named(connection: AsyncConnection[Row], statement: str, values: dict[str, Any]) -> list[Row]:
     cursor = await connection.execute(statement, values)
     return await cursor.fetchall()
+
+
+def _first(rows: Sequence[Row]) -> Reservation | None:
+    return reservations.reservation_of(rows[0]) if rows else None
 
 
 async def _rows(cursor: AsyncCursor[Row] | None) -> list[Row]:

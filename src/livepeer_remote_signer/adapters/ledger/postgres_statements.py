@@ -126,7 +126,7 @@ GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
 OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
-    (SELECT min(day) * 86400000 FROM lrs_daily)"""
+    (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds)"""
 """In the order of AGING."""
 
 FORGET: dict[Aging, str] = {
@@ -147,6 +147,8 @@ FORGET: dict[Aging, str] = {
     "draws": """WITH old AS (DELETE FROM lrs_draws WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_draws
         WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
     "days": daily.POSTGRES_FORGET,
+    "seg_creds": """WITH old AS (DELETE FROM lrs_seg_creds WHERE message = ANY(ARRAY(SELECT message FROM lrs_seg_creds
+        WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
 }
 LIST_USAGE = "SELECT key, touched_ms FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
 TOUCH_USAGE = """UPDATE lrs_usage SET touched_ms = %s WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.ledger import daily, sessions
+from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -44,6 +44,7 @@ from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse
 from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.reservation import Reservation
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 MAX_REMEMBERED = 32_768
@@ -70,7 +71,7 @@ _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))
 _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
-    (SELECT min(day) * 86400000 FROM lrs_daily)"""
+    (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds)"""
 """In the order of AGING."""
 
 _SPEND_SUMS = ", ".join(("sum(payments), sum(tickets)", sums_of("ev_wei"), sums_of("face_value_wei"), sums_of("fee_wei")))
@@ -96,6 +97,8 @@ _FORGET: dict[Aging, str] = {
     "draws": """DELETE FROM lrs_draws WHERE (minute, writer, recipient, round, terms) IN
         (SELECT minute, writer, recipient, round, terms FROM lrs_draws WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",
     "days": daily.SQLITE_FORGET,
+    "seg_creds": """DELETE FROM lrs_seg_creds WHERE message IN
+        (SELECT message FROM lrs_seg_creds WHERE made_ms < ? ORDER BY made_ms LIMIT ?)""",
 }
 
 
@@ -187,6 +190,12 @@ class SqliteStore:
         for state_id, digest in wanted.healed:
             if execute(_ANSWER + _HEALED, (text_bytes(state_id), digest)).fetchone() is not None:
                 books.healed.add((state_id, digest))
+        for state_id in wanted.reserved:
+            if (row := execute(reservations.SQLITE_OF_SESSION, (text_bytes(state_id),)).fetchone()) is not None:
+                books.reserved[state_id] = reservations.reservation_of(row)
+        for idempotency_key in wanted.reserved_keys:
+            if (row := execute(reservations.SQLITE_SESSION_OF_KEY, (idempotency_key,)).fetchone()) is not None:
+                books.reserved_keys[idempotency_key] = bytes_text(bytes(row[0]))
         return books
 
     def _follow_switches(self, connection: sqlite3.Connection) -> None:
@@ -251,6 +260,12 @@ class SqliteStore:
         many(daily.SQLITE_PUT, daily.rows_of(writes.days, self._writer_name))
         if writes.events:
             many("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", writes.events)
+        if writes.ended:
+            many(reservations.SQLITE_END, [(text_bytes(state_id), token) for state_id, token in writes.ended])
+        if writes.reserved:
+            many(reservations.SQLITE_NEW, [reservations.reservation_row(reservation) for reservation in writes.reserved])
+        if writes.seg_creds:
+            many(reservations.SQLITE_PUT_SEG_CREDS, [(*made, writes.now_ms) for made in writes.seg_creds])
 
     async def rollback(self) -> None:
         """What a failed transaction would have left is not known, so nothing is remembered."""
@@ -287,6 +302,27 @@ class SqliteStore:
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state to go on from."""
         row = self._file.one("SELECT state FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1", text_bytes(state_id))
+        return None if row is None else bytes(row[0])
+
+    # --- keys outside this host ---
+
+    async def reservation(self, state_id: str) -> Reservation | None:
+        """Read at once."""
+        row = self._file.one(reservations.SQLITE_OF_SESSION, text_bytes(state_id))
+        return None if row is None else reservations.reservation_of(row)
+
+    async def reservation_of(self, idempotency_key: bytes) -> Reservation | None:
+        """Read at once."""
+        row = self._file.one(reservations.SQLITE_OF_KEY, idempotency_key)
+        return None if row is None else reservations.reservation_of(row)
+
+    async def old_reservations(self, before_ms: int, after_ms: int, limit: int) -> list[Reservation]:
+        """In the side thread."""
+        return [reservations.reservation_of(row) for row in await self._rows(reservations.SQLITE_OLD, before_ms, after_ms, limit)]
+
+    async def seg_creds(self, message: bytes) -> bytes | None:
+        """Read at once."""
+        row = self._file.one(reservations.SQLITE_SEG_CREDS, message)
         return None if row is None else bytes(row[0])
 
     # --- kill switches and settings ---

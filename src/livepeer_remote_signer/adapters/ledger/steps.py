@@ -185,6 +185,31 @@ STEPS: Sequence[Step] = (
         sqlite=("CREATE INDEX lrs_payments_begun ON lrs_payments (auth_id, made_ms) WHERE seq = 0",),
         postgres=("CREATE INDEX lrs_payments_begun ON lrs_payments (auth_id, made_ms) WHERE seq = 0",),
     ),
+    Step(  # payments that a key outside the host is signing, and what it has signed once for a session
+        8,
+        sqlite=(
+            """CREATE TABLE lrs_reservations (
+                state_id BLOB PRIMARY KEY, token BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, auth_id BLOB NOT NULL,
+                idempotency_key BLOB, is_healed INTEGER NOT NULL, reserved_ms INTEGER NOT NULL, sender BLOB NOT NULL, plan BLOB NOT NULL,
+                spent BLOB NOT NULL)""",
+            "CREATE INDEX lrs_reservations_age ON lrs_reservations (reserved_ms)",
+            """CREATE UNIQUE INDEX lrs_reservations_key ON lrs_reservations (idempotency_key)
+                WHERE idempotency_key IS NOT NULL""",
+            "CREATE TABLE lrs_seg_creds (message BLOB PRIMARY KEY, sig BLOB NOT NULL, made_ms INTEGER NOT NULL) WITHOUT ROWID",
+            "CREATE INDEX lrs_seg_creds_made ON lrs_seg_creds (made_ms)",
+        ),
+        postgres=(
+            """CREATE TABLE lrs_reservations (
+                state_id bytea PRIMARY KEY, token bytea NOT NULL, seq bigint NOT NULL, digest bytea NOT NULL, auth_id bytea NOT NULL,
+                idempotency_key bytea, is_healed smallint NOT NULL, reserved_ms bigint NOT NULL, sender bytea NOT NULL, plan bytea NOT NULL,
+                spent bytea NOT NULL)""",
+            "CREATE INDEX lrs_reservations_age ON lrs_reservations (reserved_ms)",
+            """CREATE UNIQUE INDEX lrs_reservations_key ON lrs_reservations (idempotency_key)
+                WHERE idempotency_key IS NOT NULL""",
+            "CREATE TABLE lrs_seg_creds (message bytea PRIMARY KEY, sig bytea NOT NULL, made_ms bigint NOT NULL)",
+            "CREATE INDEX lrs_seg_creds_made ON lrs_seg_creds (made_ms)",
+        ),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

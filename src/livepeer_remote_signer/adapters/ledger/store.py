@@ -13,7 +13,8 @@ from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
 from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
-from livepeer_remote_signer.core.rules.ledger import Books, SpendKey, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.ledger import Books, SegCreds, SpendKey, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.reservation import Reservation
 from livepeer_remote_signer.core.rules.signed import DrawKey, DrawSum
 from livepeer_remote_signer.core.rules.usage import DayKey, UsageQuery, UsageRow, UsageSum
 
@@ -26,11 +27,11 @@ MAX_LEASE_MS = 60_000
 
 Row: TypeAlias = tuple[Any, ...]
 
-Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage", "draws", "days"]
+Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage", "draws", "days", "seg_creds"]
 """What is forgotten when it is old: `events` are those that were sent, `usage` the spending in budgets' windows that have passed,
 `draws` the tickets by their terms, `days` what was paid by day."""
 
-AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage", "draws", "days")
+AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage", "draws", "days", "seg_creds")
 
 
 class StoreFailed(LedgerUnavailable):
@@ -70,6 +71,10 @@ class Wanted(NamedTuple):
     usage_keys: Sequence[str]
     idempotency_keys: Sequence[bytes]
     healed: Sequence[tuple[str, bytes]]
+    reserved: Sequence[str] = ()
+    """Sessions whose reservations are needed, and idempotency keys that may be reserved: none where this host holds the key."""
+
+    reserved_keys: Sequence[bytes] = ()
 
 
 class PaymentRow(NamedTuple):
@@ -97,7 +102,8 @@ class StoredPayment(NamedTuple):
 
 class Writes(NamedTuple):
     """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend`,
-    `draws` and `days`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`."""
+    `draws` and `days`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`.
+    `ended` are reservations, as session and token; they go before `reserved` ones come."""
 
     payments: list[PaymentRow]
     tips: dict[str, Tip]
@@ -110,6 +116,9 @@ class Writes(NamedTuple):
     events: list[tuple[int, bytes]]
     now_ms: int
     nonces_ms: int
+    reserved: list[Reservation]
+    ended: list[tuple[str, bytes]]
+    seg_creds: list[SegCreds]
 
 
 class Switch(NamedTuple):
@@ -182,6 +191,20 @@ class Store(Protocol):
 
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state bytes of a session's newest payment."""
+
+    # --- keys outside this host ---
+
+    async def reservation(self, state_id: str) -> Reservation | None:
+        """The payment of a session that is not signed yet."""
+
+    async def reservation_of(self, idempotency_key: bytes) -> Reservation | None:
+        """The same of the new session that was started under this key (32 bytes)."""
+
+    async def old_reservations(self, before_ms: int, after_ms: int, limit: int) -> list[Reservation]:
+        """At most so many that were made before a time, or, by a clock that was ahead, after another one. By index."""
+
+    async def seg_creds(self, message: bytes) -> bytes | None:
+        """The signature over a session's segment credentials, where one was kept."""
 
     # --- kill switches and settings ---
 

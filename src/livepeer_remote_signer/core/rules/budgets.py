@@ -99,6 +99,14 @@ class Usage:
         if len(self.amounts) > BUCKETS + 1:
             self.amounts = {b: a for b, a in self.amounts.items() if b >= bucket - BUCKETS}
 
+    def take_back(self, window: Window, at_ns: int, amount: int) -> None:
+        """Counts a payment no more that was counted at `at_ns` and not made. What has left the window, or was dated back since,
+        stays as it is: a budget is never passed by what is given back."""
+        bucket = 0 if window == "total" else _bucket(window, at_ns)
+        left = self.amounts.pop(bucket, 0) - amount
+        if left > 0:
+            self.amounts[bucket] = left
+
     def frees_up_seconds(self, window: Window, now_ns: int, wanted: int) -> int | None:
         """Whole seconds until `wanted` wei have left the window, rounded up; None when they never will."""
         if window == "total":

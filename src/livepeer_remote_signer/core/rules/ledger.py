@@ -21,9 +21,10 @@ from msgspec import Struct
 from livepeer_remote_signer.core.errors import StaleState, Suspended
 from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, claims_of, fit_budgets, spend_of, take_over
+from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, Window, claims_of, fit_budgets, spend_of, take_over
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import without_namespace
+from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 
 NS_PER_MS = 1_000_000
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
@@ -65,20 +66,29 @@ class Newest(NamedTuple):
     raw: bytes
 
 
-Found = Stored | Newest | None
+Found = Stored | Newest | Reserved | None
 """None: nobody used this place."""
+
+
+class SegCreds(NamedTuple):
+    """The signature under a session's segment credentials, by the message that was signed."""
+
+    message: bytes
+    sig: bytes
 
 
 class Record(Struct, frozen=True, gc=False):
     """What is kept of a payment: the state's bytes, the rest of the reply as its route keeps it, and the billing event.
 
-    `eth_usd` is the price of one ETH in USD that the event was made with; None where no feed told one.
+    `eth_usd` is the price of one ETH in USD that the event was made with; None where no feed told one. `seg_creds`: those that
+    were signed for it, where other signers are not to sign them again.
     """
 
     state: bytes
     kept: bytes
     event: bytes | None
     eth_usd: Fraction | None = None
+    seg_creds: SegCreds | None = None
 
 
 class Tip(NamedTuple):
@@ -239,6 +249,11 @@ class Books:
     """Names of `usage` whose amounts were dated ahead: to be recorded, whatever comes of the payment."""
 
     switches: Switches = field(default_factory=Switches)
+    reserved: dict[str, Reservation] = field(default_factory=dict)
+    """By session, where a key outside this host signs: see `custody`."""
+
+    reserved_keys: dict[bytes, str] = field(default_factory=dict)
+    """The sessions that were reserved under an idempotency key."""
 
 
 def is_taken(key: RequestKey, tip: Tip | None) -> bool:
@@ -307,11 +322,13 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
         books.idempotency_keys.add(key.idempotency_key)
     if key.is_healed:
         books.healed.add((key.state_id, key.digest))
-    counted = set()
-    for budget, name, _ in claims:
-        if name not in counted:
-            counted.add(name)
-            books.usage[name].add(budget.window, plan.now_ns, spend_of(plan, budget.measure))
+    for name, (window, amount) in spends_of(claims, plan).items():
+        books.usage[name].add(window, plan.now_ns, amount)
+
+
+def spends_of(claims: Sequence[Claim], plan: PaymentPlan) -> dict[str, tuple[Window, int]]:
+    """What a payment counts for under each name, wei: several budgets may share one."""
+    return {claim.key: (claim.budget.window, spend_of(plan, claim.budget.measure)) for claim in claims}
 
 
 def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: OpenLines) -> None:

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.ledger import Lines
+from livepeer_remote_signer.core.rules.ledger import Books, Lines
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
 TERMS_BYTES, PAYER_BYTES, NONCE_BYTES = 12, 6, 2
@@ -92,6 +92,13 @@ def note_signed(signed: bytes, last_nonce: int, plan: PaymentPlan) -> bytes:
     if is_same:
         return signed[:-NONCE_BYTES] + last.to_bytes(NONCE_BYTES, "big")
     return signed + terms + payer + _nonces(first, last)
+
+
+def note_tickets(plan: PaymentPlan, books: Books) -> None:
+    """Notes which tickets are signed, before their nonces count as used. Those of a reservation may be signed from now on, also
+    where nobody is ever given them."""
+    rand_hash = plan.session.info.ticket_params.recipient_rand_hash
+    books.signed[rand_hash] = note_signed(books.signed.get(rand_hash, b""), books.nonces.get(rand_hash, 0), plan)
 
 
 def signed_runs(signed: bytes) -> Iterator[SignedRun]:
