@@ -53,6 +53,7 @@ deliver() {
 fetch_terms
 echo null >"$work/state" # no state: a new session
 made=0
+renewed=0
 while [ "$made" -lt "$PAYMENTS" ]; do
   jq -n --slurpfile terms "$work/terms" --slurpfile state "$work/state" --arg type "$TYPE" \
     '{orchestratorInfo: $terms[0], signerState: $state[0], type: $type}' >"$work/request"
@@ -62,16 +63,26 @@ while [ "$made" -lt "$PAYMENTS" ]; do
   200)
     deliver
     made=$((made + 1))
+    renewed=0
     jq .signerState "$work/reply" >"$work/state" # goes back with the next call, as it is
-    jq -r --arg n "$made" '"payment \($n): \(.tickets | length) tickets for \(.fee) wei, credit \(.creditSeconds) s"' "$work/reply"
-    pause=${PAUSE:-$(jq -r .nextPaymentInSeconds "$work/reply")}
+    jq -r --arg n "$made" '"payment \($n): \(.tickets | length) tickets for \(.fee) wei, credit \(.creditSeconds // "-") s"' "$work/reply"
+    pause=${PAUSE:-$(jq -r '.nextPaymentInSeconds // 5' "$work/reply")}
     ;;
   480)
+    renewed=$((renewed + 1))
+    if [ "$renewed" -gt 2 ]; then
+      complain "480 three times in a row: $ORCHESTRATOR gives no terms that last"
+      exit 1
+    fi
     echo "480: the terms are used up, fetching fresh ones"
     fetch_terms
     continue
     ;;
-  482) echo "482: the credit still lasts" ;;
+  482)
+    renewed=0
+    pause=${PAUSE:-$(jq -r '.error.nextPaymentInSeconds // 5' "$work/reply")}
+    echo "482: the credit still lasts, for $pause s"
+    ;;
   481)
     complain "too dear"
     exit 3

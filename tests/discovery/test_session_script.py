@@ -84,3 +84,12 @@ async def test_a_refusal_is_told_in_words(orchestrator: Orchestrator) -> None:
     assert status == 1, said
     assert "address_refused" in said
     assert "allowed_networks" in said
+
+
+async def test_terms_that_never_last_end_it_instead_of_being_fetched_for_ever(orchestrator: Orchestrator) -> None:
+    orchestrator.offer = orchestrator.offer._replace(token_seconds=60)
+    async with running_signer(orchestrator.chain, orchestrator.clock, orchestrators={"allow_private_addresses": True}) as signer:
+        status, said = await run_script(orchestrator, signer)
+    assert status == 1, said
+    assert said.count("480: the terms are used up") == 2, said
+    assert "480 three times in a row" in said

@@ -16,6 +16,8 @@ from livepeer_remote_signer.core.rules.billing import (
     bill_units,
     go_seconds,
     lv2v_pixels,
+    no_tickets,
+    not_due_seconds,
     seconds_between_tickets,
     tickets_due,
     units_per_second,
@@ -160,3 +162,35 @@ def test_the_time_between_tickets_is_ev_over_price_a_second() -> None:
     assert seconds_between_tickets(Fraction(PIXELS_PER_SECOND * 3), Fraction(1), "lv2v") == 3
     assert seconds_between_tickets(Fraction(7), Fraction(2), "fixed") is None
     assert seconds_between_tickets(Fraction(7), Fraction(2), "") is None
+
+
+@given(
+    job_type=st.sampled_from(["live", "lv2v"]),
+    seconds=st.fractions(min_value=0, max_value=10**5),
+    price=st.integers(1, 10**12),
+    elapsed_ns=st.integers(1, 10**14),
+)
+def test_when_the_time_that_is_named_is_over_the_credit_does_not_cover_it_and_just_before_it_does(
+    job_type: str, seconds: Fraction, price: int, elapsed_ns: int
+) -> None:
+    credit = seconds * price * units_per_second(job_type)
+    named = not_due_seconds(job_type, credit, Fraction(price), elapsed_ns)
+    assert named is not None
+    named_ns = round(named * 1000) * 10**6
+
+    def fee_after(ns: int) -> int:
+        return bill_units(job_type, 0, 0, elapsed_ns + ns).units * price
+
+    assert fee_after(named_ns) > credit or named >= 86_400
+    if named > 0.002:
+        assert fee_after(named_ns - 2 * 10**6) <= credit
+
+
+def test_nobody_is_sent_away_for_longer_than_a_day_or_where_time_does_not_count() -> None:
+    assert not_due_seconds("live", Fraction(10**400), Fraction(1), 1) == 86_400.0
+    assert not_due_seconds("fixed", Fraction(5), Fraction(1), 0) is None
+    refusal = no_tickets("later", 4.2, required="5")
+    assert (refusal.retry_after_seconds, refusal.values) == (5, {"nextPaymentInSeconds": 4.2, "required": "5"})
+    refusal = no_tickets("never", None, required="5")
+    assert (refusal.retry_after_seconds, refusal.hint, refusal.values) == (None, "never", {"required": "5"})
+    assert no_tickets("now", 0.001).retry_after_seconds == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil, gcd
+from typing import Any
 
 from msgspec import Struct
 
@@ -23,6 +24,7 @@ MAX_DURATION_NS = 2**63 - 1
 MAX_TICKETS = 100
 """What the recipient and the consumers of events accept in one payment."""
 
+_NS_PER_MS = 1_000_000
 DATED_AHEAD_NS = 30 * NS_PER_SECOND
 """Clocks of replicas differ by less; a date that lies further ahead was written while some clock was wrong."""
 
@@ -49,7 +51,7 @@ def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns
             if is_clock_right and elapsed_ns < -DATED_AHEAD_NS:
                 elapsed_ns = NS_PER_SECOND
             if elapsed_ns <= 0:
-                raise NoTickets("no tickets", hint="no time has passed since the last payment: ask again when some has")
+                raise no_tickets("no time has passed since the last payment: ask again when some has", 1.0)
         units = ceil(go_seconds(elapsed_ns)) if job_type == "live" else lv2v_pixels(elapsed_ns)
     elif job_type == "fixed":
         units, elapsed_ns = 1, 0
@@ -64,6 +66,30 @@ def bill_units(job_type: str, in_pixels: int, last_update_ns: int | None, now_ns
             units=units,
         )
     return Billed(units, elapsed_ns)
+
+
+MAX_NOT_DUE_SECONDS = 86_400
+"""Nobody is told to come back later than in a day: prices and orchestrators change."""
+
+
+def no_tickets(hint: str, not_due_seconds: float | None, **values: Any) -> NoTickets:
+    """The refusal where nothing is due, with the time after which something is; None: where time does not count."""
+    if not_due_seconds is None:
+        return NoTickets("no tickets", hint=hint, **values)
+    return NoTickets(
+        "no tickets", hint=hint, retry_after_seconds=max(1, ceil(not_due_seconds)), nextPaymentInSeconds=not_due_seconds, **values
+    )
+
+
+def not_due_seconds(job_type: str, credit: Fraction, price: Fraction, elapsed_ns: int) -> float | None:
+    """How long `credit` (wei), less what is to be kept ahead, still covers the time since the last payment; to the millisecond, and
+    never so short that nothing is due yet when it is over. None where time does not count."""
+    per_second = price * units_per_second(job_type)
+    if not per_second:
+        return None
+    longest = elapsed_ns + MAX_NOT_DUE_SECONDS * NS_PER_SECOND
+    covered_ns = bill_credit(job_type, max(Fraction(0), min(credit, per_second * Fraction(longest, NS_PER_SECOND))), price).elapsed_ns
+    return max(1, (covered_ns - elapsed_ns) // _NS_PER_MS + 1) / 1000
 
 
 def bill_credit(job_type: str, credit: Fraction, price: Fraction) -> Billed:

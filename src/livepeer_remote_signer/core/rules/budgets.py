@@ -15,9 +15,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from livepeer_remote_signer.core.errors import BudgetExceeded, NoTickets, RateExceeded, SignerError
+from livepeer_remote_signer.core.errors import BudgetExceeded, RateExceeded, SignerError
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.billing import DATED_AHEAD_NS
+from livepeer_remote_signer.core.rules.billing import DATED_AHEAD_NS, no_tickets, not_due_seconds
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
 Scope: TypeAlias = Literal["auth_id", "app", "orchestrator", "global"]
@@ -232,7 +232,8 @@ def fit_budgets(plan: PaymentPlan, claims: Iterable[Claim], usage: Mapping[str, 
     if num_tickets >= max(1, plan.min_tickets):
         return plan.with_tickets(num_tickets)
     if plan.min_tickets == 0:
-        raise NoTickets("no tickets", hint="the credit covers this session for now, and the budget allows none ahead")
+        left_seconds = not_due_seconds(plan.session.request.type, plan.balance_before, plan.price, plan.billed.elapsed_ns)
+        raise no_tickets("the credit covers this session for now, and the budget allows none ahead", left_seconds)
     least = plan.with_tickets(plan.min_tickets)
     raise max((r for r in (_refusal(least, claim, usage[claim.key]) for claim in claims) if r is not None), key=_patience)
 

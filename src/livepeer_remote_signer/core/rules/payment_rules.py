@@ -19,7 +19,6 @@ from livepeer_remote_signer.core.errors import (
     InvalidSig,
     MissingAuthToken,
     MissingManifestId,
-    NoTickets,
     RefreshSession,
     RoundUnknown,
     StateMismatch,
@@ -37,6 +36,8 @@ from livepeer_remote_signer.core.rules.billing import (
     Billed,
     Due,
     bill_units,
+    no_tickets,
+    not_due_seconds,
     tickets_due,
     units_per_second,
 )
@@ -326,9 +327,9 @@ def count_tickets(d: Draft) -> None:
     d.may_be_part = is_owed and billed.elapsed_ns <= d.catch_up_seconds * NS_PER_SECOND
     d.num_tickets = due.tickets
     if due.tickets_ahead == 0:
-        raise NoTickets(
-            "no tickets",
-            hint="the credit covers this session for now: skip this payment cycle",
+        raise no_tickets(
+            "the credit covers this session for now: skip this payment cycle",
+            not_due_seconds(job_type, state.balance - (ahead or 0), d.price, billed.elapsed_ns),
             balance=str(int(state.balance)),
             required=str(due.required_wei),
         )
@@ -368,7 +369,10 @@ def bound_credit(d: Draft) -> None:
         return
     d.num_tickets = d.due.tickets
     if d.due.tickets == 0:
-        raise NoTickets("no tickets", hint="the credit covers this session for now, and limits.max_credit_seconds allows none ahead")
+        raise no_tickets(
+            "the credit covers this session for now, and limits.max_credit_seconds allows none ahead",
+            not_due_seconds(d.request.type, d.state.balance, d.price, d.billed.elapsed_ns),
+        )
     seconds = ceil(d.due.bought_beyond(d.due.tickets) / per_second)
     raise CreditExceeded(
         f"{d.due.tickets} tickets of {float_string(d.info.ev, 3)} wei buy {seconds} s beyond what is owed, more than {most_seconds} s",
