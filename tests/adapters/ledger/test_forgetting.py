@@ -14,9 +14,10 @@ import pytest
 from livepeer_remote_signer.adapters.ledger import housekeeping, postgres_statements, sqlite
 from livepeer_remote_signer.adapters.ledger.forgetting import LEASE, STEP_SECONDS
 from livepeer_remote_signer.adapters.ledger.gauges import add_ledger_gauges
+from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
-from livepeer_remote_signer.adapters.ledger.store import Aging
+from livepeer_remote_signer.adapters.ledger.store import Aging, Forgotten
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 from livepeer_remote_signer.adapters.metrics.slots import Slots
 from livepeer_remote_signer.core.errors import BudgetExceeded
@@ -86,18 +87,22 @@ async def test_one_process_at_a_time_forgets_and_another_one_goes_on_when_it_has
         assert await one.count("lrs_payments") == 0
 
 
-async def test_a_step_that_takes_too_long_is_followed_by_smaller_ones(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("waits", [0.0, 2 * STEP_SECONDS])
+async def test_the_work_of_a_step_sets_the_size_of_the_next_and_the_wait_for_a_turn_does_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch, waits: float
+) -> None:
     async with opened(place, retention_seconds=3600) as (ledger,):
         limits: list[int] = []
         left = 1500
 
-        async def forget(kind: Aging, before_ms: int, limit: int) -> int:
+        async def forget(kind: Aging, before_ms: int, limit: int) -> Forgotten:
             nonlocal left
             limits.append(limit)
-            await asyncio.sleep(limit * STEP_SECONDS / 50)  # 50 rows fit into a step
+            await asyncio.sleep(waits)
             gone = min(left, limit)
             left -= gone
-            return gone
+            worked = limit * STEP_SECONDS / 50  # 50 rows fit into a step
+            return Forgotten(gone, worked, worked)
 
         async def oldest() -> dict[Aging, int]:
             return {"nonces": 1} if left else {}
@@ -107,7 +112,20 @@ async def test_a_step_that_takes_too_long_is_followed_by_smaller_ones(place: Pla
         await ledger.housekeeping.prune()
         assert left == 0
         assert limits[0] > limits[3]
-        assert max(limits[3:]) <= 50
+        assert set(limits[1:]) == {50}
+
+
+async def test_what_a_step_says_of_its_work_does_not_count_the_turn_it_waited_for(place: Place) -> None:
+    async with opened(place, retention_seconds=3600) as (ledger,):
+        assert isinstance(ledger.store, SqliteStore | PostgresStore)
+        await ledger.pay(Session().next())
+        turn = ledger.store._file.turn if isinstance(ledger.store, SqliteStore) else asyncio.Lock()
+        async with turn:
+            step = asyncio.create_task(ledger.store.forget("nonces", 2**53, 100))
+            await asyncio.sleep(0.2)
+        rows, worked, held = await step
+        assert rows == 1
+        assert 0 <= worked <= held < 0.2
 
 
 async def test_payments_go_on_while_a_large_backlog_is_forgotten(place: Place) -> None:

@@ -135,6 +135,7 @@ def test_files_of_the_dead_do_not_pile_up(tmp_path: Path) -> None:
     assert scrape(tmp_path)["done_total"].value(who="x") == 4
     assert scrape(tmp_path)["done_total"].value(who="x") == 4
     assert len(list(tmp_path.glob("worker-*"))) == 1, "the last scraper's own"
+    assert len(json.loads((tmp_path / "retired.json").read_text("utf-8"))["folded"]) <= 1, "a name whose file is gone is not needed"
 
 
 def test_a_crash_while_folding_doubles_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
+
 import pytest
 from msgspec.structs import replace
 
@@ -189,3 +192,21 @@ def test_sessions_that_wait_to_go_on_are_bounded_and_the_first_ones_are_judged(m
     assert len(seen.started) == 3
     with pytest.raises(OrchestratorPaused, match="3 sessions"):
         guard.check(first(NOW_NS + 2 * SECOND + ABANDONED_AFTER_NS))
+
+
+def test_a_payment_looks_at_sessions_that_may_be_abandoned_and_at_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+
+    def noting(keep: Callable[[int], bool], starts: Iterable[int]) -> Iterator[int]:
+        return takewhile(keep, (looked_at.append(start) or start for start in starts))  # type: ignore[func-returns-value]
+
+    guard = abandoning(2)
+    began = pay(guard, first(NOW_NS))
+    for _ in range(500):
+        guard.paid(first(NOW_NS + SECOND))
+    monkeypatch.setattr(rules, "takewhile", noting)
+    at = NOW_NS + ABANDONED_AFTER_NS
+    guard.check(plan_payment(orchestrator_info(address=bytes([5]) * 20, now_ns=at), state=began.state, now_ns=at))
+    assert not looked_at, "a session that goes on is not judged"
+    guard.check(first(at))
+    assert looked_at == [NOW_NS, NOW_NS + SECOND]

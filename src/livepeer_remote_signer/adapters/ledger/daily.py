@@ -24,7 +24,7 @@ POSTGRES_PUT = f"""INSERT INTO lrs_daily ({_COLUMNS}) SELECT * FROM unnest(%s::b
 SQLITE_FORGET = """DELETE FROM lrs_daily WHERE (auth_id, day, orchestrator, writer) IN
     (SELECT auth_id, day, orchestrator, writer FROM lrs_daily WHERE day < ? / 86400000 ORDER BY day LIMIT ?)"""
 POSTGRES_FORGET = """WITH old AS (DELETE FROM lrs_daily WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_daily
-    WHERE day < %(before)s / 86400000 ORDER BY day LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old"""
+    WHERE day < %(before)s / 86400000 ORDER BY day LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)"""
 
 _COUNTS = "coalesce(sum(payments), 0), coalesce(sum(sessions), 0), coalesce(sum(tickets), 0), coalesce(sum(priced), 0)"
 _AMOUNTS = ("ev_wei", "fee_wei", "billed_ns", "fee_usd")

@@ -1,8 +1,9 @@
 """Forgets what has grown old, faster than it arrives and without keeping payments waiting.
 
 One process at a time forgets: the one that holds the lease. It takes steps, each a committed transaction of as many rows
-as fit into `STEP_SECONDS`, and rests after each for as long as it took, so that payments have the database at least half
-of the time. Rows are found by an index of their times: neither their number nor one that must stay slows a step down.
+as fit into `STEP_SECONDS` of work, and rests after each for as long as it kept others out, so that payments have the
+database at least half of the time. How long it waited for its turn says nothing of a step: the busier payments are, the
+more there is to forget. Rows are found by an index of their times: neither their number nor one that must stay slows a step down.
 """
 
 from __future__ import annotations
@@ -122,12 +123,10 @@ class Forgetting:
     async def _step(self, kind: Aging, before_ms: int) -> bool:
         """One step, and a rest. Whether more may be due."""
         rows = self._step_rows[kind]
-        started = time.monotonic()
-        forgotten = await self._store.forget(kind, before_ms, rows)
-        took = time.monotonic() - started
-        if took > STEP_SECONDS:
+        done = await self._store.forget(kind, before_ms, rows)
+        if done.worked_seconds > STEP_SECONDS:
             self._step_rows[kind] = max(MIN_STEP_ROWS, rows // 2)
-        elif took < STEP_SECONDS / 2 and forgotten == rows:
+        elif done.worked_seconds < STEP_SECONDS / 2 and done.rows == rows:
             self._step_rows[kind] = min(MAX_STEP_ROWS, rows * 2)
-        await asyncio.sleep(max(took, _MIN_REST_SECONDS))
-        return forgotten == rows
+        await asyncio.sleep(max(done.held_seconds, _MIN_REST_SECONDS))
+        return done.rows == rows

@@ -26,6 +26,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
     Aging,
     Conflict,
+    Forgotten,
     KnownSwitches,
     Minutes,
     Row,
@@ -451,11 +452,11 @@ class PostgresStore:
         (times,) = await self._slow.fetch(statements.OLDEST)
         return {kind: time for kind, time in zip(AGING, times, strict=True) if time is not None}
 
-    async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
+    async def forget(self, kind: Aging, before_ms: int, limit: int) -> Forgotten:
         """Rows that somebody else holds are left for the next step."""
         values = {"before": before_ms, "limit": limit}
-        count: int = (await self._slow.use(lambda c: _fetch_named(c, statements.FORGET[kind], values)))[0][0]
-        return count
+        ((count, seconds),) = await self._slow.use(lambda c: _fetch_named(c, statements.FORGET[kind] + statements.FORGOTTEN, values))
+        return Forgotten(count, seconds, seconds)
 
     async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
         """By their names."""

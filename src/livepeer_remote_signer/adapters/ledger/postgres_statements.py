@@ -134,22 +134,24 @@ FORGET: dict[Aging, str] = {
     "payments": """WITH old AS (DELETE FROM lrs_payments WHERE id = ANY(ARRAY(SELECT id FROM lrs_payments
         WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING state_id, seq),
     places AS (DELETE FROM lrs_sessions WHERE state_id = ANY(ARRAY(SELECT s.state_id FROM lrs_sessions s JOIN old
-        ON old.state_id = s.state_id AND old.seq = s.seq WHERE s.made_ms < %(before)s FOR UPDATE OF s SKIP LOCKED)))
-    SELECT count(*) FROM old""",
+        ON old.state_id = s.state_id AND old.seq = s.seq WHERE s.made_ms < %(before)s FOR UPDATE OF s SKIP LOCKED)))""",
     "nonces": """WITH old AS (DELETE FROM lrs_nonces WHERE rand_hash = ANY(ARRAY(SELECT rand_hash FROM lrs_nonces
-        WHERE used_ms < %(before)s ORDER BY used_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+        WHERE used_ms < %(before)s ORDER BY used_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "events": """WITH old AS (DELETE FROM lrs_outbox WHERE id = ANY(ARRAY(SELECT id FROM lrs_outbox WHERE sent = 1
-        AND made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+        AND made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "spend": """WITH old AS (DELETE FROM lrs_spend WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_spend
-        WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+        WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "usage": """WITH old AS (DELETE FROM lrs_usage WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL
-        AND expires_ms < %(before)s ORDER BY expires_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+        AND expires_ms < %(before)s ORDER BY expires_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "draws": """WITH old AS (DELETE FROM lrs_draws WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_draws
-        WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+        WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "days": daily.POSTGRES_FORGET,
     "seg_creds": """WITH old AS (DELETE FROM lrs_seg_creds WHERE message = ANY(ARRAY(SELECT message FROM lrs_seg_creds
         WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
 }
+FORGOTTEN = " SELECT count(*), extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM old"
+"""The end of each: what went, and how long the server worked at it. The client's clock also counts the time until it listens."""
+
 LIST_USAGE = "SELECT key, touched_ms FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
 TOUCH_USAGE = """UPDATE lrs_usage SET touched_ms = %s WHERE key = ANY(ARRAY(SELECT key FROM lrs_usage
 WHERE key = ANY(%s::text[]) AND touched_ms IS NULL FOR UPDATE SKIP LOCKED))"""

@@ -20,6 +20,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     MAX_LEASE_MS,
     Aging,
     Conflict,
+    Forgotten,
     KnownSwitches,
     Minutes,
     Row,
@@ -85,9 +86,9 @@ _LARGEST_SPEND = f"""WITH sums (name, high, low) AS (SELECT {{by}}, {sums_of("ev
 _SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
 _FORGET: dict[Aging, str] = {
     "payments": """DELETE FROM lrs_payments WHERE id IN
-        (SELECT id FROM lrs_payments WHERE made_ms < ? ORDER BY made_ms LIMIT ?) RETURNING state_id""",
+        (SELECT id FROM lrs_payments WHERE made_ms < ? ORDER BY made_ms LIMIT ?)""",
     "nonces": """DELETE FROM lrs_nonces WHERE rand_hash IN
-        (SELECT rand_hash FROM lrs_nonces WHERE used_ms < ? ORDER BY used_ms LIMIT ?) RETURNING rand_hash""",
+        (SELECT rand_hash FROM lrs_nonces WHERE used_ms < ? ORDER BY used_ms LIMIT ?)""",
     "events": """DELETE FROM lrs_outbox WHERE id IN
         (SELECT id FROM lrs_outbox WHERE sent = 1 AND made_ms < ? ORDER BY made_ms LIMIT ?)""",
     "spend": f"""DELETE FROM lrs_spend WHERE {_SPEND_KEY} IN
@@ -100,6 +101,14 @@ _FORGET: dict[Aging, str] = {
     "seg_creds": """DELETE FROM lrs_seg_creds WHERE message IN
         (SELECT message FROM lrs_seg_creds WHERE made_ms < ? ORDER BY made_ms LIMIT ?)""",
 }
+
+
+_FORGOTTEN: dict[Aging, str] = {
+    "payments": "SELECT group_concat(hex(state_id)) FROM (SELECT state_id FROM lrs_payments WHERE made_ms < ? ORDER BY made_ms LIMIT ?)",
+    "nonces": "SELECT group_concat(hex(rand_hash)) FROM (SELECT rand_hash FROM lrs_nonces WHERE used_ms < ? ORDER BY used_ms LIMIT ?)",
+}
+"""The names of what the next step forgets, of kinds that are remembered. In one row: for each row that a thread reads it waits
+for its turn with the event loop, and all that time it holds the write lock."""
 
 
 class SqliteStore:
@@ -519,15 +528,15 @@ class SqliteStore:
         (times,) = await self._many_rows(_OLDEST)
         return {kind: time for kind, time in zip(AGING, times, strict=True) if time is not None}
 
-    async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
+    async def forget(self, kind: Aging, before_ms: int, limit: int) -> Forgotten:
         """Between two batches."""
-        rows, count = await self._file.change(_FORGET[kind], before_ms, limit)
-        for (name,) in rows:
+        names, forgotten = await self._file.forget(_FORGET[kind], _FORGOTTEN.get(kind), before_ms, limit)
+        for name in map(bytes.fromhex, names):
             if kind == "payments":
-                self._tips.pop(bytes_text(bytes(name)), None)
+                self._tips.pop(bytes_text(name), None)
             else:
-                self._nonces.pop(bytes(name), None)
-        return count
+                self._nonces.pop(name, None)
+        return forgotten
 
     async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
         """By their names."""

@@ -8,6 +8,7 @@ import fcntl
 import math
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, missing_steps
-from livepeer_remote_signer.adapters.ledger.store import NoLedger, Row, StoreFailed
+from livepeer_remote_signer.adapters.ledger.store import Forgotten, NoLedger, Row, StoreFailed
 
 LOCK_WAIT_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0005
@@ -25,6 +26,7 @@ INCREMENTAL = 2
 """Of `PRAGMA auto_vacuum`: free pages are noted, and can be given back some at a time."""
 
 _MAGIC = b"SQLite format 3\0"
+_CALLS_OF_A_STEP = 5
 _HEAD_BYTES = 100
 _VERSION_AT = slice(60, 64)
 """Of SQLite's file format: `PRAGMA user_version` in the head."""
@@ -204,6 +206,31 @@ class SqliteConnections:
                 self.write.rollback()
             raise
         return rows, cursor.rowcount
+
+    async def forget(self, statement: str, naming: str | None, *parameters: object) -> tuple[list[str], Forgotten]:
+        """`change` for a step of forgetting. `naming` asks, with the same parameters, for one text of names before."""
+        return await asyncio.shield(self._forget_in_turn(statement, naming, parameters))
+
+    async def _forget_in_turn(self, statement: str, naming: str | None, parameters: tuple[object, ...]) -> tuple[list[str], Forgotten]:
+        async with self.turn:
+            return await self._in(self._commits, lambda: self._forget(statement, naming, parameters))
+
+    def _forget(self, statement: str, naming: str | None, parameters: tuple[object, ...]) -> tuple[list[str], Forgotten]:
+        self.check_file()
+        self._wait_for_lock()
+        began, began_cpu = time.monotonic(), time.thread_time()
+        try:
+            names = self.write.execute(naming, parameters).fetchone()[0] if naming is not None else None
+            count = self.write.execute(statement, parameters).rowcount
+            self.write.execute("COMMIT")
+        except sqlite3.Error:
+            if self.write.in_transaction:
+                self.write.rollback()
+            raise
+        held = time.monotonic() - began
+        waited = _CALLS_OF_A_STEP * sys.getswitchinterval()  # at most, for the interpreter, which the event loop has
+        worked = max(time.thread_time() - began_cpu, held - waited)
+        return names.split(",") if names else [], Forgotten(count, worked, held)
 
     async def give_back(self, pages: int) -> None:
         """Cuts so many free pages off the file, between two batches."""

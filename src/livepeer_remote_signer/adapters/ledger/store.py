@@ -139,6 +139,15 @@ SpendName: TypeAlias = Literal["auth_id", "orchestrator"]
 """By what spending is told apart: who paid, or the 20-byte address of who was paid."""
 
 
+class Forgotten(NamedTuple):
+    """A step of forgetting: how many rows went, for how long the database worked at it, and for how long it kept others out,
+    seconds. Both count from when its turn had come."""
+
+    rows: int
+    worked_seconds: float
+    held_seconds: float
+
+
 class Store(Protocol):
     """A database. Everything raises StoreFailed; `begin` is followed by exactly one `commit` or `rollback`."""
 
@@ -303,8 +312,8 @@ class Store(Protocol):
     async def oldest(self) -> dict[Aging, int]:
         """The time (unix milliseconds) that each kind of row is forgotten by: the oldest row's. Kinds without rows are left out."""
 
-    async def forget(self, kind: Aging, before_ms: int, limit: int) -> int:
-        """Deletes at most `limit` of the oldest rows whose time is before `before_ms`; how many went."""
+    async def forget(self, kind: Aging, before_ms: int, limit: int) -> Forgotten:
+        """Deletes at most `limit` of the oldest rows whose time is before `before_ms`."""
 
     async def list_usage(self, after: str, limit: int) -> list[tuple[str, int | None]]:
         """The next names that spending is kept under, and when it was last counted (unix milliseconds), as far as that is known."""

@@ -180,16 +180,18 @@ class Slots:
         """Adds dead workers' numbers to the retired ones. A crash in between neither loses nor doubles anything."""
         with _locked(folder, fcntl.LOCK_EX):
             retired = _load_retired(folder)
-            was = len(retired.folded)
-            if not (folder / _RETIRED_FILE).exists():  # removed by somebody: what is known of it is written again
+            was = retired.folded
+            is_removed = not (folder / _RETIRED_FILE).exists()
+            if is_removed:  # by somebody: what is known of it is written again
                 retired = _Retired(dict(self._retired.series), set(self._retired.folded))
             dead = []
             for path in _worker_files(folder, retired):
                 if path.name != self._own_name and (reading := _read(path)) is not None and not reading.is_live:
                     dead.append(path)
                     add_series(retired.series, reading.series)
-            folded = {*retired.folded, *(path.name for path in dead)}
-            if len(folded) > was:
+            left = {name for name in retired.folded if (folder / name).exists()}  # the others' files are gone: nobody adds them again
+            folded = {*left, *(path.name for path in dead)}
+            if is_removed or folded != was:
                 _save_retired(folder, _Retired(retired.series, folded))
             self._retired = retired
             for name in folded:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import takewhile
 
 from livepeer_remote_signer.core.errors import OrchestratorPaused
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
@@ -123,11 +124,12 @@ class OrchestratorGuard:
     def _fault(self, seen: _Seen, plan: PaymentPlan) -> str | None:
         """Which rule this orchestrator has broken with this caller; None for none."""
         now_ns = plan.now_ns
-        if self._max_abandoned is not None:
+        if self._max_abandoned is not None and plan.session.is_new:
             while seen.started and next(iter(seen.started.values())) < now_ns - self._window_ns:
                 seen.started.popitem(last=False)
-            abandoned = sum(1 for start in seen.started.values() if start <= now_ns - ABANDONED_AFTER_NS)
-            if abandoned > self._max_abandoned and plan.session.is_new:
+            # in order of their start: at most one more than is allowed is looked at, but for the payment that ends in a pause
+            abandoned = sum(1 for _ in takewhile(lambda start: start <= now_ns - ABANDONED_AFTER_NS, seen.started.values()))
+            if abandoned > self._max_abandoned:
                 return f"{abandoned} sessions took a first payment and never went on, more than {self._max_abandoned}"
         if self._max_spend_wei is not None:
             oldest = (now_ns - self._window_ns) // self._bucket_ns

@@ -1,0 +1,118 @@
+"""A thousand new sessions a second, each with ticket params of its own: what is kept of them stops growing at the retention."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+
+from benchmarks.bodies import STATIC_CHAIN, payment_body
+from livepeer_remote_signer.adapters.ledger import housekeeping
+from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config import load_config
+from tests.asgi import running
+
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(300)]
+
+SESSIONS_A_SECOND = 1000
+SECONDS = 60
+RETENTION_SECONDS = 10
+"""A sixth of the run; the configuration allows no less than an hour."""
+
+MAX_IN_WORK = 200
+"""Where the machine cannot do so many a second it does fewer: what is kept must not grow all the same."""
+
+ORCHESTRATORS = 50
+FEW_ROWS = 1000
+"""What has a row for each minute or day, each switch or each setting does not grow with sessions."""
+
+Rows = Callable[[], dict[str, int]]
+
+
+async def pay_new_sessions(folder: Path, ledger: dict[str, Any], rows: Rows) -> tuple[dict[str, int], dict[str, int]]:
+    """How many rows each table has half-way, and at the end."""
+    file = folder / "config.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "key": {"private_key": "0x" + "07" * 32},
+                "chain": {"source": "static", "static": STATIC_CHAIN},
+                "events": {"sinks": [{"type": "file", "path": str(folder / "events.jsonl")}]},
+                "ledger": ledger,
+            }
+        )
+    )
+    config = load_config(file)
+    short = config.ledger.model_copy(update={"retention_seconds": RETENTION_SECONDS})
+    front = create_app(config.model_copy(update={"ledger": short}))
+    async with running(front):
+        half, paid, began = {}, 0, time.monotonic()
+        waiting: set[asyncio.Future[Reply]] = set()
+        while paid < SESSIONS_A_SECOND * SECONDS:
+            due = min(int((time.monotonic() - began) * SESSIONS_A_SECOND) + 1, paid + MAX_IN_WORK - len(waiting))
+            for number in range(paid, due):
+                body = json.dumps(payment_body(number % ORCHESTRATORS, number, 1)).encode()
+                answer = front.paying.respond("/generate-live-payment", [], body, "127.0.0.1")
+                assert not isinstance(answer, Reply)
+                waiting.add(asyncio.ensure_future(answer))
+            paid = max(paid, due)
+            await asyncio.sleep(0.002)
+            done = {task for task in waiting if task.done()}
+            assert {task.result().status for task in done} <= {200}
+            waiting -= done
+            if not half and paid >= SESSIONS_A_SECOND * SECONDS // 2:
+                half = await asyncio.to_thread(rows)
+        assert {reply.status for reply in await asyncio.gather(*waiting)} <= {200}
+        return half, await asyncio.to_thread(rows)
+
+
+def grown(half: dict[str, int], end: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Tables that end with more than twice the rows that they had half-way."""
+    return {name: (half.get(name, 0), count) for name, count in end.items() if count > FEW_ROWS and count > 2 * half.get(name, 0)}
+
+
+async def test_what_a_sqlite_ledger_keeps_stops_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "KEPT_LONGER_SECONDS", 0)
+    path = tmp_path / "ledger.sqlite"
+
+    def rows() -> dict[str, int]:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'lrs_%'")]
+            return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
+
+    half, end = await pay_new_sessions(tmp_path, {"backend": "sqlite", "path": str(path)}, rows)
+    assert half["lrs_payments"] > RETENTION_SECONDS * SESSIONS_A_SECOND / 2
+    assert not grown(half, end)
+
+
+async def test_what_a_postgres_ledger_keeps_stops_growing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: Callable[[], str]
+) -> None:
+    monkeypatch.setattr(housekeeping, "KEPT_LONGER_SECONDS", 0)
+    url = postgres_url()
+
+    def rows() -> dict[str, int]:
+        with psycopg.connect(url) as connection:
+            named = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE 'lrs_%'"
+            names = [name for (name,) in connection.execute(named)]
+            counts = {}
+            for name in names:
+                found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))).fetchone()
+                assert found is not None
+                counts[name] = found[0]
+            return counts
+
+    half, end = await pay_new_sessions(tmp_path, {"backend": "postgres", "url": url}, rows)
+    assert half["lrs_payments"] > RETENTION_SECONDS * SESSIONS_A_SECOND / 2
+    assert not grown(half, end)
