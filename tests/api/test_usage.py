@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
+import hashlib
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -15,10 +17,12 @@ import httpx
 import pytest
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
+from livepeer_remote_signer.adapters.ledger import controls
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
 from livepeer_remote_signer.api import usage as usage_routes
 from livepeer_remote_signer.api.admin import AdminParts, Usage, create_admin
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
+from livepeer_remote_signer.core.rules.statement import Statement
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow, day_text
 from tests.ledgers import OpenLedger, Session, opened
 from tests.plans import NOW_NS, ORCHESTRATOR
@@ -148,6 +152,9 @@ async def test_one_page_at_a_time_is_looked_for_and_none_for_ever(monkeypatch: p
             await asyncio.Event().wait()
             raise AssertionError
 
+        async def statement(self, auth_id: str, month: str) -> Statement:
+            raise AssertionError
+
     monkeypatch.setattr(usage_routes, "ANSWER_SECONDS", 0.2)
     slow = Slow()
     async with admin_of(slow) as admin:
@@ -155,3 +162,42 @@ async def test_one_page_at_a_time_is_looked_for_and_none_for_ever(monkeypatch: p
         assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {(503, "timed_out")}
         assert slow.asked < 5, "who waited for a turn left without one"
         assert json.loads(answers[0].text)["error"]["message"]
+
+
+async def test_a_statement_is_the_months_usage_in_every_form(ledger: OpenLedger) -> None:
+    month = day_text(TODAY)[:7]
+    async with admin_of(ledger.controls) as admin:
+        for auth_id, payments in (("alice", 1), ('b"ob,\n', 2), ("", 3), ("nobody", 0)):
+            asked = {"auth_id": auth_id, "month": month}
+            told = (await admin.get("/admin/statement", params=asked)).json()
+            assert (told["auth_id"], told["month"], told["total"]["payments"]) == (auth_id, month, payments)
+            usage = (await admin.get("/admin/usage", params={"group": "auth_id"})).json()["rows"]
+            for row in usage:
+                if row["auth_id"] == auth_id:
+                    assert {**row, "drawn_wei": None} == {"auth_id": auth_id, **told["total"]}
+            table = await admin.get("/admin/statement", params={**asked, "format": "csv"})
+            lines = list(csv.DictReader(io.StringIO(table.text, newline="")))
+            assert sum(int(line["total_ev_wei"]) for line in lines) == int(told["total"]["total_ev_wei"])
+            page = await admin.get("/admin/statement", params={**asked, "format": "html"})
+            style = page.text.split("<style>")[1].split("</style>")[0]
+            digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+            assert page.headers["content-security-policy"].startswith(f"default-src 'none'; style-src 'sha256-{digest}'")
+            assert page.headers["content-type"] == "text/html; charset=utf-8"
+        for wrong in (
+            {"auth_id": "a"},
+            {"month": month},
+            {"auth_id": "a", "month": "2026"},
+            {**asked, "format": "pdf"},
+            {**asked, "x": "1"},
+        ):
+            refused = await admin.get("/admin/statement", params=wrong)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_field")
+    async with admin_of(None) as admin:
+        assert (await admin.get("/admin/statement", params=asked)).status_code == 503
+
+
+async def test_a_statement_that_is_too_long_says_so(ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "MAX_STATEMENT_ROWS", 0)
+    async with admin_of(ledger.controls) as admin:
+        refused = await admin.get("/admin/statement", params={"auth_id": "alice", "month": day_text(TODAY)[:7]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_field")

@@ -53,3 +53,16 @@ def test_a_question_that_cannot_be_answered_is_refused_with_its_name(config_file
     status, out, err = run(capsys, "usage", "--config", config_file, "--from", "2026-02-31")
     assert (status, out) == (2, "")
     assert "from must be a day of UTC" in err
+
+
+def test_a_statement_is_printed_in_three_forms(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(_pay(config_file.parent / "ledger.sqlite"))
+    asked = ("statement", "--config", config_file, "--auth-id", "alice", "--month", DAY[:7])
+    told = json.loads(run(capsys, *asked)[1])
+    assert (told["total"]["payments"], told["total"]["total_ev_wei"]) == (2, "2" + "0" * 12)
+    (line,) = csv.DictReader(io.StringIO(run(capsys, *asked, "--format", "csv")[1]))
+    assert (line["day"], line["total_ev_wei"]) == (DAY, "2" + "0" * 12)
+    assert run(capsys, *asked, "--format", "html")[1].startswith("<!doctype html>")
+    status, out, err = run(capsys, *asked[:-1], "2026-13")
+    assert (status, out) == (2, "")
+    assert "month must be YYYY-MM" in err

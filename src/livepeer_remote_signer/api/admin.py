@@ -20,7 +20,7 @@ from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.refusals import peer_of, refusal_reply
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
-from livepeer_remote_signer.api.usage import OneAtATime, add_usage_route
+from livepeer_remote_signer.api.usage import OneAtATime, add_statement_route, add_usage_route
 from livepeer_remote_signer.core.errors import (
     BadField,
     BodyTooLarge,
@@ -29,6 +29,7 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, exact_object, json_type, parse_json, text_field
 from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, ceiling_name, parse_price_change
+from livepeer_remote_signer.core.rules.statement import Statement
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 MAX_BODY_BYTES = 64 * 1024
@@ -68,6 +69,9 @@ class Usage(Protocol):
 
     async def daily(self, query: UsageQuery) -> Sequence[UsageRow]: ...
 
+    async def statement(self, auth_id: str, month: str) -> Statement:
+        """Raises BadField."""
+
 
 class AdminParts(NamedTuple):
     """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches` None: there is no ledger.
@@ -105,6 +109,7 @@ def create_admin(parts: AdminParts) -> FastAPI:
 def _add_usage_routes(app: FastAPI, usage: Usage | None) -> None:
     turns = OneAtATime()
     add_usage_route(app, usage.daily if usage else None, usage.today if usage else lambda: 0, turns)
+    add_statement_route(app, usage.statement if usage else None, turns)
 
 
 def _add_gate(app: FastAPI, token: str, metrics_token: str) -> None:

@@ -1,5 +1,5 @@
-"""`GET /admin/usage`: what was paid by day, auth id and orchestrator, as JSON or CSV, page by page. `GET /usage`: what a caller
-may know of itself.
+"""`GET /admin/usage`: what was paid by day, auth id and orchestrator, as JSON or CSV, page by page. `GET /admin/statement`: a month
+of one auth id. `GET /usage`: what a caller may know of itself.
 
 For operators one page at a time is looked for, within a deadline: payments are never kept waiting for it.
 """
@@ -7,8 +7,10 @@ For operators one page at a time is looked for, within a deadline: payments are 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -23,10 +25,12 @@ from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable, NotFound
 from livepeer_remote_signer.core.rules.caller_usage import CallerUsage
 from livepeer_remote_signer.core.rules.policy import Caller
+from livepeer_remote_signer.core.rules.statement import STATEMENT_STYLE, Statement
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow, columns_of, csv_text, describe_query, page_of, parse_usage_query
 
 PATH = "/admin/usage"
+STATEMENT_PATH = "/admin/statement"
 CALLER_PATH = "/usage"
 ANSWER_SECONDS = 15.0
 """An operator waits longer than a gateway does, and a page may stand for millions of lines."""
@@ -35,6 +39,9 @@ MAX_PARAMETERS = 20
 
 ReadUsage = Callable[[UsageQuery], Awaitable[Sequence[UsageRow]]]
 """A page of usage. Raises LedgerUnavailable."""
+
+ReadStatement = Callable[[str, str], Awaitable[Statement]]
+"""An auth id's statement of a month. Raises BadField, LedgerUnavailable."""
 
 Today = Callable[[], int]
 """The day of UTC, since 1970."""
@@ -117,9 +124,44 @@ def add_usage_route(app: FastAPI, read: ReadUsage | None, today: Today, turns: O
             following = urlencode({**asked, "cursor": cursor, **({"format": "csv"} if is_csv else {})})
             headers = ((b"link", f'<{PATH}?{following}>; rel="next"'.encode()),)
         if is_csv:
-            return to_response(csv_reply(columns_of(query), [row.describe() for row in page], "usage.csv", headers))
+            return to_response(file_reply(csv_text(columns_of(query), [row.describe() for row in page]), "usage.csv", headers))
         body = {**describe_query(query), "rows": [row.describe() for row in page], "next_cursor": cursor}
         return to_response(json_reply(200, body, new_request_id(), headers))
+
+
+def add_statement_route(app: FastAPI, read: ReadStatement | None, turns: OneAtATime) -> None:
+    """Adds `GET /admin/statement`; without `read` there is no ledger, and it answers 503."""
+
+    @app.get(STATEMENT_PATH)
+    async def statement(request: Request) -> Response:
+        """A month of one auth id, as JSON, CSV or a page that prints."""
+        if read is None:
+            raise LedgerUnavailable("statements need a ledger: set ledger.backend to sqlite or postgres")
+        asked = parameters_of(request)
+        if not {"auth_id", "month"} <= asked.keys() <= {"auth_id", "month", "format"}:
+            raise BadField("auth_id and month are expected, and format may be given", hint="auth_id may be empty: payments without one")
+        form = asked.get("format", "")
+        if form not in ("", "json", "csv", "html"):
+            raise BadField(f"format is json, csv or html, not {form[:32]!r}")
+        async with turns.turn():
+            made = await read(asked["auth_id"], asked["month"])
+        if form == "csv":
+            return to_response(file_reply(made.csv(), f"statement-{made.month}.csv"))
+        if form == "html":
+            return _page(made.html())
+        return to_response(json_reply(200, made.describe(), new_request_id()))
+
+
+def _page(text: str) -> Response:
+    style = b64encode(sha256(STATEMENT_STYLE.encode()).digest()).decode()
+    nothing_else = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    headers = {
+        "content-security-policy": f"default-src 'none'; style-src 'sha256-{style}'; {nothing_else}",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "x-request-id": new_request_id(),
+    }
+    return Response(text, headers=headers, media_type="text/html; charset=utf-8")
 
 
 def parameters_of(request: Request) -> dict[str, str]:
@@ -138,7 +180,7 @@ def wants_csv(request: Request, form: str) -> bool:
     return form == "csv" or (not form and "text/csv" in request.headers.get("accept", "").lower())
 
 
-def csv_reply(columns: Sequence[str], rows: Sequence[dict[str, Any]], name: str, headers: Headers = ()) -> Reply:
+def file_reply(table: str, name: str, headers: Headers = ()) -> Reply:
     """A table as a file to keep."""
     own = (
         (b"content-type", b"text/csv; charset=utf-8"),
@@ -146,4 +188,4 @@ def csv_reply(columns: Sequence[str], rows: Sequence[dict[str, Any]], name: str,
         (b"x-content-type-options", b"nosniff"),
         (b"x-request-id", new_request_id().encode()),
     )
-    return Reply(200, (*own, *headers), csv_text(columns, rows).encode("utf-8", "surrogatepass"))
+    return Reply(200, (*own, *headers), table.encode("utf-8", "surrogatepass"))

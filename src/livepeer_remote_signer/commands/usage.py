@@ -1,4 +1,4 @@
-"""`usage`: what was paid by day, auth id and orchestrator, from the ledger."""
+"""`usage` and `statement`: what was paid, from the ledger: by day, auth id and orchestrator, and a month of one auth id."""
 
 from __future__ import annotations
 
@@ -34,6 +34,35 @@ def add_parsers(subparsers: Any) -> None:
     usage.add_argument("--group", metavar="NAMES", help="what is told apart: day, auth_id, orchestrator, with commas; auth_id by default")
     usage.add_argument("--format", choices=("text", "csv", "json"), default="text", help="how it is printed")
     usage.set_defaults(run=run_usage)
+    statement = subparsers.add_parser(
+        "statement",
+        help="print what an auth id paid in a month",
+        description="Prints a month of one auth id: payments, sessions, tickets, expected value and fee, exact to the wei, as a page that "
+        "prints, a table or JSON.",
+    )
+    statement.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    statement.add_argument("--auth-id", dest="auth_id", required=True, metavar="ID", help='whose; "" for payments without an auth id')
+    statement.add_argument("--month", required=True, metavar="YYYY-MM", help="the month, in UTC")
+    statement.add_argument("--format", choices=("json", "csv", "html"), default="json", help="how it is printed")
+    statement.set_defaults(run=run_statement)
+
+
+def run_statement(arguments: argparse.Namespace) -> int:
+    """Prints a statement; 2 for a month that is none."""
+
+    async def show(controls: Controls, _: Config) -> int:
+        try:
+            made = await controls.statement(arguments.auth_id, arguments.month)
+        except BadField as error:
+            print(error.message, file=sys.stderr)
+            return 2
+        if arguments.format == "json":
+            print(json.dumps(made.describe(), indent=2))
+        else:
+            sys.stdout.write(made.csv() if arguments.format == "csv" else made.html())
+        return 0
+
+    return with_controls(arguments, show)
 
 
 def run_usage(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.rules.budgets import spend_of
 from livepeer_remote_signer.core.rules.events import EventSource, encode_event
-from livepeer_remote_signer.core.rules.figures import Figures, figures_of, rounded, seconds_text, usd_text
+from livepeer_remote_signer.core.rules.figures import Figures, decimal_text, figures_of, rounded, seconds_text
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.usage import (
     MAX_CURSOR_CHARACTERS,
@@ -70,7 +70,7 @@ def test_usage_is_the_sum_of_what_the_events_say_and_budgets_round_up(payments: 
     assert line.ev_wei == sum(int(event["total_ev"]) for event in events)
     assert line.fee_wei == sum(int(event["computed_fee"]) for event in events)
     assert seconds_text(line.billed_ns) == seconds_text(int(sum(Fraction(str(event["billable_secs"])) for event in events) * 10**9))
-    assert Fraction(usd_text(line.fee_usd)) == sum(Fraction(event["computed_fee_usd"]) for event in events)
+    assert Fraction(decimal_text(line.fee_usd)) == sum(Fraction(event["computed_fee_usd"]) for event in events)
     assert line.tickets == sum(event["num_tickets"] for event in events)
     assert (line.payments, line.sessions, line.priced) == (len(plans), len(plans), len(plans))
     assert sum(spend_of(plan, "ev") for plan in plans) >= line.ev_wei - len(plans)

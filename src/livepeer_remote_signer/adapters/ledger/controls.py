@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes, SpendName, Store, Switch, text_bytes
+from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import (
     Budget,
@@ -24,7 +25,8 @@ from livepeer_remote_signer.core.rules.budgets import (
 )
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
 from livepeer_remote_signer.core.rules.policy import without_namespace
-from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY, UsageQuery, UsageRow
+from livepeer_remote_signer.core.rules.statement import MAX_STATEMENT_ROWS, Statement
+from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY, UsageQuery, UsageRow, days_of_month, names_of
 
 _USAGE_PAGE = 100
 """A millisecond or two of the event loop."""
@@ -133,6 +135,21 @@ class Controls:
     async def daily(self, query: UsageQuery) -> list[UsageRow]:
         """A page of what was paid by day."""
         return await self._store.daily(query)
+
+    async def statement(self, auth_id: str, month: str) -> Statement:
+        """What an auth id paid in a month, YYYY-MM. Raises BadField, also for one that has too many rows to be read at once."""
+        query = UsageQuery(*days_of_month(month), auth_id, group=("day", "orchestrator"))
+        rows: list[UsageRow] = []
+        while page := await self._store.daily(query):
+            rows += page
+            query = query._replace(after=names_of(page[-1], query.group))
+            if len(rows) > MAX_STATEMENT_ROWS:
+                raise BadField(
+                    f"this month has more than {MAX_STATEMENT_ROWS} days and orchestrators",
+                    hint="read it as usage, page by page",
+                    limit=MAX_STATEMENT_ROWS,
+                )
+        return Statement(auth_id, month, rows, self._clock_ns())
 
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """What was paid, by `minute // bucket_minutes`, oldest first."""

@@ -19,7 +19,7 @@ from livepeer_remote_signer.core.protocol.state import encode_text
 from livepeer_remote_signer.core.protocol.ticket import TicketParams
 from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
-from livepeer_remote_signer.core.rules.figures import figures_of, rounded, seconds_text, usd_text
+from livepeer_remote_signer.core.rules.figures import decimal_text, figures_of, rounded, seconds_text
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
 
 EVENT_TYPE = "create_signed_ticket"
@@ -184,7 +184,7 @@ def _whole(value: Fraction) -> int:
 def _usd_figures(fee_usd: int | None, eth_usd: Fraction | None) -> str:
     if fee_usd is None or eth_usd is None:
         return '"computed_fee_usd":null,"eth_usd_price":null'
-    return f'"computed_fee_usd":"{usd_text(fee_usd)}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
+    return f'"computed_fee_usd":"{decimal_text(fee_usd)}","eth_usd_price":"{_usd_price_text(eth_usd)}"'
 
 
 @lru_cache(16)

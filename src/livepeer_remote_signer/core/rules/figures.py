@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
-USD_DECIMALS = 18
-"""A fee in USD is kept, and added up, in units of 10^-18 USD."""
+DECIMALS = 18
+"""Of an ETH in wei, and of the units that a fee in USD is kept and added up in."""
 
 
 class Figures(NamedTuple):
@@ -40,10 +40,10 @@ def rounded(numerator: int, denominator: int) -> int:
     return numerator if denominator == 1 else (2 * numerator + denominator) // (2 * denominator)
 
 
-def usd_text(fee_usd: int) -> str:
-    """USD as a decimal, without zeros at its end."""
-    scaled = str(fee_usd).rjust(USD_DECIMALS + 1, "0")
-    return f"{scaled[:-USD_DECIMALS]}.{scaled[-USD_DECIMALS:]}".rstrip("0").rstrip(".")
+def decimal_text(units: int) -> str:
+    """10^-18 ETH, or 10^-18 USD, as a decimal without zeros at its end."""
+    scaled = str(units).rjust(DECIMALS + 1, "0")
+    return f"{scaled[:-DECIMALS]}.{scaled[-DECIMALS:]}".rstrip("0").rstrip(".")
 
 
 def seconds_text(ns: int) -> str:

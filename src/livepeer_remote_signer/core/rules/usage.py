@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.figures import Figures, seconds_text, usd_text
+from livepeer_remote_signer.core.rules.figures import Figures, decimal_text, seconds_text
 from livepeer_remote_signer.core.rules.ledger import Lines
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
@@ -69,7 +69,7 @@ class UsageSum(NamedTuple):
             "total_ev_wei": str(self.ev_wei),
             "fee_wei": str(self.fee_wei),
             "seconds": seconds_text(self.billed_ns),
-            "fee_usd": usd_text(self.fee_usd) if self.priced else None,
+            "fee_usd": decimal_text(self.fee_usd) if self.priced else None,
             "payments_without_usd": self.payments - self.priced,
         }
 
