@@ -155,7 +155,7 @@ async def test_every_way_of_forgetting_and_of_sending_again_goes_by_an_index(pla
             assert len([step for step in steps if step.startswith("SEARCH lrs_")]) >= len(statements)
             return
         values = {"before": 1, "limit": 1, "after": b"", "end": None}
-        named = [*postgres_statements.FORGET.values(), postgres_statements.SWEEP_SESSIONS]
+        named = [*(one + postgres_statements.FORGOTTEN for one in postgres_statements.FORGET.values()), postgres_statements.SWEEP_SESSIONS]
         listed = {postgres_statements.SINCE: (1, 1, 1), postgres_statements.FIRST_SINCE: (1, 1), postgres_statements.OLDEST: ()}
         with psycopg.connect(place) as connection:
             connection.execute("SET enable_seqscan = off")  # so that it is chosen only where there is no index

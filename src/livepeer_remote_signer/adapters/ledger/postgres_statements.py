@@ -147,7 +147,7 @@ FORGET: dict[Aging, str] = {
         WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "days": daily.POSTGRES_FORGET,
     "seg_creds": """WITH old AS (DELETE FROM lrs_seg_creds WHERE message = ANY(ARRAY(SELECT message FROM lrs_seg_creds
-        WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM old""",
+        WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
 }
 FORGOTTEN = " SELECT count(*), extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM old"
 """The end of each: what went, and how long the server worked at it. The client's clock also counts the time until it listens."""
