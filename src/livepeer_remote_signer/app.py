@@ -37,6 +37,7 @@ from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
 from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.pages import open_pages
 from livepeer_remote_signer.wiring.paying import open_paying, open_rare_ticket_warning
+from livepeer_remote_signer.wiring.quotes import open_quotes
 from livepeer_remote_signer.wiring.readiness import open_readiness
 from livepeer_remote_signer.wiring.usage import open_usage
 
@@ -74,6 +75,7 @@ def create_app(
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
     told = (recipients, metrics.payments, open_rare_ticket_warning(config), payment_log, traces)
     observer = Observers([one for one in told if one is not None])
+    rates = open_rates(config.limits)
     signer = PaymentSigner(key, seal, recent_states.remember)
     service = RemoteSigner(
         live_payments=live_payments,
@@ -86,7 +88,7 @@ def create_app(
         recipients=recipients,
         authorizer=auth.authorizer,
         ledger=ledger.engine if ledger else None,
-        rates=open_rates(config.limits),
+        rates=rates,
         requires_auth_id=config.auth.require_auth_id,
         heal_stale=config.ledger.on_stale == "heal",
         encode_event=events.encoder.encode if events else None,
@@ -110,6 +112,7 @@ def create_app(
         RestParts(
             key=key,
             paying=paying,
+            quotes=open_quotes(config, live_payments, chain, clock_ns, auth, recipients, ledger, rates, paying),
             identify=auth.identifier.identify if auth.identifier else None,
             questions=open_questions(config, auth, orchestrators.queries.fetch_info),
             discover=orchestrators.discovery.find if orchestrators.discovery else None,

@@ -78,6 +78,7 @@ def bodies() -> dict[str, Any]:
             "type": "live",
             "maxPrice": ceiling,
         },
+        "/quoteTicket": {"orchestratorInfo": info_to_json(info), "type": "live", "maxPrice": ceiling, "authorize": False},
         "/getOrchestratorInfo": {},
         "/sign-byoc-job": {"id": "1", "capability": "c", "request": "r", "parameters": "{}", "timeout_seconds": 5},
     }

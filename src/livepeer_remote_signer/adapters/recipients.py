@@ -85,10 +85,10 @@ class RecipientRegistry:
         if not is_good:
             raise not_a_transcoder(recipient, self._require)
 
-    def check_caller(self, plan: PaymentPlan) -> None:
+    def check_caller(self, plan: PaymentPlan, *, is_paid: bool = True) -> None:
         """Raises OrchestratorPaused where this caller may not go on paying this orchestrator."""
         if self._guard is not None:
-            self._guard.check(plan)
+            self._guard.check(plan, is_paid=is_paid)
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """Tells the guard of a payment that was made."""

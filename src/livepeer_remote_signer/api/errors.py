@@ -99,16 +99,21 @@ def status_of(error: e.SignerError) -> int:
 def error_reply(error: e.SignerError, request_id: str) -> Reply:
     """The reply to a refused or failed request."""
     status = status_of(error)
-    body: dict[str, Any] = {"message": error.message, "code": error.code, "request_id": request_id}
+    return json_reply(status, {"error": error_body(error, status, request_id=request_id)}, request_id, _headers_of(error, status))
+
+
+def error_body(error: e.SignerError, status: int, **names: str) -> dict[str, Any]:
+    """What is told of an error: its message, its code, `names`, and unless it is a fault of ours what to change and both numbers."""
+    body: dict[str, Any] = {"message": error.message, "code": error.code, **names}
     if status == 500:
         body["message"] = "Internal Server Error"
-    else:
-        if isinstance(error, e.Denied) and error.webhook_code:
-            body["code"] = error.webhook_code[:64]
-        if error.hint:
-            body["hint"] = error.hint
-        body.update({key: _plain(value) for key, value in error.values.items() if key not in _RESERVED and value is not None})
-    return json_reply(status, {"error": body}, request_id, _headers_of(error, status))
+        return body
+    if isinstance(error, e.Denied) and error.webhook_code:
+        body["code"] = error.webhook_code[:64]
+    if error.hint:
+        body["hint"] = error.hint
+    body.update({key: _plain(value) for key, value in error.values.items() if key not in _RESERVED and value is not None})
+    return body
 
 
 def internal_reply(request_id: str) -> Reply:

@@ -13,6 +13,7 @@ from livepeer_remote_signer.api import schemas
 REQUESTS: tuple[type[BaseModel], ...] = (
     schemas.LivePaymentRequest,
     schemas.SignTicketRequest,
+    schemas.QuoteTicketRequest,
     schemas.GetOrchestratorInfoRequest,
     schemas.ByocJobRequest,
 )

@@ -25,6 +25,7 @@ from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of, describe_requests
 from livepeer_remote_signer.api.orchestrators import orchestrator_half, parse_orchestrator_query
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
+from livepeer_remote_signer.api.quote import QuoteParts, add_quote_route
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.api.usage import add_caller_usage_route
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
@@ -68,6 +69,7 @@ class RestParts(NamedTuple):
 
     key: MessageSigner
     paying: PayingRoutes
+    quotes: QuoteParts
     identify: Callable[[Caller], Awaitable[Identity]] | None
     questions: OrchestratorQuestions
     discover: Discover | None
@@ -163,6 +165,7 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     add_caller_usage_route(
         app, parts.paying.begin, usage.ask if usage else None, usage.today if usage else lambda: 0, parts.answer_seconds, _ERRORS
     )
+    add_quote_route(app, caller_of, parts.quotes, _ERRORS)
     add_discovery_route(app, identified, parts.discover, _ERRORS)
     if parts.byoc is not None:
         add_byoc_route(app, caller_of, parts.byoc, parts.answer_seconds, _ERRORS)

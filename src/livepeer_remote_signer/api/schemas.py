@@ -170,6 +170,74 @@ class SignTicketReply(BaseModel):
     nextPaymentInSeconds: float | None = Field(description="when to call again: in a second while time is owed")
 
 
+class QuoteTicketRequest(SignTicketRequest):
+    """The payment that is asked about."""
+
+    authorize: bool | None = Field(None, description="whether the authorization webhook is asked too")
+
+
+class Refusal(BaseModel):
+    """One rule that refuses, as the payment's error would say it. The compared values stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str = Field(description="the word of `error.code`")
+    status: int = Field(description="the status that the payment would get for it")
+    message: str
+    hint: str | None = Field(None, description="what to change")
+    retryAfterSeconds: int | None = Field(None, description="when it may have passed by itself")
+
+
+class BudgetOfQuote(BaseModel):
+    """A budget that holds for this payment, before it."""
+
+    scope: Literal["auth_id", "app", "orchestrator", "global"]
+    id: str
+    window: Literal["total", "minute", "hour", "day"]
+    measure: Literal["ev", "face_value"]
+    limitWei: str
+    spentWei: str
+    leftWei: str
+
+
+class Funds(BaseModel):
+    """The sender's, as the chain was last read."""
+
+    depositWei: str
+    reserveWei: str
+
+
+class QuoteReply(BaseModel):
+    """What the payment would come to; what is not known is null."""
+
+    wouldBePaid: bool
+    isRepeated: bool = Field(description="this very request was paid: it would get that reply again, and nothing new is signed")
+    webhook: Literal["none", "kept", "not asked", "granted", "refused"] = Field(description="what is known of the webhook's verdict")
+    refusals: list[Refusal] = Field(description="everything that stands against the payment; the first is what it would be refused with")
+    orchestrator: str | None
+    recipient: str | None
+    ticketEv: Wei | None
+    faceValue: str | None
+    price: str | None = Field(description="wei a unit, exact: `n` or `n/d`")
+    unit: Literal["second", "pixel", "job"] | None
+    ethPerHour: str | None = Field(description="27,648,000 pixels are a second; null for jobs")
+    usdPerHour: str | None = Field(description="null without a price feed")
+    ticketSeconds: float | None = Field(description="how long one ticket lasts at this price")
+    tickets: int | None
+    firstNonce: int | None
+    totalEv: Wei | None
+    faceValueAtRisk: str | None = Field(description="wei that are lost when every ticket wins")
+    fee: Wei | None
+    balance: Wei | None = Field(description="the session's credit after the payment")
+    units: str | None
+    billedSeconds: float | None
+    creditSeconds: float | None
+    owedSeconds: float | None
+    nextPaymentInSeconds: float | None
+    budgets: list[BudgetOfQuote] | None = Field(description="null for callers who are not identified, and without a ledger")
+    funds: Funds | None = Field(description="null for callers who are not identified")
+
+
 class GetOrchestratorInfoRequest(Form):
     """Without an orchestrator: only the signature that orchestrators ask for."""
 

@@ -31,12 +31,16 @@ from livepeer_remote_signer.core.rules.billing import units_per_second
 from livepeer_remote_signer.core.rules.payment import PaymentPlan, PaymentRequest
 from livepeer_remote_signer.service.signing import SignedPayment
 
-_KEYS = frozenset({"signerState", "orchestratorInfo", "manifestId", "type", "inPixels", "app", "maxPrice", "capabilities"})
+REQUEST_KEYS = frozenset({"signerState", "orchestratorInfo", "manifestId", "type", "inPixels", "app", "maxPrice", "capabilities"})
 
 
 def parse_sign_ticket(body: bytes) -> PaymentRequest:
     """Step 1 of a payment. Raises BadJson, BadField, BadOrchestrator or BadCapabilities."""
-    fields = exact_object(parse_json(body), "the body", _KEYS)
+    return payment_of(exact_object(parse_json(body), "the body", REQUEST_KEYS))
+
+
+def payment_of(fields: dict[str, Any]) -> PaymentRequest:
+    """The payment that a body's fields ask for. Raises BadField, BadOrchestrator or BadCapabilities."""
     state, sig = parse_signer_state(text_field(fields, "signerState", "signerState"))
     return PaymentRequest(
         orchestrator=_message_field(fields, "orchestratorInfo", info_from_json),
@@ -93,21 +97,21 @@ def encode_sign_ticket(signed: SignedPayment, interval_seconds: float) -> bytes:
             {**shared, "senderNonce": t.sender_nonce, "hash": "0x" + t.hash.hex(), "sig": "0x" + t.sig.hex()} for t in signed.tickets
         ],
         "manifestId": plan.session.manifest_id,
-        "fee": _wei_text(plan.fee),
-        "ticketEv": _wei_text(info.ev),
-        "totalEv": _wei_text(plan.total_ev),
-        "balance": _wei_text(plan.state.balance),
+        "fee": wei_text(plan.fee),
+        "ticketEv": wei_text(info.ev),
+        "totalEv": wei_text(plan.total_ev),
+        "balance": wei_text(plan.state.balance),
         "units": str(plan.billed.units),
-        **_time_figures(plan, interval_seconds),
+        **time_figures(plan, interval_seconds),
     }
     return json.dumps(reply, separators=(",", ":")).encode()
 
 
-_MAX_CREDIT_SECONDS = Fraction(10**12)
+MAX_CREDIT_SECONDS = Fraction(10**12)
 """Thirty thousand years: a state of ours may hold a balance that no float holds."""
 
 
-def _time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float | None]:
+def time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float | None]:
     """Seconds billed, how long the paid credit lasts, what is still owed, and when to call next; null without time.
 
     The next call is due one payment interval before the credit is used up, and at least a second from now: in a second
@@ -116,7 +120,7 @@ def _time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float
     per_second = plan.price * units_per_second(plan.session.request.type)
     if not per_second:
         return dict.fromkeys(("billedSeconds", "creditSeconds", "owedSeconds", "nextPaymentInSeconds"))
-    credit = int(min(plan.state.balance / per_second, _MAX_CREDIT_SECONDS) * 1000) / 1000
+    credit = int(min(plan.state.balance / per_second, MAX_CREDIT_SECONDS) * 1000) / 1000
     next_payment = 1.0 if plan.owed_ns else max(1.0, round(credit - interval_seconds, 3))
     return {
         "billedSeconds": round(plan.billed.elapsed_ns / NS_PER_SECOND, 9),
@@ -126,5 +130,6 @@ def _time_figures(plan: PaymentPlan, interval_seconds: float) -> dict[str, float
     }
 
 
-def _wei_text(value: Fraction) -> str:
+def wei_text(value: Fraction) -> str:
+    """Wei as a decimal string: exact when whole, else with three decimals."""
     return str(value.numerator) if value.denominator == 1 else float_string(value, 3)

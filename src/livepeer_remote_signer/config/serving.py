@@ -35,6 +35,7 @@ class LimitsConfig(Section):
     fair_share: float = Field(0.25, ge=0, le=0.5, allow_inf_nan=False)
     payments_per_minute: int | None = Field(None, ge=1)
     tickets_per_minute: int | None = Field(None, ge=1)
+    quotes_per_minute: int = Field(120, ge=1)
     body_timeout_seconds: Seconds = 10
     answer_seconds: Seconds = 4.5
     idle_seconds: Seconds = 120

@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import (
-    AuthIdChanged,
     CallerLeft,
     NoTickets,
     Refused,
@@ -34,6 +33,7 @@ from livepeer_remote_signer.core.rules.policy import (
     apply_verdict,
     auth_id_changed,
     check_named,
+    check_owner,
     is_same_payer,
     is_verdict_cached,
 )
@@ -389,13 +389,7 @@ class RemoteSigner:
         chain = self._chain.view()
         check_chain(chain)
         check_params_alive(session.info, chain)
-        self._check_owner(found.auth_id, identity)
-
-    def _check_owner(self, auth_id: str, identity: Identity) -> None:
-        """A session answers to nobody but its own auth id; one without any is whoever's holds its state, as it is in order."""
-        known = identity.auth_id or ("" if self._authorizer else identity.claimed_auth_id)
-        if known and auth_id and not is_same_payer(auth_id, known, identity):
-            raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
+        check_owner(found.auth_id, identity, has_webhook=self._authorizer is not None)
 
     async def _healed(self, session: OpenedSession, found: Newest, call: _Call) -> OpenedSession:
         """The session continued from its newest state, so that no interval is paid twice and the session lives on.
@@ -403,7 +397,7 @@ class RemoteSigner:
         All but the webhook's verdict is the newest state's: that one holds no longer than in the state that was sent.
         """
         newest, raw = found.state, found.raw
-        self._check_owner(newest.auth_id or session.state.auth_id, call.identity)
+        check_owner(newest.auth_id or session.state.auth_id, call.identity, has_webhook=self._authorizer is not None)
         if session.state.auth_expiry < newest.auth_expiry:
             newest = replace(newest, auth_expiry=session.state.auth_expiry)
             raw = encode_state(newest)

@@ -63,8 +63,8 @@ class RecipientPolicy(Protocol):
     def check(self, plan: PaymentPlan) -> None:
         """What can be told from memory. Raises RecipientRefused."""
 
-    def check_caller(self, plan: PaymentPlan) -> None:
-        """Raises OrchestratorPaused. The caller was authorized: the plan's state names him."""
+    def check_caller(self, plan: PaymentPlan, *, is_paid: bool = True) -> None:
+        """Raises OrchestratorPaused. The caller was authorized: the plan's state names him. `is_paid` False: it is only asked about."""
 
     async def look_up(self, plan: PaymentPlan) -> None:
         """Asks the chain where that is needed, on behalf of a caller who is authorized. Raises RecipientRefused or

@@ -97,7 +97,7 @@ def request_of(case: Scene) -> PaymentRequest:
 def test_without_a_fault_the_quote_is_the_payment() -> None:
     quote = quoted(scene())
     assert quote.refusals == []
-    assert quote.is_whole
+    assert quote.unknown == frozenset()
     assert quote.plan == good(scene())
 
 
@@ -189,6 +189,8 @@ def test_what_stands_in_counts_no_ticket() -> None:
     case.message.ClearField("price_info")
     case = case._replace(chain=replace(case.chain, stale=StaleReading("old", 100.0, 60.0)), state=None)
     quote = quoted(case)
-    assert not quote.is_whole
+    assert {"price", "fee", "chain"} <= quote.unknown
+    assert not quote.knows("state", "fee")
+    assert quote.knows("state", "ticket_params")
     assert (quote.plan.num_tickets, quote.plan.fee, quote.plan.total_face_value) == (0, Fraction(0), 0)
     assert quote.plan.state.app == case.request.app

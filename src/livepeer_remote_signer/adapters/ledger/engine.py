@@ -34,6 +34,7 @@ from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
     Books,
     Found,
+    Judged,
     LedgerRules,
     Newest,
     OpenLines,
@@ -45,6 +46,7 @@ from livepeer_remote_signer.core.rules.ledger import (
     check_known,
     claims_of_plan,
     is_taken,
+    judge,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, parse_spent
@@ -201,6 +203,24 @@ class GroupCommitLedger:
         if found is None:
             raise SessionBusy("another call of this session is in work", hint="send one call of a session at a time", retry_after_seconds=1)
         return found
+
+    async def judge(self, key: RequestKey, plan: PaymentPlan) -> Judged:
+        """What `pay` would say to a payment whose place is free: nothing is signed or recorded, and no payment waits for it.
+
+        Raises LedgerUnavailable.
+        """
+        claims = claims_of_plan(plan, self._rules)
+        wanted = Wanted(
+            [] if key.is_new else [key.state_id],
+            [plan.session.info.ticket_params.recipient_rand_hash],
+            sorted({name for claim in claims for name in (claim.key, claim.former_key) if name}),
+            [],
+            [],
+        )
+        judged = judge(key, plan, claims, await self._store.look(wanted), self._rules)
+        if self.outbox_full is not None:
+            judged.refusals.insert(0, self.outbox_full)
+        return judged
 
     async def _look_up(self, key: RequestKey, now_ns: int) -> Found:
         """In a task of its own: a caller whose time is over leaves at once, while a database that stands still lets nobody go."""

@@ -234,6 +234,17 @@ class PostgresStore:
             except StoreFailed:
                 await self._batches.close()
 
+    async def look(self, wanted: Wanted) -> Books:
+        """On the side connection, without a lock."""
+        books = Books(switches=await self.switches(), usage={key: Usage() for key in wanted.usage_keys})
+        if wanted.usage_keys:
+            rows = await self._side.fetch(statements.READ_USAGE, list(wanted.usage_keys))
+            books.usage |= {key: parse_usage(amounts) for key, amounts in rows}
+        for state_id, seq, made_ms in await self._side.fetch(statements.READ_TIPS, [text_bytes(i) for i in wanted.state_ids]):
+            books.tips[bytes_text(state_id)] = Tip(seq, made_ms)
+        books.nonces = dict(cast(Any, await self._side.fetch(statements.READ_NONCES, list(wanted.rand_hashes))))
+        return books
+
     async def tip(self, state_id: str) -> Tip | None:
         """Calls that come together are asked together."""
         asked = self._asked.get(state_id)

@@ -53,6 +53,8 @@ LOAD_KEYS = "SELECT idempotency_key FROM lrs_payments WHERE idempotency_key = AN
 LOAD_HEALED = """SELECT p.state_id, p.digest FROM unnest(%s::bytea[], %s::bytea[]) AS u (state_id, digest)
 JOIN lrs_payments p ON p.state_id = u.state_id AND p.digest = u.digest AND p.is_healed = 1"""
 
+READ_USAGE = "SELECT key, amounts FROM lrs_usage WHERE key = ANY(%s::text[])"
+READ_NONCES = "SELECT rand_hash, last_nonce FROM lrs_nonces WHERE rand_hash = ANY(%s::bytea[])"
 READ_TIPS = "SELECT state_id, seq, made_ms FROM lrs_sessions WHERE state_id = ANY(%s::bytea[])"
 
 NEW_TIPS = """INSERT INTO lrs_sessions (state_id, seq, made_ms)

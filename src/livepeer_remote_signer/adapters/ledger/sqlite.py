@@ -14,6 +14,7 @@ from typing import Any
 
 from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
+from livepeer_remote_signer.adapters.ledger.sqlite_books import TIP, answer_of, read_books
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
@@ -58,7 +59,6 @@ _IDS_A_STATEMENT = 500
 _SPACE = "SELECT page_count, freelist_count, auto_vacuum FROM pragma_page_count, pragma_freelist_count, pragma_auto_vacuum"
 
 _NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-_TIP = "SELECT seq, made_ms FROM lrs_payments WHERE state_id = ? ORDER BY seq DESC LIMIT 1"
 _ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 _HEALED = "state_id = ? AND digest = ? AND is_healed = 1"
 _SWITCHES_VERSION = "SELECT CAST(value AS INTEGER) FROM lrs_meta WHERE name = 'switches_version'"
@@ -182,7 +182,7 @@ class SqliteStore:
         for state_id in wanted.state_ids:
             if (tip := self._tips.get(state_id)) is not None:
                 books.tips[state_id] = tip
-            elif (row := execute(_TIP, (text_bytes(state_id),)).fetchone()) is not None:
+            elif (row := execute(TIP, (text_bytes(state_id),)).fetchone()) is not None:
                 books.tips[state_id] = Tip(*row)
         for rand_hash in wanted.rand_hashes:
             known: tuple[int, bytes | None] | None = self._nonces.get(rand_hash)
@@ -291,9 +291,14 @@ class SqliteStore:
         self._tips.clear()
         self._nonces.clear()
 
+    async def look(self, wanted: Wanted) -> Books:
+        """In the side thread."""
+        books = Books(switches=await self.switches())
+        return await self._file.beside(lambda connection: read_books(connection, wanted, books))
+
     async def tip(self, state_id: str) -> Tip | None:
         """Read at once."""
-        row = self._file.one(_TIP, text_bytes(state_id))
+        row = self._file.one(TIP, text_bytes(state_id))
         return None if row is None else Tip(*row)
 
     async def payment(self, state_id: str, sequence_number: int, digest: bytes) -> StoredPayment | None:
@@ -302,11 +307,11 @@ class SqliteStore:
         row = self._file.one(_ANSWER + "state_id = ? AND seq = ? AND digest = ?", name, sequence_number, digest)
         if row is None:
             row = self._file.one(_ANSWER + _HEALED, name, digest)
-        return _answer(row)
+        return answer_of(row)
 
     async def payment_of(self, idempotency_key: bytes) -> StoredPayment | None:
         """The new session that was started under this key."""
-        return _answer(self._file.one(_ANSWER + "idempotency_key = ?", idempotency_key))
+        return answer_of(self._file.one(_ANSWER + "idempotency_key = ?", idempotency_key))
 
     async def newest_state(self, state_id: str) -> bytes | None:
         """The state to go on from."""
@@ -592,7 +597,3 @@ def _spend_sum(row: Sequence[Any]) -> SpendSum:
 
 def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _answer(row: Row | None) -> StoredPayment | None:
-    return None if row is None else StoredPayment(bytes(row[0]), bytes_text(bytes(row[1])), bytes(row[2]), bytes(row[3]))

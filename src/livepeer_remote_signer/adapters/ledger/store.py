@@ -189,6 +189,9 @@ class Store(Protocol):
     async def rollback(self) -> None:
         """Ends the transaction without a trace; never raises."""
 
+    async def look(self, wanted: Wanted) -> Books:
+        """Switches, sessions, nonces and spending as they were last committed, read beside the payments, whom it never keeps waiting."""
+
     async def tip(self, state_id: str) -> Tip | None:
         """A session's newest payment."""
 

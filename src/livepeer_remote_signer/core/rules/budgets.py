@@ -234,8 +234,13 @@ def fit_budgets(plan: PaymentPlan, claims: Iterable[Claim], usage: Mapping[str, 
     if plan.min_tickets == 0:
         left_seconds = not_due_seconds(plan.session.request.type, plan.balance_before, plan.price, plan.billed.elapsed_ns)
         raise no_tickets("the credit covers this session for now, and the budget allows none ahead", left_seconds)
+    raise max(budget_refusals(plan, claims, usage), key=_patience)
+
+
+def budget_refusals(plan: PaymentPlan, claims: Iterable[Claim], usage: Mapping[str, Usage]) -> list[SignerError]:
+    """What each budget says that does not cover the fewest tickets of a payment."""
     least = plan.with_tickets(plan.min_tickets)
-    raise max((r for r in (_refusal(least, claim, usage[claim.key]) for claim in claims) if r is not None), key=_patience)
+    return [refusal for claim in claims if (refusal := _refusal(least, claim, usage[claim.key])) is not None]
 
 
 def _affordable(plan: PaymentPlan, measure: Measure, left_wei: int) -> int:
@@ -312,6 +317,12 @@ class BudgetUse(NamedTuple):
             "spent_wei": str(self.spent_wei),
             "left_wei": str(self.left_wei),
         }
+
+
+def use_of(claim: Claim, used: Usage, now_ns: int) -> BudgetUse:
+    """How full a budget is that holds for a payment."""
+    spent = used.spent(claim.budget.window, now_ns)
+    return BudgetUse(claim.budget, " / ".join(json.loads(claim.key)[3:]), spent, max(0, claim.budget.limit_wei - spent))
 
 
 def global_keys(budgets: Sequence[Budget]) -> set[str]:

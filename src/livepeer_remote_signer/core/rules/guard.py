@@ -67,9 +67,9 @@ class OrchestratorGuard:
         self.pairs = 0
         """How many pairs are remembered."""
 
-    def check(self, plan: PaymentPlan) -> None:
+    def check(self, plan: PaymentPlan, *, is_paid: bool = True) -> None:
         """Raises OrchestratorPaused when this orchestrator is paused for the plan's auth id, is from now on, or would be by
-        this payment."""
+        this payment. One that is not paid, but asked about, begins no pause."""
         address = plan.session.info.address
         callers = self._seen.get(plan.state.auth_id)
         seen = callers.get(address) if callers is not None else None
@@ -81,7 +81,9 @@ class OrchestratorGuard:
             if reason is None:
                 self._check_room(seen, plan)
                 return
-            seen = callers[address] = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
+            seen = _Seen(paused_until_ns=plan.now_ns + self._pause_ns, reason=reason)
+            if is_paid:
+                callers[address] = seen
         wait = -(-(seen.paused_until_ns - plan.now_ns) // NS_PER_SECOND)
         raise OrchestratorPaused(
             f"paying this orchestrator is paused for this caller for {wait} s: {seen.reason}",

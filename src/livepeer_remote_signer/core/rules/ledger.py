@@ -11,17 +11,30 @@ not know is adopted when it is younger than what the ledger remembers: had it be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from livepeer_remote_signer.core.errors import StaleState, Suspended
+from livepeer_remote_signer.core.errors import BudgetExceeded, RateExceeded, SignerError, StaleState, Suspended
 from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.budgets import Budget, Claim, Spender, Usage, Window, claims_of, fit_budgets, spend_of, take_over
+from livepeer_remote_signer.core.rules.budgets import (
+    Budget,
+    BudgetUse,
+    Claim,
+    Spender,
+    Usage,
+    Window,
+    budget_refusals,
+    claims_of,
+    fit_budgets,
+    spend_of,
+    take_over,
+    use_of,
+)
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import without_namespace
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
@@ -293,25 +306,85 @@ def claims_of_plan(plan: PaymentPlan, rules: LedgerRules) -> tuple[Claim, ...]:
     return claims_of(rules.budgets, Spender(auth_id, plan.state.app, plan.session.info.address, former))
 
 
+class Admission:
+    """A payment before the books. `plan` becomes what the ledger allows of it: fewer tickets ahead, raised nonces."""
+
+    __slots__ = ("books", "claims", "key", "plan", "rules")
+
+    def __init__(self, key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books, rules: LedgerRules) -> None:
+        self.key = key
+        self.plan = plan
+        self.claims = claims
+        self.books = books
+        self.rules = rules
+
+
+def check_switches(a: Admission) -> None:
+    """Raises Suspended."""
+    a.books.switches.check(a.plan.state.auth_id)
+
+
+def check_session(a: Admission) -> None:
+    """Raises StaleState."""
+    check_known(a.key, a.books.tips.get(a.key.state_id), a.rules, a.plan.now_ns)
+
+
+def fit_plan(a: Admission) -> None:
+    """Raises BudgetExceeded and RateExceeded."""
+    books, plan, claims = a.books, a.plan, a.claims
+    take_over(claims, books.usage)
+    if plan.is_clock_right:
+        books.dated_back.update(name for budget, name, _ in claims if books.usage[name].date_back(budget.window, plan.now_ns))
+    if claims:
+        a.plan = fit_budgets(plan, claims, books.usage)
+
+
+def raise_nonces(a: Admission) -> None:
+    """Raises RefreshSession when the recipient's nonces run out."""
+    last_nonce = a.books.nonces.get(a.plan.session.info.ticket_params.recipient_rand_hash, 0)
+    if last_nonce >= a.plan.first_nonce:
+        a.plan = a.plan.with_first_nonce(last_nonce + 1)
+
+
+ADMISSION: tuple[Callable[[Admission], None], ...] = (check_session, fit_plan, raise_nonces)
+"""The rules of the books after the switches and the place, in their order: the one list of payments and quotes."""
+
+
 def admit(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books, rules: LedgerRules) -> PaymentPlan | None:
     """The plan as the ledger allows it: with raised nonces, and fewer tickets ahead. None when its place is taken.
 
     Raises Suspended, StaleState, BudgetExceeded, RateExceeded, and RefreshSession when the recipient's nonces run out.
     """
-    books.switches.check(plan.state.auth_id)
-    tip = books.tips.get(key.state_id)
-    if is_taken(key, tip) or (key.idempotency_key and key.idempotency_key in books.idempotency_keys):
+    admission = Admission(key, plan, claims, books, rules)
+    check_switches(admission)
+    if is_taken(key, books.tips.get(key.state_id)) or (key.idempotency_key and key.idempotency_key in books.idempotency_keys):
         return None
     if key.is_healed and (key.state_id, key.digest) in books.healed:
         return None
-    check_known(key, tip, rules, plan.now_ns)
-    take_over(claims, books.usage)
-    if plan.is_clock_right:
-        books.dated_back.update(name for budget, name, _ in claims if books.usage[name].date_back(budget.window, plan.now_ns))
-    if claims:
-        plan = fit_budgets(plan, claims, books.usage)
-    last_nonce = books.nonces.get(plan.session.info.ticket_params.recipient_rand_hash, 0)
-    return plan if last_nonce < plan.first_nonce else plan.with_first_nonce(last_nonce + 1)
+    for rule in ADMISSION:
+        rule(admission)
+    return admission.plan
+
+
+class Judged(NamedTuple):
+    """A payment that is not made, as the books have it: as much of it as they allow, what they refuse, and its budgets."""
+
+    plan: PaymentPlan
+    refusals: list[SignerError]
+    budgets: list[BudgetUse]
+
+
+def judge(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books, rules: LedgerRules) -> Judged:
+    """`admit` to its end, for a quote: each budget that does not suffice is told. Its place is free."""
+    admission, refusals = Admission(key, plan, claims, books, rules), list[SignerError]()
+    for rule in (check_switches, *ADMISSION):
+        try:
+            rule(admission)
+        except (BudgetExceeded, RateExceeded) as first:
+            refusals += budget_refusals(plan, claims, books.usage) or [first]
+        except SignerError as refusal:
+            refusals.append(refusal)
+    return Judged(admission.plan, refusals, [use_of(claim, books.usage[claim.key], plan.now_ns) for claim in claims])
 
 
 def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Books) -> None:

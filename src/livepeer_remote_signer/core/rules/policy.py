@@ -203,6 +203,14 @@ def apply_auth_id(plan: PaymentPlan, auth_id: str, identity: Identity = ANONYMOU
     return replace(plan, state=replace(plan.state, auth_id=auth_id))
 
 
+def check_owner(auth_id: str, identity: Identity, *, has_webhook: bool) -> None:
+    """Raises AuthIdChanged: a session answers to nobody but its own auth id; one without any is whoever's holds its state, as it is
+    in order. With a webhook a claimed auth id proves nothing."""
+    known = identity.auth_id or ("" if has_webhook else identity.claimed_auth_id)
+    if known and auth_id and not is_same_payer(auth_id, known, identity):
+        raise AuthIdChanged("the session belongs to another auth id", hint="start a new session without state")
+
+
 def auth_id_changed(kept: str, auth_id: str) -> AuthIdChanged:
     """The refusal of a caller to whom the session does not belong."""
     return AuthIdChanged(

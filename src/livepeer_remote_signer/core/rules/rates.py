@@ -21,7 +21,7 @@ class Brake:
     def __init__(self) -> None:
         self._free_at: OrderedDict[str, float] = OrderedDict()
 
-    def wait_seconds(self, name: str, per_minute: int, amount: int, now: float) -> int:
+    def wait_seconds(self, name: str, per_minute: int, amount: int, now: float, *, is_counted: bool = True) -> int:
         """0: it may, and was counted. Else whole seconds until it may. More than a minute's worth may when nothing is used, and
         is paid off afterwards."""
         if not per_minute:
@@ -31,6 +31,8 @@ class Brake:
         wait = start + min(cost, MINUTE) - now
         if wait > 0:
             return max(1, min(MAX_WAIT_SECONDS, ceil(wait)))
+        if not is_counted:
+            return 0
         self._free_at[name] = start + cost
         self._free_at.move_to_end(name)
         if len(self._free_at) > MAX_CALLERS:
@@ -44,12 +46,12 @@ class CallerRates:
     def __init__(self, payments_per_minute: int | None, tickets_per_minute: int | None) -> None:
         self._limits = [("payments", payments_per_minute, Brake()), ("tickets", tickets_per_minute, Brake())]
 
-    def check(self, caller: str, tickets: int, now: float) -> None:
-        """Counts one payment of so many tickets. Raises RateExceeded."""
+    def check(self, caller: str, tickets: int, now: float, *, is_counted: bool = True) -> None:
+        """Counts one payment of so many tickets, unless it is only asked about. Raises RateExceeded."""
         for unit, per_minute, brake in self._limits:
             if per_minute is None:
                 continue
-            wait = brake.wait_seconds(caller, per_minute, 1 if unit == "payments" else tickets, now)
+            wait = brake.wait_seconds(caller, per_minute, 1 if unit == "payments" else tickets, now, is_counted=is_counted)
             if wait:
                 raise RateExceeded(
                     f"this caller may have {per_minute} {unit} a minute from one process of this signer",

@@ -35,14 +35,18 @@ _INFO_PARTS = [part.name for part in fields(OrchestratorInfo)]
 class Quoted(Struct, frozen=True):
     """What was found out about a payment that is not made.
 
-    `plan` is the payment as it would be made; where `is_whole` is False some of it is not known, and stands in for what the
-    rules of step 16 do not look at. `refusals` are all that could be told, in the order of the steps.
+    `plan` is the payment as it would be made; of what is `unknown` something stands in, which no ticket is counted of.
+    `refusals` are all that could be told, in the order of the steps; the first `at_opening` are those of steps 2 to 9.
     """
 
-    draft: Draft
     plan: PaymentPlan
-    is_whole: bool
+    unknown: frozenset[str]
     refusals: list[SignerError]
+    at_opening: int
+
+    def knows(self, *parts: str) -> bool:
+        """Whether these parts of the draft are what they would be in a payment."""
+        return self.unknown.isdisjoint(parts)
 
 
 class LivePaymentSender:
@@ -114,12 +118,13 @@ class LivePaymentSender:
             refusals.append(fault)  # and nothing can be told that rests on the time of day
         else:
             draft.now_ns = now_ns
-        for rule in (*OPENING, *PLANNING):
+        for rule in OPENING:
             _judge(rule, draft, refusals)
-        is_whole = not refusals or _is_known(draft)
-        if not is_whole:
-            _stand_in(draft, now_ns)
-        return Quoted(draft, _planned(_opened(draft), draft), is_whole, refusals)
+        at_opening = len(refusals)
+        for rule in PLANNING:
+            _judge(rule, draft, refusals)
+        unknown = _stand_in(draft, now_ns)
+        return Quoted(_planned(_opened(draft), draft), unknown, refusals, at_opening)
 
 
 def _begun(terms: Terms, request: PaymentRequest, newest: SignerState | None = None) -> Draft:
@@ -179,20 +184,13 @@ def _planned(session: OpenedSession, draft: Draft) -> PaymentPlan:
     return whole if num_tickets >= due.tickets else whole.with_tickets(num_tickets)
 
 
-def _is_known(draft: Draft) -> bool:
-    """Whether every part is there, also of the orchestrator's info."""
-    return all(hasattr(draft, part) for part in Draft.__slots__) and all(
-        hasattr(draft.info, part.name) for part in fields(OrchestratorInfo)
-    )
-
-
-def _stand_in(draft: Draft, now_ns: int) -> None:
+def _stand_in(draft: Draft, now_ns: int) -> frozenset[str]:
     """Puts something in the place of what is not known, so that who may spend, and whom may be paid, can be judged as well.
-
-    No ticket is counted of it. What is missing of the info stays so.
-    """
+    What that is. Parts of the info that are missing stay so."""
     info = draft.info.__dict__
-    info.setdefault("pm_session_id", draft.info.pm_session_id if "ticket_params" in info else "")
+    unknown = {part for part in Draft.__slots__ if not hasattr(draft, part)} | {part for part in _INFO_PARTS if part not in info}
+    if "ticket_params" in unknown:
+        info["pm_session_id"] = ""
     stand_ins = {
         "now_ns": now_ns,
         "state": replace(UNUSED_STATE, app=draft.request.app),
@@ -212,5 +210,6 @@ def _stand_in(draft: Draft, now_ns: int) -> None:
         "creation_round_block_hash": ZERO_HASH,
     }
     for part, value in stand_ins.items():
-        if not hasattr(draft, part):
+        if part in unknown:
             setattr(draft, part, value)
+    return frozenset(unknown)
