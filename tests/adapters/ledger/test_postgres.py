@@ -157,7 +157,7 @@ async def test_with_a_sessions_newest_payment_its_place_is_forgotten(postgres_ur
                 assert await ledger.pay(session.next()) is None
         ledger.sql(f"UPDATE lrs_payments SET made_ms = 1 WHERE state_id = '{gone.state_id}' OR seq < 2")
         ledger.sql(f"UPDATE lrs_sessions SET made_ms = 1 WHERE state_id = '{gone.state_id}'")
-        assert await ledger.store.forget("payments", 10, 100) == 5
+        assert (await ledger.store.forget("payments", 10, 100)).rows == 5
         assert ledger.sql("SELECT convert_from(state_id, 'UTF8') FROM lrs_sessions") == [(stays.state_id,)]
         assert await ledger.pay(stays.next()) is None
 
