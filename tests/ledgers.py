@@ -18,7 +18,7 @@ from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
-from livepeer_remote_signer.adapters.ledger.store import Store
+from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.protocol.state import encode_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
@@ -31,18 +31,21 @@ from tests.plans import NOW_NS, orchestrator_info, plan_payment
 class OpenLedger:
     """One process's ledger, with the parts that tests look into."""
 
-    def __init__(self, store: Store, budgets: Sequence[Budget], options: dict[str, Any], place: Path | str = "") -> None:
+    def __init__(
+        self, store: SqliteStore | PostgresStore, budgets: Sequence[Budget], options: dict[str, Any], place: Path | str = ""
+    ) -> None:
         self._place = place
         retention = options.get("retention_seconds", 86_400)
         self.now_ns = NOW_NS
         self.store = store
+        self.users = Users(store.users, budgets, clock_ns=lambda: self.now_ns, holds_keys=True)
         self.engine = GroupCommitLedger(
             store,
-            LedgerRules(tuple(budgets), retention),
+            LedgerRules(tuple(budgets), retention, runtime=self.users.budgets),
             turn_wait_seconds=options.get("turn_wait_seconds", 2.0),
             reserves=options.get("reserves", False),
         )
-        self.controls = Controls(store, budgets, lambda: self.now_ns)
+        self.controls = Controls(store, budgets, self.users, lambda: self.now_ns)
         self.outbox = LedgerOutbox(
             store,
             holder=os.urandom(4).hex(),
@@ -55,10 +58,11 @@ class OpenLedger:
             store,
             self.engine,
             self.outbox,
-            budgets,
+            self.users,
             holder=os.urandom(4).hex(),
             retention_seconds=retention,
             usage_retention_days=options.get("usage_retention_days", 400),
+            audit_retention_days=400,
             clock_ns=lambda: self.now_ns,
         )
         self.housekeeping._is_open = True  # `opened` has opened the store
@@ -86,7 +90,7 @@ async def opened(place: Path | str, count: int = 1, *, budgets: Sequence[Budget]
         ledgers = []
         for _ in range(count):
             writer = os.urandom(4).hex()
-            store: Store = (
+            store = (
                 SqliteStore(place, writer=writer, **options.get("store", {}))
                 if isinstance(place, Path)
                 else PostgresStore(place, writer=writer, **options.get("store", {}))
@@ -94,6 +98,7 @@ async def opened(place: Path | str, count: int = 1, *, budgets: Sequence[Budget]
             await store.open()
             stack.push_async_callback(store.close)
             ledger = OpenLedger(store, budgets, options, place)
+            await ledger.users.follow()
             ledger.engine.start()
             stack.push_async_callback(ledger.engine.close)
             ledgers.append(ledger)

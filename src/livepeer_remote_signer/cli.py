@@ -21,6 +21,7 @@ COMMAND_MODULES = (
     "commands.keys",
     "commands.signing_key",
     "commands.ledger",
+    "commands.budgets",
     "commands.usage",
     "commands.events",
     "commands.healthcheck",

@@ -33,7 +33,7 @@ class Settings:
             raise LedgerUnavailable("down")
         return dict(self.values)
 
-    async def put_setting(self, name: str, value: str | None) -> None:
+    async def put_setting(self, name: str, value: str | None, author: str) -> None:
         await self.settings()
         if value is None:
             self.values.pop(name, None)
@@ -48,17 +48,17 @@ def opened(file: Path | None = None, settings: Settings | None = None) -> tuple[
 
 async def test_a_change_is_in_force_at_once_and_can_be_taken_back() -> None:
     prices, ceilings = opened()
-    await prices.change(SEVEN)
+    await prices.change(SEVEN, "test")
     assert ceilings.current().global_ceiling == 7
     assert prices.kept_in == "memory"
-    await prices.change(PriceChange(GLOBAL, None))
+    await prices.change(PriceChange(GLOBAL, None), "test")
     assert ceilings.current().global_ceiling == 5
 
 
 def test_a_file_keeps_changes_for_the_next_start(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     prices, _ = opened(file)
-    asyncio.run(prices.change(SEVEN))
+    asyncio.run(prices.change(SEVEN, "test"))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]
     assert opened(file)[1].current().global_ceiling == 7
@@ -69,11 +69,11 @@ async def test_workers_on_one_file_see_each_others_changes(tmp_path: Path) -> No
     (one, _), (two, seen) = opened(file), opened(file)
     await two.start()
     try:
-        await one.change(SEVEN)
+        await one.change(SEVEN, "test")
         async with asyncio.timeout(10):
             while seen.current().global_ceiling != 7:  # noqa: ASYNC110 - the file is looked at every half second
                 await asyncio.sleep(0.01)
-        await two.change(PriceChange("llm/x", Amount(Fraction(3))))
+        await two.change(PriceChange("llm/x", Amount(Fraction(3))), "test")
     finally:
         await two.stop()
     assert set(json.loads(file.read_text())["prices"]) == {GLOBAL, "llm/x"}
@@ -82,7 +82,7 @@ async def test_workers_on_one_file_see_each_others_changes(tmp_path: Path) -> No
 async def test_a_file_that_ends_with_the_service_is_memory_to_people_and_its_end_changes_nothing(tmp_path: Path) -> None:
     file, ceilings = tmp_path / "prices.json", LiveCeilings(CONFIGURED)
     prices = RuntimePrices(CONFIGURED, ceilings, file=file, ends_with_service=True)
-    await prices.change(SEVEN)
+    await prices.change(SEVEN, "test")
     assert prices.kept_in == "memory"
     await prices.start()
     file.unlink()
@@ -93,7 +93,7 @@ async def test_a_file_that_ends_with_the_service_is_memory_to_people_and_its_end
 
 async def test_two_changes_at_once_are_both_kept(tmp_path: Path) -> None:
     prices, _ = opened(tmp_path / "prices.json")
-    await asyncio.gather(*(prices.change(PriceChange(f"llm/{i}", Amount(Fraction(1 + i)))) for i in range(10)))
+    await asyncio.gather(*(prices.change(PriceChange(f"llm/{i}", Amount(Fraction(1 + i))), "test") for i in range(10)))
     assert len(opened(tmp_path / "prices.json")[1].current().per_capability) == 10
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, text: str) -
 async def test_a_file_that_becomes_unreadable_leaves_the_last_good_ceilings(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     prices, ceilings = opened(file)
-    await prices.change(SEVEN)
+    await prices.change(SEVEN, "test")
     await prices.start()
     file.write_text("{")
     await asyncio.sleep(0.7)
@@ -121,12 +121,12 @@ async def test_a_file_that_becomes_unreadable_leaves_the_last_good_ceilings(tmp_
 async def test_a_change_that_cannot_be_kept_is_not_in_force(tmp_path: Path) -> None:
     prices, ceilings = opened(tmp_path / "missing" / "prices.json")
     with pytest.raises(LedgerUnavailable):
-        await prices.change(SEVEN)
+        await prices.change(SEVEN, "test")
     settings = Settings()
     shared, shared_ceilings = opened(settings=settings)
     settings.works = False
     with pytest.raises(LedgerUnavailable):
-        await shared.change(SEVEN)
+        await shared.change(SEVEN, "test")
     assert ceilings.current().global_ceiling == shared_ceilings.current().global_ceiling == 5
 
 
@@ -135,13 +135,13 @@ async def test_a_ledgers_settings_are_the_truth_and_the_file_a_copy(tmp_path: Pa
     file.write_text("not read where there is a ledger")
     one, _ = opened(file, settings)
     await one.start()
-    await one.change(SEVEN)
+    await one.change(SEVEN, "test")
     assert GLOBAL in json.loads(file.read_text())["prices"]
     assert one.kept_in == "ledger"
     two, seen = opened(settings=settings)
     await two.start()
     assert seen.current().global_ceiling == 7
-    await one.change(PriceChange(GLOBAL, None))
+    await one.change(PriceChange(GLOBAL, None), "test")
     two.take_settings(settings.values)
     assert seen.current().global_ceiling == 5
     assert settings.values == {"other": "x"}
@@ -150,7 +150,7 @@ async def test_a_ledgers_settings_are_the_truth_and_the_file_a_copy(tmp_path: Pa
 async def test_a_ledger_that_is_not_there_yet_does_not_stop_the_start() -> None:
     settings = Settings()
     prices, ceilings = opened(settings=settings)
-    await prices.change(SEVEN)
+    await prices.change(SEVEN, "test")
     settings.works = False
     late, seen = opened(settings=settings)
     await late.start()

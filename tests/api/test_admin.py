@@ -10,7 +10,8 @@ import pytest
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
-from livepeer_remote_signer.api.admin import MAX_BODY_BYTES, AdminParts, create_admin
+from livepeer_remote_signer.api.admin import AdminParts, create_admin
+from livepeer_remote_signer.api.admin_bodies import MAX_BODY_BYTES
 from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
 
 TOKEN = "a-token-of-the-operator"
@@ -22,10 +23,10 @@ class Switches:
     def __init__(self) -> None:
         self.set: list[str | None] = []
 
-    async def suspend(self, auth_id: str | None) -> None:
+    async def suspend(self, auth_id: str | None, author: str) -> None:
         self.set.append(auth_id)
 
-    async def resume(self, auth_id: str | None) -> None:
+    async def resume(self, auth_id: str | None, author: str) -> None:
         self.set = [s for s in self.set if s != auth_id]
 
     async def suspended(self) -> Sequence[str | None]:

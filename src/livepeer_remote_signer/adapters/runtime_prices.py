@@ -54,8 +54,8 @@ class SharedSettings(Protocol):
     async def settings(self) -> Mapping[str, str]:
         """All of them, by name."""
 
-    async def put_setting(self, name: str, value: str | None) -> None:
-        """Sets one, durably; None takes it away."""
+    async def put_setting(self, name: str, value: str | None, author: str) -> None:
+        """Sets one, durably; None takes it away. `author`: who does it."""
 
 
 class RuntimePrices:
@@ -129,12 +129,12 @@ class RuntimePrices:
             await asyncio.gather(self._looking, return_exceptions=True)
             self._looking = None
 
-    async def change(self, change: PriceChange) -> None:
+    async def change(self, change: PriceChange, author: str) -> None:
         """Keeps a change, then takes it. Raises LedgerUnavailable when it cannot be kept; it is not in force then."""
         async with self._lock:
             if self._settings is not None:
                 text = None if change.amount is None else encode_amount(change.amount)
-                await self._settings.put_setting(SETTING_PREFIX + change.name, text)
+                await self._settings.put_setting(SETTING_PREFIX + change.name, text, author)
                 changed = _prices_in(await self._settings.settings())
             else:
                 if self._file is not None:

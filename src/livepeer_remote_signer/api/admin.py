@@ -6,15 +6,15 @@ Two routes take go-livepeer's forms and answer as it does; the others are JSON u
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl
 
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from livepeer_remote_signer import __version__
+from livepeer_remote_signer.api.admin_bodies import read_body, read_form
+from livepeer_remote_signer.api.admin_users import UserParts, add_user_routes
 from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
@@ -23,19 +23,14 @@ from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.api.usage import OneAtATime, add_statement_route, add_usage_route
 from livepeer_remote_signer.core.errors import (
     BadField,
-    BodyTooLarge,
     LedgerUnavailable,
     Unauthenticated,
 )
 from livepeer_remote_signer.core.protocol.strict_json import JsonNumber, exact_object, json_type, parse_json, text_field
+from livepeer_remote_signer.core.rules.audit import author_of_token
 from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, ceiling_name, parse_price_change
 from livepeer_remote_signer.core.rules.statement import Statement
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
-
-MAX_BODY_BYTES = 64 * 1024
-MAX_FORM_FIELDS = 100
-
-_log = logging.getLogger(__name__)
 
 
 class Prices(Protocol):
@@ -48,15 +43,15 @@ class Prices(Protocol):
 
     def describe_absolute(self) -> list[dict[str, Any]]: ...
 
-    async def change(self, change: PriceChange) -> None: ...
+    async def change(self, change: PriceChange, author: str) -> None: ...
 
 
 class Switches(Protocol):
     """The kill switches; None as auth id is the global one. Raises LedgerUnavailable."""
 
-    async def suspend(self, auth_id: str | None) -> None: ...
+    async def suspend(self, auth_id: str | None, author: str) -> None: ...
 
-    async def resume(self, auth_id: str | None) -> object: ...
+    async def resume(self, auth_id: str | None, author: str) -> object: ...
 
     async def suspended(self) -> Sequence[str | None]:
         """What is suspended now."""
@@ -74,8 +69,8 @@ class Usage(Protocol):
 
 
 class AdminParts(NamedTuple):
-    """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches` None: there is no ledger.
-    `usage` likewise. `metrics_token` opens GET /metrics and nothing else; empty: only `token` does."""
+    """What the routes need. `feed_currencies`: what prices may be given in besides ETH. `switches`, `usage` and `users` None: there is no
+    ledger. `metrics_token` opens GET /metrics and nothing else; empty: only `token` does."""
 
     token: str
     prices: Prices
@@ -85,6 +80,7 @@ class AdminParts(NamedTuple):
     console: ConsoleParts | None = None
     metrics_token: str = ""
     usage: Usage | None = None
+    users: UserParts | None = None
 
 
 def create_admin(parts: AdminParts) -> FastAPI:
@@ -95,6 +91,7 @@ def create_admin(parts: AdminParts) -> FastAPI:
     _add_price_routes(app, parts)
     _add_switch_routes(app, parts)
     _add_usage_routes(app, parts.usage)
+    add_user_routes(app, parts.users)
     if parts.console is not None:
         add_console_routes(app, parts.token, parts.console)
 
@@ -130,26 +127,6 @@ def _add_gate(app: FastAPI, token: str, metrics_token: str) -> None:
         return await call_next(request)
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, bounded. Raises BodyTooLarge."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
-    return bytes(body)
-
-
-async def read_form(request: Request) -> dict[str, str]:
-    """The form's fields, from the body and the query, as go-livepeer takes them: the body's value counts. Raises BadField."""
-    try:
-        texts = (request.url.query, (await read_body(request)).decode())
-        pairs = [pair for text in texts for pair in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)]
-    except (ValueError, UnicodeDecodeError):
-        raise BadField("the body is not a form: application/x-www-form-urlencoded is expected") from None
-    return {name: value.strip() for name, value in pairs}
-
-
 def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
     @app.post("/setBroadcastConfig")
     async def set_broadcast_config(request: Request) -> Response:
@@ -160,7 +137,8 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
             raise BadField("missing form params (maxPricePerUnit AND pixelsPerUnit) or transcodingOptions")
         if price and pixels:
             name = ceiling_name("", "")
-            await parts.prices.change(parse_price_change(name, price, pixels, form.get("currency", ""), parts.feed_currencies()))
+            change = parse_price_change(name, price, pixels, form.get("currency", ""), parts.feed_currencies())
+            await parts.prices.change(change, _author(request))
         return Response()
 
     @app.post("/setMaxPriceForCapability")
@@ -171,9 +149,8 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
         if missing := [name for name in needed if not form.get(name)]:
             raise BadField(f"missing form param: {', '.join(missing)}")
         name = ceiling_name(form["pipeline"], form["modelID"])
-        await parts.prices.change(
-            parse_price_change(name, form["maxPricePerUnit"], form["pixelsPerUnit"], form["currency"], parts.feed_currencies())
-        )
+        change = parse_price_change(name, form["maxPricePerUnit"], form["pixelsPerUnit"], form["currency"], parts.feed_currencies())
+        await parts.prices.change(change, _author(request))
         return Response()
 
     def in_force() -> Response:
@@ -198,9 +175,8 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
             raise BadField("price_per_unit is missing")
         name = ceiling_name(text_field(fields, "pipeline", "pipeline"), text_field(fields, "model_id", "model_id"))
         price, pixels = _number(fields, "price_per_unit"), _number(fields, "pixels_per_unit")
-        await parts.prices.change(
-            parse_price_change(name, price, pixels, text_field(fields, "currency", "currency"), parts.feed_currencies())
-        )
+        change = parse_price_change(name, price, pixels, text_field(fields, "currency", "currency"), parts.feed_currencies())
+        await parts.prices.change(change, _author(request))
         return in_force()
 
     @app.post("/admin/prices/reset")
@@ -208,8 +184,12 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
         """Takes a change back: the configuration's ceiling is in force again."""
         fields = exact_object(parse_json(await read_body(request)), "the body", frozenset(("pipeline", "model_id")))
         name = ceiling_name(text_field(fields, "pipeline", "pipeline"), text_field(fields, "model_id", "model_id"))
-        await parts.prices.change(PriceChange(name, None))
+        await parts.prices.change(PriceChange(name, None), _author(request))
         return in_force()
+
+
+def _author(request: Request) -> str:
+    return author_of_token(peer_of(request.scope))
 
 
 def _number(fields: Mapping[str, Any], key: str) -> str:
@@ -239,13 +219,13 @@ def _add_switch_routes(app: FastAPI, parts: AdminParts) -> None:
     @app.post("/admin/suspend")
     async def suspend(request: Request) -> Response:
         """Stops payments of one auth id (`{"auth_id": ...}`) or all (`{"all": true}`)."""
-        await switches().suspend(_target(await read_body(request)))
+        await switches().suspend(_target(await read_body(request)), _author(request))
         return await in_force()
 
     @app.post("/admin/resume")
     async def resume(request: Request) -> Response:
         """Ends what `suspend` began."""
-        await switches().resume(_target(await read_body(request)))
+        await switches().resume(_target(await read_body(request)), _author(request))
         return await in_force()
 
 

@@ -1,11 +1,12 @@
-"""`suspend`, `resume` and `budgets`: the operator's hands on the ledger, also while the service runs."""
+"""`suspend`, `resume` and `ledger`: the operator's hands on the ledger, also while the service runs."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import getpass
 import shlex
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,8 @@ from livepeer_remote_signer.commands.places import ledger_fault
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.errors import LedgerUnavailable
+from livepeer_remote_signer.core.errors import LedgerUnavailable, SignerError
+from livepeer_remote_signer.core.rules.audit import author_of_command
 from livepeer_remote_signer.core.rules.policy import NAMESPACES
 
 if TYPE_CHECKING:
@@ -37,14 +39,6 @@ def add_parsers(subparsers: Any) -> None:
         who.add_argument("--auth-id", metavar="ID", help="payments of this auth id")
         who.add_argument("--all", action="store_true", help="all payments")
         command.set_defaults(run=run)
-    budgets = subparsers.add_parser(
-        "budgets",
-        help="show how full budgets are, and which kill switches are set",
-        description="Prints every budget for every spender that it was counted for, fullest first, and the kill switches.",
-    )
-    budgets.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
-    budgets.add_argument("--json", action="store_true", help="as one JSON object")
-    budgets.set_defaults(run=run_budgets)
     ledger = subparsers.add_parser("ledger", help="look after the ledger's file")
     commands = ledger.add_subparsers(dest="ledger_command", required=True, metavar="COMMAND")
     compact = commands.add_parser(
@@ -69,7 +63,7 @@ def run_suspend(arguments: argparse.Namespace) -> int:
     """Sets a kill switch."""
 
     async def suspend(controls: Controls, _: Config) -> int:
-        await controls.suspend(arguments.auth_id)
+        await controls.suspend(arguments.auth_id, author())
         print(f"suspended: {_who(arguments)}")
         who = arguments.auth_id
         if who is not None and not await controls.paying([who, *(f"{namespace}{who}" for namespace in NAMESPACES)]):
@@ -83,7 +77,7 @@ def run_resume(arguments: argparse.Namespace) -> int:
     """Takes a kill switch back; 1 when it was not set."""
 
     async def resume(controls: Controls, _: Config) -> int:
-        if not await controls.resume(arguments.auth_id):
+        if not await controls.resume(arguments.auth_id, author()):
             print(f"was not suspended: {_who(arguments)}", file=sys.stderr)
             return 1
         print(f"resumed: {_who(arguments)}")
@@ -93,32 +87,6 @@ def run_resume(arguments: argparse.Namespace) -> int:
         return 0
 
     return with_controls(arguments, resume)
-
-
-def run_budgets(arguments: argparse.Namespace) -> int:
-    """Prints budgets and switches."""
-
-    async def show(controls: Controls, config: Config) -> int:
-        uses = [use.describe() for use in await controls.usage()]
-        switches = [{"auth_id": switch.auth_id, "since": time_text(switch.set_ms)} for switch in await controls.switches()]
-        if arguments.json:
-            print(json.dumps({"budgets": uses, "suspended": switches}, indent=2))
-            return 0
-        for switch in switches:
-            who = "all payments" if switch["auth_id"] is None else f"auth id {switch['auth_id']!r}"
-            print(f"suspended since {switch['since']}: {who}")
-        if not config.budgets:
-            print("no budgets are configured")
-        elif not uses:
-            print("nothing was counted for the configured budgets yet")
-        for use in uses:
-            name = f"{use['scope']} {use['id']!r}" if use["id"] else use["scope"]
-            print(
-                f"{name}, {use['measure']} per {use['window']}: {use['spent_wei']} of {use['limit_wei']} wei spent, {use['left_wei']} left"
-            )
-        return 0
-
-    return with_controls(arguments, show)
 
 
 def run_compact(arguments: argparse.Namespace) -> int:
@@ -173,8 +141,13 @@ def _on_file(config: Config, work: Callable[[], str], failed: str) -> int:
     return 0
 
 
+def author() -> str:
+    """Who gives this command, for the audit log."""
+    return author_of_command(getpass.getuser(), socket.gethostname())
+
+
 def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:
-    """What `work` returns, with the configured ledger open. 2 where none is configured, 1 where it cannot be used."""
+    """Runs `work` on the opened ledger of `arguments.config`. 1 when it cannot do it or refuses, 2 for a configuration without a ledger."""
     config = read_config(arguments.config)
     if config is None:
         return 2
@@ -192,6 +165,7 @@ def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Confi
             raise ConfigError("there is no ledger: set ledger.backend to sqlite or postgres")
         await parts.store.open()
         try:
+            await parts.users.follow()
             return await work(parts.controls, config)
         finally:
             await parts.store.close()
@@ -206,6 +180,9 @@ def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Confi
         return 1
     except LedgerUnavailable as error:
         print(f"the ledger cannot be used: {error}", file=sys.stderr)
+        return 1
+    except SignerError as error:
+        print(f"error: {error.message}" + (f"; {error.hint}" if error.hint else ""), file=sys.stderr)
         return 1
 
 

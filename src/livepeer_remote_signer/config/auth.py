@@ -48,6 +48,7 @@ class AuthConfig(Section):
     """Who may call. Everything that is configured must agree; nothing configured: nobody is asked."""
 
     api_keys_file: ProtectedFile = None
+    api_keys_in_ledger: bool = False
     jwt: JwtConfig | None = None
     webhook: WebhookConfig | None = None
     trusted_proxies: tuple[Network, ...] = ()
@@ -56,9 +57,14 @@ class AuthConfig(Section):
     allow_unauthenticated: bool = False
 
     @property
+    def has_api_keys(self) -> bool:
+        """Whether callers may be known by an API key."""
+        return self.api_keys_file is not None or self.api_keys_in_ledger
+
+    @property
     def is_configured(self) -> bool:
         """Whether anybody is asked before a signature is made."""
-        return self.api_keys_file is not None or self.jwt is not None or self.webhook is not None
+        return self.has_api_keys or self.jwt is not None or self.webhook is not None
 
 
 class RecipientsConfig(Section):
@@ -86,3 +92,4 @@ class AdminConfig(Section):
     listen: Listen
     token_file: NeededSecretFile
     metrics_token_file: SecretFile = None
+    manage_users: bool = False

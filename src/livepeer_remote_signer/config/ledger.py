@@ -28,6 +28,7 @@ class LedgerConfig(Section):
     on_stale: Literal["heal", "refuse"] = "heal"
     retention_seconds: int = Field(86_400, ge=3600)
     usage_retention_days: int = Field(400, ge=31, le=36_500)
+    audit_retention_days: int = Field(400, ge=1, le=3660)
     max_pending_events: int = Field(1_000_000, ge=1)
     on_full: Literal["refuse", "drop_oldest"] = "refuse"
     senders: tuple[Address, ...] = ()

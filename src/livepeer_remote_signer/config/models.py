@@ -94,6 +94,10 @@ class Config(Section):
             )
         if self.budgets and self.ledger.backend == "none":
             raise ValueError("budgets need a ledger: set ledger.backend to sqlite or postgres")
+        if self.auth.api_keys_in_ledger and self.ledger.backend == "none":
+            raise ValueError("auth.api_keys_in_ledger needs a ledger: set ledger.backend to sqlite or postgres")
+        if self.admin is not None and self.admin.manage_users and self.ledger.backend == "none":
+            raise ValueError("admin.manage_users needs a ledger: set ledger.backend to sqlite or postgres")
         return self
 
     @model_validator(mode="after")

@@ -84,13 +84,22 @@ def open_admin(
 ) -> FastAPI:
     """The admin listener's application. Raises ConfigError, or SigningKeyError for the token's file."""
     from livepeer_remote_signer.api.admin import AdminParts, create_admin
+    from livepeer_remote_signer.api.admin_users import UserParts
     from livepeer_remote_signer.api.console import ConsoleParts
 
     token, metrics_token = load_tokens(config)
-    switches = ledger.controls if ledger is not None else None
+    controls = ledger.controls if ledger is not None else None
     return create_admin(
         AdminParts(
-            token, prices, prices.feed_currencies, switches, render_metrics, ConsoleParts(overview.read), metrics_token, usage=switches
+            token,
+            prices,
+            prices.feed_currencies,
+            controls,
+            render_metrics,
+            ConsoleParts(overview.read),
+            metrics_token,
+            usage=controls,
+            users=UserParts(ledger.users, ledger.controls.budgets_of, config.manage_users) if ledger is not None else None,
         )
     )
 

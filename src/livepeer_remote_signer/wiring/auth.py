@@ -26,9 +26,11 @@ from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.auth.identifier import KeyVerifier
     from livepeer_remote_signer.adapters.auth.jwt import JwtVerifier
     from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
     from livepeer_remote_signer.adapters.ledger.running import RunningLedger
+    from livepeer_remote_signer.adapters.ledger.users import Users
     from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 
 _BINDING_PURPOSE = b"verdicts bound to credentials"
@@ -44,18 +46,23 @@ class AuthParts(NamedTuple):
     authorities: Mapping[str, Authority]
 
 
-def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound) -> AuthParts:
+def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound, users: Users | None) -> AuthParts:
     """What `auth` configures. Raises ConfigError, or SigningKeyError for the secret file."""
     closers: list[Callable[[], Awaitable[None]]] = []
-    keys = tokens = authorizer = identifier = None
+    keys: KeyVerifier | None = None
+    file = kept = tokens = authorizer = identifier = None
     try:
         if config.api_keys_file is not None:
             from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, with_path
 
             try:
-                keys = ApiKeys(config.api_keys_file)
+                keys = file = ApiKeys(config.api_keys_file)
             except KeysFileError as error:
                 raise ConfigError(f"auth.api_keys_file {with_path(error, config.api_keys_file)}") from None
+        if config.api_keys_in_ledger and users is not None:
+            from livepeer_remote_signer.adapters.auth.ledger_keys import LedgerKeys
+
+            keys = kept = LedgerKeys(users, file)
         if config.jwt is not None:
             tokens = _open_tokens(config.jwt, outbound)
             closers.append(tokens.aclose)
@@ -68,7 +75,7 @@ def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound) -> AuthPar
             identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies, namespaces=config.namespaces)
     except ValueError as error:
         raise ConfigError(f"auth: {error}") from None
-    asked = {"auth.api_keys_file": keys, "auth.jwt": tokens, "auth.webhook": authorizer}
+    asked = {"auth.api_keys_file": file, "auth.api_keys_in_ledger": kept, "auth.jwt": tokens, "auth.webhook": authorizer}
     return AuthParts(identifier, authorizer, tuple(closers), {key: part for key, part in asked.items() if part is not None})
 
 

@@ -12,6 +12,8 @@ from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.owner import Owner
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.ledger.store import Store
+from livepeer_remote_signer.adapters.ledger.user_store import UserStore
+from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -32,7 +34,8 @@ def open_ledger(
     if ledger.backend == "sqlite" and ledger.path is not None:
         from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 
-        return _open_parts(config, SqliteStore(ledger.path, writer=writer, may_create=may_create), clock_ns, writer, sinks, senders)
+        file = SqliteStore(ledger.path, writer=writer, may_create=may_create)
+        return _open_parts(config, file, _open_users(config, file.users, clock_ns, may_create), clock_ns, writer, sinks, senders)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -42,19 +45,31 @@ def open_ledger(
             store = PostgresStore(ledger.url.get_secret_value(), writer=writer, timeout_seconds=ledger.timeout_seconds)
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
-        return _open_parts(config, store, clock_ns, writer, sinks, senders)
+        return _open_parts(config, store, _open_users(config, store.users, clock_ns, may_create), clock_ns, writer, sinks, senders)
     return None
 
 
+def _open_users(config: Config, store: UserStore, clock_ns: Callable[[], int], may_create: bool) -> Users:
+    """A command knows nobody by his key: it need not hold them all."""
+    holds_keys = config.auth.api_keys_in_ledger and may_create
+    return Users(store, budgets_of(config.budgets), clock_ns=clock_ns, holds_keys=holds_keys, namespaces=config.auth.namespaces)
+
+
 def _open_parts(
-    config: Config, store: Store, clock_ns: Callable[[], int], writer: str, sinks: Sequence[str], senders: Collection[bytes]
+    config: Config,
+    store: Store,
+    users: Users,
+    clock_ns: Callable[[], int],
+    writer: str,
+    sinks: Sequence[str],
+    senders: Collection[bytes],
 ) -> RunningLedger:
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
-    engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces))
+    engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets))
     if config.chain.source == "rpc":
         engine.params_kept_seconds = REDEEMABLE_SECONDS
-    controls = Controls(store, budgets, clock_ns, namespaces=config.auth.namespaces)
+    controls = Controls(store, budgets, users, clock_ns, namespaces=config.auth.namespaces)
     controls.on_switches = engine.use_switches
     outbox = None
     if config.events.sinks:
@@ -70,14 +85,15 @@ def _open_parts(
         store,
         engine,
         outbox,
-        budgets,
+        users,
         holder=writer,
         retention_seconds=ledger.retention_seconds,
         usage_retention_days=ledger.usage_retention_days,
+        audit_retention_days=ledger.audit_retention_days,
         clock_ns=clock_ns,
         owner=_open_owner(config, sinks, senders) if senders else None,
     )
-    return RunningLedger(store, engine, controls, outbox, housekeeping)
+    return RunningLedger(store, engine, controls, users, outbox, housekeeping)
 
 
 def _open_owner(config: Config, sinks: Sequence[str], senders: Collection[bytes]) -> Owner:

@@ -11,7 +11,7 @@ _KNOWN_CALLERS = ("/sign-orchestrator-info", "/getOrchestratorInfo", "/discover-
 
 def open_pages(config: Config) -> PageRules:
     """Which routes ask somebody: a credential of ours is demanded on all that sign or list, the webhook is asked before payments."""
-    demands_credential = config.auth.api_keys_file is not None or config.auth.jwt is not None
+    demands_credential = config.auth.has_api_keys or config.auth.jwt is not None
     asked: tuple[str, ...] = _PAYING if config.auth.is_configured else ()
     if config.auth.webhook is not None and config.auth.webhook.ask_for_orchestrator_info:
         asked = (*asked, "/getOrchestratorInfo")

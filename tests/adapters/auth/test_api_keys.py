@@ -14,7 +14,7 @@ from threading import Event, current_thread
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth import api_keys
+from livepeer_remote_signer.adapters.auth import api_keys, key_checks
 from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, create_key, read_keys, revoke_key
 from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
 from livepeer_remote_signer.core.rules.api_keys import KeyRecord, KeysFileError, encode_keys
@@ -175,8 +175,8 @@ def test_a_lookup_hashes_once_however_many_keys_there_are(file: Path, clock: Tim
         key, _ = create_key(file, name=str(index), auth_id="a", now=5)
     keys = opened(file, clock)
     calls = []
-    real = api_keys.is_secret
-    monkeypatch.setattr(api_keys, "is_secret", lambda record, secret: calls.append(record) or real(record, secret))
+    real = key_checks.is_secret
+    monkeypatch.setattr(key_checks, "is_secret", lambda record, secret: calls.append(record) or real(record, secret))
     keys.verify(key, PATH)
     assert len(calls) == 1
 

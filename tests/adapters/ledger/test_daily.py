@@ -197,7 +197,7 @@ async def test_a_caller_reads_its_budgets_also_under_the_name_it_had_before_name
         assert await ledger.pay(Session(auth_id="a").next(tickets=3)) is None
         uses = [(use.budget.window, use.spent_wei, use.left_wei) for use in await ledger.controls.budgets_of("a")]
         assert uses == [("total", 3 * 10**12, 7 * 10**12)]
-        named = Controls(ledger.store, [budget, hourly, globally], lambda: NOW_NS, namespaces=True)
+        named = Controls(ledger.store, [budget, hourly, globally], ledger.users, lambda: NOW_NS, namespaces=True)
         uses = [(use.budget.window, use.spent_wei, use.left_wei) for use in await named.budgets_of("key:a")]
         assert uses == [("total", 3 * 10**12, 7 * 10**12), ("hour", 0, 10**12)]
-        assert await Controls(ledger.store, [globally], lambda: NOW_NS).budgets_of("a") == []
+        assert await Controls(ledger.store, [globally], ledger.users, lambda: NOW_NS).budgets_of("a") == []

@@ -229,7 +229,7 @@ async def test_a_reader_that_keeps_the_log_from_being_written_back_is_told_of(
 async def test_how_far_forgetting_is_behind_and_since_when_the_database_is_silent_are_figures(place: Place) -> None:
     async with opened(place, 2, retention_seconds=3600) as (ledger, other):
         metrics = Metrics(Slots(None))
-        parts = RunningLedger(ledger.store, ledger.engine, ledger.controls, ledger.outbox, ledger.housekeeping)
+        parts = RunningLedger(ledger.store, ledger.engine, ledger.controls, ledger.users, ledger.outbox, ledger.housekeeping)
         add_ledger_gauges(metrics, parts)
         await ledger.pay(Session().next())
         later(ledger, 3600 + 300 + 105)

@@ -55,10 +55,10 @@ async def test_a_hundred_thousand_kill_switches_cost_a_payment_one_look(place: P
             assert isinstance(await outcome_of(ledger, Session(auth_id=f"auth-{n + 1}").next()), Suspended)
         await ledger.housekeeping.refresh()
         assert reads == [], "none has changed, so none is read"
-        await ledger.controls.suspend("free")
+        await ledger.controls.suspend("free", "test")
         assert isinstance(await outcome_of(ledger, Session(auth_id="free").next()), Suspended)
-        assert await ledger.controls.resume("auth-5")
-        assert await ledger.controls.resume("free")
+        assert await ledger.controls.resume("auth-5", "test")
+        assert await ledger.controls.resume("free", "test")
         await ledger.housekeeping.refresh()
         for auth_id in ("free", "auth-5"):
             assert await ledger.pay(Session(auth_id=auth_id).next()) is None
@@ -346,8 +346,8 @@ async def test_a_kill_switch_stops_every_process_at_its_next_payment(place: Plac
         first, second = session.next(), session.next()
         assert await one.pay(first) is None
         assert await one.pay(second) is None
-        await other.controls.suspend(auth_id)
-        await other.controls.suspend(auth_id)
+        await other.controls.suspend(auth_id, "test")
+        await other.controls.suspend(auth_id, "test")
         assert [switch.auth_id for switch in await one.controls.switches()] == [auth_id]
         with pytest.raises(Suspended):
             await one.pay(session.next())
@@ -355,8 +355,8 @@ async def test_a_kill_switch_stops_every_process_at_its_next_payment(place: Plac
             await one.pay(second)
         bystander = Session(auth_id="bob").next()
         assert isinstance(await outcome_of(one, bystander), Suspended if auth_id is None else type(None))
-        assert await other.controls.resume(auth_id)
-        assert not await other.controls.resume(auth_id)
+        assert await other.controls.resume(auth_id, "test")
+        assert not await other.controls.resume(auth_id, "test")
         await one.housekeeping.refresh()
         assert await one.pay(session.request(session.sequence_number)) is None
 
@@ -474,7 +474,7 @@ async def test_a_change_is_known_while_rows_are_being_forgotten(place: Place) ->
         ledger.store.forget = slow  # type: ignore[method-assign]
         await ledger.housekeeping.start()
         await asyncio.wait_for(forgetting.wait(), 20)
-        await ledger.controls.put_setting("ceilings", "x")
+        await ledger.controls.put_setting("ceilings", "x", "test")
         assert await asyncio.wait_for(seen.get(), 20) == {"ceilings": "x"}
         assert await ledger.count("lrs_payments") == 30
         may_go_on.set()
@@ -503,10 +503,10 @@ async def test_settings_are_shared(place: Place) -> None:
     async with opened(place, 2) as (one, other):
         seen: list[dict[str, str]] = []
         other.housekeeping.on_settings = seen.append
-        await one.controls.put_setting("ceilings", '{"a": 1}')
+        await one.controls.put_setting("ceilings", '{"a": 1}', "test")
         await other.housekeeping.refresh()
         await other.housekeeping.refresh()
-        await one.controls.put_setting("ceilings", None)
+        await one.controls.put_setting("ceilings", None, "test")
         await other.housekeeping.refresh()
         assert seen == [{"ceilings": '{"a": 1}'}, {}]
 

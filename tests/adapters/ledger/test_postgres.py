@@ -217,7 +217,7 @@ async def test_a_payment_that_waited_for_a_lock_obeys_a_kill_switch_that_was_set
             other.execute("SELECT * FROM lrs_usage FOR UPDATE")
             paying = asyncio.create_task(outcome_of(ledger, waiting))
             await asyncio.sleep(0.2)
-            await ledger.controls.suspend(None)
+            await ledger.controls.suspend(None, "test")
         assert isinstance(await paying, Suspended)
         assert waiting.made == []
 

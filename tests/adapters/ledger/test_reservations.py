@@ -228,7 +228,7 @@ async def test_a_kill_switch_between_the_two_wins(place: Place) -> None:
     async with opened(place, 2, budgets=BUDGETS, reserves=True) as (one, other):
         payment = Session(auth_id="alice").next()
         held = await reserve(one, payment)
-        await other.controls.suspend(None)
+        await other.controls.suspend(None, "test")
         with pytest.raises(Suspended):
             await finish(one, payment, held)
         assert await one.count("lrs_payments") == 0

@@ -78,7 +78,7 @@ async def test_nobody_waits_for_the_turn_of_the_look_that_tries_a_server_that_is
         await side._lock.acquire()
         server.down = "it is down"
         ledger.engine.failure = "it is down"
-        for call in (ledger.pay(session.next()), ledger.controls.suspend(None), ledger.pay(session.request(0))):
+        for call in (ledger.pay(session.next()), ledger.controls.suspend(None, "test"), ledger.pay(session.request(0))):
             with pytest.raises(LedgerUnavailable, match="it is down"):
                 await call
         side._lock.release()
@@ -212,7 +212,7 @@ async def test_a_server_that_is_read_only_now_is_a_lost_connection(postgres_url:
         for link in (ledger.store._batches, ledger.store._side):  # type: ignore[attr-defined]
             await link.run(lambda connection: connection.execute("SET default_transaction_read_only = on"))
         assert await ledger.pay(session.next()) is None, "the connection was opened anew, and takes writes"
-        await ledger.controls.suspend("bob")
+        await ledger.controls.suspend("bob", "test")
         assert await ledger.count("lrs_payments") == 2
 
 

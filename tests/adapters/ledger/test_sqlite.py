@@ -104,7 +104,7 @@ async def test_a_question_over_many_rows_holds_up_nothing_else(path: Path) -> No
         await asyncio.to_thread(asked.wait)
         figures = asyncio.create_task(ledger.controls.usage())
         await ledger.housekeeping.refresh()
-        await ledger.controls.put_setting("ceilings", "x")
+        await ledger.controls.put_setting("ceilings", "x", "test")
         assert await ledger.pay(Session().next()) is None
         assert ledger.housekeeping.failure == ""
         assert not figures.done(), "figures wait for figures"
@@ -171,9 +171,9 @@ async def test_a_statement_that_failed_between_two_batches_leaves_no_transaction
         assert await ledger.pay(Session().next()) is None
         ledger.sql("CREATE TRIGGER spoil BEFORE INSERT ON lrs_settings BEGIN SELECT RAISE(ABORT, 'no'); END")
         with pytest.raises(StoreFailed, match="the database refused"):  # an error after which SQLite leaves the transaction open
-            await ledger.controls.put_setting("ceilings", "x")
+            await ledger.controls.put_setting("ceilings", "x", "test")
         assert await ledger.pay(Session().next()) is None
-        await ledger.controls.suspend("bob")
+        await ledger.controls.suspend("bob", "test")
         assert [switch.auth_id for switch in await ledger.controls.switches()] == ["bob"]
 
 
@@ -249,7 +249,7 @@ async def test_a_file_that_was_replaced_is_not_taken_for_the_ledger(path: Path) 
         with pytest.raises(StoreFailed, match="another file"):
             await ledger.housekeeping.refresh()
         with pytest.raises(StoreFailed, match="another file"):
-            await ledger.controls.suspend(None)
+            await ledger.controls.suspend(None, "test")
         payment = Session().next()
         with pytest.raises(LedgerUnavailable, match="another file"):
             await ledger.pay(payment)

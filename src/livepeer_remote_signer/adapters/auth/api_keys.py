@@ -12,38 +12,35 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
-from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
+from livepeer_remote_signer.adapters.auth.key_checks import KeyChecks
+from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.rules.api_keys import (
     KEPT_SECONDS,
     SALT_BYTES,
     KeyRecord,
     KeysFileError,
-    check_auth_id,
     encode_key,
-    hash_secret,
     is_forgotten,
-    is_secret,
     join_lines,
     parse_key,
     parse_keys,
     split_key,
     split_lines,
 )
+from livepeer_remote_signer.core.rules.new_keys import NewKey
 from livepeer_remote_signer.core.rules.policy import Identity
-from livepeer_remote_signer.core.rules.rates import Brake
 
 LOOK_EVERY_SECONDS = 1.0
 READ_AT_ONCE_BYTES = 64 * 1024
 """Some two hundred keys: a millisecond or two."""
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-_NOBODY = KeyRecord("", "", "", bytes(SALT_BYTES), bytes(32), 0)
 _Mark = tuple[int, int, int, int]
 
 
@@ -52,14 +49,13 @@ class ApiKeys:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._path = path
-        self._clock = clock
+        self._checks = KeyChecks(clock, monotonic)
         self._monotonic = monotonic
         self._looked_at = monotonic()
         self._mark = _mark(path)
         self._content = _Content.of(_read_text(path), {})
         self._fault = ""
         self._reading: Thread | None = None
-        self._brake = Brake()
 
     def __repr__(self) -> str:
         return f"ApiKeys({len(self._content.records)} keys)"
@@ -73,38 +69,7 @@ class ApiKeys:
         if fault := self.fault:
             raise AuthFailed(f"the API keys file cannot be used: {fault}")
         parts = split_key(key)
-        record = self._content.records.get(parts[0], _NOBODY) if parts else _NOBODY
-        if parts is None or not is_secret(record, parts[1]):
-            raise Unauthenticated(
-                "the API key is not known", hint="check that the whole key was sent, and that it was made for this signer"
-            )
-        now = self._clock()
-        if record.revoked is not None:
-            raise Unauthenticated("the API key is revoked", hint="ask the operator of this signer for a new one", key_id=record.id)
-        if record.expires is not None and now >= record.expires:
-            raise Unauthenticated("the API key has expired", key_id=record.id, expired=record.expires, now=int(now))
-        if record.routes and path.strip("/") not in record.routes:
-            raise Denied(
-                f"this API key does not open {path}",
-                hint="the operator can make a key for this route",
-                key_id=record.id,
-                routes=list(record.routes),
-            )
-        self._check_rate(record)
-        return Identity(record.auth_id, record.hash)
-
-    def _check_rate(self, record: KeyRecord) -> None:
-        """At most `requests_per_minute`, evenly refilled, a minute's worth at once."""
-        if record.requests_per_minute is None:
-            return
-        wait = self._brake.wait_seconds(record.id, record.requests_per_minute, 1, self._monotonic())
-        if wait:
-            raise RateExceeded(
-                f"this API key may call {record.requests_per_minute} times a minute",
-                retry_after_seconds=wait,
-                key_id=record.id,
-                limit=record.requests_per_minute,
-            )
+        return self._checks.admit(self._content.records.get(parts[0]) if parts else None, parts, path)
 
     @property
     def fault(self) -> str:
@@ -245,6 +210,17 @@ def _give(descriptor: int, path: Path, like: os.stat_result, mode: int | None) -
     os.fchmod(descriptor, stat.S_IMODE(like.st_mode) if mode is None else mode)
 
 
+def create_keys(path: Path, wanted: Sequence[NewKey], now: int) -> list[tuple[str, KeyRecord]]:
+    """Adds keys. Returns their texts, which are kept nowhere, and their records."""
+    made = []
+    for new in wanted:
+        key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        made.append((f"lrs_{key_id}_{secret}", new.record(key_id, secret, secrets.token_bytes(SALT_BYTES), now)))
+    with _changing(path, now) as lines:
+        lines += [encode_key(record) for _, record in made]
+    return made
+
+
 def create_key(
     path: Path,
     *,
@@ -255,22 +231,24 @@ def create_key(
     routes: tuple[str, ...] = (),
     requests_per_minute: int | None = None,
 ) -> tuple[str, KeyRecord]:
-    """Adds a key. Returns its text, which is kept nowhere, and its record. `auth_id` None: `key:` and the key's id."""
-    key_id, secret, salt = secrets.token_hex(8), secrets.token_urlsafe(32), secrets.token_bytes(SALT_BYTES)
-    auth_id = f"key:{key_id}" if auth_id is None else auth_id
-    check_auth_id(auth_id)
-    record = KeyRecord(key_id, name, auth_id, salt, hash_secret(salt, secret), now, expires, None, routes, requests_per_minute)
+    """Adds one key. `auth_id` None: `key:` and the key's id. ValueError for a name or an auth id that no key may have."""
+    return create_keys(path, [NewKey(name, auth_id, expires, routes, requests_per_minute).check()], now)[0]
+
+
+def revoke_keys(path: Path, key_ids: Sequence[str], now: int) -> list[KeyRecord]:
+    """Marks keys as revoked, all or none. Raises KeysFileError when there is none of one of these ids."""
+    revoked: dict[str, KeyRecord] = {}
     with _changing(path, now) as lines:
-        lines.append(encode_key(record))
-    return f"lrs_{key_id}_{secret}", record
+        for index, line in enumerate(lines):
+            if any(key_id in line for key_id in key_ids) and (record := parse_key(line)).id in key_ids:
+                record = record._replace(revoked=record.revoked or now)
+                lines[index] = encode_key(record)
+                revoked[record.id] = record
+        if unknown := [key_id for key_id in key_ids if key_id not in revoked]:
+            raise KeysFileError(f"{path} has no key {unknown[0][:64]!r}; `keys list` shows them")
+    return [revoked[key_id] for key_id in key_ids]
 
 
 def revoke_key(path: Path, key_id: str, now: int) -> KeyRecord:
-    """Marks a key as revoked. Raises KeysFileError when there is none of this id."""
-    with _changing(path, now) as lines:
-        for index, line in enumerate(lines):
-            if key_id in line and (record := parse_key(line)).id == key_id:
-                record = record._replace(revoked=record.revoked or now)
-                lines[index] = encode_key(record)
-                return record
-        raise KeysFileError(f"{path} has no key {key_id[:64]!r}; `keys list` shows them")
+    """Marks one key as revoked. Raises KeysFileError when there is none of this id."""
+    return revoke_keys(path, [key_id], now)[0]

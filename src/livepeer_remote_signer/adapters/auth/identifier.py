@@ -21,7 +21,7 @@ class KeyVerifier(Protocol):
     """Knows the API keys."""
 
     def verify(self, key: str, path: str) -> Identity:
-        """Whose key it is. Raises Unauthenticated, Denied, RateExceeded or AuthFailed."""
+        """Whose key it is. Raises Unauthenticated, Denied, RateExceeded, AuthFailed or LedgerUnavailable."""
 
 
 class TokenVerifier(Protocol):

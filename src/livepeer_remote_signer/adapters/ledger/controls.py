@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes, SpendName, Store, Switch, text_bytes
+from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.rules.audit import AuditLine
 from livepeer_remote_signer.core.rules.budgets import (
     Budget,
     BudgetUse,
@@ -23,7 +25,7 @@ from livepeer_remote_signer.core.rules.budgets import (
     global_keys,
     take_over,
 )
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, SpendSum, Switches
+from livepeer_remote_signer.core.rules.ledger import SpendSum, Switches
 from livepeer_remote_signer.core.rules.policy import without_namespace
 from livepeer_remote_signer.core.rules.statement import MAX_STATEMENT_ROWS, Statement
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY, UsageQuery, UsageRow, days_of_month, names_of
@@ -48,7 +50,10 @@ async def spent_last_hour_wei(store: Store, clock_ns: Callable[[], int]) -> int:
 class Controls:
     """Switches, settings and figures. Every method raises LedgerUnavailable when the database cannot do it."""
 
-    def __init__(self, store: Store, budgets: Sequence[Budget], clock_ns: Callable[[], int], *, namespaces: bool = False) -> None:
+    def __init__(
+        self, store: Store, budgets: Sequence[Budget], users: Users, clock_ns: Callable[[], int], *, namespaces: bool = False
+    ) -> None:
+        self.users = users
         self._store = store
         self._budgets = budgets
         self._clock_ns = clock_ns
@@ -56,14 +61,17 @@ class Controls:
         self.on_switches: Callable[[Switches], None] | None = None
         """Told at once what this process changed; others learn it within a second."""
 
-    async def suspend(self, auth_id: str | None) -> None:
+    async def suspend(self, auth_id: str | None, author: str) -> None:
         """Refuses every payment of an auth id, or with None every payment there is."""
-        await self._store.set_switch(*_switch_name(auth_id), self._now_ms())
-        await self._tell()
+        await self._switch(auth_id, author, is_set=True)
 
-    async def resume(self, auth_id: str | None) -> bool:
+    async def resume(self, auth_id: str | None, author: str) -> bool:
         """Takes a switch back. False when it was not set."""
-        was_set = await self._store.clear_switch(_switch_name(auth_id)[0])
+        return await self._switch(auth_id, author, is_set=False)
+
+    async def _switch(self, auth_id: str | None, author: str, *, is_set: bool) -> bool:
+        line = AuditLine("suspend" if is_set else "resume", auth_id or "", "all payments" if auth_id is None else "payments")
+        was_set = await self.users.set_switch(*_switch_name(auth_id), is_set, line, self.users.request(author))
         await self._tell()
         return was_set
 
@@ -87,9 +95,9 @@ class Controls:
         """Raises Suspended where a switch is set for this auth id, or for all, as the database has it now."""
         (await self._store.switches()).check(auth_id)
 
-    async def put_setting(self, name: str, value: str | None) -> None:
+    async def put_setting(self, name: str, value: str | None, author: str) -> None:
         """A value that all processes share, such as ceilings changed at runtime; None removes it."""
-        await self._store.put_setting(name, value, self._now_ms())
+        await self.users.put_setting(name, value, "setting.reset" if value is None else "setting.set", self.users.request(author))
 
     async def settings(self) -> Mapping[str, str]:
         """All shared values."""
@@ -114,7 +122,11 @@ class Controls:
     async def budgets_of(self, auth_id: str) -> list[BudgetUse]:
         """The budgets by auth id that hold for this one, and how full they are."""
         spender = Spender(auth_id, "", b"", without_namespace(auth_id) if self._namespaces else "")
-        claims = [claim for claim in claims_of(self._budgets, spender) if claim.budget.scope == "auth_id"]
+        claims = [
+            claim
+            for claim in claims_of(self.users.budgets.beside(self._budgets, "auth_id", [auth_id]), spender)
+            if claim.budget.scope == "auth_id"
+        ]
         if not claims:
             return []
         keys = [key for _, *both in claims for key in both if key]
@@ -126,7 +138,7 @@ class Controls:
 
     def _uses(self, usage: Mapping[str, Usage]) -> list[BudgetUse]:
         now_ns = self._clock_ns()
-        return [use for key, used in usage.items() for use in budget_uses(self._budgets, key, used, now_ns)]
+        return [use for key, used in usage.items() for use in budget_uses(self.users.beside(key), key, used, now_ns)]
 
     def today(self) -> int:
         """The day of UTC, since 1970."""
@@ -176,9 +188,6 @@ class Controls:
     async def sessions(self, since_ms: int) -> int:
         """How many sessions started at or after a time and are still remembered."""
         return await self._store.sessions_started(since_ms)
-
-    def _now_ms(self) -> int:
-        return self._clock_ns() // NS_PER_MS
 
 
 def _switch_name(auth_id: str | None) -> tuple[str, bytes]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.ledger.store import AGING, Aging, Store
-from livepeer_remote_signer.core.rules.budgets import Budget, is_configured
+from livepeer_remote_signer.adapters.ledger.user_store import REQUESTS_KEPT_MS
+from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 
 STEP_SECONDS = 0.02
@@ -37,13 +38,22 @@ class Forgetting:
     """Rows are kept for `kept_ms`, what was paid by day for `usage_kept_ms`, spending in windows until its windows have passed."""
 
     def __init__(
-        self, store: Store, budgets: Sequence[Budget], *, holder: str, kept_ms: int, usage_kept_ms: int, clock_ns: Callable[[], int]
+        self,
+        store: Store,
+        users: Users,
+        *,
+        holder: str,
+        kept_ms: int,
+        usage_kept_ms: int,
+        audit_kept_ms: int,
+        clock_ns: Callable[[], int],
     ) -> None:
         self._store = store
-        self._budgets = budgets
         self._holder = holder
+        self._users = users
         self._kept_ms = kept_ms
         self._usage_kept_ms = usage_kept_ms
+        self._audit_kept_ms = audit_kept_ms
         self._clock_ns = clock_ns
         self._step_rows = dict.fromkeys(AGING, FIRST_STEP_ROWS)
         self._swept = b""
@@ -71,13 +81,14 @@ class Forgetting:
         await self._give_back()
 
     async def _sweep_budgets(self, bounds: dict[Aging, int]) -> None:
-        """What is kept of budgets that are not configured goes when nobody has counted it for as long as payments are kept.
+        """What is kept of budgets that neither the configuration nor the runtime has goes when nobody has counted it for as long as
+        payments are kept.
 
         Another replica may have them in its configuration: what it counts is not touched.
         """
         rows = await self._store.list_usage(self._swept_budget, SWEPT_BUDGETS)
         self._swept_budget = rows[-1][0] if len(rows) == SWEPT_BUDGETS else ""
-        removed = [(key, touched_ms) for key, touched_ms in rows if not is_configured(self._budgets, key)]
+        removed = [(key, touched_ms) for key, touched_ms in rows if not self._users.counts(key)]
         if unknown := [key for key, touched_ms in removed if touched_ms is None]:
             await self._store.touch_usage(unknown, bounds["usage"])
         if old := [key for key, touched_ms in removed if touched_ms is not None and touched_ms < bounds["payments"]]:
@@ -112,6 +123,10 @@ class Forgetting:
             "draws": draws_ms,
             "days": (now_ms - self._usage_kept_ms) // _MS_PER_DAY * _MS_PER_DAY,
             "seg_creds": old_ms,
+            "api_keys": now_ms,
+            "user_budgets": now_ms,
+            "audit": now_ms - self._audit_kept_ms,
+            "admin_requests": now_ms - REQUESTS_KEPT_MS,
         }
 
     async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from livepeer_remote_signer.adapters.ledger.controls import spent_last_hour_wei
@@ -15,7 +15,7 @@ from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.owner import Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
-from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.core.rules.funding import expected_runway_hours
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.reservation import SWEPT_MS
@@ -50,11 +50,12 @@ class Housekeeping:
         store: Store,
         ledger: GroupCommitLedger,
         outbox: LedgerOutbox | None,
-        budgets: Sequence[Budget],
+        users: Users,
         *,
         holder: str,
         retention_seconds: int,
         usage_retention_days: int,
+        audit_retention_days: int,
         clock_ns: Callable[[], int],
         owner: Owner | None = None,
     ) -> None:
@@ -62,9 +63,17 @@ class Housekeeping:
         self._store = store
         self._ledger = ledger
         self._outbox = outbox
+        self._users = users
         kept_ms = (retention_seconds + KEPT_LONGER_SECONDS) * 1000
-        usage_kept_ms = max(kept_ms, usage_retention_days * SECONDS_PER_DAY * 1000)
-        self.forgetting = Forgetting(store, budgets, holder=holder, kept_ms=kept_ms, usage_kept_ms=usage_kept_ms, clock_ns=clock_ns)
+        self.forgetting = Forgetting(
+            store,
+            users,
+            holder=holder,
+            kept_ms=kept_ms,
+            usage_kept_ms=max(kept_ms, usage_retention_days * SECONDS_PER_DAY * 1000),
+            audit_kept_ms=audit_retention_days * SECONDS_PER_DAY * 1000,
+            clock_ns=clock_ns,
+        )
         self._clock_ns = clock_ns
         self._owner = owner
         self._since = ""
@@ -110,6 +119,9 @@ class Housekeeping:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._is_open:
+            with suppress(StoreFailed):  # of the last seconds it is not known then which keys were used
+                await self._users.note_used(at_once=True)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -165,6 +177,7 @@ class Housekeeping:
             if self._owner is not None:
                 self._since = await claim(self._store, self._owner, self._clock_ns() // NS_PER_MS)
             self._ledger.use_switches(await self._store.switches())
+            await self._users.follow()
             self._is_open = True
             self._ledger.barred = None
 
@@ -182,6 +195,7 @@ class Housekeeping:
         if self._ledger.failure is not None:
             await self._ledger.probe()
         self._ledger.use_switches(await self._store.switches())
+        await self._users.follow()
         settings = await self._store.settings()
         if settings != self._settings:
             self._settings = settings
@@ -206,7 +220,8 @@ class Housekeeping:
             )
 
     async def prune(self) -> None:
-        """Forgets what is older than the retention. Events that were not sent are never forgotten by age."""
+        """Forgets what is older than the retention. Events that were not sent are never forgotten by age. Notes which keys were used."""
+        await self._users.note_used()
         await self.forgetting.forget_due()
 
     async def sweep(self) -> None:

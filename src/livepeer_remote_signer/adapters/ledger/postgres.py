@@ -21,6 +21,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
+from livepeer_remote_signer.adapters.ledger.postgres_users import PostgresUsers
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
@@ -75,6 +76,7 @@ class PostgresStore:
         self._batches = Link(self._server)
         self._reads = Link(self._server)
         self._side = Link(self._server)
+        self.users = PostgresUsers(self._side)
         self._slow = Link(self._server, seconds=max(SLOW_SECONDS, timeout_seconds), is_vital=False)
         self._switches = KnownSwitches()
         self._known_tips: frozenset[str] = frozenset()
@@ -332,14 +334,6 @@ class PostgresStore:
     async def list_switches(self, most: int | None = None) -> list[Switch]:
         """On the side connection: nobody waits for figures before it is known who is suspended."""
         return [switch_of(row) for row in reversed(await self._side.fetch(statements.LIST_SWITCHES, most))]
-
-    async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
-        """On the side connection."""
-        await self._side.change(statements.SET_SWITCH, name, auth_id, now_ms)
-
-    async def clear_switch(self, name: str) -> bool:
-        """On the side connection."""
-        return await self._side.change(statements.CLEAR_SWITCH, name) > 0
 
     async def settings(self) -> dict[str, str]:
         """On the side connection."""

@@ -35,8 +35,6 @@ SWITCHES_VERSION = "SELECT value::bigint FROM lrs_meta WHERE name = 'switches_ve
 SWITCH_CHANGES = "SELECT version, name, auth_id, is_set FROM lrs_switch_log WHERE version > %s AND version <= %s ORDER BY version"
 ALL_SWITCHES = "SELECT name, auth_id FROM lrs_switches"
 LIST_SWITCHES = "SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms DESC, name DESC LIMIT %s"
-SET_SWITCH = "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES (%s, %s, %s) ON CONFLICT (name) DO NOTHING"
-CLEAR_SWITCH = "DELETE FROM lrs_switches WHERE name = %s"
 SETTINGS = "SELECT name, value FROM lrs_settings"
 REMOVE_SETTING = "DELETE FROM lrs_settings WHERE name = %s"
 PUT_SETTING = """INSERT INTO lrs_settings (name, value, set_ms) VALUES (%s, %s, %s)
@@ -128,8 +126,24 @@ GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
 OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
-    (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds)"""
+    (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds),
+    (SELECT min(forget_ms) FROM lrs_api_keys WHERE forget_ms IS NOT NULL),
+    (SELECT min(forget_ms) FROM lrs_user_budgets WHERE forget_ms IS NOT NULL), (SELECT min(at_ms) FROM lrs_audit),
+    (SELECT min(made_ms) FROM lrs_admin_requests)"""
 """In the order of AGING."""
+
+_FORGET_BY: dict[Aging, tuple[str, str]] = {
+    "api_keys": ("lrs_api_keys", "forget_ms"),
+    "user_budgets": ("lrs_user_budgets", "forget_ms"),
+    "audit": ("lrs_audit", "at_ms"),
+    "admin_requests": ("lrs_admin_requests", "made_ms"),
+}
+
+
+def _forget(table: str, column: str) -> str:
+    return f"""WITH old AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {column} IS NOT NULL
+        AND {column} < %(before)s ORDER BY {column} LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)"""  # noqa: S608 - our own names
+
 
 FORGET: dict[Aging, str] = {
     # with a session's newest payment goes the session's place; a row that a payment holds is left for the next step
@@ -150,6 +164,7 @@ FORGET: dict[Aging, str] = {
     "days": daily.POSTGRES_FORGET,
     "seg_creds": """WITH old AS (DELETE FROM lrs_seg_creds WHERE message = ANY(ARRAY(SELECT message FROM lrs_seg_creds
         WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
+    **{kind: _forget(table, column) for kind, (table, column) in _FORGET_BY.items()},
 }
 FORGOTTEN = " SELECT count(*), extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM old"
 """The end of each: what went, and how long the server worked at it. The client's clock also counts the time until it listens."""

@@ -9,6 +9,7 @@ from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.store import Store
+from livepeer_remote_signer.adapters.ledger.users import Users
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class RunningLedger:
     store: Store
     engine: GroupCommitLedger
     controls: Controls
+    users: Users
     outbox: LedgerOutbox | None
     housekeeping: Housekeeping
 

@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_books import TIP, answer_of, read_books
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
+from livepeer_remote_signer.adapters.ledger.sqlite_users import FORGET_USERS, SqliteUsers
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
     MAX_LEASE_MS,
@@ -72,7 +73,10 @@ _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))
 _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
-    (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds)"""
+    (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds),
+    (SELECT min(forget_ms) FROM lrs_api_keys WHERE forget_ms IS NOT NULL),
+    (SELECT min(forget_ms) FROM lrs_user_budgets WHERE forget_ms IS NOT NULL), (SELECT min(at_ms) FROM lrs_audit),
+    (SELECT min(made_ms) FROM lrs_admin_requests)"""
 """In the order of AGING."""
 
 _SPEND_SUMS = ", ".join(("sum(payments), sum(tickets)", sums_of("ev_wei"), sums_of("face_value_wei"), sums_of("fee_wei")))
@@ -100,6 +104,7 @@ _FORGET: dict[Aging, str] = {
     "days": daily.SQLITE_FORGET,
     "seg_creds": """DELETE FROM lrs_seg_creds WHERE message IN
         (SELECT message FROM lrs_seg_creds WHERE made_ms < ? ORDER BY made_ms LIMIT ?)""",
+    **FORGET_USERS,
 }
 
 
@@ -124,6 +129,7 @@ class SqliteStore:
         """`options` are those of `SqliteConnections`."""
         self.place = f"SQLite at {path}"
         self._file = SqliteConnections(path, **options)
+        self.users = SqliteUsers(self._file)
         self._writer_name = writer
         self._is_batch = False
         self._tips: dict[str, Tip] = {}
@@ -352,16 +358,6 @@ class SqliteStore:
         """In the thread of what is short: nobody waits for figures before it is known who is suspended."""
         newest = "SELECT name, auth_id, set_ms FROM lrs_switches ORDER BY set_ms DESC, name DESC LIMIT ?"
         return [switch_of(row) for row in reversed(await self._rows(newest, -1 if most is None else most))]
-
-    async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
-        """Between two batches."""
-        await self._file.change(
-            "INSERT INTO lrs_switches (name, auth_id, set_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, auth_id, now_ms
-        )
-
-    async def clear_switch(self, name: str) -> bool:
-        """Between two batches."""
-        return await self._change("DELETE FROM lrs_switches WHERE name = ?", name) > 0
 
     async def settings(self) -> dict[str, str]:
         """In the side thread."""

@@ -188,24 +188,32 @@ class SqliteConnections:
     async def change(self, sql: str, *parameters: object) -> tuple[list[Row], int]:
         """One statement, committed: the rows it returns and how many it changed. It runs between two batches, on the writing
         connection: what that commits is not taken for another process's. It goes on to its end when the caller leaves."""
-        return await asyncio.shield(self._change_in_turn(sql, parameters))
 
-    async def _change_in_turn(self, sql: str, parameters: tuple[object, ...]) -> tuple[list[Row], int]:
+        def run(connection: sqlite3.Connection) -> tuple[list[Row], int]:
+            cursor = connection.execute(sql, parameters)
+            return cursor.fetchall(), cursor.rowcount
+
+        return await self.transact(run)
+
+    async def transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """The same for several statements, all of them or none: what `work` raises undoes it."""
+        return await asyncio.shield(self._transact_in_turn(work))
+
+    async def _transact_in_turn(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         async with self.turn:
-            return await self._in(self._commits, lambda: self._commit_one(sql, parameters))
+            return await self._in(self._commits, lambda: self._commit_work(work))
 
-    def _commit_one(self, sql: str, parameters: tuple[object, ...]) -> tuple[list[Row], int]:
+    def _commit_work(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         self.check_file()
         self._wait_for_lock()
         try:
-            cursor = self.write.execute(sql, parameters)
-            rows = cursor.fetchall()
+            result = work(self.write)
             self.write.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if self.write.in_transaction:
                 self.write.rollback()
             raise
-        return rows, cursor.rowcount
+        return result
 
     async def forget(self, statement: str, naming: str | None, *parameters: object) -> tuple[list[str], Forgotten]:
         """`change` for a step of forgetting. `naming` asks, with the same parameters, for one text of names before."""

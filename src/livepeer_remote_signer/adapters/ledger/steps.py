@@ -210,6 +210,55 @@ STEPS: Sequence[Step] = (
             "CREATE INDEX lrs_seg_creds_made ON lrs_seg_creds (made_ms)",
         ),
     ),
+    Step(  # API keys, budgets of single auth ids, who changed what: rows carry the number of the change that last touched them
+        9,
+        sqlite=(
+            """CREATE TABLE lrs_api_keys (
+                id TEXT PRIMARY KEY, name BLOB NOT NULL, auth_id BLOB NOT NULL, salt BLOB NOT NULL, hash BLOB NOT NULL,
+                created INTEGER NOT NULL, expires INTEGER, revoked INTEGER, routes TEXT NOT NULL, requests_per_minute INTEGER,
+                forget_ms INTEGER, version INTEGER NOT NULL, used_minute INTEGER) WITHOUT ROWID""",
+            "CREATE INDEX lrs_api_keys_version ON lrs_api_keys (version, id)",
+            "CREATE INDEX lrs_api_keys_auth_id ON lrs_api_keys (auth_id, id)",
+            "CREATE INDEX lrs_api_keys_forget ON lrs_api_keys (forget_ms) WHERE forget_ms IS NOT NULL",
+            """CREATE TABLE lrs_user_budgets (
+                auth_id BLOB NOT NULL, spend_window TEXT NOT NULL, measure TEXT NOT NULL, limit_wei TEXT, forget_ms INTEGER,
+                version INTEGER NOT NULL, PRIMARY KEY (auth_id, spend_window, measure)) WITHOUT ROWID""",
+            "CREATE INDEX lrs_user_budgets_version ON lrs_user_budgets (version, auth_id, spend_window, measure)",
+            "CREATE INDEX lrs_user_budgets_forget ON lrs_user_budgets (forget_ms) WHERE forget_ms IS NOT NULL",
+            """CREATE TABLE lrs_audit (
+                id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, author BLOB NOT NULL, action TEXT NOT NULL,
+                auth_id BLOB NOT NULL, kept TEXT NOT NULL)""",
+            "CREATE INDEX lrs_audit_at ON lrs_audit (at_ms)",
+            "CREATE INDEX lrs_audit_auth_id ON lrs_audit (auth_id, id)",
+            """CREATE TABLE lrs_admin_requests (
+                request BLOB PRIMARY KEY, digest BLOB NOT NULL, made_ms INTEGER NOT NULL, reply TEXT NOT NULL) WITHOUT ROWID""",
+            "CREATE INDEX lrs_admin_requests_made ON lrs_admin_requests (made_ms)",
+            "INSERT INTO lrs_meta (name, value) VALUES ('users_version', '0')",
+        ),
+        postgres=(
+            """CREATE TABLE lrs_api_keys (
+                id text COLLATE "C" PRIMARY KEY, name bytea NOT NULL, auth_id bytea NOT NULL, salt bytea NOT NULL, hash bytea NOT NULL,
+                created bigint NOT NULL, expires bigint, revoked bigint, routes text NOT NULL, requests_per_minute bigint,
+                forget_ms bigint, version bigint NOT NULL, used_minute bigint)""",
+            "CREATE INDEX lrs_api_keys_version ON lrs_api_keys (version, id)",
+            "CREATE INDEX lrs_api_keys_auth_id ON lrs_api_keys (auth_id, id)",
+            "CREATE INDEX lrs_api_keys_forget ON lrs_api_keys (forget_ms) WHERE forget_ms IS NOT NULL",
+            """CREATE TABLE lrs_user_budgets (
+                auth_id bytea NOT NULL, spend_window text COLLATE "C" NOT NULL, measure text COLLATE "C" NOT NULL, limit_wei text,
+                forget_ms bigint, version bigint NOT NULL, PRIMARY KEY (auth_id, spend_window, measure))""",
+            "CREATE INDEX lrs_user_budgets_version ON lrs_user_budgets (version, auth_id, spend_window, measure)",
+            "CREATE INDEX lrs_user_budgets_forget ON lrs_user_budgets (forget_ms) WHERE forget_ms IS NOT NULL",
+            """CREATE TABLE lrs_audit (
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at_ms bigint NOT NULL, author bytea NOT NULL, action text NOT NULL,
+                auth_id bytea NOT NULL, kept text NOT NULL)""",
+            "CREATE INDEX lrs_audit_at ON lrs_audit (at_ms)",
+            "CREATE INDEX lrs_audit_auth_id ON lrs_audit (auth_id, id)",
+            """CREATE TABLE lrs_admin_requests (
+                request bytea PRIMARY KEY, digest bytea NOT NULL, made_ms bigint NOT NULL, reply text NOT NULL)""",
+            "CREATE INDEX lrs_admin_requests_made ON lrs_admin_requests (made_ms)",
+            "INSERT INTO lrs_meta (name, value) VALUES ('users_version', '0')",
+        ),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
@@ -27,11 +27,13 @@ MAX_LEASE_MS = 60_000
 
 Row: TypeAlias = tuple[Any, ...]
 
-Aging: TypeAlias = Literal["payments", "nonces", "events", "spend", "usage", "draws", "days", "seg_creds"]
+Aging: TypeAlias = Literal[
+    "payments", "nonces", "events", "spend", "usage", "draws", "days", "seg_creds", "api_keys", "user_budgets", "audit", "admin_requests"
+]
 """What is forgotten when it is old: `events` are those that were sent, `usage` the spending in budgets' windows that have passed,
 `draws` the tickets by their terms, `days` what was paid by day."""
 
-AGING: tuple[Aging, ...] = ("payments", "nonces", "events", "spend", "usage", "draws", "days", "seg_creds")
+AGING: tuple[Aging, ...] = get_args(Aging)
 
 
 class StoreFailed(LedgerUnavailable):
@@ -225,12 +227,6 @@ class Store(Protocol):
 
     async def list_switches(self, most: int | None = None) -> list[Switch]:
         """The switches with their times, the oldest first; with `most` the newest of them alone."""
-
-    async def set_switch(self, name: str, auth_id: bytes, now_ms: int) -> None:
-        """Sets the switch of this name; one that is set stays as it is."""
-
-    async def clear_switch(self, name: str) -> bool:
-        """Takes a switch back. False when it was not set."""
 
     async def settings(self) -> dict[str, str]:
         """All values that processes share."""

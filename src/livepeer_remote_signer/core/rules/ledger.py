@@ -38,6 +38,7 @@ from livepeer_remote_signer.core.rules.budgets import (
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import without_namespace
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
+from livepeer_remote_signer.core.rules.runtime_budgets import RuntimeBudgets
 
 NS_PER_MS = 1_000_000
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
@@ -141,6 +142,9 @@ class LedgerRules(NamedTuple):
     retention_seconds: int
     namespaces: bool = False
     """Auth ids begin with who vouches for them: what was spent under the bare id before counts on."""
+
+    runtime: RuntimeBudgets | None = None
+    """Budgets of single auth ids as last read, changed in place."""
 
 
 class SpendKey(NamedTuple):
@@ -299,11 +303,12 @@ def check_known(key: RequestKey, tip: Tip | None, rules: LedgerRules, now_ns: in
 
 def claims_of_plan(plan: PaymentPlan, rules: LedgerRules) -> tuple[Claim, ...]:
     """The budgets that hold for a payment."""
-    if not rules.budgets:
-        return ()
     auth_id = plan.state.auth_id
+    budgets = rules.budgets if rules.runtime is None else rules.runtime.beside(rules.budgets, "auth_id", (auth_id,))
+    if not budgets:
+        return ()
     former = without_namespace(auth_id) if rules.namespaces else auth_id
-    return claims_of(rules.budgets, Spender(auth_id, plan.state.app, plan.session.info.address, former))
+    return claims_of(budgets, Spender(auth_id, plan.state.app, plan.session.info.address, former))
 
 
 class Admission:
