@@ -30,7 +30,7 @@ class Chain:
         self._send_fault = send_fault
         self._is_done = False
 
-    def read_funds(self, _: bytes) -> Funds:
+    def read_funds(self, _: bytes, __: bytes | None = None) -> Funds:
         if self._is_done and self._fault is not None:
             raise self._fault
         return FUNDS

@@ -15,11 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 from eth_account import Account
-from eth_typing import HexStr
+from eth_typing import BlockNumber, HexStr
 from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFound, Web3RPCError
-from web3.types import RPCEndpoint
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name, parse_quantity
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
@@ -119,6 +119,7 @@ _BROKER = [
     _abi("fundDeposit", (), (), "payable"),
     _abi("fundReserve", (), (), "payable"),
     _abi("fundDepositAndReserve", ["uint256", "uint256"], (), "payable"),
+    _abi("fundDepositAndReserveFor", ["address", "uint256", "uint256"], (), "payable"),
     *(_abi(name, (), (), "nonpayable") for name in ("unlock", "cancelUnlock", "withdraw")),
 ]
 
@@ -182,26 +183,28 @@ class FundingChain:
 
     # --- reading ---
 
-    def read_funds(self, sender: bytes) -> Funds:
-        """Everything the commands decide by. Raises FundingError."""
+    def read_funds(self, sender: bytes, payer: bytes | None = None, block: int | None = None) -> Funds:
+        """Everything the commands decide by; the wallet is `payer`'s, where another than the sender pays in. As of `block`, else of the
+        latest. Raises FundingError."""
         address = checksum_address(sender)
         rounds = self._rounds.functions
+        at: BlockIdentifier = "latest" if block is None else BlockNumber(block)
         with self._asking("the contracts"):
-            deposit, withdraw_round, reserve, claimed = self._broker.functions.getSenderInfo(address).call()
+            deposit, withdraw_round, reserve, claimed = self._broker.functions.getSenderInfo(address).call(block_identifier=at)
             return Funds(
-                wallet_wei=_whole(self._web3.eth.get_balance(Web3.to_checksum_address(address))),
+                wallet_wei=_whole(self._web3.eth.get_balance(Web3.to_checksum_address(checksum_address(payer or sender)), at)),
                 deposit_wei=deposit,
                 reserve_wei=reserve,
                 claimed_wei=claimed,
                 withdraw_round=withdraw_round,
-                current_round=rounds.currentRound().call(),
-                is_round_initialized=rounds.currentRoundInitialized().call(),
-                round_length=rounds.roundLength().call(),
-                round_start_block=rounds.currentRoundStartBlock().call(),
-                l1_block=rounds.blockNum().call(),
-                unlock_period=self._broker.functions.unlockPeriod().call(),
-                pool_size=self._bonding.functions.getTranscoderPoolSize().call(),
-                paused=self._controller.functions.paused().call(),
+                current_round=rounds.currentRound().call(block_identifier=at),
+                is_round_initialized=rounds.currentRoundInitialized().call(block_identifier=at),
+                round_length=rounds.roundLength().call(block_identifier=at),
+                round_start_block=rounds.currentRoundStartBlock().call(block_identifier=at),
+                l1_block=rounds.blockNum().call(block_identifier=at),
+                unlock_period=self._broker.functions.unlockPeriod().call(block_identifier=at),
+                pool_size=self._bonding.functions.getTranscoderPoolSize().call(block_identifier=at),
+                paused=self._controller.functions.paused().call(block_identifier=at),
             )
 
     def read_burn(self, sender: bytes, seconds: int = SECONDS_PER_HOUR) -> Burn:
@@ -255,16 +258,25 @@ class FundingChain:
     # --- changing ---
 
     def prepare_fund(
-        self, sender: bytes, deposit_wei: int, reserve_wei: int, *, max_gas_price_wei: int | None = None, nonce: int | None = None
+        self,
+        payer: bytes,
+        deposit_wei: int,
+        reserve_wei: int,
+        *,
+        sender: bytes | None = None,
+        max_gas_price_wei: int | None = None,
+        nonce: int | None = None,
     ) -> Prepared:
-        """Pays in for the sender itself; `nonce` None: the next one. Raises FundingError, with the contract's reason when it would
-        revert, and GasTooExpensive."""
+        """Pays in for the payer itself, or for another `sender`; `nonce` None: the next one. Raises FundingError, with the contract's
+        reason when it would revert, and GasTooExpensive."""
         functions = self._broker.functions
-        if deposit_wei and reserve_wei:
+        if sender is not None and sender != payer:
+            call = functions.fundDepositAndReserveFor(checksum_address(sender), deposit_wei, reserve_wei)
+        elif deposit_wei and reserve_wei:
             call = functions.fundDepositAndReserve(deposit_wei, reserve_wei)
         else:
             call = functions.fundDeposit() if deposit_wei else functions.fundReserve()
-        return self._prepare(sender, call, deposit_wei + reserve_wei, max_gas_price_wei, nonce)
+        return self._prepare(payer, call, deposit_wei + reserve_wei, max_gas_price_wei, nonce)
 
     def prepare(self, sender: bytes, function: str, *, max_gas_price_wei: int | None = None, nonce: int | None = None) -> Prepared:
         """`unlock`, `cancelUnlock` or `withdraw`. Raises FundingError and GasTooExpensive."""

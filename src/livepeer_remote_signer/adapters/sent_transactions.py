@@ -7,15 +7,18 @@ in the file is secret; what was sent is public.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 MAX_FILE_BYTES = 16 * 1024
+_T = TypeVar("_T")
 
 
 class RecordFault(Exception):
@@ -45,7 +48,25 @@ class SentTransactions:
     def __init__(self, folder: Path, config: Path, chain_id: int, sender: bytes, now: Callable[[], float] = time.time) -> None:
         name = sha256(str(config.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self.path = folder / f"sent-{chain_id}-{sender.hex()}-{name}.json"
+        self._lock = folder / f"lock-{chain_id}-{sender.hex()}"
         self._now = now
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No two commands of a sender are at work at once on this host, whatever their configurations. Raises RecordFault."""
+        try:
+            self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RecordUnavailable(f"{self._lock} cannot be opened ({error.strerror})") from None
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RecordFault("another command of this sender is at work: wait for its end, and run this one again") from None
+            yield
+        finally:
+            os.close(file)
 
     def remember(self, transaction_hash: str, nonce: int, command: str, arguments: Mapping[str, str], head: int, head_hash: str) -> None:
         """To be called before sending. What has the same nonce stays remembered. Raises RecordFault."""
@@ -54,33 +75,11 @@ class SentTransactions:
         self._write([earlier for earlier in self.load() if earlier.nonce == nonce and earlier.hash != transaction_hash] + [record])
 
     def _write(self, records: list[SentTransaction]) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump([record._asdict() for record in records], file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        except OSError as error:
-            raise RecordUnavailable(f"{self.path} cannot be written ({error.strerror})") from None
+        write_record(self.path, [record._asdict() for record in records])
 
     def load(self) -> list[SentTransaction]:
         """What was left open, all of one nonce; empty when the last command knew its end. Raises RecordFault."""
-        try:
-            with self.path.open("rb") as file:
-                text = file.read(MAX_FILE_BYTES + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise RecordUnavailable(f"{self.path} cannot be read ({error.strerror})") from None
-        try:
-            documents = json.loads(text)
-            if not isinstance(documents, list):
-                raise TypeError("no list")
-            return [_record(document) for document in documents]
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            raise RecordFault(f"{self.path} is not what a funding command wrote: look at it, and delete it") from None
+        return read_record(self.path, _record)
 
     def drop(self, transaction_hash: str) -> None:
         """This one was never taken; others of its nonce may have been. Raises RecordFault."""
@@ -95,6 +94,38 @@ class SentTransactions:
             self.path.unlink(missing_ok=True)
         except OSError as error:
             raise RecordUnavailable(f"{self.path} cannot be deleted ({error.strerror})") from None
+
+
+def write_record(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Puts a list in a file's place, whole or not at all. Raises RecordUnavailable."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(entries, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RecordUnavailable(f"{path} cannot be written ({error.strerror})") from None
+
+
+def read_record(path: Path, parse: Callable[[Any], _T], most_bytes: int = MAX_FILE_BYTES) -> list[_T]:
+    """The list in a file; empty where there is none. Raises RecordFault."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(most_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RecordUnavailable(f"{path} cannot be read ({error.strerror})") from None
+    try:
+        documents = json.loads(text)
+        if not isinstance(documents, list):
+            raise TypeError("no list")
+        return [parse(document) for document in documents]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise RecordFault(f"{path} is not what a funding command wrote: look at it, and delete it") from None
 
 
 def _record(document: Any) -> SentTransaction:

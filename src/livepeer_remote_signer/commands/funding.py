@@ -1,4 +1,4 @@
-"""`funds`, `fund`, `unlock`, `cancel-unlock` and `withdraw`: the sender's deposit and reserve in TicketBroker.
+"""`funds`, `fund`, `top-up`, `unlock`, `cancel-unlock` and `withdraw`: the sender's deposit and reserve in TicketBroker.
 
 Each change says what it would do and what it costs before it asks, and says plainly what failed. Where it cannot tell
 whether its transaction arrived, it says so, ends with status 3, and the next one looks that transaction up before it sends
@@ -8,15 +8,17 @@ another.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
+import re
 import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.serve import read_config
+from livepeer_remote_signer.commands.top_up import add_parser as add_top_up
+from livepeer_remote_signer.commands.top_up import find_mark_fault, top_up
+from livepeer_remote_signer.commands.transactions import Asked, check_affordable, describe, open_record, print_cost, send, settle_earlier
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.amounts import float_string, parse_wei
@@ -30,24 +32,21 @@ from livepeer_remote_signer.core.rules.funding import (
     check_unlock,
     check_withdraw,
     format_eth,
-    format_gwei,
     format_hours,
     runway_hours,
 )
 
 if TYPE_CHECKING:
-    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared, Signed
-    from livepeer_remote_signer.adapters.sent_transactions import SentTransaction, SentTransactions
+    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
+    from livepeer_remote_signer.adapters.sent_transactions import SentTransactions
 
 NOT_KNOWN = 3
-LAG_SECONDS = 15.0
-"""So long an endpoint may count a nonce whose transaction it does not find."""
 
 _ASKS = "Says first what it would do and what it costs, and asks."
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Adds the five commands."""
+    """Adds the commands."""
     funds = subparsers.add_parser(
         "funds",
         help="deposit, reserve, unlock state, and how long they last",
@@ -63,6 +62,7 @@ def add_parsers(subparsers: Any) -> None:
         "Amounts: 0.25eth, 100gwei, or wei.",
     )
     fund.add_argument("--deposit", type=_wei, default=0, metavar="AMOUNT", help="winning tickets are paid from it")
+    _add_for(fund)
     fund.add_argument("--reserve", type=_wei, default=0, metavar="AMOUNT", help="what orchestrators can claim when the deposit is empty")
     unlock = subparsers.add_parser(
         "unlock",
@@ -81,19 +81,39 @@ def add_parsers(subparsers: Any) -> None:
         description="Pays all of deposit and reserve out to the key's wallet, once the two rounds after unlock are over. After it nothing "
         f"can be signed until fund pays in again. {_ASKS}",
     )
+    filling = add_top_up(subparsers)
+    _add_for(filling)
+    filling.add_argument("--below", type=_wei, required=True, metavar="AMOUNT", help="a deposit that is below this is filled up")
+    filling.add_argument("--to", type=_wei, required=True, metavar="AMOUNT", help="up to this")
+    filling.add_argument("--max-per-day", type=_wei, required=True, metavar="AMOUNT", help="the most that is paid in within 24 hours")
     for parser in (fund, unlock, cancel, withdraw):
-        _add_config(parser)
         parser.add_argument("--yes", action="store_true", help="send without asking")
+    for parser in (fund, unlock, cancel, withdraw, filling):
+        _add_config(parser)
         parser.add_argument(
             "--max-gas-price", type=_wei, metavar="AMOUNT", help="send nothing while a unit of gas costs more, such as 0.1gwei"
         )
         parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="how long to wait for the receipt (300)")
-    for parser in (funds, fund, unlock, cancel, withdraw):
+    _add_for(funds)
+    for parser in (funds, fund, unlock, cancel, withdraw, filling):
         parser.set_defaults(run=run)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the signer's configuration: key and chain.rpc are used")
+
+
+def _add_for(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--for", dest="sender", type=_address, metavar="ADDRESS", help="the sender, where it is not the key's own address")
+
+
+def _address(text: str) -> bytes:
+    if re.fullmatch("0x[0-9a-fA-F]{40}", text) is None:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not an address: 0x and 40 hex digits are expected")
+    address = bytes.fromhex(text[2:])
+    if text[2:] not in (text[2:].lower(), text[2:].upper()) and text != checksum_address(address):
+        raise argparse.ArgumentTypeError(f"{text} has a digit wrong: its capital letters are a checksum, and do not fit")
+    return address
 
 
 def _wei(text: str) -> int:
@@ -108,6 +128,9 @@ def run(arguments: argparse.Namespace) -> int:
     whether a transaction arrived."""
     config = read_config(str(arguments.config))
     if config is None:
+        return 2
+    if arguments.command == "top-up" and (fault := find_mark_fault(arguments.below, arguments.to, arguments.max_per_day)):
+        print(fault, file=sys.stderr)
         return 2
     if not config.chain.rpc.urls:
         print(f"{arguments.config}: chain.rpc.urls (or ETH_RPC_URL) must name an RPC endpoint", file=sys.stderr)
@@ -126,6 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if arguments.command == "funds":
             return _show(chain, config, arguments)
+        if arguments.command == "top-up":
+            return top_up(chain, config, arguments)
         return _change(chain, config, arguments)
     except NotKnown as error:
         print(f"{arguments.command} is not known to be done: {error}", file=sys.stderr)
@@ -142,16 +167,19 @@ def _sender(config: Config) -> bytes:
     """The address to look at: the configured one, or else the key's."""
     if config.key.known_address is not None:
         return config.key.known_address
-    from livepeer_remote_signer.wiring.keys import open_signing_key
+    from livepeer_remote_signer.wiring.keys import open_external_key, open_signing_key
+    from livepeer_remote_signer.wiring.outbound import open_outbound
 
+    if config.key.external is not None:
+        return open_external_key(config.key, open_outbound(config.outbound)).address
     return open_signing_key(config.key).address
 
 
 def _show(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:
-    sender = _sender(config)
-    record = _open_record(arguments, config.chain.rpc.chain_id, sender)
+    sender = getattr(arguments, "sender", None) or _sender(config)
+    record = open_record(arguments.config, config.chain.rpc.chain_id, sender)
     for earlier in [] if record is None else record.load():
-        said = f"at {earlier.sent_at} `{_describe(earlier)}` was sent as {earlier.hash}, and its end was not known"
+        said = f"at {earlier.sent_at} `{describe(earlier)}` was sent as {earlier.hash}, and its end was not known"
         print(f"note: {said}; the next change looks it up", file=sys.stderr)
     funds = chain.read_funds(sender)
     burn = _read_burn(chain, sender)
@@ -245,167 +273,51 @@ def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None
 def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:
     """One transaction: checked, shown, confirmed, sent, waited for. Raises FundingError, FundingRefused, RecordFault or
     SigningKeyError."""
-    from livepeer_remote_signer.wiring.keys import load_secret, open_signing_key
+    from livepeer_remote_signer.adapters.sent_transactions import RecordUnavailable
+    from livepeer_remote_signer.wiring.keys import open_signing_key
 
-    sender = open_signing_key(config.key).address
-    record = _open_record(arguments, config.chain.rpc.chain_id, sender)
-    nonce, is_done = _settle_earlier(chain, sender, record, arguments)
+    payer = open_signing_key(config.key).address
+    record = open_record(arguments.config, config.chain.rpc.chain_id, payer)
+    with contextlib.ExitStack() as held:
+        if record is not None:
+            with contextlib.suppress(RecordUnavailable):  # where nothing can be kept nobody can be told either
+                held.enter_context(record.alone())
+        return _change_alone(chain, config, arguments, payer, record)
+
+
+def _change_alone(chain: FundingChain, config: Config, arguments: argparse.Namespace, payer: bytes, record: SentTransactions | None) -> int:
+    from livepeer_remote_signer.wiring.keys import load_secret
+
+    sender = getattr(arguments, "sender", None) or payer
+    asked = Asked(arguments.command, _amounts(arguments), arguments.timeout)
+    nonce, is_done = settle_earlier(chain, payer, record, asked)
     if is_done:
         _print_result(chain, sender)
         return 0
-    funds = chain.read_funds(sender)
-    lines, prepared = _prepare(chain, sender, funds, arguments, nonce)
+    funds = chain.read_funds(sender, payer)
+    lines, prepared = _prepare(chain, (payer, sender), funds, arguments, nonce)
     print(f"{arguments.command}: TicketBroker {chain.ticket_broker}, chain {config.chain.rpc.chain_id}, through {chain.endpoint}")
-    print(f"from {checksum_address(sender)}, whose wallet holds {format_eth(funds.wallet_wei)}")
+    print(f"from {checksum_address(payer)}, whose wallet holds {format_eth(funds.wallet_wei)}")
+    if sender != payer:
+        print(f"for the sender {checksum_address(sender)}")
     for line in lines:
         print(f"  {line}")
-    _print_cost(prepared)
-    _check_affordable(funds, prepared)
+    print_cost(prepared)
+    check_affordable(funds, prepared)
     if not arguments.yes and not _is_confirmed():
         print("nothing was sent", file=sys.stderr)
         return 1
     signed = chain.sign(prepared, load_secret(config.key))
-    _send(chain, prepared, signed, record, arguments)
+    send(chain, prepared, signed, record, asked)
     _print_result(chain, sender)
     return 0
 
 
-def _open_record(arguments: argparse.Namespace, chain_id: int, sender: bytes) -> SentTransactions | None:
-    """Where it is kept what was sent and is not known to be done; None where there is no such place."""
-    from livepeer_remote_signer.adapters.sent_transactions import RecordUnavailable, SentTransactions, default_folder
-
-    folder = default_folder(os.environ)
-    if folder is None:
-        return None
-    record = SentTransactions(folder, arguments.config, chain_id, sender)
-    try:
-        record.load()
-    except RecordUnavailable:
-        return None
-    return record
-
-
-def _settle_earlier(
-    chain: FundingChain, sender: bytes, record: SentTransactions | None, arguments: argparse.Namespace
-) -> tuple[int | None, bool]:
-    """Looks up what an earlier command left open. The nonce to send with, None for the next one; and whether what is asked for now
-    has just turned out to be done. Raises NotKnown while a transaction of this sender waits to be mined."""
-    from livepeer_remote_signer.adapters.funding import NotKnown
-
-    open_ = [] if record is None else record.load()
-    mined, all_ = chain.count_nonces(sender)
-    if record is None or not open_ or not chain.has_block(open_[0].head, open_[0].head_hash):
-        if all_ > mined:
-            raise NotKnown(
-                f"{all_ - mined} transactions of {checksum_address(sender)} wait to be mined, from nonce {mined} on; what they change is "
-                "not known yet: wait for them"
-            )
-        return None, False
-    nonce = open_[0].nonce
-    for earlier in open_:
-        print(f"at {earlier.sent_at} `{_describe(earlier)}` was sent as {earlier.hash}, and its end was not known", flush=True)
-    known = _find_any(chain, open_, min(arguments.timeout, LAG_SECONDS) if mined > nonce else 0.0)
-    if known is None and mined > nonce:
-        print(f"another transaction took nonce {nonce}: it cannot be mined any more")
-        record.forget()
-        return None, False
-    if known is None:
-        print(f"the endpoint does not know it; nonce {nonce} is taken again, so that one of them at the most can be mined")
-        return nonce, False
-    block = _wait_for_earlier(chain, known, record, arguments)
-    if block is None:
-        return None, False
-    print(f"{known.hash} was mined in block {block}")
-    if (known.command, dict(known.arguments)) != (arguments.command, _amounts(arguments)):
-        return None, False
-    print("this is what is asked for now: nothing more is sent. To do it once more, run the command again")
-    return None, True
-
-
-def _find_any(chain: FundingChain, open_: Sequence[SentTransaction], seconds: float) -> SentTransaction | None:
-    """The first that the endpoint knows, within so many seconds: it may count a nonce before it finds the transaction."""
-    end = time.monotonic() + seconds
-    while True:
-        for earlier in open_:
-            if chain.find(earlier.hash) is not None:
-                return earlier
-        if time.monotonic() >= end:
-            return None
-        time.sleep(min(1.0, seconds / 10))
-
-
-def _wait_for_earlier(chain: FundingChain, earlier: SentTransaction, record: SentTransactions, arguments: argparse.Namespace) -> int | None:
-    """The block of an earlier transaction that waits; None when it reverted. Raises NotKnown."""
-    from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
-
-    block = None
-    try:
-        block = chain.wait(earlier.hash, arguments.timeout, _print_progress())
-    except NotKnown:
-        raise
-    except FundingError as error:
-        print(error)
-    record.forget()
-    return block
-
-
 def _amounts(arguments: argparse.Namespace) -> dict[str, str]:
     """What tells one call of a command from another."""
-    return {name: str(getattr(arguments, name)) for name in ("deposit", "reserve") if getattr(arguments, name, None) is not None}
-
-
-def _describe(earlier: SentTransaction) -> str:
-    """The command as a person typed it, nearly."""
-    return " ".join((earlier.command, *(f"--{name} {amount}" for name, amount in earlier.arguments.items() if amount != "0")))
-
-
-def _send(chain: FundingChain, prepared: Prepared, signed: Signed, record: SentTransactions | None, arguments: argparse.Namespace) -> None:
-    """Sends and waits. What is not known to be done is left in the record. Raises FundingError, or NotKnown."""
-    from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
-
-    print(f"sending transaction {signed.hash}", flush=True)
-    record = _remember(chain, prepared, signed, record, arguments)
-    try:
-        doubt = chain.send(signed)
-    except FundingError:
-        if record is not None:
-            record.drop(signed.hash)
-        raise
-    said = f"sent {signed.hash}" if not doubt else f"{signed.hash} may have arrived, although {doubt}; looking for it"
-    print(said, flush=True)
-    try:
-        block = chain.wait(signed.hash, arguments.timeout, _print_progress())
-    except NotKnown:
-        raise
-    except FundingError:
-        _forget(record)
-        raise
-    _forget(record)
-    print(f"done in block {block}", flush=True)
-
-
-def _remember(
-    chain: FundingChain, prepared: Prepared, signed: Signed, record: SentTransactions | None, arguments: argparse.Namespace
-) -> SentTransactions | None:
-    """Notes what is about to be sent. Where that cannot be kept the operator is told: then it is he who must remember."""
-    from livepeer_remote_signer.adapters.sent_transactions import RecordFault
-
-    fault = "what is sent cannot be kept here"
-    if record is not None:
-        head, head_hash = chain.read_head()
-        try:
-            record.remember(signed.hash, prepared.transaction["nonce"], arguments.command, _amounts(arguments), head, head_hash)
-        except RecordFault as error:
-            fault = str(error)
-        else:
-            return record
-    print(f"note: {fault}: should this end without a receipt, look {signed.hash} up before you repeat it", file=sys.stderr)
-    return None
-
-
-def _forget(record: SentTransactions | None) -> None:
-    if record is not None:
-        record.forget()
+    amounts = {name: str(getattr(arguments, name)) for name in ("deposit", "reserve") if getattr(arguments, name, None) is not None}
+    sender = getattr(arguments, "sender", None)
+    return amounts if sender is None else {"for": checksum_address(sender), **amounts}
 
 
 def _print_result(chain: FundingChain, sender: bytes) -> None:
@@ -421,9 +333,10 @@ def _print_result(chain: FundingChain, sender: bytes) -> None:
 
 
 def _prepare(
-    chain: FundingChain, sender: bytes, funds: Funds, arguments: argparse.Namespace, nonce: int | None
+    chain: FundingChain, addresses: tuple[bytes, bytes], funds: Funds, arguments: argparse.Namespace, nonce: int | None
 ) -> tuple[list[str], Prepared]:
-    """What is going to happen, in words and as a transaction."""
+    """What is going to happen, in words and as a transaction; `addresses`: who pays, and the sender."""
+    payer, sender = addresses
     most = arguments.max_gas_price
     both = f"deposit {format_eth(funds.deposit_wei)} and reserve {format_eth(funds.reserve_wei)}"
     if arguments.command == "fund":
@@ -433,7 +346,7 @@ def _prepare(
         lines = [f"{name}: {format_eth(had)} + {format_eth(more)} = {format_eth(had + more)}" for name, had, more in changes if more]
         if funds.is_unlocking:
             lines.append("the unlock in progress is cancelled by paying in")
-        return lines, chain.prepare_fund(sender, deposit, reserve, max_gas_price_wei=most, nonce=nonce)
+        return lines, chain.prepare_fund(payer, deposit, reserve, sender=sender, max_gas_price_wei=most, nonce=nonce)
     if arguments.command == "unlock":
         check_unlock(funds)
         until = funds.current_round + funds.unlock_period
@@ -450,21 +363,6 @@ def _prepare(
     )
 
 
-def _print_cost(prepared: Prepared) -> None:
-    price = format_gwei(prepared.gas_price_wei)
-    print(f"  gas: about {prepared.gas:,} at {price} = {format_eth(prepared.gas * prepared.gas_price_wei)}", end="")
-    print(f", at most {format_eth(prepared.max_cost_wei)}")
-
-
-def _check_affordable(funds: Funds, prepared: Prepared) -> None:
-    needed = prepared.transaction["value"] + prepared.max_cost_wei
-    if funds.wallet_wei < needed:
-        raise FundingRefused(
-            f"the wallet holds {format_eth(funds.wallet_wei)}, value and gas can need {format_eth(needed)}: "
-            f"{format_eth(needed - funds.wallet_wei)} are missing"
-        )
-
-
 def _is_confirmed() -> bool:
     """Asks on the terminal; without one the answer is no."""
     if not sys.stdin.isatty():
@@ -474,16 +372,3 @@ def _is_confirmed() -> bool:
         return input("Send it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
-
-
-def _print_progress() -> Callable[[float], None]:
-    """Says every few seconds that it still waits."""
-    next_at = 0.0
-
-    def progress(waited: float) -> None:
-        nonlocal next_at
-        if waited >= next_at:
-            print(f"waiting for the receipt: {waited:.0f} s", flush=True)
-            next_at = waited + 5
-
-    return progress

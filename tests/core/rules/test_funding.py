@@ -20,6 +20,7 @@ from livepeer_remote_signer.core.rules.funding import (
     format_gwei,
     format_hours,
     runway_hours,
+    top_up_amount,
 )
 
 ETH = 10**18
@@ -118,3 +119,35 @@ def test_the_runway_is_exact_and_unknown_while_nothing_is_signed() -> None:
     assert expected_runway_hours(10**18, 3 * 10**15) == Fraction(1000, 3)
     assert expected_runway_hours(0, 7) == 0
     assert expected_runway_hours(10**18, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("deposit", "paid", "amount"),
+    [
+        (50, 0, 0),
+        (51, 0, 0),
+        (49, 0, 51),
+        (0, 0, 100),
+        (0, 50, 70),
+        (49, 69, 51),
+        (49, 70, 50),
+        (49, 119, 1),
+        (50, 500, 0),
+    ],
+)
+def test_a_deposit_below_its_mark_is_filled_up_within_the_days_limit(deposit: int, paid: int, amount: int) -> None:
+    assert top_up_amount(FUNDS._replace(deposit_wei=deposit), 50, 100, paid, 120) == amount
+
+
+@pytest.mark.parametrize("paid", [120, 121, 10**30])
+def test_above_the_days_limit_nothing_is_paid_in_and_that_is_no_silence(paid: int) -> None:
+    with pytest.raises(FundingRefused, match=r"--max-per-day is 0\.00000000000000012 ETH: look at what spends so much"):
+        top_up_amount(FUNDS._replace(deposit_wei=49), 50, 100, paid, 120)
+
+
+def test_topping_up_ends_no_unlock_and_waits_for_a_paused_protocol() -> None:
+    with pytest.raises(FundingRefused, match="an unlock was begun, and paying in would end it"):
+        top_up_amount(FUNDS._replace(deposit_wei=49, withdraw_round=9), 50, 100, 0, 120)
+    with pytest.raises(FundingRefused, match="paused"):
+        top_up_amount(FUNDS._replace(deposit_wei=49, paused=True), 50, 100, 0, 120)
+    assert top_up_amount(FUNDS._replace(deposit_wei=50, withdraw_round=9, paused=True), 50, 100, 0, 120) == 0

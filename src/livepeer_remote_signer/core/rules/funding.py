@@ -105,6 +105,23 @@ def check_fund(funds: Funds, deposit_wei: int, reserve_wei: int) -> None:
         )
 
 
+def top_up_amount(funds: Funds, below_wei: int, to_wei: int, paid_wei: int, most_wei: int) -> int:
+    """What to pay into a deposit that is below `below_wei` so that it is `to_wei`: 0 while it is not below, and never more than what
+    `paid_wei` of the last day leaves of `most_wei`. Raises FundingRefused when nothing may be paid although the deposit is below."""
+    if funds.deposit_wei >= below_wei:
+        return 0
+    _check_not_paused(funds)
+    if funds.is_unlocking:
+        raise FundingRefused("an unlock was begun, and paying in would end it: stop the timer; to go on, cancel-unlock, or fund by hand")
+    amount = min(to_wei - funds.deposit_wei, most_wei - paid_wei)
+    if amount <= 0:
+        raise FundingRefused(
+            f"the deposit is {format_eth(funds.deposit_wei)}, below {format_eth(below_wei)}, but {format_eth(paid_wei)} were paid in "
+            f"within the last day, and --max-per-day is {format_eth(most_wei)}: look at what spends so much, or raise it"
+        )
+    return amount
+
+
 def check_unlock(funds: Funds) -> None:
     """Raises FundingRefused when there is nothing to unlock, or it is unlocking already."""
     _check_not_paused(funds)
