@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
-from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
+from livepeer_remote_signer.adapters.ledger import daily, reservations
 from livepeer_remote_signer.adapters.ledger.sqlite_books import TIP, answer_of, read_books
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
+from livepeer_remote_signer.adapters.ledger.sqlite_figures import SqliteFigures, marks
 from livepeer_remote_signer.adapters.ledger.sqlite_users import FORGET_USERS, SqliteUsers
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
@@ -24,9 +24,7 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Conflict,
     Forgotten,
     KnownSwitches,
-    Minutes,
     Row,
-    SpendName,
     StoredPayment,
     StoreFailed,
     Switch,
@@ -37,18 +35,15 @@ from livepeer_remote_signer.adapters.ledger.store import (
     parked_event,
     parked_row,
     sink_faults_of,
-    spend_of_row,
     spend_rows,
     switch_of,
     text_bytes,
     usage_expires_ms,
 )
 from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse_usage
-from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
-from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
+from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 from livepeer_remote_signer.core.rules.reservation import Reservation
-from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 MAX_REMEMBERED = 32_768
 """Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
@@ -79,14 +74,6 @@ _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms
     (SELECT min(made_ms) FROM lrs_admin_requests)"""
 """In the order of AGING."""
 
-_SPEND_SUMS = ", ".join(("sum(payments), sum(tickets)", sums_of("ev_wei"), sums_of("face_value_wei"), sums_of("fee_wei")))
-_SPEND_BY_MINUTE = f"SELECT minute, {_SPEND_SUMS} FROM lrs_spend WHERE minute BETWEEN ? AND ? GROUP BY minute"  # noqa: S608 - our own names
-_SPEND_OF = f"""SELECT CAST({{by}} AS BLOB), minute / ?, {_SPEND_SUMS} FROM lrs_spend
-    WHERE minute BETWEEN ? AND ? AND {{by}} IN ({{marks}}) GROUP BY 1, 2"""  # noqa: S608 - our own names
-_LARGEST_SPEND = f"""WITH sums (name, high, low) AS (SELECT {{by}}, {sums_of("ev_wei")} FROM lrs_spend
-    WHERE minute BETWEEN ? AND ? GROUP BY {{by}})
-    SELECT name, count(*) OVER () FROM sums ORDER BY high + low / {BILLION} DESC, low % {BILLION} DESC, name LIMIT ?"""  # noqa: S608
-
 _SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
 _FORGET: dict[Aging, str] = {
     "payments": """DELETE FROM lrs_payments WHERE id IN
@@ -116,7 +103,7 @@ _FORGOTTEN: dict[Aging, str] = {
 for its turn with the event loop, and all that time it holds the write lock."""
 
 
-class SqliteStore:
+class SqliteStore(SqliteFigures):
     """Rows as the ledger asks for them.
 
     What the writing connection has committed is remembered for as long as no other process commits: rows that a session's
@@ -384,52 +371,6 @@ class SqliteStore:
             now_ms,
         )
 
-    # --- figures ---
-
-    async def usage(self, after: str, limit: int) -> dict[str, Usage]:
-        """In the thread of what may take long."""
-        rows = await self._many_rows("SELECT key, amounts FROM lrs_usage WHERE key > ? ORDER BY key LIMIT ?", after, limit)
-        return {key: parse_usage(amounts) for key, amounts in rows}
-
-    async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
-        """In the thread of what may take long, within SQLite: Python code goes on meanwhile."""
-        buckets: dict[int, SpendSum] = {}
-        for minute, *sums in await self._many_rows(_SPEND_BY_MINUTE, *minutes):
-            bucket = minute // bucket_minutes
-            buckets[bucket] = buckets.get(bucket, SpendSum()).plus(_spend_sum(sums))
-        return sorted(buckets.items())
-
-    async def largest_spend(self, minutes: Minutes, by: SpendName, most: int) -> tuple[int, list[bytes]]:
-        """In the thread of what may take long, within SQLite."""
-        rows = await self._many_rows(_LARGEST_SPEND.format(by=by), *minutes, most)
-        return (rows[0][1] if rows else 0), [bytes(name) for name, _ in rows]
-
-    async def spend_of(
-        self, minutes: Minutes, by: SpendName, names: Sequence[bytes], bucket_minutes: int
-    ) -> list[tuple[bytes, int, SpendSum]]:
-        """In the thread of what may take long, within SQLite."""
-        rows = await self._many_rows(_SPEND_OF.format(by=by, marks=_marks(names)), bucket_minutes, *minutes, *names)
-        return [(bytes(name), bucket, _spend_sum(sums)) for name, bucket, *sums in rows]
-
-    async def sessions_started(self, since_ms: int) -> int:
-        """In the thread of what may take long."""
-        count: int = (await self._many_rows("SELECT count(*) FROM lrs_payments WHERE seq = 0 AND made_ms >= ?", since_ms))[0][0]
-        return count
-
-    async def daily(self, query: UsageQuery) -> list[UsageRow]:
-        """In the thread of what may take long, within SQLite."""
-        statement, values = daily.sqlite_query(query)
-        return [daily.sqlite_row(row, query) for row in await self._many_rows(statement, *values)]
-
-    async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
-        """In the thread of what may take long, within SQLite."""
-        return sessions.open_sessions_of(await self._many_rows(sessions.SQLITE_OPEN, auth_id, since_ms, most))
-
-    async def usage_of(self, keys: Sequence[str]) -> dict[str, Usage]:
-        """By their names."""
-        rows = await self._many_rows(f"SELECT key, amounts FROM lrs_usage WHERE key IN ({_marks(keys)})", *keys)  # noqa: S608 - only marks
-        return {key: parse_usage(amounts) for key, amounts in rows}
-
     # --- events ---
 
     async def unsent_events(self, limit: int, after_id: int) -> list[OutboxEvent]:
@@ -447,7 +388,7 @@ class SqliteStore:
         """Some at a time, between two batches."""
         for start in range(0, len(ids), _IDS_A_STATEMENT):
             some = ids[start : start + _IDS_A_STATEMENT]
-            await self._change(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({_marks(some)})", *some)  # noqa: S608 - only marks
+            await self._change(f"UPDATE lrs_outbox SET sent = 1 WHERE id IN ({marks(some)})", *some)  # noqa: S608 - only marks
 
     async def backlog(self) -> tuple[int, int | None, int]:
         """By the index of what is not sent."""
@@ -546,12 +487,12 @@ class SqliteStore:
 
     async def touch_usage(self, keys: Sequence[str], now_ms: int) -> None:
         """Between two batches."""
-        statement = f"UPDATE lrs_usage SET touched_ms = ? WHERE touched_ms IS NULL AND key IN ({_marks(keys)})"  # noqa: S608 - only marks
+        statement = f"UPDATE lrs_usage SET touched_ms = ? WHERE touched_ms IS NULL AND key IN ({marks(keys)})"  # noqa: S608 - only marks
         await self._change(statement, now_ms, *keys)
 
     async def forget_usage(self, keys: Sequence[str], before_ms: int) -> int:
         """Between two batches."""
-        statement = f"DELETE FROM lrs_usage WHERE touched_ms < ? AND key IN ({_marks(keys)})"  # noqa: S608 - only marks
+        statement = f"DELETE FROM lrs_usage WHERE touched_ms < ? AND key IN ({marks(keys)})"  # noqa: S608 - only marks
         return await self._change(statement, before_ms, *keys)
 
     async def give_back(self, limit: int) -> int:
@@ -575,21 +516,9 @@ class SqliteStore:
     async def _rows(self, sql: str, *parameters: object) -> list[Row]:
         return await self._file.beside(lambda connection: connection.execute(sql, parameters).fetchall())
 
-    async def _many_rows(self, sql: str, *parameters: object) -> list[Row]:
-        return await self._file.beside(lambda connection: connection.execute(sql, parameters).fetchall(), is_long=True)
-
     async def _change(self, sql: str, *parameters: object) -> int:
         return (await self._file.change(sql, *parameters))[1]
 
 
 def _events(rows: Sequence[Row]) -> list[OutboxEvent]:
     return [OutboxEvent(id, made_ms, bytes(payload)) for id, made_ms, payload in rows]
-
-
-def _spend_sum(row: Sequence[Any]) -> SpendSum:
-    payments, tickets, *halves = row
-    return spend_of_row((payments, tickets, *joined(halves)))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
