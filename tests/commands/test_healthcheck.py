@@ -52,7 +52,7 @@ def check(folder: Path, text: str) -> int:
     return main(["healthcheck", "--config", str(folder / "config.yaml")])
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", ""])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "", "[::]"])
 def test_the_signer_is_asked_at_its_own_port(tmp_path: Path, server: Server, host: str) -> None:
     assert check(tmp_path, f"listen: '{host}:{server.server_port}'\nkey: {{not: looked at}}\n") == 0
     assert server.asked == ["/healthz"]

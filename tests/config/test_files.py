@@ -95,3 +95,16 @@ def test_a_bad_line_is_named_by_its_number(file: Path, text: str, content: str, 
 )
 def test_a_value_given_by_itself_and_in_a_file_is_refused(text: str, name: str) -> None:
     assert f": give either {name} or {name}_file, not both" in fault(text)
+
+
+@EVERY_FILE
+def test_a_byte_order_mark_is_named(file: Path, text: str) -> None:
+    file.write_text(f"\ufeff{PLANTED}\n")
+    said = fault(text % file)
+    assert f"_file {file} begins with a byte-order mark" in said
+    assert PLANTED not in said
+
+
+def test_a_ledgers_url_is_one_line(file: Path) -> None:
+    file.write_text(f"postgresql://one@h/d\npostgresql://{PLANTED}@h/d\n")
+    assert fault(LEDGER % file) == f"ledger.url_file {file} holds 2 lines, and one is expected"

@@ -158,7 +158,7 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
         ("limits: {min_ticket_ev_wei: -1}", "limits.min_ticket_ev_wei: "),
         ("limits: {min_ticket_ev_wei: 3000000000001}", "min_ticket_ev_wei 3000000000001 is above max_ticket_ev_wei 3000000000000"),
         ("limits: {max_ticket_ev_wei: -1}", "limits.max_ticket_ev_wei: "),
-        ("limits: {max_ticket_ev_wei: true}", "limits.max_ticket_ev_wei: must be a whole number of wei"),
+        ("limits: {max_ticket_ev_wei: true}", "limits.max_ticket_ev_wei: YAML reads yes, no, on, off, true and false"),
         ("limits: {max_ticket_ev_wei: 0.5}", "limits.max_ticket_ev_wei: '0.5' is not a whole number of wei"),
         ("limits: {max_ticket_ev_wei: 1e999999999}", "limits.max_ticket_ev_wei: an exponent beyond 100"),
         ("limits: {body_timeout_seconds: inf}", "limits.body_timeout_seconds: "),
@@ -171,7 +171,7 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
         ("listen: [::1]:5", "not YAML"),
         ("state: {seal: wax}", "state.seal: "),
         ("prices: {max_price_per_unit: -5}", "prices.max_price_per_unit: "),
-        ("prices: {max_price_per_unit: true}", "prices.max_price_per_unit: must be a number"),
+        ("prices: {max_price_per_unit: true}", "prices.max_price_per_unit: YAML reads yes, no, on, off, true and false"),
         ("prices: {pixels_per_unit: 5eth}", "prices.pixels_per_unit: must be a plain number"),
         ("prices: {pixels_per_unit: 0}", "prices: pixels_per_unit must be positive"),
         ("prices: {max_price_per_capability: [{pipeline: nope, price_per_unit: 1}]}", "unknown pipeline 'nope': one of text-to-image"),
@@ -597,3 +597,44 @@ def test_a_key_outside_is_known_by_its_form_and_its_address() -> None:
     assert key(aws_kms={"key_id": "k", "region": "r"}).known_address is None
     assert key(aws_kms={"key_id": "k", "region": "r"}, address=ETH_SIGN["address"]).known_address == address
     assert (key(private_key=KEY).external, key(private_key=KEY).known_address) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("limits: {max_connections: yes}", "limits.max_connections"),
+        ("limits: {drain_seconds: true}", "limits.drain_seconds"),
+        ("prices: {max_price_per_unit: on}", "prices.max_price_per_unit"),
+        ("events: {sinks: [{type: kafka, brokers: ['a:1'], topic: no}]}", "events.sinks.0.topic"),
+        ("auth: {webhook: {url: 'http://a/', headers: {X-One: yes}}}", "auth.webhook.headers.X-One"),
+        ("cors: {allow_origins: [off]}", "cors.allow_origins.0"),
+        ("recipients: {guard: {window_seconds: true}}", "recipients.guard.window_seconds"),
+    ],
+)
+def test_yes_where_no_truth_is_expected_is_named(text: str, key: str) -> None:
+    assert fault(f"{LEAST}{text}\n") == (
+        f"{key}: YAML reads yes, no, on, off, true and false as true or false, which cannot be meant here; text stands in quotes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("limits:", "limits"),
+        ("auth:\n  webhook:", "auth.webhook"),
+        ("auth:\n  jwt:", "auth.jwt"),
+        ("admin:", "admin"),
+        ("budgets:", "budgets"),
+        ("events:\n  sinks:", "events.sinks"),
+        ("recipients: {guard: }", "recipients.guard"),
+        ("limits: {max_ticket_ev_wei: }", "limits.max_ticket_ev_wei"),
+    ],
+)
+def test_a_section_with_nothing_under_it_is_named(text: str, key: str) -> None:
+    assert fault(f"{LEAST}{text}\n") == f"{key}: nothing stands under it: give it a value, or take the key away"
+
+
+def test_what_may_be_true_or_nothing_still_may() -> None:
+    text = "byoc_jobs: yes\nauth: {allow_unauthenticated: on}\noutbound: {proxy: }\nledger: {path: }\n"
+    config = parse_config(LEAST + text, {})
+    assert (config.byoc_jobs, config.auth.allow_unauthenticated, config.outbound.proxy, config.ledger.path) == (True, True, None, None)

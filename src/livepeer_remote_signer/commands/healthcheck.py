@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,7 @@ def add_parsers(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0 when the signer answers 200, else 1 after it was said why."""
     try:
-        address = read_listen(Path(arguments.config), os.environ).from_this_host
-        status = fetch_status(address)
+        address, status = ask(read_listen(Path(arguments.config), os.environ).from_this_host)
     except (OSError, ValueError, yaml.YAMLError, HTTPException) as error:
         print(f"{arguments.config}: {error or type(error).__name__}", file=sys.stderr)
         return 1
@@ -58,6 +57,17 @@ def read_listen(path: Path, environ: Mapping[str, str]) -> ListenAddress:
         return parse_listen(text)
     except ValueError as error:
         raise ValueError(f"listen: {error}") from None
+
+
+def ask(addresses: Sequence[ListenAddress]) -> tuple[ListenAddress, int]:
+    """The first of them that answers, and its status. Raises OSError or HTTPException where none does: what the first one gave."""
+    failures: list[OSError | HTTPException] = []
+    for address in addresses:
+        try:
+            return address, fetch_status(address)
+        except (OSError, HTTPException) as error:
+            failures.append(error)
+    raise failures[0]
 
 
 def fetch_status(address: ListenAddress) -> int:

@@ -23,6 +23,7 @@ from livepeer_remote_signer.config.secret_files import FileKind, named_files
 from livepeer_remote_signer.config.strict_yaml import ConfigError
 from livepeer_remote_signer.config.urls import check_http_url
 from livepeer_remote_signer.config.values import Section
+from livepeer_remote_signer.core.rules.secret_text import secret_text_fault
 
 MAX_SECRET_FILE_BYTES = 64 * 1024
 
@@ -91,6 +92,8 @@ def _secret_text(path: Path, key: str) -> str:
         raise ConfigError(f"{key} {path} is not text") from None
     if not text.strip():
         raise ConfigError(f"{key} {path} is empty")
+    if fault := secret_text_fault(text, one_line=_parser(key) is _parse_secret):
+        raise ConfigError(f"{key} {path} {fault}")
     return text
 
 

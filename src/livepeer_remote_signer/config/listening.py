@@ -25,9 +25,10 @@ class ListenAddress(NamedTuple):
             return False
 
     @property
-    def from_this_host(self) -> ListenAddress:
-        """Where this host itself reaches it: a listener on all addresses is on loopback too."""
-        return self._replace(host={_ALL: "127.0.0.1", "::": "::1"}.get(self.host, self.host))
+    def from_this_host(self) -> tuple[ListenAddress, ...]:
+        """Where this host itself may reach it: a listener on all addresses is on loopback too, on either where it serves both kinds."""
+        loopbacks = {_ALL: ("127.0.0.1", "::1"), "::": ("::1", "127.0.0.1")}
+        return tuple(self._replace(host=host) for host in loopbacks.get(self.host, (self.host,)))
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -21,6 +21,7 @@ from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, with_port
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.strict_yaml import ConfigError, parse_yaml
 from livepeer_remote_signer.config.variables import fill_variables
+from livepeer_remote_signer.config.written import unmeant_values
 
 __all__ = ["ConfigError", "load_config", "parse_config", "parse_go_duration"]
 
@@ -51,6 +52,8 @@ def parse_config(text: str, environ: Mapping[str, str]) -> Config:
         raise ConfigError("the configuration must be a mapping of keys")
     tree = _with_variables(tree, environ, "")
     _lay_environment_over(tree, environ)
+    if unmeant := list(unmeant_values(tree)):
+        raise ConfigError("\n".join(unmeant))
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:

@@ -335,3 +335,16 @@ def test_a_previous_key_may_stand_in_a_keystore(tmp_path: Path) -> None:
 def test_a_previous_key_has_exactly_one_form(previous: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"state\.previous"):
         parse_config(yaml.safe_dump(configuration(state={"previous": [{**previous, "accept_until": "2030-01-01T00:00:00Z"}]})), {})
+
+
+def test_a_secret_of_two_lines_or_with_a_byte_order_mark_is_named_and_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    for text, words in (("first\ngeheim\n", "holds 2 lines, and one is expected"), ("\ufeffgeheim\n", "begins with a byte-order mark")):
+        file.write_text(text)
+        with pytest.raises(SigningKeyError, match=words) as refused:
+            read_secret_file(file, "admin.token_file")
+        assert str(refused.value).startswith(f"admin.token_file {file} ")
+        assert "geheim" not in str(refused.value)
+    file.write_text("\ufeff" + json.dumps({"version": 3}))
+    with pytest.raises(SigningKeyError, match=r"key\.keystore_file .* begins with a byte-order mark"):
+        load_keystore(file, ["x"], None)

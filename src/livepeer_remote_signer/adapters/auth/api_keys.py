@@ -35,6 +35,7 @@ from livepeer_remote_signer.core.rules.api_keys import (
 )
 from livepeer_remote_signer.core.rules.new_keys import NewKey
 from livepeer_remote_signer.core.rules.policy import Identity
+from livepeer_remote_signer.core.rules.secret_text import secret_text_fault
 
 LOOK_EVERY_SECONDS = 1.0
 READ_AT_ONCE_BYTES = 64 * 1024
@@ -148,11 +149,14 @@ def _read_text(path: Path) -> str:
                 raise KeysFileError(f"{path} can be written by everybody: chmod 600 it")
             if found.st_size > MAX_FILE_BYTES:
                 raise KeysFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-            return file.read().decode("utf-8")
+            text = file.read().decode("utf-8")
     except OSError as error:
         raise KeysFileError(f"{path} cannot be read: {error.strerror}; `keys create` makes the first key") from None
     except UnicodeDecodeError:
         raise KeysFileError(f"{path} is not text") from None
+    if fault := secret_text_fault(text, one_line=False):
+        raise KeysFileError(f"{path} {fault}")
+    return text
 
 
 def read_keys(path: Path) -> list[KeyRecord]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from livepeer_remote_signer.adapters.keys.signing import SECRET_BYTES, SigningKey
+from livepeer_remote_signer.core.rules.secret_text import secret_text_fault
 
 KEYSTORE_VERSION = 3
 MAX_TRIED_KEYSTORES = 16
@@ -29,16 +30,19 @@ class SigningKeyError(Exception):
     """The key cannot be used; the message names the file and what to change, never its content."""
 
 
-def read_secret_file(path: Path, what: str) -> str:
-    """The text of a secret file without the line break at its end. Raises SigningKeyError."""
+def read_secret_file(path: Path, what: str, *, one_line: bool = True) -> str:
+    """The text of a secret file without the line break at its end. Raises SigningKeyError, also where a secret of one line has several."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise SigningKeyError(f"{what} {path} is larger than {_MAX_FILE_BYTES} bytes: that is not a secret")
-        return path.read_text("utf-8").rstrip("\r\n")
+        text = path.read_text("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise SigningKeyError(f"{what} {path} is not text") from None
     except OSError as error:
         raise SigningKeyError(f"{what} {path} cannot be read: {error.strerror}") from None
+    if fault := secret_text_fault(text, one_line=one_line):
+        raise SigningKeyError(f"{what} {path} {fault}")
+    return text
 
 
 def parse_private_key(text: str, where: str) -> bytes:
@@ -66,7 +70,7 @@ def load_private_key_file(path: Path) -> bytes:
 def read_password_file(path: Path) -> list[str]:
     """The passwords that the file may mean, the likeliest first: as go-livepeer reads it, without white space at both ends, and
     as it stands. Raises SigningKeyError, also for an empty file."""
-    text = read_secret_file(path, "key.password_file")
+    text = read_secret_file(path, "key.password_file", one_line=False)
     if not text.strip():
         raise SigningKeyError(
             f"key.password_file {path} is empty: go-livepeer tries a keystore with the empty password then, and asks on the terminal "
@@ -89,7 +93,7 @@ def load_keystore(path: Path, passwords: Sequence[str], address: bytes | None) -
 
 
 def _open_keystore(path: Path, passwords: Sequence[str]) -> bytes:
-    document = _keystore_in(read_secret_file(path, "key.keystore_file"))
+    document = _keystore_in(read_secret_file(path, "key.keystore_file", one_line=False))
     if document is None:
         raise SigningKeyError(f"key.keystore_file {path} is not a geth V3 keystore")
     if document.get("version") != KEYSTORE_VERSION:
