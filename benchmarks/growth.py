@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import http.client
 import json
+import re
 import resource
 import secrets
 import socket
@@ -20,14 +21,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from benchmarks.measure import Measured, Served, drive, free_port, serving
+from benchmarks.measure import Figures, Measured, Served, drive, free_port, serving
+from benchmarks.plot import write_plot
+from benchmarks.scenarios import postgres
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
+from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.rules.api_keys import SALT_BYTES, KeyRecord, encode_keys
 
 AUTH_IDS = 100_000
@@ -46,14 +50,69 @@ POLL_SECONDS = 3.0
 RETENTION_SECONDS = 3600
 HOURS = 24
 
-_NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 - 1) "
+
+class Place(NamedTuple):
+    """A ledger's database, and how rows by the hundred thousand are made in it."""
+
+    execute: Callable[[str], object]
+    numbers: str
+    """A FROM clause that gives `i` from 0 up to, and without, {count}."""
+
+    bytes: str
+    """So many bytes that are others for each `i` and each `part`."""
+
+    text: str
+    """Bytes of a text."""
+
+    def lay(self, table: str, columns: str, values: str, count: int) -> None:
+        """So many rows. In `values` BYTES<n> stands for n bytes, TEXT<x> for the bytes of a text."""
+        values = _BYTES.sub(lambda match: self.bytes.format(count=match[1]), values)
+        values = _TEXT.sub(lambda match: self.text.format(text=match[1]), values)
+        numbers = self.numbers.format(count=count)
+        self.execute(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {numbers} ON CONFLICT DO NOTHING")
+
+
+_BYTES, _TEXT = re.compile(r"BYTES<(\d+)>"), re.compile(r"TEXT<([^<>]*)>")
+
+
+@contextmanager
+def sqlite_place(path: Path) -> Iterator[Place]:
+    """A file with the ledger's tables."""
+    asyncio.run(_make(SqliteStore(path, writer="growth")))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        numbers = "(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count} - 1) SELECT i FROM n) AS n WHERE true"
+        yield Place(connection.execute, numbers, "randomblob({count})", "CAST({text} AS BLOB)")
+
+
+@contextmanager
+def postgres_place(url: str) -> Iterator[Place]:
+    """The ledger's tables in place of those before."""
+    import psycopg
+
+    from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    asyncio.run(_make(PostgresStore(url, writer="growth", timeout_seconds=10)))
+    with psycopg.connect(url) as connection:
+        numbers = "generate_series(0::bigint, {count} - 1) AS n(i)"
+        some = "substring(decode(repeat(md5(i::text), {count} / 16 + 1), 'hex') FROM 1 FOR {count})"
+        yield Place(lambda statement: connection.execute(statement), numbers, some, "convert_to({text}, 'UTF8')")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+
+
+async def _make(store: Store) -> None:
+    await store.open()
+    await store.close()
 
 
 class Situation(NamedTuple):
     """One row: what is laid into the ledger before the start, what is configured, and what goes on beside the payments."""
 
     name: str
-    lay: Callable[[sqlite3.Connection], None] = lambda _: None
+    lay: Callable[[Place], None] = lambda _: None
     config: dict[str, Any] = {}  # noqa: RUF012 - never changed
     beside: Callable[[Served], AbstractContextManager[list[float]]] = lambda _: nullcontext([])
     headers: str = ""
@@ -66,51 +125,43 @@ class Found(NamedTuple):
     console: list[float]
 
 
-def lay_payments(connection: sqlite3.Connection, count: int) -> None:
+def lay_payments(place: Place, count: int) -> None:
     """Payments of the last day by as many auth ids, half of them older than the retention; the statistics have a line for each."""
     now_ms = int(time.time() * 1000)
-    connection.execute(
-        _NUMBERS
-        + """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, is_healed, made_ms, state, kept)
-        SELECT CAST(printf('%032x', i) AS BLOB), 0, randomblob(32), CAST('user-' || (i % ?3) AS BLOB), 0,
-        ?2 - (i % 2) * ?4 - (?1 - i) * 1000 / ?1, randomblob(180), randomblob(400) FROM n""",
-        (count, now_ms, AUTH_IDS, RETENTION_SECONDS * 2000),
+    made = f"{now_ms} - (i % 2) * {RETENTION_SECONDS * 2000} - ({count} - i) * 1000 / {count}"
+    place.lay(
+        "lrs_payments",
+        "state_id, seq, digest, auth_id, is_healed, made_ms, state, kept",
+        f"TEXT<'0000000000' || i>, 0, BYTES<32>, TEXT<'user-' || (i % {AUTH_IDS})>, 0, {made}, BYTES<180>, BYTES<400>",
+        count,
     )
-    connection.execute(
-        _NUMBERS
-        + """INSERT OR IGNORE INTO lrs_spend SELECT ?2 / 60000 - ?3 * 60 + i * ?3 * 60 / ?1, 'growth',
-        CAST('user-' || (i * 7919 % ?4) AS BLOB), CAST(printf('%020d', i % 500) AS BLOB), 1, 3, 1000000000000 + i,
-        '1000000000000000', '999' FROM n""",
-        (count, now_ms, HOURS, AUTH_IDS),
+    place.lay(
+        "lrs_spend",
+        "minute, writer, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei",
+        f"{now_ms // 60_000 - HOURS * 60} + i * {HOURS * 60} / {count}, 'growth', TEXT<'user-' || (i * 7919 % {AUTH_IDS})>,"
+        " TEXT<'orchestrator-' || (i % 500)>, 1, 3, '1000000000000', '1000000000000000', '999'",
+        count,
     )
 
 
-def lay_auth_ids(connection: sqlite3.Connection) -> None:
+def lay_auth_ids(place: Place) -> None:
     """Spending of each auth id within its hour."""
-    expires = int(time.time() * 1000) + 3_600_000
-    connection.execute(
-        _NUMBERS
-        + """INSERT INTO lrs_usage (key, amounts, expires_ms) SELECT '["auth_id","hour","ev","user-' || i || '"]', ?3, ?2 FROM n""",
-        (AUTH_IDS, expires, json.dumps([[int(time.time()) // 60, 10**12]])),
-    )
+    now = int(time.time())
+    name = """'["auth_id","hour","ev","user-' || i || '"]'"""
+    amounts = json.dumps([[now // 60, 10**12]])
+    place.lay("lrs_usage", "key, amounts, expires_ms", f"{name}, '{amounts}', {(now + 3600) * 1000}", AUTH_IDS)
 
 
-def lay_switches(connection: sqlite3.Connection) -> None:
+def lay_switches(place: Place) -> None:
     """Suspended callers."""
-    connection.execute(
-        _NUMBERS
-        + """INSERT INTO lrs_switches (name, auth_id, set_ms) SELECT '["auth_id", "gone-' || i || '"]',
-        CAST('gone-' || i AS BLOB), i FROM n""",
-        (SWITCHES,),
-    )
+    name = """'["auth_id", "gone-' || i || '"]'"""
+    place.lay("lrs_switches", "name, auth_id, set_ms", f"{name}, TEXT<'gone-' || i>, i", SWITCHES)
 
 
-def lay_events(connection: sqlite3.Connection, count: int) -> None:
+def lay_events(place: Place, count: int) -> None:
     """Events that no sink has taken yet."""
-    connection.execute(
-        _NUMBERS + 'INSERT INTO lrs_outbox (made_ms, payload) SELECT ?2, CAST(printf(\'{"id":"%032x"}\', i) AS BLOB) FROM n',
-        (count, int(time.time() * 1000)),
-    )
+    payload = """TEXT<'{"id":"' || i || '"}'>"""
+    place.lay("lrs_outbox", "made_ms, payload", f"{int(time.time() * 1000)}, {payload}", count)
 
 
 @contextmanager
@@ -178,18 +229,18 @@ def situations(folder: Path, payments: int, events: int, connections: int) -> li
     budgets = {"budgets": [{"scope": "auth_id", "match": "*", "window": "hour", "measure": "ev", "limit_wei": "1000eth"}]}
     away = {"events": {"sinks": [{"type": "http", "url": f"http://127.0.0.1:{free_port()}/"}]}}
 
-    def everything(connection: sqlite3.Connection) -> None:
-        lay_payments(connection, payments)
-        lay_auth_ids(connection)
-        lay_switches(connection)
+    def everything(place: Place) -> None:
+        lay_payments(place, payments)
+        lay_auth_ids(place)
+        lay_switches(place)
 
     return [
         Situation("an empty ledger", config=budgets),
-        Situation(f"{payments:,} payments, half to be forgotten", lambda c: lay_payments(c, payments), budgets),
+        Situation(f"{payments:,} payments, half to be forgotten", lambda place: lay_payments(place, payments), budgets),
         Situation(f"{AUTH_IDS:,} auth ids with budgets", lay_auth_ids, budgets),
         Situation(f"{SWITCHES:,} suspended callers", lay_switches, budgets),
         Situation(f"{KEYS:,} API keys", config=budgets | {"auth": {"api_keys_file": str(keys_file)}}, headers=f"x-api-key: {key}\r\n"),
-        Situation(f"{events:,} events for a sink that is away", lambda c: lay_events(c, events), budgets | away),
+        Situation(f"{events:,} events for a sink that is away", lambda place: lay_events(place, events), budgets | away),
         Situation(f"{connections:,} kept connections", config=budgets, beside=connections_held(connections)),
         Situation(ALL_OF_IT, everything, budgets, console_open),
     ]
@@ -206,19 +257,18 @@ def _lay_keys(folder: Path) -> tuple[str, Path]:
     return create_key(path, name="benchmark", auth_id="user-0", now=now)[0], path
 
 
-def measure(folder: Path, situation: Situation, rounds: int, seconds: int) -> Found:
-    """One row."""
+def measure(folder: Path, situation: Situation, rounds: int, seconds: int, backend: dict[str, Any]) -> Found:
+    """One row. `backend` is that of PostgreSQL, or empty."""
     path = folder / "ledger.sqlite"
-    asyncio.run(_make(path))
-    with sqlite3.connect(path) as connection:
-        situation.lay(connection)
-    connection.close()
+    ledger: dict[str, Any] = backend.get("ledger") or {"backend": "sqlite", "path": str(path)}
+    with postgres_place(ledger["url"]) if backend else sqlite_place(path) as place:
+        situation.lay(place)
     token = secrets.token_urlsafe(32)
     (folder / "token").write_text(token)
     (folder / "token").chmod(0o600)
     admin_port = free_port()
     config = {
-        "ledger": {"backend": "sqlite", "path": str(path), "retention_seconds": RETENTION_SECONDS},
+        "ledger": {**ledger, "retention_seconds": RETENTION_SECONDS},
         "admin": {"listen": f"127.0.0.1:{admin_port}", "token_file": str(folder / "token")},
         **situation.config,
     }
@@ -234,18 +284,14 @@ def measure(folder: Path, situation: Situation, rounds: int, seconds: int) -> Fo
             file.unlink()
 
 
-async def _make(path: Path) -> None:
-    store = SqliteStore(path, writer="growth")
-    await store.open()
-    await store.close()
-
-
 def main() -> int:
     """Prints the rows; with --gate exits 1 when one costs more than it may beside the empty ledger."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description="Measures a payment beside much of everything.")
     parser.add_argument("--quick", action="store_true", help="the empty ledger and all of it, with 300,000 payments: a minute or so")
     parser.add_argument("--only", metavar="TEXT", help="rows whose name holds TEXT, beside the empty ledger")
     parser.add_argument("--payments", metavar="N", type=int, help="rows of payments (default 1,000,000; up to 5,000,000 were tried)")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own, which shares the cores, instead of SQLite")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draws the rows as an SVG")
     parser.add_argument("--gate", action="store_true", help="exit 1 when a row costs more than it may")
     parser.add_argument("--slack", metavar="FACTOR", type=float, default=1.0, help="what limits are multiplied by, for a noisy machine")
     arguments = parser.parse_args()
@@ -253,15 +299,19 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     payments = arguments.payments or (300_000 if arguments.quick else 1_000_000)
     print(f"{'':48} {'CPU sig':>8} {'p99 ms':>8} {'x CPU':>6} {'x p99':>6} {'console s':>9} {'MB':>5} {'ready s':>7}")
-    is_over = False
-    with tempfile.TemporaryDirectory() as name:
+    is_over, found = False, dict[str, Figures]()
+    server: AbstractContextManager[dict[str, Any]] = postgres() if arguments.postgres else nullcontext({})
+    with tempfile.TemporaryDirectory() as name, server as backend:
         rows = situations(Path(name), payments, EVENTS, min(10_000, hard // 2))
         chosen = [rows[0], rows[-1]] if arguments.quick else [row for row in rows if row is rows[0] or (arguments.only or "") in row.name]
         empty: Measured | None = None
         for situation in chosen:
-            found = measure(Path(name), situation, 1 if arguments.quick else 3, 12 if situation.name == ALL_OF_IT else 4)
-            empty = empty or found.measured
-            is_over = _print(situation.name, found, empty, arguments.slack) or is_over
+            row = measure(Path(name), situation, 1 if arguments.quick else 3, 12 if situation.name == ALL_OF_IT else 4, backend)
+            empty = empty or row.measured
+            found[situation.name] = row.measured.figures
+            is_over = _print(situation.name, row, empty, arguments.slack) or is_over
+    if arguments.plot is not None:
+        write_plot(arguments.plot, found)
     return int(is_over and arguments.gate)
 
 

@@ -54,7 +54,7 @@ def scenarios(folder: Path) -> list[Scenario]:
         Scenario("SQLite ledger, c=1", sqlite("b.sqlite"), {"connections": 1, "chained": True}),
         Scenario("stateless, 2 workers, c=64", nullcontext({}), {"connections": 64}, workers=2),
         Scenario("SQLite ledger, 2 workers, c=64", sqlite("c.sqlite"), {"connections": 64, "chained": True}, workers=2),
-        Scenario("PostgreSQL ledger, 2 workers, c=64", _postgres(), {"connections": 64, "chained": True}, workers=2),
+        Scenario("PostgreSQL ledger, 2 workers, c=64", postgres(), {"connections": 64, "chained": True}, workers=2),
     ]
 
 
@@ -80,7 +80,7 @@ def _webhook(expiry_seconds: int) -> Iterator[Config]:
 
 
 @contextmanager
-def _postgres() -> Iterator[Config]:
+def postgres() -> Iterator[Config]:
     """A real PostgreSQL in a temporary folder, over its unix socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
-from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.growth import lay_auth_ids, lay_payments
+from benchmarks.growth import lay_auth_ids, lay_payments, sqlite_place
 from benchmarks.measure import free_port
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from tests.attack import tenants
@@ -135,9 +133,9 @@ def test_consoles_in_many_tabs_over_many_rows(tmp_path: Path) -> None:
     ledger = {"backend": "sqlite", "path": str(path)}
     admin = {"listen": f"127.0.0.1:{admin_port}", "token_file": str(tmp_path / "token")}
     with served(tmp_path, ledger=ledger, budgets=budgets, admin=admin) as signer:
-        with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-            lay_auth_ids(connection)
-            lay_payments(connection, 100_000)
+        with sqlite_place(path) as place:
+            lay_auth_ids(place)
+            lay_payments(place, 100_000)
         console = HTTPConnection("127.0.0.1", admin_port, timeout=30)
         form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{admin_port}"}
         console.request("POST", "/console/login", f"token={token}", form)

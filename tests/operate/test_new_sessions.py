@@ -92,7 +92,7 @@ async def test_what_a_sqlite_ledger_keeps_stops_growing(tmp_path: Path, monkeypa
             return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
 
     half, end = await pay_new_sessions(tmp_path, {"backend": "sqlite", "path": str(path)}, rows)
-    assert half["lrs_payments"] > RETENTION_SECONDS * SESSIONS_A_SECOND / 2
+    assert half["lrs_payments"] > FEW_ROWS
     assert not grown(half, end)
 
 
@@ -114,5 +114,5 @@ async def test_what_a_postgres_ledger_keeps_stops_growing(
             return counts
 
     half, end = await pay_new_sessions(tmp_path, {"backend": "postgres", "url": url}, rows)
-    assert half["lrs_payments"] > RETENTION_SECONDS * SESSIONS_A_SECOND / 2
+    assert half["lrs_payments"] > FEW_ROWS
     assert not grown(half, end)
