@@ -13,10 +13,12 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from livepeer_remote_signer import __version__
+from livepeer_remote_signer.api import admin_schemas, schemas
 from livepeer_remote_signer.api.admin_bodies import read_body, read_form
 from livepeer_remote_signer.api.admin_users import UserParts, add_user_routes
 from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
 from livepeer_remote_signer.api.errors import json_reply
+from livepeer_remote_signer.api.openapi import body_of, describe_requests, operation_id
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.refusals import peer_of, refusal_reply
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
@@ -31,6 +33,26 @@ from livepeer_remote_signer.core.rules.audit import author_of_token
 from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, ceiling_name, parse_price_change
 from livepeer_remote_signer.core.rules.statement import Statement
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.ErrorReply, "description": text}
+    for status, text in {
+        400: "malformed, or a value that cannot be",
+        401: "no admin token",
+        413: "body too large",
+        503: "there is no ledger, or it does not answer",
+    }.items()
+}
+
+
+def _form_of(*fields: str) -> dict[str, Any]:
+    """A body as go-livepeer's command line sends it."""
+    schema = {"type": "object", "properties": {field: {"type": "string"} for field in fields}}
+    return {"requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}}
+
+
+_BROADCAST_FORM = _form_of("maxPricePerUnit", "pixelsPerUnit", "currency", "transcodingOptions")
+_CAPABILITY_FORM = _form_of("maxPricePerUnit", "pixelsPerUnit", "currency", "pipeline", "modelID")
 
 
 class Prices(Protocol):
@@ -85,7 +107,14 @@ class AdminParts(NamedTuple):
 
 def create_admin(parts: AdminParts) -> FastAPI:
     """The admin application. Every route, also an unknown one, wants the token first; the console asks for it on its page."""
-    app = FastAPI(title="Livepeer remote signer: administration", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Livepeer remote signer: administration",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        generate_unique_id_function=operation_id,
+    )
     add_error_handlers(app, "admin route")
     _add_gate(app, parts.token, parts.metrics_token)
     _add_price_routes(app, parts)
@@ -95,11 +124,12 @@ def create_admin(parts: AdminParts) -> FastAPI:
     if parts.console is not None:
         add_console_routes(app, parts.token, parts.console)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
     async def metrics() -> Response:
         """Prometheus text."""
         return Response(parts.render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    describe_requests(app)
     return app
 
 
@@ -128,7 +158,7 @@ def _add_gate(app: FastAPI, token: str, metrics_token: str) -> None:
 
 
 def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
-    @app.post("/setBroadcastConfig")
+    @app.post("/setBroadcastConfig", responses=_REFUSALS, openapi_extra=_BROADCAST_FORM)
     async def set_broadcast_config(request: Request) -> Response:
         """go-livepeer's form for the global ceiling; 0 takes it away. Transcoding options mean nothing to a signer."""
         form = await read_form(request)
@@ -141,7 +171,7 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
             await parts.prices.change(change, _author(request))
         return Response()
 
-    @app.post("/setMaxPriceForCapability")
+    @app.post("/setMaxPriceForCapability", responses=_REFUSALS, openapi_extra=_CAPABILITY_FORM)
     async def set_max_price_for_capability(request: Request) -> Response:
         """go-livepeer's form for the ceiling of one pipeline and model."""
         form = await read_form(request)
@@ -161,12 +191,17 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
         }
         return to_response(json_reply(200, body, new_request_id()))
 
-    @app.get("/admin/prices")
+    @app.get("/admin/prices", response_model=admin_schemas.PricesInForce, responses=_REFUSALS)
     async def get_prices() -> Response:
         """The ceilings in force: where each came from, and what it is in wei."""
         return in_force()
 
-    @app.post("/admin/prices")
+    @app.post(
+        "/admin/prices",
+        response_model=admin_schemas.PricesInForce,
+        responses=_REFUSALS,
+        openapi_extra=body_of(admin_schemas.PriceChangeRequest),
+    )
     async def set_price(request: Request) -> Response:
         """Sets the global ceiling, or with `pipeline` and `model_id` that of one model."""
         keys = frozenset(("pipeline", "model_id", "price_per_unit", "pixels_per_unit", "currency"))
@@ -179,7 +214,12 @@ def _add_price_routes(app: FastAPI, parts: AdminParts) -> None:
         await parts.prices.change(change, _author(request))
         return in_force()
 
-    @app.post("/admin/prices/reset")
+    @app.post(
+        "/admin/prices/reset",
+        response_model=admin_schemas.PricesInForce,
+        responses=_REFUSALS,
+        openapi_extra=body_of(admin_schemas.PriceResetRequest),
+    )
     async def reset_price(request: Request) -> Response:
         """Takes a change back: the configuration's ceiling is in force again."""
         fields = exact_object(parse_json(await read_body(request)), "the body", frozenset(("pipeline", "model_id")))
@@ -211,18 +251,28 @@ def _add_switch_routes(app: FastAPI, parts: AdminParts) -> None:
         body = {"all": None in suspended, "auth_ids": sorted(auth_id for auth_id in suspended if auth_id is not None)}
         return to_response(json_reply(200, body, new_request_id()))
 
-    @app.get("/admin/suspended")
+    @app.get("/admin/suspended", response_model=admin_schemas.Suspended, responses=_REFUSALS)
     async def get_suspended() -> Response:
         """The kill switches that are set."""
         return await in_force()
 
-    @app.post("/admin/suspend")
+    @app.post(
+        "/admin/suspend",
+        response_model=admin_schemas.Suspended,
+        responses=_REFUSALS,
+        openapi_extra=body_of(admin_schemas.SwitchRequest),
+    )
     async def suspend(request: Request) -> Response:
         """Stops payments of one auth id (`{"auth_id": ...}`) or all (`{"all": true}`)."""
         await switches().suspend(_target(await read_body(request)), _author(request))
         return await in_force()
 
-    @app.post("/admin/resume")
+    @app.post(
+        "/admin/resume",
+        response_model=admin_schemas.Suspended,
+        responses=_REFUSALS,
+        openapi_extra=body_of(admin_schemas.SwitchRequest),
+    )
     async def resume(request: Request) -> Response:
         """Ends what `suspend` began."""
         await switches().resume(_target(await read_body(request)), _author(request))

@@ -34,7 +34,7 @@ def add_byoc_route(
     @app.post(
         PATH,
         response_model=schemas.ByocJobReply,
-        responses={status: errors[status] for status in (400, 401, 403, 413, 503)},
+        responses={status: errors[status] for status in (400, 401, 403, 413, 500, 503)},
         openapi_extra=body_of(schemas.ByocJobRequest),
     )
     async def sign_byoc_job(request: Request) -> Response:

@@ -104,7 +104,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
     """The console's four routes."""
     sessions = Sessions(token)
 
-    @app.get(CONSOLE)
+    @app.get(CONSOLE, include_in_schema=False)
     async def page() -> Response:
         """The page; it shows nothing but a login until `/console/data` answers."""
         body, policy = load_page()
@@ -118,7 +118,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
         }
         return Response(body, headers=headers, media_type="text/html; charset=utf-8")
 
-    @app.get(CONSOLE + "/data")
+    @app.get(CONSOLE + "/data", include_in_schema=False)
     async def data(request: Request) -> Response:
         """The figures, for whoever has logged in."""
         if not sessions.is_open(request.cookies.get(COOKIE, "")):
@@ -129,7 +129,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
         reply = json_reply(200, await parts.overview(int(hours)), new_request_id(), ((b"cache-control", b"no-store"),))
         return to_response(reply)
 
-    @app.post(CONSOLE + "/login")
+    @app.post(CONSOLE + "/login", include_in_schema=False)
     async def login(request: Request) -> Response:
         """Takes the token from a form. Back to the page, with a cookie when it was right."""
         check_origin(request)
@@ -140,7 +140,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
         _set_cookie(request, response, cookie, SESSION_SECONDS)
         return response
 
-    @app.post(CONSOLE + "/logout")
+    @app.post(CONSOLE + "/logout", include_in_schema=False)
     async def logout(request: Request) -> Response:
         """Forgets the cookie."""
         check_origin(request)

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from livepeer_remote_signer.api.bounds import Bounds
 from livepeer_remote_signer.api.errors import internal_reply
+from livepeer_remote_signer.api.openapi import with_admin
 from livepeer_remote_signer.api.pages import PageRules, check_one_host
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
 from livepeer_remote_signer.api.refusals import OTHER_ROUTE, peer_of, refusal_reply
@@ -66,6 +67,7 @@ class Front:
         self.startup_failure: str | None = None
         """Why the application could not start, in one line."""
         self._rest = rest
+        self._describe_admin = admin.openapi if admin is not None else None
         self._app: Callable[[Scope, Receive, Send], Awaitable[None]] = self._answer
         if pages.allow_origins:
             self._app = CORSMiddleware(
@@ -87,8 +89,9 @@ class Front:
         return (*granted, (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()), (b"vary", b"Origin"))
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI description of the JSON API."""
-        return self._rest.openapi()
+        """The OpenAPI description of the JSON API, with the admin listener's routes where there is one."""
+        public = self._rest.openapi()
+        return public if self._describe_admin is None else with_admin(public, self._describe_admin())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -22,7 +22,7 @@ from livepeer_remote_signer.api.byoc import add_byoc_route
 from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.discovery import Discover, add_discovery_route
 from livepeer_remote_signer.api.errors import json_reply
-from livepeer_remote_signer.api.openapi import body_of, describe_requests
+from livepeer_remote_signer.api.openapi import body_of, describe_requests, operation_id
 from livepeer_remote_signer.api.orchestrators import orchestrator_half, parse_orchestrator_query
 from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET, PayingRoutes, new_request_id
 from livepeer_remote_signer.api.quote import QuoteParts, add_quote_route
@@ -41,6 +41,8 @@ _LATER = {"headers": {"Retry-After": {"description": "seconds to wait", "schema"
 _HEADERS: dict[int, dict[str, Any]] = {
     429: _LATER,
     480: {"headers": {"Livepeer-Orchestrator-URL": {"description": "the orchestrator's transcoder", "schema": {"type": "string"}}}},
+    482: _LATER,
+    500: _LATER,
     503: _LATER,
 }
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -58,6 +60,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         481: "the orchestrator's price is above a ceiling",
         482: "no tickets needed now",
         483: "a total budget is used up",
+        500: "the webhook or the token issuer could not be asked, or a fault of ours: nothing was signed",
         502: "the orchestrator or the webhook answered nonsense",
         503: "cannot serve now",
     }.items()
@@ -93,6 +96,7 @@ def create_rest(parts: RestParts) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if parts.docs_enabled else None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
     add_error_handlers(app)
     _add_signing_routes(app, parts)
@@ -116,7 +120,9 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
                 await parts.identify(caller_of(request))
 
     @app.post(
-        "/sign-orchestrator-info", response_model=schemas.AddressAndSignature, responses={status: _ERRORS[status] for status in (401, 503)}
+        "/sign-orchestrator-info",
+        response_model=schemas.AddressAndSignature,
+        responses={status: _ERRORS[status] for status in (401, 500, 503)},
     )
     async def sign_orchestrator_info(request: Request) -> Response:
         """go-livepeer's route: the signature a gateway shows to orchestrators. The body is ignored."""
@@ -126,7 +132,7 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     @app.post(
         "/getOrchestratorInfo",
         response_model=schemas.OrchestratorInfoReply,
-        responses={status: _ERRORS[status] for status in (400, 401, 403, 413, 429, 502, 503)},
+        responses={status: _ERRORS[status] for status in (400, 401, 403, 413, 429, 500, 502, 503)},
         openapi_extra=body_of(schemas.GetOrchestratorInfoRequest, required=False),
     )
     async def get_orchestrator_info(request: Request) -> Response:

@@ -83,6 +83,18 @@ class OrchestratorInfo(BaseModel):
     authToken: AuthToken
 
 
+class AnsweredInfo(BaseModel):
+    """net.OrchestratorInfo as an orchestrator answered it: what it left out is not there. Further fields may stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    transcoder: str | None = None
+    address: HexBytes | None = None
+    priceInfo: PriceInfo | None = None
+    ticketParams: TicketParams | None = None
+    authToken: AuthToken | None = None
+
+
 class MaxPrice(Form):
     """The client's own price ceiling."""
 
@@ -256,7 +268,7 @@ class OrchestratorInfoReply(AddressAndSignature):
     """The same, with the orchestrator's answer when one was asked."""
 
     orchestrator: str | None = Field(None, description="base64 of the serialized OrchestratorInfo")
-    orchestratorInfo: dict[str, Any] | None = Field(None, description="its JSON form, as /signTicket takes it")
+    orchestratorInfo: AnsweredInfo | None = Field(None, description="its JSON form, as /signTicket takes it")
 
 
 class UsageFigures(BaseModel):

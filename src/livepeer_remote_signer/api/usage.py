@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from fastapi import FastAPI, Query, Request, Response
 
-from livepeer_remote_signer.api import schemas
+from livepeer_remote_signer.api import admin_schemas, schemas
 from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.paying import new_request_id
@@ -76,6 +76,7 @@ def add_caller_usage_route(
 
     @app.get(
         CALLER_PATH,
+        name="get_usage",
         response_model=schemas.CallerUsage,
         responses={status: errors[status] for status in (400, 401, 403, 404, 429, 502, 503)},
     )
@@ -108,7 +109,18 @@ def add_caller_usage_route(
 def add_usage_route(app: FastAPI, read: ReadUsage | None, today: Today, turns: OneAtATime) -> None:
     """Adds the route; without `read` there is no ledger, and it answers 503."""
 
-    @app.get(PATH)
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": schemas.ErrorReply, "description": text}
+        for status, text in {400: "a parameter that cannot be", 401: "no admin token", 503: "no ledger, or it is too slow"}.items()
+    }
+
+    @app.get(
+        PATH,
+        name="get_admin_usage",
+        response_model=admin_schemas.AdminUsage,
+        responses=refusals,
+        openapi_extra=admin_schemas.USAGE_PARAMETERS,
+    )
     async def usage(request: Request) -> Response:
         """What was paid, told apart by `group`."""
         if read is None:

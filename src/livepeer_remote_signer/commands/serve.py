@@ -10,6 +10,7 @@ import os
 import resource
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,13 @@ def run_openapi(_: argparse.Namespace) -> int:
     from livepeer_remote_signer.app import create_app
     from livepeer_remote_signer.config.loading import parse_config
 
-    text = f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nbyoc_jobs: true\nauth: {{allow_unauthenticated: true}}\n"
-    app = create_app(parse_config(text, {}))
+    with tempfile.NamedTemporaryFile("w", suffix=".token") as token:
+        token.write("t" * 32)
+        token.flush()
+        text = (
+            f"key: {{private_key: '0x{'01' * 32}'}}\nchain: {{source: static}}\nbyoc_jobs: true\nauth: {{allow_unauthenticated: true}}\n"
+            f"admin: {{listen: 127.0.0.1:8937, token_file: {token.name}}}\n"
+        )
+        app = create_app(parse_config(text, {}))
     print(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
     return 0

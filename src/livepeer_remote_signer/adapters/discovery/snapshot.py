@@ -156,6 +156,8 @@ class Discovery:
     def _why_nobody(self) -> str:
         """Why nothing is listed, which is not always that nobody has answered."""
         if any(sighting.terms_seen_ns is not None for sighting in self._sightings.values()):
+            if not self._absences:
+                return "orchestrators have answered, and the list of them is being made"
             told = "; ".join(f"{absence.url}: {absence.reason}" for absence in self._absences[:MAX_TOLD_REASONS])
             more = len(self._absences) - MAX_TOLD_REASONS
             return f"orchestrators have answered, and none of them can be listed: {told}" + (f"; and {more} more" if more > 0 else "")
