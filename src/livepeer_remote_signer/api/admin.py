@@ -13,12 +13,12 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from livepeer_remote_signer import __version__
-from livepeer_remote_signer.api import admin_schemas, schemas
+from livepeer_remote_signer.api import admin_schemas
 from livepeer_remote_signer.api.admin_bodies import read_body, read_form
 from livepeer_remote_signer.api.admin_users import UserParts, add_user_routes
 from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes, is_console_path
 from livepeer_remote_signer.api.errors import json_reply
-from livepeer_remote_signer.api.openapi import body_of, describe_requests, operation_id
+from livepeer_remote_signer.api.openapi import body_of, describe_requests, operation_id, refusals
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.refusals import peer_of, refusal_reply
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
@@ -34,15 +34,7 @@ from livepeer_remote_signer.core.rules.runtime_prices import PriceChange, ceilin
 from livepeer_remote_signer.core.rules.statement import Statement
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.ErrorReply, "description": text}
-    for status, text in {
-        400: "malformed, or a value that cannot be",
-        401: "no admin token",
-        413: "body too large",
-        503: "there is no ledger, or it does not answer",
-    }.items()
-}
+_REFUSALS = refusals(400, 401, 413, 503)
 
 
 def _form_of(*fields: str) -> dict[str, Any]:

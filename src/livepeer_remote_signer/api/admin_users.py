@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 from fastapi import FastAPI, Request, Response
 
+from livepeer_remote_signer.api import user_schemas as shapes
 from livepeer_remote_signer.api.admin_bodies import MAX_BULK_BYTES, read_body, read_count, read_query
 from livepeer_remote_signer.api.errors import json_reply
+from livepeer_remote_signer.api.openapi import body_of, refusals
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.refusals import peer_of
 from livepeer_remote_signer.api.responses import to_response
@@ -81,7 +83,12 @@ def add_user_routes(app: FastAPI, parts: UserParts | None) -> None:
     _add_key_routes(app, parts)
     _add_budget_routes(app, parts)
 
-    @app.get("/admin/audit")
+    @app.get(
+        "/admin/audit",
+        response_model=shapes.AuditPage,
+        responses=refusals(400, 401, 503),
+        openapi_extra=shapes.query(before="goes on behind this id", **shapes.PAGE),
+    )
     async def get_audit(request: Request) -> Response:
         """Who changed what, the newest first; `auth_id` tells of one alone, `before` goes on behind an id."""
         fields = read_query(request, frozenset(("auth_id", "before", "limit")))
@@ -92,7 +99,13 @@ def add_user_routes(app: FastAPI, parts: UserParts | None) -> None:
 
 
 def _add_key_routes(app: FastAPI, parts: UserParts | None) -> None:
-    @app.post("/admin/keys", status_code=201)
+    @app.post(
+        "/admin/keys",
+        status_code=201,
+        response_model=shapes.MadeKeys,
+        responses=refusals(400, 401, 403, 413, 503),
+        openapi_extra=body_of(shapes.CreateKeysRequest),
+    )
     async def create_keys(request: Request) -> Response:
         """Makes API keys: `{"count": N}` or `{"keys": [...]}`. Each key's text is told now and never again."""
         users = _users(parts)
@@ -104,7 +117,12 @@ def _add_key_routes(app: FastAPI, parts: UserParts | None) -> None:
         keys = [{"id": key.id, "auth_id": key.auth_id, "name": key.name, "key": key.text} for key in made]
         return _reply({"keys": keys, "repeated": any(key.text is None for key in made)}, 201)
 
-    @app.get("/admin/keys")
+    @app.get(
+        "/admin/keys",
+        response_model=shapes.KeyPage,
+        responses=refusals(400, 401, 503),
+        openapi_extra=shapes.query(after="goes on behind this id", **shapes.PAGE),
+    )
     async def get_keys(request: Request) -> Response:
         """The API keys by id, without anything secret: state, terms, when last used."""
         users = _users(parts)
@@ -115,7 +133,12 @@ def _add_key_routes(app: FastAPI, parts: UserParts | None) -> None:
         keys = [describe_key(key.record, key.used_minute, now) | {"pays_as": users.pays_as(key.record.auth_id)} for key in found]
         return _reply({"keys": keys, "next": found[-1].record.id if len(found) == limit else None})
 
-    @app.post("/admin/keys/revoke")
+    @app.post(
+        "/admin/keys/revoke",
+        response_model=shapes.RevokedKeys,
+        responses=refusals(400, 401, 413, 503),
+        openapi_extra=body_of(shapes.RevokeKeysRequest),
+    )
     async def revoke_keys(request: Request) -> Response:
         """Stops keys within a second: `{"ids": [...]}`, or all of `{"auth_id": TEXT}`."""
         users = _users(parts)
@@ -141,7 +164,12 @@ def _add_budget_routes(app: FastAPI, parts: UserParts | None) -> None:
         limits = await users.change_budgets(changes, asked, may_raise=parts is not None and parts.may_manage)
         return _reply({"budgets": [_described(name, limit_wei) for name, limit_wei in limits]})
 
-    @app.get("/admin/budgets")
+    @app.get(
+        "/admin/budgets",
+        response_model=shapes.BudgetPage,
+        responses=refusals(400, 401, 503),
+        openapi_extra=shapes.query(after="the `next` of the page before", **shapes.PAGE),
+    )
     async def get_budgets(request: Request) -> Response:
         """With `auth_id` all budgets that hold for it and how full they are; without it those that were set here, by name."""
         users = _users(parts)
@@ -155,12 +183,22 @@ def _add_budget_routes(app: FastAPI, parts: UserParts | None) -> None:
         last = json.dumps(found[-1][0]) if len(found) == limit else None
         return _reply({"budgets": [_described(name, limit_wei) for name, limit_wei in found], "next": last})
 
-    @app.post("/admin/budgets")
+    @app.post(
+        "/admin/budgets",
+        response_model=shapes.BudgetPage,
+        responses=refusals(400, 401, 403, 413, 503),
+        openapi_extra=body_of(shapes.SetBudgetsRequest),
+    )
     async def set_budgets(request: Request) -> Response:
         """Sets budgets of single auth ids: `{"budgets": [{"auth_id", "window", "measure", "limit_wei"}]}`, all or none."""
         return await change(request, "set")
 
-    @app.post("/admin/budgets/top-up")
+    @app.post(
+        "/admin/budgets/top-up",
+        response_model=shapes.BudgetPage,
+        responses=refusals(400, 401, 403, 413, 503),
+        openapi_extra=body_of(shapes.TopUpBudgetsRequest),
+    )
     async def top_up_budgets(request: Request) -> Response:
         """Raises budgets by `add_wei`. Needs an Idempotency-Key: sent again without one, an amount would be added twice."""
         if not request.headers.get("idempotency-key"):
@@ -169,7 +207,12 @@ def _add_budget_routes(app: FastAPI, parts: UserParts | None) -> None:
             )
         return await change(request, "top-up")
 
-    @app.post("/admin/budgets/reset")
+    @app.post(
+        "/admin/budgets/reset",
+        response_model=shapes.BudgetPage,
+        responses=refusals(400, 401, 403, 413, 503),
+        openapi_extra=body_of(shapes.ResetBudgetsRequest),
+    )
     async def reset_budgets(request: Request) -> Response:
         """Takes budgets back: what the configuration says is in force again."""
         return await change(request, "reset")

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from livepeer_remote_signer.api import admin_schemas, schemas
+from livepeer_remote_signer.api import admin_schemas, schemas, user_schemas
 
 REQUESTS: tuple[type[BaseModel], ...] = (
     schemas.LivePaymentRequest,
@@ -20,6 +20,11 @@ REQUESTS: tuple[type[BaseModel], ...] = (
     admin_schemas.PriceChangeRequest,
     admin_schemas.PriceResetRequest,
     admin_schemas.SwitchRequest,
+    user_schemas.CreateKeysRequest,
+    user_schemas.RevokeKeysRequest,
+    user_schemas.SetBudgetsRequest,
+    user_schemas.TopUpBudgetsRequest,
+    user_schemas.ResetBudgetsRequest,
 )
 """Bodies that FastAPI never sees."""
 
@@ -33,6 +38,20 @@ def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
+_REFUSALS = {
+    400: "malformed, or a value that cannot be",
+    401: "no admin token",
+    403: "this token may not do that: admin.manage_users",
+    413: "body too large",
+    503: "there is no ledger, or it does not answer",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What admin routes refuse with."""
+    return {status: {"model": schemas.ErrorReply, "description": _REFUSALS[status]} for status in statuses}
+
+
 def operation_id(route: APIRoute) -> str:
     """The name that a generated client gives the call: the route's own, in camel case."""
     first, *others = route.name.split("_")
@@ -42,6 +61,7 @@ def operation_id(route: APIRoute) -> str:
 _OPEN = ("/healthz", "/readyz")
 """Nobody is asked for a credential here."""
 
+_KEYED = ("/admin/keys", "/admin/keys/revoke", "/admin/budgets", "/admin/budgets/top-up", "/admin/budgets/reset")
 _PAYING = ("/generate-live-payment", "/signTicket")
 _SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a token of the configured issuer (auth.jwt)"},
@@ -73,11 +93,11 @@ def describe_requests(app: FastAPI) -> None:
     def complete() -> dict[str, Any]:
         document = generate()
         for path, operations in document["paths"].items():
-            for operation in operations.values():
+            for method, operation in operations.items():
                 operation["responses"].pop("422", None)
                 operation["tags"] = ["admin" if _is_admin(path) else "operation" if path in _OPEN else "signer"]
                 operation["security"] = [] if path in _OPEN else [{"admin": []}] if _is_admin(path) else _CALLER
-                if path in _PAYING:
+                if path in _PAYING or (path in _KEYED and method == "post"):
                     operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         parts = document.setdefault("components", {})
         components = parts.setdefault("schemas", {})

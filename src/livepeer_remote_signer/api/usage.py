@@ -16,9 +16,10 @@ from urllib.parse import urlencode
 
 from fastapi import FastAPI, Query, Request, Response
 
-from livepeer_remote_signer.api import admin_schemas, schemas
+from livepeer_remote_signer.api import admin_schemas, schemas, user_schemas
 from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.errors import json_reply
+from livepeer_remote_signer.api.openapi import refusals
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.api.responses import to_response
@@ -109,16 +110,11 @@ def add_caller_usage_route(
 def add_usage_route(app: FastAPI, read: ReadUsage | None, today: Today, turns: OneAtATime) -> None:
     """Adds the route; without `read` there is no ledger, and it answers 503."""
 
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": schemas.ErrorReply, "description": text}
-        for status, text in {400: "a parameter that cannot be", 401: "no admin token", 503: "no ledger, or it is too slow"}.items()
-    }
-
     @app.get(
         PATH,
         name="get_admin_usage",
         response_model=admin_schemas.AdminUsage,
-        responses=refusals,
+        responses=refusals(400, 401, 503),
         openapi_extra=admin_schemas.USAGE_PARAMETERS,
     )
     async def usage(request: Request) -> Response:
@@ -144,7 +140,12 @@ def add_usage_route(app: FastAPI, read: ReadUsage | None, today: Today, turns: O
 def add_statement_route(app: FastAPI, read: ReadStatement | None, turns: OneAtATime) -> None:
     """Adds `GET /admin/statement`; without `read` there is no ledger, and it answers 503."""
 
-    @app.get(STATEMENT_PATH)
+    @app.get(
+        STATEMENT_PATH,
+        name="get_statement",
+        responses=refusals(400, 401, 503),
+        openapi_extra=user_schemas.query(auth_id="whose", month="YYYY-MM, of UTC", format="json, csv or html"),
+    )
     async def statement(request: Request) -> Response:
         """A month of one auth id, as JSON, CSV or a page that prints."""
         if read is None:
