@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FAST := not (chain or policy or discovery or clients or operate or attack or chaos or package or environments or image or custody)
+FAST := not (chain or policy or discovery or clients or operate or attack or chaos or money or package or environments or image or custody)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos test-environments test-image test-custody check coverage mutants bench bench-gate bench-growth proto run lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -58,6 +58,9 @@ test-environments: setup ## full and cleaned file systems, closed descriptors, f
 
 test-custody: setup ## keys outside this host with real services: anvil's eth_sign, AWS KMS in Go, SoftHSM (Go, softhsm2)
 	@$(BIN)/python -m pytest -m custody
+
+test-money: setup ## 2,000 payments on Livepeer's contracts: each redeemed ticket is found once, a stolen key is noticed, all sums agree to the wei
+	@$(BIN)/python -m pytest -m money
 
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
 	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core --hypothesis-seed=1

@@ -28,6 +28,7 @@ from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_
 from livepeer_remote_signer.wiring.auth import open_auth, open_byoc, open_questions, open_recipients
 from livepeer_remote_signer.wiring.bounds import open_bounds, open_rates
 from livepeer_remote_signer.wiring.chain import open_chain
+from livepeer_remote_signer.wiring.drawn import open_drawn
 from livepeer_remote_signer.wiring.events import open_events, open_sinks
 from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
 from livepeer_remote_signer.wiring.ledger import open_ledger
@@ -70,6 +71,7 @@ def create_app(
     metrics = open_metrics(chain, ledger, workers_folder)
     traces = open_traces(config, instance, outbound)
     events = open_events(config, sinks, EventSource(key.address, instance), ledger, metrics.registry)
+    drawn = open_drawn(config, key.address, chain, ledger, instance, metrics.registry, clock_ns)
     orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
@@ -107,7 +109,7 @@ def create_app(
         overview = open_overview(config, key.address, chain, ledger, prices, discovery, readiness, metrics.payments.outcomes, clock_ns)
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     closings = [recipients.aclose if recipients else None, *auth.closers, orchestrators.queries.aclose, traces.aclose if traces else None]
-    parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, prices, events.delivery if events else None]
+    parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, drawn, prices, events.delivery if events else None]
     rest = create_rest(
         RestParts(
             key=key,

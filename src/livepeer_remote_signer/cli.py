@@ -24,6 +24,7 @@ COMMAND_MODULES = (
     "commands.budgets",
     "commands.usage",
     "commands.events",
+    "commands.drawn",
     "commands.healthcheck",
     "commands.migrate",
     "simulate.command",

@@ -24,6 +24,7 @@ from livepeer_remote_signer.core.rules.policy import NAMESPACES
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.controls import Controls
+    from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -147,6 +148,11 @@ def author() -> str:
 
 
 def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:
+    """`with_ledger` for what needs no more than its controls."""
+    return with_ledger(arguments, lambda ledger, config: work(ledger.controls, config))
+
+
+def with_ledger(arguments: argparse.Namespace, work: Callable[[RunningLedger, Config], Awaitable[int]]) -> int:
     """Runs `work` on the opened ledger of `arguments.config`. 1 when it cannot do it or refuses, 2 for a configuration without a ledger."""
     config = read_config(arguments.config)
     if config is None:
@@ -166,7 +172,7 @@ def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Confi
         await parts.store.open()
         try:
             await parts.users.follow()
-            return await work(parts.controls, config)
+            return await work(parts, config)
         finally:
             await parts.store.close()
 

@@ -8,6 +8,7 @@ from pydantic import (
 
 from livepeer_remote_signer.config.auth import AdminConfig, AuthConfig, RecipientsConfig
 from livepeer_remote_signer.config.chain import ChainConfig
+from livepeer_remote_signer.config.drawn import DrawnConfig
 from livepeer_remote_signer.config.events import EventsConfig
 from livepeer_remote_signer.config.keys import KeyConfig, StateConfig
 from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig
@@ -42,6 +43,7 @@ class Config(Section):
     recipients: RecipientsConfig = RecipientsConfig()
     admin: AdminConfig | None = None
     ledger: LedgerConfig = LedgerConfig()
+    drawn: DrawnConfig = DrawnConfig()
     headroom_seconds: HeadroomConfig = HeadroomConfig()
     catch_up: CatchUpConfig = CatchUpConfig()
     live_payment_interval_seconds: Seconds = 5
@@ -98,6 +100,21 @@ class Config(Section):
             raise ValueError("auth.api_keys_in_ledger needs a ledger: set ledger.backend to sqlite or postgres")
         if self.admin is not None and self.admin.manage_users and self.ledger.backend == "none":
             raise ValueError("admin.manage_users needs a ledger: set ledger.backend to sqlite or postgres")
+        return self
+
+    @model_validator(mode="after")
+    def _foreign_tickets(self) -> Config:
+        """The switch for all is set by two endpoints' word alone, and where every ticket is known."""
+        if self.drawn.on_foreign_ticket == "alarm":
+            return self
+        if not self.drawn.enabled or self.drawn.other_signers:
+            raise ValueError(
+                "drawn.on_foreign_ticket suspend needs drawn.enabled: true and drawn.other_signers: false: nothing would set it"
+            )
+        if self.chain.source != "rpc" or self.ledger.backend == "none":
+            raise ValueError("drawn.on_foreign_ticket suspend needs chain.source rpc and a ledger: nothing would set it")
+        if self.chain.rpc.urls_file is None and len(self.chain.rpc.urls) < 2:
+            raise ValueError("drawn.on_foreign_ticket suspend needs a second entry in chain.rpc.urls: one endpoint's word suspends nobody")
         return self
 
     @model_validator(mode="after")

@@ -10,8 +10,7 @@ from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.owner import Owner
-from livepeer_remote_signer.adapters.ledger.running import RunningLedger
-from livepeer_remote_signer.adapters.ledger.store import Store
+from livepeer_remote_signer.adapters.ledger.running import LedgerStore, RunningLedger
 from livepeer_remote_signer.adapters.ledger.user_store import UserStore
 from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.config.ledger import budgets_of
@@ -57,7 +56,7 @@ def _open_users(config: Config, store: UserStore, clock_ns: Callable[[], int], m
 
 def _open_parts(
     config: Config,
-    store: Store,
+    store: LedgerStore,
     users: Users,
     clock_ns: Callable[[], int],
     writer: str,

@@ -58,6 +58,10 @@ class BatchRefused(RpcFault):
     """It answered, but not the batch: the same calls made one by one may be answered."""
 
 
+class AnswerTooLong(RpcFault):
+    """It answered with more than is read: less may be asked for."""
+
+
 class RpcRequest(NamedTuple):
     """One call of a batch."""
 
@@ -178,7 +182,7 @@ class JsonRpc:
                 raise RpcFault("a compressed answer, which was not asked for")
             answer = await read_bounded(response.aiter_raw(), MAX_ANSWER_BYTES)
             if answer is None:
-                raise RpcFault(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+                raise AnswerTooLong(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
             return answer
 
 

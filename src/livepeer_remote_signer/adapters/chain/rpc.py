@@ -21,6 +21,7 @@ from livepeer_remote_signer.adapters.chain.clock import HostClock
 from livepeer_remote_signer.adapters.chain.confirmed import ConfirmedReads
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_standing_head, pick_due, pick_preferred
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, TooManyRequests, open_client
+from livepeer_remote_signer.adapters.chain.logs import LogReads
 from livepeer_remote_signer.adapters.chain.reading import (
     ChainQuestion,
     ChainUnavailable,
@@ -116,14 +117,16 @@ class RpcChain:
         self._expected = ExpectedBlock() if question.chain_id == arbitrum_one.CHAIN_ID else None
         self._host_clock = HostClock(clock, wall_clock, may_stop_payments=question.chain_id == arbitrum_one.CHAIN_ID)
         self._snapshot: _Snapshot | None = None
-        self.for_callers = ConfirmedReads(
-            self._endpoints, lambda: None if self._snapshot is None else self._snapshot.source, lambda: self.contracts, clock
-        )
+        self.for_callers = ConfirmedReads(self._endpoints, self._in_use, lambda: self.contracts, clock)
+        self.logs = LogReads(self._endpoints, self._in_use, lambda: self.contracts, clock)
         self._polls = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"RpcChain({', '.join(e.rpc.name for e in self._endpoints)})"
+
+    def _in_use(self) -> Endpoint | None:
+        return None if self._snapshot is None else self._snapshot.source
 
     # --- memory only ---
 

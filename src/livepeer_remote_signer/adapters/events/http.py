@@ -19,7 +19,7 @@ from livepeer_remote_signer.adapters.events.sink import SinkError, SinkRefused
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
-from livepeer_remote_signer.core.rules.events import EVENT_TYPE, event_data, event_id, event_session, event_time_ms
+from livepeer_remote_signer.core.rules.events import event_data, event_id, event_session, event_time_ms, event_type
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 EVENT_SOURCE = "/livepeer-remote-signer"
@@ -94,7 +94,7 @@ def cloud_event(event: bytes) -> bytes:
     ) % (
         event_id(event).encode(),
         EVENT_SOURCE.encode(),
-        EVENT_TYPE.encode(),
+        event_type(event),
         time.encode(),
         event_session(event),
         event_data(event),

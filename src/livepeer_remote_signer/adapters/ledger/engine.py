@@ -118,6 +118,10 @@ class GroupCommitLedger:
         """What payments that need an event are refused with; None while there is room."""
         self.outbox_full = full
 
+    def keep_params(self, seconds: int) -> None:
+        """For how long tickets can be redeemed, where the chain says so."""
+        self.params_kept_seconds = seconds
+
     def start(self) -> None:
         """Begins to take payments; the store must be open."""
         self._runner = asyncio.create_task(self._run(), name="ledger")

@@ -33,6 +33,8 @@ _MS_PER_DAY = 86_400_000
 DRAWS_KEPT_MS = 5 * 24 * 3600 * 1000
 """Tickets are redeemed for up to three rounds, on Arbitrum One some three days."""
 
+REDEEMED_KEPT_MS = 400 * 24 * 3600 * 1000
+
 
 class Forgetting:
     """Rows are kept for `kept_ms`, what was paid by day for `usage_kept_ms`, spending in windows until its windows have passed."""
@@ -127,6 +129,7 @@ class Forgetting:
             "user_budgets": now_ms,
             "audit": now_ms - self._audit_kept_ms,
             "admin_requests": now_ms - REQUESTS_KEPT_MS,
+            "redeemed": now_ms - REDEEMED_KEPT_MS,
         }
 
     async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:

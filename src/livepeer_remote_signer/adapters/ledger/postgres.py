@@ -21,6 +21,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
+from livepeer_remote_signer.adapters.ledger.postgres_redeemed import PostgresRedeemed
 from livepeer_remote_signer.adapters.ledger.postgres_users import PostgresUsers
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -63,7 +64,7 @@ SLOW_SECONDS = 10.0
 """Figures over many rows, and forgetting, have a connection of their own, for which nothing else waits."""
 
 
-class PostgresStore:
+class PostgresStore(PostgresRedeemed):
     """`url` is any libpq connection string: it holds a password and is never shown."""
 
     must_open = False

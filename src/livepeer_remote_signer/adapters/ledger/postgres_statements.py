@@ -129,7 +129,7 @@ OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms)
     (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds),
     (SELECT min(forget_ms) FROM lrs_api_keys WHERE forget_ms IS NOT NULL),
     (SELECT min(forget_ms) FROM lrs_user_budgets WHERE forget_ms IS NOT NULL), (SELECT min(at_ms) FROM lrs_audit),
-    (SELECT min(made_ms) FROM lrs_admin_requests)"""
+    (SELECT min(made_ms) FROM lrs_admin_requests), (SELECT min(found_ms) FROM lrs_redeemed)"""
 """In the order of AGING."""
 
 _FORGET_BY: dict[Aging, tuple[str, str]] = {
@@ -137,6 +137,7 @@ _FORGET_BY: dict[Aging, tuple[str, str]] = {
     "user_budgets": ("lrs_user_budgets", "forget_ms"),
     "audit": ("lrs_audit", "at_ms"),
     "admin_requests": ("lrs_admin_requests", "made_ms"),
+    "redeemed": ("lrs_redeemed", "found_ms"),
 }
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.housekeeping import Housekeeping
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
+from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedStore
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.adapters.ledger.users import Users
+
+
+class LedgerStore(Store, RedeemedStore, Protocol):
+    """A database: what payments need of it, and what the chain's follower does."""
 
 
 @dataclass(frozen=True)
 class RunningLedger:
     """A configured ledger. `outbox` is None where no sink is configured: then payments record no events."""
 
-    store: Store
+    store: LedgerStore
     engine: GroupCommitLedger
     controls: Controls
     users: Users

@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.ledger import daily, reservations
 from livepeer_remote_signer.adapters.ledger.sqlite_books import TIP, answer_of, read_books
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.sqlite_figures import SqliteFigures, marks
+from livepeer_remote_signer.adapters.ledger.sqlite_redeemed import FORGET_DRAWS, FORGET_REDEEMED, PUT_DRAWS, SqliteRedeemed
 from livepeer_remote_signer.adapters.ledger.sqlite_users import FORGET_USERS, SqliteUsers
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
@@ -71,7 +72,7 @@ _OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms
     (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds),
     (SELECT min(forget_ms) FROM lrs_api_keys WHERE forget_ms IS NOT NULL),
     (SELECT min(forget_ms) FROM lrs_user_budgets WHERE forget_ms IS NOT NULL), (SELECT min(at_ms) FROM lrs_audit),
-    (SELECT min(made_ms) FROM lrs_admin_requests)"""
+    (SELECT min(made_ms) FROM lrs_admin_requests), (SELECT min(found_ms) FROM lrs_redeemed)"""
 """In the order of AGING."""
 
 _SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
@@ -86,12 +87,12 @@ _FORGET: dict[Aging, str] = {
         (SELECT minute, writer, auth_id, orchestrator FROM lrs_spend WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",  # noqa: S608
     "usage": """DELETE FROM lrs_usage WHERE key IN
         (SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL AND expires_ms < ? ORDER BY expires_ms LIMIT ?)""",
-    "draws": """DELETE FROM lrs_draws WHERE (minute, writer, recipient, round, terms) IN
-        (SELECT minute, writer, recipient, round, terms FROM lrs_draws WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)""",
+    "draws": FORGET_DRAWS,
     "days": daily.SQLITE_FORGET,
     "seg_creds": """DELETE FROM lrs_seg_creds WHERE message IN
         (SELECT message FROM lrs_seg_creds WHERE made_ms < ? ORDER BY made_ms LIMIT ?)""",
     **FORGET_USERS,
+    "redeemed": FORGET_REDEEMED,
 }
 
 
@@ -103,7 +104,7 @@ _FORGOTTEN: dict[Aging, str] = {
 for its turn with the event loop, and all that time it holds the write lock."""
 
 
-class SqliteStore(SqliteFigures):
+class SqliteStore(SqliteFigures, SqliteRedeemed):
     """Rows as the ledger asks for them.
 
     What the writing connection has committed is remembered for as long as no other process commits: rows that a session's
@@ -254,9 +255,7 @@ class SqliteStore(SqliteFigures):
             spend_rows(writes, self._writer_name),
         )
         many(
-            """INSERT INTO lrs_draws (minute, writer, recipient, round, terms, tickets, winners, face_value_wei)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (minute, writer, recipient, round, terms) DO UPDATE SET
-            tickets = excluded.tickets, winners = excluded.winners, face_value_wei = excluded.face_value_wei""",
+            PUT_DRAWS,
             draw_rows(writes, self._writer_name),
         )
         many(daily.SQLITE_PUT, daily.rows_of(writes.days, self._writer_name))

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -239,6 +239,26 @@ class SqliteConnections:
         waited = _CALLS_OF_A_STEP * sys.getswitchinterval()  # at most, for the interpreter, which the event loop has
         worked = max(time.thread_time() - began_cpu, held - waited)
         return names.split(",") if names else [], Forgotten(count, worked, held)
+
+    async def change_together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
+        """Several statements, committed together or not at all; else as `change`."""
+        await asyncio.shield(self._change_together_in_turn(statements))
+
+    async def _change_together_in_turn(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
+        async with self.turn:
+            await self._in(self._commits, lambda: self._commit_together(statements))
+
+    def _commit_together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
+        self.check_file()
+        self._wait_for_lock()
+        try:
+            for sql, parameters in statements:
+                self.write.execute(sql, parameters)
+            self.write.execute("COMMIT")
+        except sqlite3.Error:
+            if self.write.in_transaction:
+                self.write.rollback()
+            raise
 
     async def give_back(self, pages: int) -> None:
         """Cuts so many free pages off the file, between two batches."""

@@ -29,6 +29,13 @@ class Step(NamedTuple):
     postgres: Sequence[str]
 
 
+_REDEEMED_INDEXES = (
+    "CREATE INDEX lrs_redeemed_found ON lrs_redeemed (found_ms)",
+    "CREATE INDEX lrs_redeemed_block ON lrs_redeemed (sender, block)",
+    "CREATE INDEX lrs_redeemed_round ON lrs_redeemed (sender, round)",
+    "CREATE INDEX lrs_redeemed_verdict ON lrs_redeemed (sender, is_gone, verdict, found_ms)",
+)
+
 STEPS: Sequence[Step] = (
     Step(
         1,
@@ -257,6 +264,29 @@ STEPS: Sequence[Step] = (
                 request bytea PRIMARY KEY, digest bytea NOT NULL, made_ms bigint NOT NULL, reply text NOT NULL)""",
             "CREATE INDEX lrs_admin_requests_made ON lrs_admin_requests (made_ms)",
             "INSERT INTO lrs_meta (name, value) VALUES ('users_version', '0')",
+        ),
+    ),
+    Step(  # tickets that the chain has paid, and how far it was followed
+        10,
+        sqlite=(
+            """CREATE TABLE lrs_redeemed (
+                ticket BLOB PRIMARY KEY, sender BLOB NOT NULL, block INTEGER NOT NULL, block_hash TEXT NOT NULL, tx TEXT NOT NULL,
+                log_index INTEGER NOT NULL, recipient BLOB NOT NULL, round INTEGER NOT NULL, terms INTEGER NOT NULL,
+                nonce INTEGER NOT NULL, rand_hash BLOB NOT NULL, face_value_wei TEXT NOT NULL, paid_wei TEXT NOT NULL,
+                win_prob BLOB NOT NULL, payer BLOB NOT NULL, verdict TEXT NOT NULL, found_ms INTEGER NOT NULL,
+                is_gone INTEGER NOT NULL) WITHOUT ROWID""",
+            *_REDEEMED_INDEXES,
+            "CREATE TABLE lrs_followed (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        ),
+        postgres=(
+            """CREATE TABLE lrs_redeemed (
+                ticket bytea PRIMARY KEY, sender bytea NOT NULL, block bigint NOT NULL, block_hash text NOT NULL, tx text NOT NULL,
+                log_index bigint NOT NULL, recipient bytea NOT NULL, round bigint NOT NULL, terms bigint NOT NULL,
+                nonce bigint NOT NULL, rand_hash bytea NOT NULL, face_value_wei text NOT NULL, paid_wei text NOT NULL,
+                win_prob bytea NOT NULL, payer bytea NOT NULL, verdict text NOT NULL, found_ms bigint NOT NULL,
+                is_gone smallint NOT NULL)""",
+            *_REDEEMED_INDEXES,
+            "CREATE TABLE lrs_followed (name text PRIMARY KEY, value text NOT NULL)",
         ),
     ),
 )

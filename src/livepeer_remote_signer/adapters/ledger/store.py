@@ -28,10 +28,22 @@ MAX_LEASE_MS = 60_000
 Row: TypeAlias = tuple[Any, ...]
 
 Aging: TypeAlias = Literal[
-    "payments", "nonces", "events", "spend", "usage", "draws", "days", "seg_creds", "api_keys", "user_budgets", "audit", "admin_requests"
+    "payments",
+    "nonces",
+    "events",
+    "spend",
+    "usage",
+    "draws",
+    "days",
+    "seg_creds",
+    "api_keys",
+    "user_budgets",
+    "audit",
+    "admin_requests",
+    "redeemed",
 ]
 """What is forgotten when it is old: `events` are those that were sent, `usage` the spending in budgets' windows that have passed,
-`draws` the tickets by their terms, `days` what was paid by day."""
+`draws` the tickets by their terms, `days` what was paid by day, `redeemed` the tickets that the chain has paid."""
 
 AGING: tuple[Aging, ...] = get_args(Aging)
 

@@ -146,6 +146,12 @@ def event_id(event: bytes) -> str:
     return event[_ID_FROM:_ID_TO].decode("ascii")
 
 
+def event_type(event: bytes) -> bytes:
+    """The type of an encoded event."""
+    start = _ID_TO + len('","type":"')
+    return event[start : event.index(b'"', start)]
+
+
 def event_session(event: bytes) -> bytes:
     """The session of an encoded event, as its bytes stand there: events of one session must stay in order."""
     start = event.index(_SESSION) + len(_SESSION)

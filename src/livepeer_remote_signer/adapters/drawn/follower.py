@@ -1,0 +1,351 @@
+"""Follows the chain's redeemed tickets of the sender, and finds each in the ledger.
+
+One of all processes that share the ledger follows: the one that holds the lease. A poll goes on from the block that the
+ledger has noted, a few steps at most, so that it never takes more than its own share of an endpoint's quota. The hash of that
+block is looked at first: where it is another one, the chain was reorganized, and what was found after the newest block that
+is still there is taken back and looked for again. A ticket is kept by its hash, so none counts twice. The last few blocks are
+looked at again with each poll: behind one URL there may be nodes of which one is a moment late.
+
+Everything here runs beside payments; a fault is logged once and tried again with the next poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, read_word
+from livepeer_remote_signer.adapters.chain.endpoints import Endpoint
+from livepeer_remote_signer.adapters.chain.json_rpc import RpcFault
+from livepeer_remote_signer.adapters.chain.logs import LogReads, Redemption
+from livepeer_remote_signer.adapters.chain.reading import ChainUnavailable, ContractReader, without_figures
+from livepeer_remote_signer.adapters.drawn.alarm import Teller
+from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedChange, RedeemedRow, RedeemedStore
+from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.funding import SECONDS_PER_L1_BLOCK
+from livepeer_remote_signer.core.rules.redeemed import (
+    Followed,
+    encode_followed,
+    judge_redeemed,
+    keep_watch,
+    parse_followed,
+)
+from livepeer_remote_signer.core.rules.signed import REDEEMABLE_SECONDS, terms_class
+
+MAX_LOOKUPS = 30
+"""In one poll. At ten blocks a look-up and 15 s a poll that is five times as fast as Arbitrum One makes blocks."""
+
+OVERLAP_BLOCKS = 8
+LEASE = "drawn"
+LEASE_MS = 60_000
+MAX_SUSPECTED = 20
+"""Asked for again in a poll."""
+
+MAX_STRANGE = 5000
+"""No endpoint can fill the ledger with what it makes up."""
+
+_MAX_WHOLE = (1 << 63) - 1
+
+log = logging.getLogger(__name__)
+
+
+class FollowerRules(NamedTuple):
+    """What the operator configured."""
+
+    poll_seconds: float
+    other_signers: bool
+    suspends: bool
+
+
+class FollowedStatus(NamedTuple):
+    """What is shown: of the whole ledger, whoever follows. `blocks` are those not looked at yet, as this process last saw it;
+    `judged_from_round` is None while it is not settled yet, or where nobody judges."""
+
+    counts: Mapping[str, int]
+    judged_from_round: int | None
+    block: int | None
+    behind_blocks: int | None
+    fault: str
+
+
+class Follower:
+    """A part of the application: started and stopped with it."""
+
+    def __init__(
+        self,
+        *,
+        sender: bytes,
+        logs: LogReads,
+        contracts: ContractReader,
+        view: Callable[[], ChainView],
+        store: RedeemedStore,
+        rules: FollowerRules,
+        teller: Teller,
+        suspend: Callable[[], Awaitable[None]],
+        keep_params: Callable[[int], None],
+        holder: str,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """`suspend` sets the kill switch for all; `keep_params` is told for how many seconds tickets can be redeemed."""
+        self._sender = sender
+        self._logs = logs
+        self._contracts = contracts
+        self._view = view
+        self._store = store
+        self._rules = rules
+        self._teller = teller
+        self._suspend = suspend
+        self._keep_params = keep_params
+        self._holder = holder
+        self._clock_ns = clock_ns
+        self._name = "0x" + sender.hex()
+        self._validity_rounds: int | None = None
+        self._counts: Mapping[str, int] = {}
+        self._followed: Followed | None = None
+        self._behind: int | None = None
+        self._strange = 0
+        self._warned: set[bytes] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.fault = ""
+        """Why the last poll did not come to its end; "" when it did."""
+
+    async def start(self) -> None:
+        """Begins to follow."""
+        self._task = asyncio.create_task(self._keep_polling(), name="drawn")
+
+    async def stop(self) -> None:
+        """Ends after the statement in work; another process may follow at once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            try:
+                await self._store.give_lease(LEASE, self._holder)
+            except StoreFailed as error:
+                log.info("the lease of the chain's follower ends by itself: %s", error.reason)
+
+    def status(self) -> FollowedStatus:
+        """From memory."""
+        followed = self._followed
+        watch, cursor = (followed.watch, followed.cursor) if followed is not None else (None, None)
+        judges = watch is not None and watch.is_settled and not self._rules.other_signers
+        return FollowedStatus(
+            self._counts,
+            watch.first_round if watch is not None and judges else None,
+            cursor.number if cursor is not None else None,
+            self._behind,
+            self.fault,
+        )
+
+    async def _keep_polling(self) -> None:
+        while True:
+            try:
+                await self.poll()
+                self._note("")
+            except (StoreFailed, RpcFault, AnswerFault, ChainUnavailable) as error:
+                self._note(str(error))
+            except Exception as error:
+                self._note(f"a fault of ours ({type(error).__name__})")
+                log.exception("the chain's follower goes on after a fault of ours")
+            await asyncio.sleep(self._rules.poll_seconds)
+
+    def _note(self, fault: str) -> None:
+        if fault and without_figures(fault) != without_figures(self.fault):
+            log.warning("redeemed tickets are not followed: %s", fault)
+        self.fault = fault
+
+    async def poll(self) -> None:
+        """One look. Raises StoreFailed, RpcFault, AnswerFault or ChainUnavailable."""
+        view = self._view()
+        round_ = view.last_initialized_round if view.stale is None else None
+        followed, self._behind = None, None
+        if await self._store.take_lease(LEASE, self._holder, max(LEASE_MS, int(3000 * self._rules.poll_seconds))):
+            followed = await self._keep_watch(round_)  # whatever the chain says: that somebody looks must not be missed
+        if self._validity_rounds is None and self._contracts.contracts is not None:
+            self._validity_rounds = await self._read_validity()
+        if followed is not None and round_ is not None and self._validity_rounds is not None:
+            await self._follow(followed, round_)
+        text = await self._store.followed(self._name)
+        self._followed = None if text is None else parse_followed(text)
+        self._counts = await self._store.count_redeemed(self._sender)
+        self._strange = self._counts.get("suspected", 0) + self._counts.get("foreign", 0)
+
+    async def _read_validity(self) -> int:
+        """TicketBroker's ticketValidityPeriod, in rounds; tells for how long what is signed must be kept."""
+        known = self._contracts.contracts
+        assert known is not None  # noqa: S101 - the caller has asked
+        broker, rounds, _ = known
+        answers = await self._contracts.read_contracts(
+            [Call(broker, call_data("ticketValidityPeriod()")), Call(rounds, call_data("roundLength()"))]
+        )
+        validity = read_word(answers[0], "TicketBroker.ticketValidityPeriod")
+        length = read_word(answers[1], "RoundsManager.roundLength")
+        self._keep_params(max(REDEEMABLE_SECONDS, (validity + 1) * length * SECONDS_PER_L1_BLOCK))
+        return validity
+
+    async def _keep_watch(self, round_: int | None) -> Followed:
+        """How far the chain was followed, and since when tickets are judged, as it is kept now."""
+        text = await self._store.followed(self._name)
+        before = None if text is None else parse_followed(text)
+        watch = keep_watch(
+            None if before is None else before.watch,
+            now_ms=self._clock_ns() // 1_000_000,
+            round_=round_,
+            ledger=await self._store.identity(),
+            unsigned_ms=await self._store.unsigned_ms(),
+        )
+        followed = Followed(watch, () if before is None else before.checkpoints)
+        await self._keep(followed)
+        return followed
+
+    async def _follow(self, followed: Followed, round_: int) -> None:
+        """Goes along the chain with the first endpoint that lets it."""
+        faults = []
+        for endpoint in self._logs.order():
+            try:
+                await self._walk(endpoint, followed, round_)
+            except RpcFault as fault:
+                faults.append(f"{endpoint.rpc.name}: {fault}")
+                text = await self._store.followed(self._name)
+                followed = followed if text is None else parse_followed(text)
+            else:
+                return
+        raise RpcFault("; ".join(faults) or "no endpoint can be asked now")
+
+    async def _keep(self, followed: Followed) -> None:
+        await self._store.change_redeemed(RedeemedChange(self._name, encode_followed(followed)))
+
+    async def _walk(self, endpoint: Endpoint, followed: Followed, round_: int) -> None:
+        """Up to the endpoint's newest block, or as far as a poll may go."""
+        if followed.cursor is None:
+            (newest,) = await self._logs.blocks(endpoint, [None])
+            if newest is None:
+                raise RpcFault("it names no newest block")
+            await self._keep(followed.up_to(newest))
+            return
+        newest, standing = await self._logs.blocks(endpoint, [None, followed.cursor.number])
+        if newest is None:
+            raise RpcFault("it names no newest block")
+        gone_from = None
+        if standing is None and newest.number < followed.cursor.number:
+            self._behind = 0  # it is late, or its chain is shorter now: the next blocks tell which
+            return
+        if standing != followed.cursor:
+            followed, gone_from = await self._rewind(endpoint, followed)
+        await self._confirm_suspected(endpoint)
+        at = followed.cursor.number if followed.cursor is not None else max(0, (gone_from or 1) - 1)
+        first = at + 1 if gone_from is not None else max(0, at + 1 - OVERLAP_BLOCKS)
+        for _ in range(MAX_LOOKUPS):
+            step = await self._logs.step(endpoint, self._sender, first, newest.number) if first <= newest.number else None
+            if step is not None:
+                followed = followed.up_to(step.end)
+                await self._record(endpoint, followed, step.redemptions, round_, gone_from)
+                first, gone_from = step.end.number + 1, None
+            self._behind = max(0, newest.number + 1 - first)
+            if not self._behind:
+                return
+
+    async def _rewind(self, endpoint: Endpoint, followed: Followed) -> tuple[Followed, int]:
+        """Back to the newest block that is still on the chain, and the block from which on all is looked for again."""
+        assert followed.cursor is not None  # noqa: S101 - the caller has asked
+        was = followed.cursor.number
+        for checkpoint in reversed(followed.checkpoints[:-1]):
+            (standing,) = await self._logs.blocks(endpoint, [checkpoint.number])
+            if standing == checkpoint:
+                log.warning("the chain was reorganized: blocks after %d, up to %d, are looked at again", checkpoint.number, was)
+                return followed.back_to(checkpoint.number), checkpoint.number + 1
+        oldest = followed.checkpoints[0].number
+        log.warning("the chain was reorganized: all blocks from %d, up to %d, are looked at again", oldest, was)
+        return followed.back_to(-1), oldest
+
+    async def _record(
+        self, endpoint: Endpoint, followed: Followed, redemptions: Sequence[Redemption], round_: int, gone_from: int | None
+    ) -> None:
+        """Judges what a step has found, tells what must be told, and keeps it together with how far the chain was followed."""
+        known = await self._store.redeemed([redemption.ticket.hash for redemption in redemptions]) if redemptions else {}
+        params = await self._store.known_params([redemption.ticket.rand_hash for redemption in redemptions]) if redemptions else {}
+        rows, events = [], []
+        for redemption in redemptions:
+            ticket, before = redemption.ticket, known.get(redemption.ticket.hash)
+            if before is not None:  # its verdict stands: what it was judged by may be forgotten
+                rows.append(_placed(before, redemption))
+                continue
+            assert self._validity_rounds is not None  # noqa: S101 - nothing is walked before
+            judged = judge_redeemed(
+                ticket, params.get(ticket.rand_hash), followed.watch, round_=round_, validity_rounds=self._validity_rounds
+            )
+            row = self._row(redemption)._replace(verdict=judged.verdict, payer=judged.payer)
+            if row.verdict == "foreign":
+                row = await self._judge_foreign(endpoint, redemption, row)
+            if row.verdict == "foreign" and self._teller.sends_events:
+                events.append((row.found_ms, self._teller.event(row)))
+            rows.append(row)
+        await self._store.change_redeemed(RedeemedChange(self._name, encode_followed(followed), rows, gone_from, self._sender, events))
+
+    async def _judge_foreign(self, endpoint: Endpoint, redemption: Redemption, row: RedeemedRow) -> RedeemedRow:
+        """Where there are two endpoints it takes both. The switch is set before anything is recorded: a crash between sets it again."""
+        if self._rules.other_signers:
+            return row._replace(verdict="unjudged")
+        self._strange += 1
+        if self._strange > MAX_STRANGE:
+            raise RpcFault(f"it names more than {MAX_STRANGE} redeemed tickets that were not signed here")
+        said = await self._logs.confirms(redemption, endpoint) if self._logs.count > 1 else None
+        if self._logs.count > 1 and not said:
+            if row.ticket not in self._warned:
+                self._warned.add(row.ticket)
+                self._teller.warn_suspected(row, said)
+            return row._replace(verdict="suspected")
+        self._teller.alarm(row)
+        if said and self._rules.suspends:
+            await self._suspend()
+            log.error("all payments are suspended (drawn.on_foreign_ticket: suspend); the resume command ends it")
+        return row._replace(verdict="foreign")
+
+    async def _confirm_suspected(self, endpoint: Endpoint) -> None:
+        """Asks again for those that one endpoint alone has named."""
+        for row in await self._store.with_verdict(self._sender, "suspected", MAX_SUSPECTED):
+            step = await self._logs.step(endpoint, self._sender, row.block, row.block)
+            for redemption in step.redemptions if step is not None else ():
+                if redemption.ticket.hash != row.ticket:
+                    continue
+                now = await self._judge_foreign(endpoint, redemption, row._replace(verdict="foreign"))
+                if now.verdict == "foreign":
+                    text = await self._store.followed(self._name)
+                    events = [(now.found_ms, self._teller.event(now))] if self._teller.sends_events else []
+                    await self._store.change_redeemed(RedeemedChange(self._name, text or "", [now], events=events))
+
+    def _row(self, redemption: Redemption) -> RedeemedRow:
+        """A row as far as it does not depend on what the ledger knows. Figures of a stranger's ticket may be of any size."""
+        ticket = redemption.ticket
+        return RedeemedRow(
+            ticket=ticket.hash,
+            sender=ticket.sender,
+            recipient=ticket.recipient,
+            round=min(ticket.creation_round, _MAX_WHOLE),
+            terms=terms_class(ticket.face_value, ticket.win_prob),
+            nonce=min(ticket.sender_nonce, _MAX_WHOLE),
+            rand_hash=ticket.rand_hash,
+            face_value_wei=ticket.face_value,
+            win_prob=ticket.win_prob,
+            payer=b"",
+            verdict="unjudged",
+            found_ms=self._clock_ns() // 1_000_000,
+            block=redemption.block,
+            block_hash=redemption.block_hash,
+            transaction=redemption.transaction,
+            log_index=redemption.log_index,
+            paid_wei=redemption.paid_wei,
+        )
+
+
+def _placed(row: RedeemedRow, redemption: Redemption) -> RedeemedRow:
+    """A ticket that was known before, where it stands now."""
+    return row._replace(
+        block=redemption.block,
+        block_hash=redemption.block_hash,
+        transaction=redemption.transaction,
+        log_index=redemption.log_index,
+        paid_wei=redemption.paid_wei,
+    )

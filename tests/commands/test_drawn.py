@@ -1,0 +1,68 @@
+"""`drawn` names redeemed tickets that the ledger never signed, and ends their alarm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedChange, RedeemedRow
+from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
+from livepeer_remote_signer.cli import main
+from livepeer_remote_signer.core.rules.redeemed import Verdict
+from tests.signer import configuration
+
+TX = "0x" + "ab" * 32
+
+
+def row(number: int, verdict: Verdict) -> RedeemedRow:
+    return RedeemedRow(
+        ticket=number.to_bytes(32, "big"),
+        sender=b"\x5e" * 20,
+        block=number,
+        block_hash="0x" + "00" * 32,
+        transaction=TX,
+        log_index=0,
+        recipient=b"\x0a" * 20,
+        round=7,
+        terms=1,
+        nonce=3,
+        rand_hash=b"\1" * 32,
+        face_value_wei=10**15,
+        paid_wei=10**15,
+        win_prob=2**255,
+        payer=b"",
+        verdict=verdict,
+        found_ms=1_800_000_000_000,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    async def lay() -> None:
+        store = SqliteStore(tmp_path / "ledger.sqlite", writer="w")
+        await store.open()
+        await store.change_redeemed(RedeemedChange("x", "{}", [row(1, "ours"), row(2, "ours"), row(3, "foreign")]))
+        await store.close()
+
+    asyncio.run(lay())
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(configuration(ledger={"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")})))
+    return str(path)
+
+
+def test_a_foreign_ticket_is_named_until_it_is_acknowledged(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drawn", "--config", config]) == 1
+    said = capsys.readouterr()
+    assert "2 signed by this ledger" in said.out
+    assert f"foreign: 2027-01-15T08:00:00Z transaction {TX}" in said.err
+    assert main(["drawn", "--config", config, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["redeemed"] == {"foreign": 1, "ours": 2}
+    assert document["not_signed_here"][0]["face_value_wei"] == str(10**15)
+    assert main(["drawn", "--config", config, "--acknowledge"]) == 0
+    assert "acknowledged: 1 tickets" in capsys.readouterr().out
+    assert main(["drawn", "--config", config]) == 0
