@@ -161,6 +161,11 @@ def test_limits_of_time_that_nobody_wants_are_named(tmp_path: Path, capsys: pyte
             ["no budget holds"],
         ),
         (
+            "auth: {api_keys_in_ledger: true}\nprices: {max_price_per_job: 0.001eth}\nledger: {backend: sqlite, path: L}\n"
+            "admin: {listen: '127.0.0.1:1', token_file: missing, manage_users: true}\n",
+            ["no budget holds", "whoever has the admin token"],
+        ),
+        (
             "auth: {webhook: {url: 'https://h'}}\nprices: {max_price_per_unit: 5}\nledger: {backend: sqlite, path: L}\n"
             "budgets: [{scope: global, window: hour, limit_wei: 0.005eth}]\n",
             [],

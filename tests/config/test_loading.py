@@ -188,6 +188,8 @@ def test_numbers_are_the_text_they_are_spelled_as() -> None:
         ("ledger: {backend: sqlite}", "backend sqlite needs path"),
         ("ledger: {backend: postgres}", "backend postgres needs url"),
         ("budgets: [{scope: global, window: day, limit_wei: 5}]", "budgets need a ledger"),
+        ("auth: {api_keys_in_ledger: true}", "auth.api_keys_in_ledger needs a ledger"),
+        ("admin: {listen: 127.0.0.1:1, token_file: /dev/null, manage_users: true}", "admin.manage_users needs a ledger"),
         ("budgets: [{scope: orchestrator, match: orch.example, window: day, limit_wei: 5}]", "0x and 40 hex digits, not 'orch.example'"),
         ("budgets: [{scope: orchestrator, match: '', window: day, limit_wei: 5}]", "0x and 40 hex digits, not ''"),
         (f"budgets: [{{scope: orchestrator, match: '{'ab' * 20}', window: day, limit_wei: 5}}]", "0x and 40 hex digits"),

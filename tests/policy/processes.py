@@ -33,12 +33,12 @@ def free_port() -> int:
 class SignerProcess:
     """One signer with an address of its own."""
 
-    def __init__(self, folder: Path, name: str, *, source: Path | None = None, **sections: Any) -> None:
-        """`source`: the folder of the package that runs, where it is another release's."""
+    def __init__(self, folder: Path, name: str, *, source: Path | None = None, workers: int = 1, **sections: Any) -> None:
+        """`source`: the folder of the package that runs, where it is another release's. `workers`: how many processes serve."""
         self.url = f"http://127.0.0.1:{free_port()}"
         self.config = file = folder / f"{name}.yaml"
         file.write_text(json.dumps(configuration(listen=self.url.removeprefix("http://"), **sections)))
-        command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(file)]
+        command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(file), "--workers", str(workers)]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", **({"PYTHONPATH": str(source)} if source else {})}
         self.log = (folder / f"{name}.log").open("wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)

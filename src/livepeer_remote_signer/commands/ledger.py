@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import os
 import shlex
 import socket
 import sys
@@ -144,7 +145,11 @@ def _on_file(config: Config, work: Callable[[], str], failed: str) -> int:
 
 def author() -> str:
     """Who gives this command, for the audit log."""
-    return author_of_command(getpass.getuser(), socket.gethostname())
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container users may have no name, and a kill switch must work all the same
+        user = f"user {os.getuid()}"
+    return author_of_command(user, socket.gethostname())
 
 
 def with_controls(arguments: argparse.Namespace, work: Callable[[Controls, Config], Awaitable[int]]) -> int:

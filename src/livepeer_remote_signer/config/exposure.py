@@ -28,6 +28,11 @@ def missing_bounds(config: Config, processes: int = 1) -> Iterator[str]:
             'no budget holds for every caller (budgets of scope global, or auth_id with match "*"): a caller in league with an '
             f"orchestrator can take up to {most}"
         )
+    if config.admin is not None and config.admin.manage_users and not any(budget.scope == "global" for budget in config.budgets):
+        yield (
+            "no budget of scope global bounds what budgets are raised to (admin.manage_users): whoever has the admin token can take up to "
+            + signing_bound(config.limits.max_ticket_ev_wei, processes).text
+        )
     prices = config.prices
     amounts = (prices.max_price_per_hour, prices.max_price_per_job, prices.max_price_per_unit)
     if not any(amount.value for amount in amounts) and not prices.max_price_per_capability:

@@ -63,7 +63,8 @@ class Config(Section):
         if not self.listen.is_loopback and not self.auth.is_configured and not self.auth.allow_unauthenticated:
             raise ValueError(
                 f"listen {self.listen.host} is reachable from other hosts, but nobody is asked before signing: configure auth "
-                "(webhook, api_keys_file or jwt), or set auth.allow_unauthenticated: true if the network itself keeps others out"
+                "(webhook, api_keys_file, api_keys_in_ledger or jwt), or set auth.allow_unauthenticated: true if the network itself keeps "
+                "others out"
             )
         if self.admin is not None and _is_one_address(self.listen, self.admin.listen):
             raise ValueError(
@@ -73,7 +74,7 @@ class Config(Section):
         if self.byoc_jobs and not self.auth.is_configured and not self.auth.allow_unauthenticated:
             raise ValueError(
                 "byoc_jobs: true would sign jobs for whoever asks, because nobody is asked before signing: configure auth (webhook, "
-                "api_keys_file or jwt), or set auth.allow_unauthenticated: true"
+                "api_keys_file, api_keys_in_ledger or jwt), or set auth.allow_unauthenticated: true"
             )
         for index, budget in enumerate(self.budgets):
             if self.auth.namespaces and budget.scope == "auth_id" and budget.match != "*" and not budget.match.startswith(NAMESPACES):
@@ -84,7 +85,7 @@ class Config(Section):
         if "*" in self.cors.allow_origins and not self.auth.is_configured:
             raise ValueError(
                 "cors.allow_origins '*' would let every web page have tickets signed, because nobody is asked before signing: name the "
-                "origins of your pages, or configure auth (webhook, api_keys_file or jwt)"
+                "origins of your pages, or configure auth (webhook, api_keys_file, api_keys_in_ledger or jwt)"
             )
         if self.auth.require_auth_id and not self.auth.is_configured and not self.auth.trusted_proxies:
             raise ValueError("auth.require_auth_id: true refuses every payment, because nobody says whose it is: configure auth")

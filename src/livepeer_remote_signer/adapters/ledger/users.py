@@ -226,6 +226,12 @@ class Users:
         names = [change.name for change in changes]
         if len(set(names)) < len(names):
             raise BadField("one budget stands twice: an auth id has one for each window and measure")
+        bare = next((name.auth_id for name in names if self._namespaces and not name.auth_id.startswith(NAMESPACES)), None)
+        if bare is not None:
+            raise BadField(
+                f"with auth.namespaces no auth id is {bare[:64]!r}",
+                hint="say whose it is: " + ", ".join(f"{namespace}{bare[:64]}" for namespace in NAMESPACES),
+            )
 
         def decide(rows: UserRows) -> UserWrites:
             count = rows.budget_count + len(set(names) - rows.budgets.keys())
