@@ -40,8 +40,9 @@ class Admin:
 
 
 @asynccontextmanager
-async def routes(folder: Path, *, may_manage: bool = True) -> AsyncIterator[Admin]:
+async def routes(folder: Path, *, may_manage: bool = True, holds_keys: bool = True) -> AsyncIterator[Admin]:
     async with opened(folder / "ledger.db", budgets=[DEFAULT]) as (ledger,):
+        ledger.users.holds_keys = holds_keys
         ceilings = LiveCeilings(CeilingAmounts())
         prices = RuntimePrices(ceilings.amounts, ceilings, settings=ledger.controls)
         parts = AdminParts(
@@ -188,6 +189,12 @@ async def test_a_body_may_be_a_megabyte_and_no_more(admin: Admin) -> None:
     keys = [{"auth_id": f"{n:03}" + "x" * 700} for n in range(1000)]
     assert (await admin.post(NEW, {"keys": keys})).status_code == 201
     assert (await admin.post(NEW, {"keys": [{"auth_id": "x" * 1024, "name": "x" * 100}] * 1000})).status_code == 413
+
+
+async def test_no_key_is_made_that_would_open_nothing(tmp_path: Path) -> None:
+    async with routes(tmp_path, holds_keys=False) as admin:
+        reply = await admin.post(NEW, {"count": 1})
+        assert (reply.status_code, reply.json()["error"]["hint"]) == (403, "set auth.api_keys_in_ledger: true")
 
 
 async def test_without_a_ledger_the_routes_say_that_they_need_one() -> None:

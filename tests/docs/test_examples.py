@@ -53,6 +53,8 @@ async def test_the_call_is_answered_as_shown(text: str, tmp_path: Path) -> None:
     if "$API_KEY" in text:
         key, _ = create_key(tmp_path / "keys.json", name="acme", auth_id="acme", now=5)
         auth = {"auth": {"api_keys_file": str(tmp_path / "keys.json")}}
+    if "/admin/keys" in text:
+        auth = {"auth": {"api_keys_in_ledger": True}}
     async with running_signer(admin_token_file=token_file, manage_users=True, chain=chain, ledger=ledger, **auth) as signer:
         assert signer.admin is not None
         script = "\n".join(placed(text, str(signer.client.base_url).rstrip("/"), str(signer.admin.base_url).rstrip("/")))

@@ -49,6 +49,10 @@ _INT63 = 2**63 - 1
 class Users(Protocol):
     """The users that a ledger keeps. Raises BadField, Denied, LedgerUnavailable."""
 
+    @property
+    def holds_keys(self) -> bool:
+        """Whether callers are identified by the keys here."""
+
     def request(self, author: str, key: bytes = b"", digest: bytes = b"") -> AdminRequest: ...
 
     def pays_as(self, auth_id: str) -> str: ...
@@ -111,6 +115,8 @@ def _add_key_routes(app: FastAPI, parts: UserParts | None) -> None:
         users = _users(parts)
         if parts is None or not parts.may_manage:
             raise Denied("this admin token may not make API keys", hint="making keys over the admin API needs admin.manage_users: true")
+        if not users.holds_keys:
+            raise Denied("keys of the ledger would open nothing here", hint="set auth.api_keys_in_ledger: true")
         body = await read_body(request, MAX_BULK_BYTES)
         asked = _request(users, request, body)
         made = await users.create_keys(parse_new_keys(parse_json(body), asked.now_ms // 1000), asked)

@@ -8,7 +8,7 @@ import pytest
 
 from livepeer_remote_signer.core.errors import BadField, Denied
 from livepeer_remote_signer.core.protocol.strict_json import parse_json
-from livepeer_remote_signer.core.rules.budgets import Budget, Spender, claims_of
+from livepeer_remote_signer.core.rules.budgets import Budget, Spender, bounded_name, claims_of
 from livepeer_remote_signer.core.rules.ledger import LedgerRules, claims_of_plan
 from livepeer_remote_signer.core.rules.runtime_budgets import (
     MAX_LIMIT_WEI,
@@ -65,6 +65,14 @@ def test_a_long_auth_id_is_found_as_spending_is_kept_under_it() -> None:
     long = BudgetName("x" * 500, "total", "ev")
     assert taken((long, 5)).of("x" * 500)[0].limit_wei == 5
     assert taken((long, 5)).of("x" * 499) == ()
+
+
+def test_an_id_that_is_spelled_as_a_long_one_is_kept_takes_nothing_from_it() -> None:
+    long, twin = BudgetName("x" * 500, "total", "ev"), BudgetName(bounded_name("x" * 500), "total", "ev")
+    budgets = taken((long, 5), (twin, 6))
+    assert {(b.match, b.limit_wei) for b in budgets.of("x" * 500)} == {(long.auth_id, 5), (twin.auth_id, 6)}
+    budgets.take([(twin, None)])
+    assert [b.limit_wei for b in budgets.of("x" * 500)] == [5]
 
 
 def test_budgets_of_other_scopes_are_not_touched() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from livepeer_remote_signer.adapters.auth.key_checks import KeyChecks
+from livepeer_remote_signer.core.errors import LedgerUnavailable, Unauthenticated
 from livepeer_remote_signer.core.rules.api_keys import KeyRecord, split_key
 from livepeer_remote_signer.core.rules.policy import Identity
 
@@ -54,10 +55,22 @@ class LedgerKeys:
     def verify(self, key: str, path: str) -> Identity:
         """Whose key it is. Raises Unauthenticated, Denied, RateExceeded, LedgerUnavailable, and AuthFailed for a file that is at fault."""
         parts = split_key(key)
-        record = self._known.key(parts[0]) if parts else None
+        try:
+            record = self._known.key(parts[0]) if parts else None
+        except LedgerUnavailable as unavailable:
+            return self._verify_in_file(key, path, unavailable)
         if record is None and self._file is not None:
             return self._file.verify(key, path)
         identity = self._checks.admit(record, parts, path)
         if record is not None:
             self._known.note_use(record.id)
         return identity
+
+    def _verify_in_file(self, key: str, path: str, unavailable: LedgerUnavailable) -> Identity:
+        """While the ledger's keys are not known: what the file does not know either may be one of them."""
+        if self._file is None:
+            raise unavailable
+        try:
+            return self._file.verify(key, path)
+        except Unauthenticated:
+            raise unavailable from None

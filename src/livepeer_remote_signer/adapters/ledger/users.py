@@ -72,7 +72,7 @@ class Users:
         self._store = store
         self._configured = configured
         self._clock_ns = clock_ns
-        self._holds_keys = holds_keys
+        self.holds_keys = holds_keys
         self._namespaces = namespaces
         self._monotonic = monotonic
         self._keys: dict[str, KeyRecord] = {}
@@ -137,7 +137,7 @@ class Users:
     async def _read_all(self) -> None:
         self._version, self._read_at = -1, -math.inf  # until it is read to its end
         keys: dict[str, KeyRecord] = {}
-        if self._holds_keys:
+        if self.holds_keys:
             await self._read_keys(keys)
         budgets = RuntimeBudgets()
         await self._read_budgets(budgets)
@@ -146,7 +146,7 @@ class Users:
         self.budgets.replace(budgets)
 
     async def _read_changes(self) -> None:
-        if self._holds_keys:
+        if self.holds_keys:
             await self._read_keys(self._keys)
         await self._read_budgets(self.budgets)
 

@@ -53,7 +53,7 @@ class RuntimeBudgets:
         for name, limit_wei in changes:
             key = bounded_name(name.auth_id)
             before = self._by_name.pop(key, ())
-            kept = tuple(b for b in before if (b.window, b.measure) != (name.window, name.measure))
+            kept = tuple(b for b in before if (b.match, b.window, b.measure) != name)
             if limit_wei is not None:
                 kept += (runtime_budget(name, limit_wei),)
             if kept:
