@@ -90,7 +90,12 @@ async def running_signer(
 ) -> AsyncIterator[RunningSigner]:
     """The signer on a free port of 127.0.0.1."""
     if admin_token_file is not None:
-        sections["admin"] = {"listen": "127.0.0.1:1", "token_file": str(admin_token_file), "manage_users": manage_users}
+        sections["admin"] = {
+            "listen": "127.0.0.1:1",
+            "token_file": str(admin_token_file),
+            "manage_users": manage_users,
+            **sections.get("admin", {}),
+        }
     config = parse_config(yaml.safe_dump(configuration(**sections)), {})
     app = create_app(config, clock_ns=clock_ns, workers_folder=workers_folder)
     listener = bind("127.0.0.1", 0)

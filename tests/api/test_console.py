@@ -79,10 +79,12 @@ async def test_figures_need_a_login_and_the_cookie_is_kept_from_scripts_and_othe
         before = await admin.get("/console/data")
         assert (before.status_code, before.json()["error"]["code"]) == (401, "unauthenticated")
         done = await log_in(admin)
-        assert (done.status_code, done.headers["location"]) == (303, "/console")
+        assert (done.status_code, done.headers["location"]) == (303, "../console")
         cookie = done.headers["set-cookie"]
-        for word in ("HttpOnly", "SameSite=strict", "Path=/console", f"Max-Age={SESSION_SECONDS}"):
+        for word in ("HttpOnly", "SameSite=strict", f"Max-Age={SESSION_SECONDS}"):
             assert word in cookie
+        assert "path=" not in cookie.lower(), "for the folder that was asked, /console, whatever a proxy puts before it"
+        assert "Secure" not in cookie, "nobody said that the browser came over TLS"
         assert TOKEN not in cookie
         assert (await admin.get("/console/data")).status_code == 200
         await admin.post("/console/logout")
@@ -93,7 +95,7 @@ async def test_a_wrong_token_opens_nothing_and_guessing_is_slowed(tmp_path: Path
     async with console(tmp_path) as (_, admin):
         for _ in range(MAX_FAILED_LOGINS_A_MINUTE):
             refused = await admin.post("/console/login", data={"token": "guess"})
-            assert refused.headers["location"] == "/console?refused"
+            assert refused.headers["location"] == "../console?refused"
             assert "set-cookie" not in refused.headers
         slowed = await log_in(admin)
         assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "60")
@@ -204,3 +206,46 @@ def test_addresses_that_guess_are_watched_in_bounded_number() -> None:
 
 def test_the_cookies_name_is_fixed() -> None:
     assert COOKIE == "lrs_console"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "extra", "is_taken"),
+    [
+        ("https://ops.example", "127.0.0.1:8937", {}, False),
+        ("https://ops.example", "127.0.0.1:8937", {"sec-fetch-site": "same-origin"}, True),
+        ("https://ops.example", "127.0.0.1:8937", {"sec-fetch-site": "same-site"}, False),
+        ("https://ops.example", "ops.example:443", {}, True),
+        ("https://ops.example", "OPS.Example", {}, True),
+        ("http://ops.example", "ops.example:80", {}, True),
+        ("https://ops.example:8443", "ops.example", {}, False),
+        ("https://ops.example", "ops.example:80", {}, False),
+        ("https://public.example:8443", "anything", {}, True),
+        ("https://PUBLIC.example:8443", "anything", {}, True),
+        ("http://public.example:8443", "anything", {}, False),
+        ("https://public.example", "anything", {}, False),
+        ("null", "null", {}, False),
+        ("https://[", "[", {}, False),
+    ],
+)
+async def test_a_page_is_ours_by_the_browsers_word_the_public_url_or_the_host(
+    tmp_path: Path, origin: str, host: str, extra: dict[str, str], is_taken: bool
+) -> None:
+    async with console(tmp_path, admin={"public_url": "https://public.example:8443/ops"}) as (_, admin):
+        headers = {"origin": origin, "host": host, **extra}
+        answer = await admin.post("/console/login", data={"token": TOKEN}, headers=headers)
+        assert answer.status_code == (303 if is_taken else 403)
+        if is_taken:
+            assert ("Secure" in answer.headers["set-cookie"]) == origin.startswith("https:")
+        else:
+            assert "admin.public_url" in answer.json()["error"]["hint"]
+
+
+async def test_behind_a_trusted_proxy_guessing_shuts_out_the_guesser_alone(tmp_path: Path) -> None:
+    async with console(tmp_path, admin={"trusted_proxies": ["127.0.0.1/32"]}) as (_, admin):
+        for _ in range(MAX_FAILED_LOGINS_A_MINUTE):
+            await admin.post("/console/login", data={"token": "guess"}, headers={"x-forwarded-for": "203.0.113.1"})
+        slowed = await admin.post("/console/login", data={"token": TOKEN}, headers={"x-forwarded-for": "203.0.113.1"})
+        assert slowed.status_code == 429
+        assert "admin.trusted_proxies" in slowed.json()["error"]["hint"]
+        other = await admin.post("/console/login", data={"token": TOKEN}, headers={"x-forwarded-for": "203.0.113.2"})
+        assert other.status_code == 303

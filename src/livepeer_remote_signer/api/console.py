@@ -13,19 +13,22 @@ import re
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, Response
 
 from livepeer_remote_signer.api.errors import json_reply
+from livepeer_remote_signer.api.origins import check_own_page, is_over_tls
 from livepeer_remote_signer.api.paying import new_request_id
+from livepeer_remote_signer.api.refusals import peer_of
 from livepeer_remote_signer.api.responses import to_response
-from livepeer_remote_signer.core.errors import BadField, BodyTooLarge, Denied, RateExceeded, Unauthenticated
+from livepeer_remote_signer.core.errors import BadField, BodyTooLarge, RateExceeded, Unauthenticated
+from livepeer_remote_signer.core.rules.callers import Network, client_address
 
 CONSOLE = "/console"
 COOKIE = "lrs_console"
@@ -38,9 +41,14 @@ _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
 class ConsoleParts(NamedTuple):
-    """What the console shows: `overview` gives the figures as JSON values; `hours` is how far back spending goes."""
+    """What the console shows: `overview` gives the figures as JSON values; `hours` is how far back spending goes.
+
+    `public_url` is its address as browsers know it, where a proxy stands before it; `trusted_proxies` tell for whom they ask.
+    """
 
     overview: Callable[[int], Awaitable[Mapping[str, Any]]]
+    public_url: str | None = None
+    trusted_proxies: Sequence[Network] = ()
 
 
 class Sessions:
@@ -60,7 +68,11 @@ class Sessions:
         now = self._clock()
         failures = self._failures.get(peer)
         if failures is not None and len(failures) == MAX_FAILED_LOGINS_A_MINUTE and now - failures[0] < 60:
-            raise RateExceeded("too many wrong admin tokens from this address", hint="wait a minute", retry_after_seconds=60)
+            raise RateExceeded(
+                "too many wrong admin tokens from this address",
+                hint="wait a minute; behind a proxy admin.trusted_proxies tells callers apart",
+                retry_after_seconds=60,
+            )
         if not hmac.compare_digest(token.strip().encode(), self._token):
             self._note_failure(peer, now)
             return None
@@ -132,32 +144,22 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
     @app.post(CONSOLE + "/login", include_in_schema=False)
     async def login(request: Request) -> Response:
         """Takes the token from a form. Back to the page, with a cookie when it was right."""
-        check_origin(request)
-        cookie = sessions.open(await _read_token(request), request.client.host if request.client else "")
+        check_own_page(request, parts.public_url)
+        asker = client_address(peer_of(request.scope), request.headers.raw, parts.trusted_proxies)
+        cookie = sessions.open(await _read_token(request), asker)
         if cookie is None:
-            return _back(CONSOLE + "?refused")
-        response = _back(CONSOLE)
-        _set_cookie(request, response, cookie, SESSION_SECONDS)
+            return _back("?refused")
+        response = _back()
+        _set_cookie(response, cookie, SESSION_SECONDS, is_secure=is_over_tls(request, parts.public_url))
         return response
 
     @app.post(CONSOLE + "/logout", include_in_schema=False)
     async def logout(request: Request) -> Response:
         """Forgets the cookie."""
-        check_origin(request)
-        response = _back(CONSOLE)
-        _set_cookie(request, response, "", 0)
+        check_own_page(request, parts.public_url)
+        response = _back()
+        _set_cookie(response, "", 0, is_secure=is_over_tls(request, parts.public_url))
         return response
-
-
-def check_origin(request: Request) -> None:
-    """Raises Denied for a form that another site sent. Browsers name the origin of every POST."""
-    origin = request.headers.get("origin")
-    try:
-        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
-    except ValueError:  # `http://[` is no origin of any browser
-        is_own = False
-    if not is_own:
-        raise Denied("the console takes forms from its own page only")
 
 
 async def _read_token(request: Request) -> str:
@@ -172,12 +174,12 @@ async def _read_token(request: Request) -> str:
         raise BadField("a form with the field `token` is expected") from None
 
 
-def _back(location: str) -> Response:
-    return Response(status_code=303, headers={"location": location, "cache-control": "no-store"})
+def _back(query: str = "") -> Response:
+    """To the page, from the path below it that was asked: what stands before both is the proxy's."""
+    return Response(status_code=303, headers={"location": f"..{CONSOLE}{query}", "cache-control": "no-store"})
 
 
-def _set_cookie(request: Request, response: Response, value: str, max_age: int) -> None:
-    """Sent to the console's own paths only, never by another site's page, and out of scripts' reach."""
-    response.set_cookie(
-        COOKIE, value, max_age=max_age, path=CONSOLE, secure=request.url.scheme == "https", httponly=True, samesite="strict"
-    )
+def _set_cookie(response: Response, value: str, max_age: int, *, is_secure: bool) -> None:
+    """Sent to the console's own paths only, never by another site's page, and out of scripts' reach. Without a path of its own it
+    is for the folder that was asked, with a proxy's prefix as the browser knows it."""
+    response.set_cookie(COOKIE, value, max_age=max_age, path=None, secure=is_secure, httponly=True, samesite="strict")

@@ -92,4 +92,6 @@ class AdminConfig(Section):
     listen: Listen
     token_file: NeededSecretFile
     metrics_token_file: SecretFile = None
+    public_url: HttpUrl | None = None
+    trusted_proxies: tuple[Network, ...] = ()
     manage_users: bool = False
