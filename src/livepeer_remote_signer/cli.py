@@ -17,6 +17,7 @@ COMMAND_MODULES = (
     "commands.serve",
     "commands.check",
     "commands.doctor",
+    "commands.advise",
     "commands.funding",
     "commands.keys",
     "commands.signing_key",

@@ -142,12 +142,26 @@ def test_the_pieces_of_a_list_are_made_as_they_are_sent() -> None:
     made = 0
 
     class Counted(Entry):
-        def encode(self) -> bytes:
+        def encode(self, *, with_advice: bool = False) -> bytes:
             nonlocal made
             made += 1
-            return super().encode()
+            return super().encode(with_advice=with_advice)
 
     pieces = json_pieces(Counted(*entry) for entry in entries(1000, 10_000))
     first = next(pieces)
     assert PIECE_BYTES <= len(first) < PIECE_BYTES + 11_000
     assert made == 7
+
+
+async def test_advice_is_told_to_whoever_asks_for_it_and_to_nobody_else(client: httpx.AsyncClient, known: Listed) -> None:
+    plain = await client.get(ASKED)
+    known.entries = [entry._replace(advice='{"live":{"verdict":"good"}}') for entry in known.entries]
+    again = await client.get(ASKED, params={"advice": "false"})
+    assert again.content == plain.content, "go-livepeer's list, to the byte"
+    assert again.headers["etag"] == plain.headers["etag"]
+    advised = await client.get(ASKED, params={"advice": "true", "limit": "2"})
+    assert [entry["advice"] for entry in advised.json()] == [{"live": {"verdict": "good"}}] * 2
+    assert "advice=true" in advised.headers["link"]
+    assert advised.headers["etag"] != (await client.get(ASKED, params={"limit": "2"})).headers["etag"]
+    refused = await client.get(ASKED, params={"advice": "maybe"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_field")

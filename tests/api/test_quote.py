@@ -506,3 +506,16 @@ async def test_a_ledger_that_does_not_answer_is_told_and_keeps_nobody(tmp_path: 
             assert [refusal["code"] for refusal in quote["refusals"]] == ["ledger_unavailable"]
             assert quote["tickets"] == 2
             assert time.monotonic() - began < 4
+
+
+async def test_a_quote_comes_with_advice_and_the_deposits_part_of_it_for_who_was_identified(tmp_path: Path) -> None:
+    async with asked(**FREE) as signer:
+        advice = (await signer.quote(body_of()))["advice"]
+        assert (advice["verdict"], advice["rightHeadroomSeconds"], advice["winnersCovered"]) == ("lapses", 8, None)
+        assert (await signer.quote(body_of(type="", inPixels=5)))["advice"] is None
+        assert (await signer.quote(spoilt(lambda info: info.ClearField("price_info"))))["advice"] is None
+    key, _ = create_key(tmp_path / "keys.json", name="a", auth_id="team-a", now=5)
+    async with asked(auth={"api_keys_file": str(tmp_path / "keys.json")}, headroom_seconds={"sign_ticket": 8}) as signer:
+        signer.headers = {"X-Api-Key": key}
+        advice = (await signer.quote(body_of()))["advice"]
+        assert (advice["verdict"], advice["winnersCovered"]) == ("good", CHAIN.deposit_wei // 1_200_000_000_000_000)

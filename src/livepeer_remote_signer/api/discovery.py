@@ -60,6 +60,7 @@ def add_discovery_route(
         gpu: Annotated[list[str] | None, Query(description="only runners on a GPU of this name, likewise")] = None,
         limit: Annotated[str | None, Query(description=f"entries of a page, 1 to {MAX_PAGE}; the header Link names the next one")] = None,
         after: Annotated[str | None, Query(description="the page begins behind the entry with this address")] = None,
+        advice: Annotated[str | None, Query(description="`true`: each entry says what sessions with it come to")] = None,
     ) -> Response:
         """Orchestrators, their capabilities within the price ceilings, and their runners."""
         await identified(request)
@@ -68,21 +69,22 @@ def add_discovery_route(
         apps, gpus = (frozenset(filter(None, map(str.strip, names or ()))) for names in (app, gpu))
         filters = Filters(frozenset(filter(None, caps or ())), apps, gpus)
         found = discover(filters)
-        headers = {"etag": _etag(found.digest, filters, limit, after), "vary": "Accept-Encoding"}
+        is_advised = _is_true(advice)
+        headers = {"etag": _etag(found.digest, filters, limit, after, *([advice] if is_advised else [])), "vary": "Accept-Encoding"}
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         entries = found.entries if after is None else _behind(found.entries, after)
         if (count := _page_size(limit)) is not None:
             page = list(islice(entries, count + 1))
             if len(page) > count:
-                headers["link"] = f'<{PATH}?{_next_page(filters, count, page[count - 1].address)}>; rel="next"'
+                headers["link"] = f'<{PATH}?{_next_page(filters, count, page[count - 1].address, is_advised=is_advised)}>; rel="next"'
             entries = page[:count]
-        return _answer(entries, headers, is_gzip=_takes_gzip(request.headers.get("accept-encoding", "")))
+        return _answer(entries, headers, is_gzip=_takes_gzip(request.headers.get("accept-encoding", "")), is_advised=is_advised)
 
 
-def _etag(digest: bytes, filters: Filters, limit: str | None, after: str | None) -> str:
+def _etag(digest: bytes, filters: Filters, *asked_too: str | None) -> str:
     """Weak: the compressed and the plain form of one list have the same."""
-    asked = repr((*map(sorted, filters), limit, after)).encode()
+    asked = repr((*map(sorted, filters), *asked_too)).encode()
     return f'W/"{sha256(digest + asked).hexdigest()[:32]}"'
 
 
@@ -103,9 +105,16 @@ def _page_size(limit: str | None) -> int | None:
     return int(limit)
 
 
-def _next_page(filters: Filters, limit: int, address: str) -> str:
+def _is_true(advice: str | None) -> bool:
+    """Raises BadField for what is neither `true` nor `false`."""
+    if advice not in (None, "true", "false"):
+        raise BadField(f"advice must be true or false, not {advice[:16]!r}")
+    return advice == "true"
+
+
+def _next_page(filters: Filters, limit: int, address: str, *, is_advised: bool) -> str:
     asked = [(name, value) for name, values in zip(("caps", "app", "gpu"), filters, strict=True) for value in sorted(values)]
-    return urlencode([*asked, ("limit", limit), ("after", address)])
+    return urlencode([*asked, ("limit", limit), ("after", address), *([("advice", "true")] if is_advised else [])])
 
 
 def _takes_gzip(accept_encoding: str) -> bool:
@@ -117,8 +126,8 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return False
 
 
-def _answer(entries: Iterable[Entry], headers: dict[str, str], *, is_gzip: bool) -> Response:
-    pieces = json_pieces(entries)
+def _answer(entries: Iterable[Entry], headers: dict[str, str], *, is_gzip: bool, is_advised: bool) -> Response:
+    pieces = json_pieces(entries, with_advice=is_advised)
     if is_gzip:
         headers["content-encoding"] = "gzip"
         pieces = _compressed(pieces)
@@ -129,12 +138,12 @@ def _answer(entries: Iterable[Entry], headers: dict[str, str], *, is_gzip: bool)
     return StreamingResponse(_in_turns(chain((first, second), pieces)), headers=headers, media_type=_JSON)
 
 
-def json_pieces(entries: Iterable[Entry]) -> Iterator[bytes]:
+def json_pieces(entries: Iterable[Entry], *, with_advice: bool = False) -> Iterator[bytes]:
     """The JSON list, in pieces of at least PIECE_BYTES but for the last one."""
     parts: list[bytes] = []
     size, opening = 0, b"["
     for entry in entries:
-        parts.append(opening + entry.encode())
+        parts.append(opening + entry.encode(with_advice=with_advice))
         size, opening = size + len(parts[-1]), b","
         if size >= PIECE_BYTES:
             yield b"".join(parts)

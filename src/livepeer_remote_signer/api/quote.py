@@ -21,6 +21,7 @@ from livepeer_remote_signer.core.errors import BadField, SignerError
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, float_string, rat_string
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.strict_json import exact_object, json_type, parse_json
+from livepeer_remote_signer.core.rules.advice import describe
 from livepeer_remote_signer.core.rules.billing import PIXELS_PER_SECOND, units_per_second
 from livepeer_remote_signer.core.rules.budgets import BudgetUse
 from livepeer_remote_signer.core.rules.policy import Caller
@@ -83,6 +84,7 @@ def encode_quote(quote: Quote, interval_seconds: float) -> dict[str, Any]:
         **_payment(quote, interval_seconds),
         "budgets": [_budget(use) for use in quote.budgets] if quote.budgets is not None and quote.is_identified else None,
         "funds": _funds(quote),
+        "advice": describe(quote.advice) if quote.advice is not None else None,
     }
 
 

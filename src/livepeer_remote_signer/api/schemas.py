@@ -219,6 +219,31 @@ class Funds(BaseModel):
     reserveWei: str
 
 
+class AdviceFinding(BaseModel):
+    """One thing that does not fit."""
+
+    kind: Literal["refused", "lapses", "risky", "costly"]
+    code: str
+    message: str = Field(description="with both numbers")
+    hint: str = Field(description="what to change")
+
+
+class Advice(BaseModel):
+    """What a session on an orchestrator's terms comes to; seconds are null where time does not count."""
+
+    verdict: Literal["good", "costly", "risky", "lapses", "refused"] = Field(description="the worst of the findings")
+    ticketSeconds: float | None = Field(description="how long one ticket lasts")
+    firstTickets: int = Field(description="tickets of the first payment, or of one job")
+    ticketsPerPayment: float | None = Field(description="at the payment interval")
+    rightHeadroomSeconds: int | None = Field(description="what to buy ahead; 0 where nothing is needed")
+    rightIntervalSeconds: float | None = Field(description="how often to pay at most; 0 where no interval is short enough")
+    outageSeconds: float | None = Field(description="how much may be owed before payments no longer fit the limits")
+    winnersCovered: int | None = Field(description="by the deposit; null for callers who are not identified")
+    reserveShareWei: str | None = Field(description="one orchestrator's share of the reserve; likewise")
+    signatureShare: float | None = Field(description="what a signature costs of its ticket's worth; null where signatures cost nothing")
+    findings: list[AdviceFinding]
+
+
 class QuoteReply(BaseModel):
     """What the payment would come to; what is not known is null."""
 
@@ -248,6 +273,7 @@ class QuoteReply(BaseModel):
     nextPaymentInSeconds: float | None
     budgets: list[BudgetOfQuote] | None = Field(description="null for callers who are not identified, and without a ledger")
     funds: Funds | None = Field(description="null for callers who are not identified")
+    advice: Advice | None = Field(description="on sessions with these terms; null for untyped work")
 
 
 class GetOrchestratorInfoRequest(Form):
@@ -369,6 +395,7 @@ class DiscoveredOrchestrator(BaseModel):
     capabilities: list[str] = Field(description="pipeline/model, and the runners' apps")
     runners: list[Runner]
     last_seen: str = Field(description="time of its last good answer, RFC 3339, UTC")
+    advice: dict[Literal["live", "lv2v"], Advice] | None = Field(None, description="by job type; only where the caller asks for it")
     stale: bool | None = Field(None, description="true while nobody has answered for longer than an answer is kept")
 
 

@@ -13,7 +13,7 @@ from pydantic import (
 
 from livepeer_remote_signer.config.secret_files import LoadedFile, NeededSecretFile, ProtectedFile, SecretFile
 from livepeer_remote_signer.config.urls import HttpUrl
-from livepeer_remote_signer.config.values import Address, Seconds, Section, Time, check_one_form
+from livepeer_remote_signer.config.values import Address, Seconds, Section, Time, Wei, check_one_form
 
 LOCAL_FORMS = ("private_key", "private_key_file", "keystore_file")
 EXTERNAL_FORMS = ("eth_sign", "aws_kms", "pkcs11")
@@ -66,6 +66,7 @@ class KeyConfig(Section):
     password_file: SecretFile = None
     address: Address | None = None
     signer: Literal["coincurve", "eth-account"] = "coincurve"
+    signature_cost_wei: Wei | None = None
     eth_sign: EthSignConfig | None = None
     aws_kms: AwsKmsConfig | None = None
     pkcs11: Pkcs11Config | None = None

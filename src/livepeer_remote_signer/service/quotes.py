@@ -26,7 +26,9 @@ from livepeer_remote_signer.core.errors import (
     Suspended,
 )
 from livepeer_remote_signer.core.known import is_of_unknown
+from livepeer_remote_signer.core.protocol.prices import UNIT_OF_TYPE
 from livepeer_remote_signer.core.protocol.state import SignerState
+from livepeer_remote_signer.core.rules.advice import Advice, Offer, advise
 from livepeer_remote_signer.core.rules.budgets import BudgetUse
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import Found, Judged, Newest, RequestKey, Stored, Switches
@@ -48,6 +50,7 @@ from livepeer_remote_signer.core.rules.request_key import request_key
 from livepeer_remote_signer.core.rules.reservation import Reserved
 from livepeer_remote_signer.core.rules.sender import LivePaymentSender, Quoted
 from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.service.advising import Advisor
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, RecipientPolicy
 
 _T = TypeVar("_T")
@@ -118,6 +121,7 @@ class Quote(NamedTuple):
     chain: ChainView
     is_identified: bool
     usd_per_eth: Fraction | None
+    advice: Advice | None
 
 
 class PaymentQuotes:
@@ -131,6 +135,7 @@ class PaymentQuotes:
         chain: ChainSource,
         ceilings: CeilingSource,
         clock_ns: Callable[[], int],
+        advisor: Advisor,
         usd_per_eth: Callable[[], Fraction | None] | None = None,
         identifier: Identifier | None = None,
         recipients: RecipientPolicy | None = None,
@@ -143,6 +148,7 @@ class PaymentQuotes:
         self._chain = chain
         self._ceilings = ceilings
         self._clock_ns = clock_ns
+        self._advisor = advisor
         self._usd_per_eth = usd_per_eth
         self._identifier = identifier
         self._recipients = recipients
@@ -216,7 +222,16 @@ class PaymentQuotes:
     ) -> Quote:
         is_identified = bool(around.identity.auth_id or around.identity.claimed_auth_id)
         usd_per_eth = self._usd_per_eth() if self._usd_per_eth is not None else None
-        return Quote(quoted, plan, refusals, verdict, False, budgets, around.chain, is_identified, usd_per_eth)
+        advice = self._advise(quoted, is_identified)
+        return Quote(quoted, plan, refusals, verdict, False, budgets, around.chain, is_identified, usd_per_eth, advice)
+
+    def _advise(self, quoted: Quoted, is_identified: bool) -> Advice | None:
+        """On the terms of a session of this type; None where they are not known, or worth nothing."""
+        job_type, info, price = quoted.plan.session.request.type, quoted.plan.session.info, quoted.plan.price
+        if not quoted.knows("price", "ticket_params") or not info.ev or job_type not in UNIT_OF_TYPE:
+            return None
+        means = self._advisor.with_funds() if is_identified else self._advisor.without_funds()
+        return advise(Offer(job_type, price, info.ev, info.ticket_params.face_value), means)
 
     async def _find(self, quoted: Quoted, around: Surroundings) -> _Place:
         """What the ledger knows of the request, and whether a kill switch is set."""

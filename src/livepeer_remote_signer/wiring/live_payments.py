@@ -7,6 +7,7 @@ from secrets import token_hex
 
 from livepeer_remote_signer.adapters.keys import StateSeal
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.config.serving import LimitsConfig
 from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
 from livepeer_remote_signer.core.recent import remembering
@@ -19,19 +20,23 @@ INFO_CACHE_ENTRIES = 4096
 
 def open_live_payments(config: Config, seal: StateSeal, recent_states: RecentStates) -> LivePaymentSender:
     """The rules of a payment with the operator's limits. Names of sessions are 128 random bits."""
-    limits = config.limits
     return LivePaymentSender(
-        TicketLimits(
-            limits.max_ticket_ev_wei,
-            limits.max_total_ev_wei,
-            limits.deposit_multiplier,
-            limits.min_ticket_ev_wei,
-            limits.max_tickets,
-            limits.max_credit_seconds,
-        ),
+        open_ticket_limits(config.limits),
         seal,
         SessionIds(state_id=partial(token_hex, 16), manifest_id=partial(token_hex, 16)),
         parse_info=remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES),
         parse_state=recent_states.parse,
         must_be_orchestrator=config.recipients.must_be_orchestrator,
+    )
+
+
+def open_ticket_limits(limits: LimitsConfig) -> TicketLimits:
+    """What `limits` says of tickets."""
+    return TicketLimits(
+        limits.max_ticket_ev_wei,
+        limits.max_total_ev_wei,
+        limits.deposit_multiplier,
+        limits.min_ticket_ev_wei,
+        limits.max_tickets,
+        limits.max_credit_seconds,
     )

@@ -18,6 +18,7 @@ from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_messag
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from livepeer_remote_signer.service.signing import MessageSigner
+from livepeer_remote_signer.wiring.advising import open_advisor
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_orchestrators(
 ) -> OrchestratorParts:
     """Nobody is asked yet. Raises ConfigError for an on-chain pool without a chain."""
     signature = signer.sign_personal(orchestrator_info_message(signer.address))
-    queries = OrchestratorQueries(partial(_open_client, config.orchestrators, signer.address, signature))
+    queries = open_queries(config, signer.address, signature)
     discovery = None
     if config.discovery.enabled:
         from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauges
@@ -46,6 +47,11 @@ def open_orchestrators(
         discovery = open_discovery(config, signer.address, signature, chain, clock_ns)
         add_discovery_gauges(metrics, discovery)
     return OrchestratorParts(queries, discovery)
+
+
+def open_queries(config: Config, sender: bytes, signature: bytes) -> OrchestratorQueries:
+    """Asks orchestrators as `sender`; `signature` is the one over its address."""
+    return OrchestratorQueries(partial(_open_client, config.orchestrators, sender, signature))
 
 
 def _open_client(config: OrchestratorsConfig, sender: bytes, signature: bytes) -> OrchestratorClient:
@@ -84,7 +90,10 @@ def open_discovery(config: Config, sender: bytes, signature: bytes, chain: Chain
         ca_file=None if config.outbound.ca_file is None else str(config.outbound.ca_file.absolute()),
     )
     recipients = RecipientRules(frozenset(config.recipients.allow), frozenset(config.recipients.deny))
-    rules = ListingRules(chain.ceilings.current, recipients, chain.feed.usd_per_eth if chain.feed is not None else None)
+    advisor = open_advisor(config, chain.source, config.headroom_seconds.generate_live_payment)
+    are_identified = config.auth.api_keys_file is not None or config.auth.jwt is not None
+    means = advisor.with_funds if are_identified else advisor.without_funds
+    rules = ListingRules(chain.ceilings.current, recipients, chain.feed.usd_per_eth if chain.feed is not None else None, means)
     return Discovery(
         AskingCrew(),
         job,

@@ -12,6 +12,7 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.rates import CallerRates
 from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.service.quotes import PaymentQuotes, QuoteTerms
+from livepeer_remote_signer.wiring.advising import open_advisor
 from livepeer_remote_signer.wiring.auth import AuthParts
 from livepeer_remote_signer.wiring.chain import ChainParts
 
@@ -42,6 +43,7 @@ def open_quotes(
         chain=chain.source,
         ceilings=chain.ceilings,
         clock_ns=clock_ns,
+        advisor=open_advisor(config, chain.source, config.headroom_seconds.sign_ticket),
         usd_per_eth=chain.feed.usd_per_eth if chain.feed is not None else None,
         identifier=auth.identifier,
         recipients=recipients,

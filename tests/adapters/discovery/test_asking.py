@@ -42,6 +42,7 @@ from livepeer_remote_signer.core.rules.advertised import (
     Offer,
     Runner,
     Terms,
+    TicketTerms,
     parse_nodes,
     parse_terms,
 )
@@ -68,7 +69,9 @@ def test_jobs_and_answers_survive_the_wire() -> None:
     assert parse_job(encode_job(there)) == there
     runner = Runner("https://r.example/", "me/app", "4090", Fraction(25, 2), '{"url":"x"}', "fixed")
     terms = Terms((Offer(35, "m", Fraction(7, 3)),), bytes(range(20)), "https://public.example", ("https://more.example",))
+    ticket = TicketTerms(Fraction(10**9, 7), Fraction(10**12, 3), 2**255)
     for answer in (
+        Answer("https://a.example:1", terms._replace(ticket=ticket), None, ()),
         Answer("https://a.example:1", terms, (Node("https://a.example:1", (runner,)),), ()),
         Answer("https://a.example:1", None, None, ("down", "down too")),
     ):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.protocol.wire import MAX_CAPABILITY_MODELS
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
 from livepeer_remote_signer.core.rules.advertised import (
@@ -19,6 +20,7 @@ from livepeer_remote_signer.core.rules.advertised import (
     MAX_TOLD,
     Offer,
     Runner,
+    TicketTerms,
     UrlChoice,
     choose_urls,
     normal_form,
@@ -320,3 +322,21 @@ def test_a_strange_runner_is_left_out_or_is_json_that_reads_back(changes: dict[s
     for parsed in nodes[0].runners:
         assert isinstance(parsed, Runner)
         assert json.loads(parsed.encoded)["url"] == parsed.url
+
+
+@pytest.mark.parametrize(
+    ("face_value", "win_prob", "price", "expected"),
+    [
+        (3 * 10**12, MAX_WIN_PROB // 3, (100, 7), TicketTerms(Fraction(100, 7), Fraction(10**12), 3 * 10**12)),
+        (0, 5, (100, 1), None),
+        (5, 0, (100, 1), None),
+        (5, 5, (0, 1), None),
+        (2**256, 5, (100, 1), None),
+    ],
+)
+def test_a_tickets_terms_are_read_where_they_are_worth_something(
+    face_value: int, win_prob: int, price: tuple[int, int], expected: TicketTerms | None
+) -> None:
+    params = net_pb2.TicketParams(face_value=face_value.to_bytes(33, "big").lstrip(b"\0"), win_prob=win_prob.to_bytes(32, "big"))
+    assert parse_terms(info([], price, address=RECIPIENT, ticket_params=params)).ticket == expected
+    assert parse_terms(info([], price, address=b"short", ticket_params=params)).ticket is None

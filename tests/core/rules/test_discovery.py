@@ -14,8 +14,11 @@ from livepeer_remote_signer.core.rules.advertised import (
     Node,
     Offer,
     Terms,
+    TicketTerms,
     parse_terms,
 )
+from livepeer_remote_signer.core.rules.advice import Means, advise, describe
+from livepeer_remote_signer.core.rules.advice import Offer as AdvisedOffer
 from livepeer_remote_signer.core.rules.discovery import (
     Absence,
     Entry,
@@ -28,6 +31,7 @@ from livepeer_remote_signer.core.rules.discovery import (
     has_answer_since,
     merge_sightings,
 )
+from livepeer_remote_signer.core.rules.limits import TicketLimits
 from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from tests.advertised import LLM, LV2V, RECIPIENT, A, B, info, nodes_of, runner
@@ -270,3 +274,18 @@ def test_whom_the_operator_denies_is_not_listed() -> None:
     assert [line["address"] for line in listed(*both, recipients=RecipientRules(deny=frozenset((RECIPIENT,))))] == [B]
     assert [line["address"] for line in listed(*both, recipients=RecipientRules(allow=frozenset((RECIPIENT,))))] == [A]
     assert len(listed(*both, recipients=RecipientRules(allow=frozenset((RECIPIENT, other))))) == 2
+
+
+def test_an_entry_carries_advice_by_job_type_where_its_terms_are_known() -> None:
+    ticket = TicketTerms(Fraction(10**9), Fraction(3 * 10**11), 10**15)
+    told = seen(A, CHEAP)._replace(terms=terms(CHEAP)._replace(ticket=ticket))
+    means = Means(TicketLimits(), Fraction(5), 0)
+    (entry,) = build_entries([told], ListRules(Ceilings(), means=means), is_stale=False)
+    advice = json.loads(entry.encode(with_advice=True))["advice"]
+    assert advice["live"] == describe(advise(AdvisedOffer("live", *ticket), means))
+    assert advice["live"]["verdict"] == "lapses"
+    assert advice["lv2v"]["verdict"] == "refused"
+    assert "advice" not in json.loads(entry.encode())
+    (unknown,) = build_entries([seen(A, CHEAP)], ListRules(Ceilings(), means=means), is_stale=False)
+    (unasked,) = build_entries([told], ListRules(Ceilings()), is_stale=False)
+    assert unknown.advice == unasked.advice == ""

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy, IpNetwork
-from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms
+from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms, TicketTerms
 
 MAX_LINE_BYTES = 4 << 20
 """More than the bounds on answers allow: a pool of 1000 URLs of 2048 characters is the longest line."""
@@ -87,7 +87,9 @@ def encode_answer(answer: Answer) -> bytes:
     body: dict[str, Any] = {"url": answer.url, "faults": answer.faults, "terms": None, "nodes": None}
     if (terms := answer.terms) is not None:
         offers = [(o.capability, o.model, str(o.price)) for o in terms.offers]
+        ticket = None if terms.ticket is None else [str(value) for value in terms.ticket]
         body["terms"] = {"offers": offers, "recipient": terms.recipient.hex(), "transcoder": terms.transcoder, "nodes": terms.nodes}
+        body["terms"]["ticket"] = ticket
     if answer.nodes is not None:
         body["nodes"] = [(n.address, [(r.url, r.app, r.gpu, str(r.price), r.encoded, r.unit) for r in n.runners]) for n in answer.nodes]
     return _line(body)
@@ -126,8 +128,11 @@ def parse_line(line: bytes) -> Answer | Pool:
     )
 
 
-def _terms(offers: Sequence[tuple[int, str, str]], recipient: str, transcoder: str, nodes: Sequence[str]) -> Terms:
-    return Terms(tuple(Offer(c, m, Fraction(p)) for c, m, p in offers), bytes.fromhex(recipient), transcoder, tuple(nodes))
+def _terms(
+    offers: Sequence[tuple[int, str, str]], recipient: str, transcoder: str, nodes: Sequence[str], ticket: tuple[str, str, str] | None
+) -> Terms:
+    told = None if ticket is None else TicketTerms(Fraction(ticket[0]), Fraction(ticket[1]), int(ticket[2]))
+    return Terms(tuple(Offer(c, m, Fraction(p)) for c, m, p in offers), bytes.fromhex(recipient), transcoder, tuple(nodes), told)
 
 
 def _runners(values: Sequence[Sequence[str]]) -> tuple[Runner, ...]:

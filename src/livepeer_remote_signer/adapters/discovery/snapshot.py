@@ -310,7 +310,7 @@ class Discovery:
         digest = sha256()
 
         def add(entry: Entry) -> None:
-            digest.update(entry.encode())
+            digest.update(entry.encode(with_advice=True))
             entries.append(entry)
 
         silent = [absence for name, absence in self._silent.items() if name in asked and name not in self._sightings]

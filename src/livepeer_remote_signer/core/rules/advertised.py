@@ -17,7 +17,8 @@ from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.amounts import parse_decimal
 from livepeer_remote_signer.core.protocol.prices import PIPELINE_NAMES, UNIT_OF_TYPE
 from livepeer_remote_signer.core.protocol.strict_json import fold_key, is_too_deep
-from livepeer_remote_signer.core.protocol.wire import ADDRESS_BYTES, MAX_CAPABILITY_MODELS, parse_message
+from livepeer_remote_signer.core.protocol.ticket import ticket_ev
+from livepeer_remote_signer.core.protocol.wire import ADDRESS_BYTES, MAX_CAPABILITY_MODELS, MAX_INTEGER_BYTES, parse_message
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy, parse_ip, parse_orchestrator_url
 from livepeer_remote_signer.proto import net_pb2
 
@@ -52,6 +53,14 @@ class Offer(NamedTuple):
         return f"{PIPELINE_NAMES[self.capability]}/{self.model}"
 
 
+class TicketTerms(NamedTuple):
+    """What it asks of tickets: price_info in wei a unit, a ticket's expected value and its face value in wei. All are above 0."""
+
+    price: Fraction
+    ev: Fraction
+    face_value: int
+
+
 class Terms(NamedTuple):
     """What a GetOrchestrator answer says. `recipient` is whom tickets would pay, 20 bytes; empty: it cannot be paid."""
 
@@ -62,6 +71,8 @@ class Terms(NamedTuple):
 
     nodes: tuple[str, ...] = ()
     """URLs of further nodes that it advertises."""
+
+    ticket: TicketTerms | None = None
 
 
 class Runner(NamedTuple):
@@ -146,7 +157,17 @@ def parse_terms(raw: bytes) -> Terms:
     recipient = info.ticket_params.recipient if len(info.ticket_params.recipient) == ADDRESS_BYTES else info.address
     transcoder = info.transcoder if len(info.transcoder) <= MAX_URL_CHARACTERS else ""
     nodes = choose_urls(node[: MAX_URL_CHARACTERS + 1] for node in info.nodes[:MAX_NODES]).urls
-    return Terms(_parse_offers(info), recipient if is_payable else b"", transcoder, nodes)
+    return Terms(_parse_offers(info), recipient if is_payable else b"", transcoder, nodes, _ticket_terms(info) if is_payable else None)
+
+
+def _ticket_terms(info: net_pb2.OrchestratorInfo) -> TicketTerms | None:
+    """None where no ticket is asked for, or one that is worth nothing or cannot be."""
+    params, price = info.ticket_params, info.price_info
+    if max(len(params.face_value), len(params.win_prob)) > MAX_INTEGER_BYTES:
+        return None
+    face_value = int.from_bytes(params.face_value, "big")
+    ev = ticket_ev(face_value, int.from_bytes(params.win_prob, "big"))
+    return TicketTerms(Fraction(price.pricePerUnit, price.pixelsPerUnit), ev, face_value) if ev and price.pricePerUnit else None
 
 
 def _parse_offers(info: net_pb2.OrchestratorInfo) -> tuple[Offer, ...]:

@@ -17,7 +17,9 @@ from livepeer_remote_signer.core.errors import BadField, RecipientRefused
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, float_string
 from livepeer_remote_signer.core.protocol.prices import UNIT_OF_TYPE
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND, encode_rfc3339_ns
-from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms, normal_form, without_end
+from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms, TicketTerms, normal_form, without_end
+from livepeer_remote_signer.core.rules.advice import Means, advise, describe
+from livepeer_remote_signer.core.rules.advice import Offer as AdvisedOffer
 from livepeer_remote_signer.core.rules.pricing import AbsoluteCeiling, Ceiling, Ceilings
 from livepeer_remote_signer.core.rules.recipients import RecipientRules, check_lists
 
@@ -47,6 +49,8 @@ class ListRules(NamedTuple):
     ceilings: Ceilings = Ceilings()
     recipients: RecipientRules = RecipientRules()
     usd_per_eth: Fraction | None = None
+    means: Means | None = None
+    """By which advice is given on what is listed; None: none is."""
 
 
 class Filters(NamedTuple):
@@ -65,10 +69,13 @@ class Entry(NamedTuple):
     head: str
     runners: tuple[Runner, ...]
     tail: str
+    advice: str = ""
+    """On sessions with it, as JSON; "" where its terms are not known."""
 
-    def encode(self) -> bytes:
+    def encode(self, *, with_advice: bool = False) -> bytes:
         """The line."""
-        return f'{self.head},"runners":[{",".join(runner.encoded for runner in self.runners)}],{self.tail}'.encode()
+        advice = f'"advice":{self.advice},' if with_advice and self.advice else ""
+        return f'{self.head},"runners":[{",".join(runner.encoded for runner in self.runners)}],{advice}{self.tail}'.encode()
 
 
 Cause: TypeAlias = Literal["unreachable", "unpayable", "denied", "price", "capability"]
@@ -91,17 +98,25 @@ class _Merged:
         self.capabilities: set[str] = set()
         self.runners: dict[str, Runner] = {}
         self.seen_ns = 0
+        self.ticket: TicketTerms | None = None
 
-    def finish(self, usd_per_eth: Fraction | None, is_stale: bool) -> Entry:
+    def finish(self, rules: ListRules, is_stale: bool) -> Entry:
         body: dict[str, Any] = {"address": self.address, "score": SCORE, "capabilities": sorted(self.capabilities)}
         last_seen = encode_rfc3339_ns(self.seen_ns - self.seen_ns % NS_PER_SECOND)
         return Entry(
             self.address,
             frozenset(self.capabilities),
             json.dumps(body, separators=(",", ":"))[:-1],
-            tuple(_with_usd(runner, usd_per_eth) for runner in self.runners.values()),
+            tuple(_with_usd(runner, rules.usd_per_eth) for runner in self.runners.values()),
             f'"last_seen":"{last_seen}"' + (',"stale":true}' if is_stale else "}"),
+            _advice_text(self.ticket, rules.means) if self.ticket is not None and rules.means is not None else "",
         )
+
+
+def _advice_text(ticket: TicketTerms, means: Means) -> str:
+    """By job type: the price is one of a second or of a pixel, and only the caller knows which."""
+    told = {name: describe(advise(AdvisedOffer(name, *ticket), means)) for name in ("live", "lv2v")}
+    return json.dumps(told, separators=(",", ":"))
 
 
 def _with_usd(runner: Runner, usd_per_eth: Fraction | None) -> Runner:
@@ -148,7 +163,7 @@ def build_steps(
             miss(_nothing_to_offer(sighting, rules.ceilings))
         yield
     for entry in merged.values():
-        add(entry.finish(rules.usd_per_eth, is_stale))
+        add(entry.finish(rules, is_stale))
         yield
 
 
@@ -262,6 +277,7 @@ def _merge_offers(merged: dict[str, _Merged], sighting: Sighting, address: str, 
         entry = merged.setdefault(normal_form(address), _Merged(address))
         entry.capabilities |= eligible
         entry.seen_ns = max(entry.seen_ns, sighting.terms_seen_ns or 0)
+        entry.ticket = sighting.terms.ticket
 
 
 def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, address: str, ceilings: Ceilings) -> None:
@@ -278,6 +294,7 @@ def _merge_nodes(merged: dict[str, _Merged], sighting: Sighting, address: str, c
             entry.capabilities.add(runner.app)
             entry.runners.setdefault(runner.url, runner)
             entry.seen_ns = max(entry.seen_ns, sighting.nodes_seen_ns or 0)
+            entry.ticket = sighting.terms.ticket
 
 
 def filter_entries(entries: Iterable[Entry], filters: Filters) -> Iterator[Entry]:
