@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.adapters.funding import FundingChain, FundingError, GasTooExpensive, NotKnown, Prepared
+from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey
 from tests.fake_chain import CHAIN_ID, CONTROLLER, FakeChain
 from tests.rpc_node import RpcNode
 
@@ -18,7 +19,8 @@ SECRET = bytes([7]) * 32
 SENDER = bytes([9]) * 20
 FEES = {"maxFeePerGas": 10, "maxPriorityFeePerGas": 1}
 PREPARED = Prepared({"to": "0x" + "00" * 20, "value": 1, "gas": 21000, "nonce": 0, "chainId": CHAIN_ID, **FEES}, 21000, 5, 210000)
-HASH = FundingChain.sign(PREPARED, SECRET).hash
+SIGNED = LocalTransactionKey(bytes(20), SECRET).sign_transaction(PREPARED.transaction)
+HASH = SIGNED.hash
 
 
 class Endpoint:
@@ -90,7 +92,7 @@ async def test_a_transaction_that_was_not_clearly_taken_may_have_arrived(fault: 
     async with RpcNode(Endpoint().answer) as node:
         chain = await opened(node)
         fault(node)
-        said = await asyncio.to_thread(chain.send, chain.sign(PREPARED, SECRET))
+        said = await asyncio.to_thread(chain.send, SIGNED)
         assert said
         assert doubt in said
 
@@ -114,15 +116,15 @@ async def test_a_transaction_that_the_endpoint_clearly_refuses_is_a_failure_unle
             [json.loads(_error(message, code))] if requests[0]["method"] == "eth_sendRawTransaction" else answers
         )
         with pytest.raises(FundingError, match=rf"{re.escape(message)} \(transaction {HASH}\): it was not taken"):
-            await asyncio.to_thread(chain.send, chain.sign(PREPARED, SECRET))
+            await asyncio.to_thread(chain.send, SIGNED)
         endpoint.results["eth_getTransactionReceipt"] = {"status": "0x1", "blockNumber": "0x7"}
-        assert message in await asyncio.to_thread(chain.send, chain.sign(PREPARED, SECRET))
+        assert message in await asyncio.to_thread(chain.send, SIGNED)
 
 
 async def test_a_transaction_that_was_taken_leaves_no_doubt() -> None:
     async with RpcNode(Endpoint().answer) as node:
         chain = await opened(node)
-        assert await asyncio.to_thread(chain.send, chain.sign(PREPARED, SECRET)) == ""
+        assert await asyncio.to_thread(chain.send, SIGNED) == ""
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from livepeer_remote_signer.adapters.funding import FundingError, Prepared, Signed
+from livepeer_remote_signer.adapters.funding import FundingError, Prepared
+from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, Signed
 from livepeer_remote_signer.commands import funding
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.rules.funding import Funds
@@ -44,9 +45,6 @@ class Chain:
     def prepare(self, _: bytes, __: str, **___: int | None) -> Prepared:
         return Prepared({"value": 0, "nonce": 4}, 21000, 1, 42000)
 
-    def sign(self, _: Prepared, __: bytes) -> Signed:
-        return Signed(HASH, b"")
-
     def send(self, _: Signed) -> str:
         if self._send_fault is not None:
             raise self._send_fault
@@ -61,6 +59,7 @@ class Chain:
 @pytest.fixture(autouse=True)
 def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(LocalTransactionKey, "sign_transaction", lambda *_: Signed(HASH, b""))
 
 
 def unlock(chain: Any) -> int:

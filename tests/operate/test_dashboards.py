@@ -61,6 +61,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 ONLY_WITH_AN_ANSWER = {
+    "livepeer_signer_key_signatures_total": "key outside",
     "livepeer_gateway_max_float": "transcoder_pool_size",
     "livepeer_signer_eth_usd_price": "price_feed",
     "livepeer_signer_price_feed_age_seconds": "price_feed",

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import requests
-from eth_account import Account
 from eth_typing import BlockNumber, HexStr
 from web3 import HTTPProvider, Web3
 from web3.contract import Contract
@@ -23,6 +22,7 @@ from web3.types import BlockIdentifier, RPCEndpoint
 
 from livepeer_remote_signer.adapters.chain.json_rpc import endpoint_name, parse_quantity
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
+from livepeer_remote_signer.adapters.transaction_keys import Signed
 from livepeer_remote_signer.core.protocol import arbitrum_one
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, keccak256
 from livepeer_remote_signer.core.rules.funding import SECONDS_PER_HOUR, Burn, Funds, format_gwei
@@ -72,13 +72,6 @@ class Prepared(NamedTuple):
     gas: int
     gas_price_wei: int
     max_cost_wei: int
-
-
-class Signed(NamedTuple):
-    """A signed transaction and its hash, by which it can be looked up whatever became of it."""
-
-    hash: str
-    raw: bytes
 
 
 class Found(NamedTuple):
@@ -348,12 +341,6 @@ class FundingChain:
         if not found:
             raise NotKnown(f"the endpoint does not know block {number}, which was there before: it lags, or the chain is another")
         return found == block_hash
-
-    @staticmethod
-    def sign(prepared: Prepared, secret: bytes) -> Signed:
-        """Nothing is sent yet: the hash can be told before anything may go wrong."""
-        signed = Account.sign_transaction(prepared.transaction, secret)
-        return Signed("0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction))
 
     def send(self, signed: Signed) -> str:
         """Whether it was taken: "" when it was, else why that is not known. Raises FundingError when it was refused for certain."""

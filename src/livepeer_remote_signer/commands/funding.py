@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.commands.top_up import add_parser as add_top_up
@@ -39,6 +39,9 @@ from livepeer_remote_signer.core.rules.funding import (
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
     from livepeer_remote_signer.adapters.sent_transactions import SentTransactions
+    from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, OutsideTransactionKey
+
+    TransactionKey: TypeAlias = LocalTransactionKey | OutsideTransactionKey
 
 NOT_KNOWN = 3
 
@@ -274,20 +277,23 @@ def _change(chain: FundingChain, config: Config, arguments: argparse.Namespace) 
     """One transaction: checked, shown, confirmed, sent, waited for. Raises FundingError, FundingRefused, RecordFault or
     SigningKeyError."""
     from livepeer_remote_signer.adapters.sent_transactions import RecordUnavailable
-    from livepeer_remote_signer.wiring.keys import open_signing_key
+    from livepeer_remote_signer.wiring.keys import open_transaction_key
+    from livepeer_remote_signer.wiring.outbound import open_outbound
 
-    payer = open_signing_key(config.key).address
+    key = open_transaction_key(config.key, open_outbound(config.outbound))
+    payer = key.address
     record = open_record(arguments.config, config.chain.rpc.chain_id, payer)
     with contextlib.ExitStack() as held:
         if record is not None:
             with contextlib.suppress(RecordUnavailable):  # where nothing can be kept nobody can be told either
                 held.enter_context(record.alone())
-        return _change_alone(chain, config, arguments, payer, record)
+        return _change_alone(chain, config, arguments, key, record)
 
 
-def _change_alone(chain: FundingChain, config: Config, arguments: argparse.Namespace, payer: bytes, record: SentTransactions | None) -> int:
-    from livepeer_remote_signer.wiring.keys import load_secret
-
+def _change_alone(
+    chain: FundingChain, config: Config, arguments: argparse.Namespace, key: TransactionKey, record: SentTransactions | None
+) -> int:
+    payer = key.address
     sender = getattr(arguments, "sender", None) or payer
     asked = Asked(arguments.command, _amounts(arguments), arguments.timeout)
     nonce, is_done = settle_earlier(chain, payer, record, asked)
@@ -307,7 +313,7 @@ def _change_alone(chain: FundingChain, config: Config, arguments: argparse.Names
     if not arguments.yes and not _is_confirmed():
         print("nothing was sent", file=sys.stderr)
         return 1
-    signed = chain.sign(prepared, load_secret(config.key))
+    signed = key.sign_transaction(prepared.transaction)
     send(chain, prepared, signed, record, asked)
     _print_result(chain, sender)
     return 0

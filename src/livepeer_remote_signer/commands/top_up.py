@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from livepeer_remote_signer.commands.transactions import Asked, check_affordable, print_cost, send, settle_earlier
 from livepeer_remote_signer.config.models import Config
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.funding import FundingChain
     from livepeer_remote_signer.adapters.sent_transactions import SentTransactions
     from livepeer_remote_signer.adapters.topped_up import ToppedUp
+    from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, OutsideTransactionKey
+
+    TransactionKey: TypeAlias = LocalTransactionKey | OutsideTransactionKey
 
 
 def find_mark_fault(below_wei: int, to_wei: int, most_wei: int) -> str:
@@ -32,30 +35,31 @@ def top_up(chain: FundingChain, config: Config, arguments: argparse.Namespace) -
     """One run. 0: paid in, or nothing was to do. Raises FundingError, FundingRefused, RecordFault or SigningKeyError."""
     from livepeer_remote_signer.adapters.sent_transactions import RecordFault, SentTransactions, default_folder
     from livepeer_remote_signer.adapters.topped_up import ToppedUp
-    from livepeer_remote_signer.wiring.keys import open_signing_key
+    from livepeer_remote_signer.wiring.keys import open_transaction_key
+    from livepeer_remote_signer.wiring.outbound import open_outbound
 
-    payer = open_signing_key(config.key).address
+    key = open_transaction_key(config.key, open_outbound(config.outbound))
+    payer = key.address
     sender: bytes = arguments.sender or payer
     folder = default_folder(os.environ)
     if folder is None:
         raise RecordFault("there is no place for what was sent: set STATE_DIRECTORY, or HOME; without it no day's limit could be kept")
     record = SentTransactions(folder, arguments.config, config.chain.rpc.chain_id, payer)
     with record.alone():
-        return _run(chain, config, arguments, (payer, sender), record, ToppedUp(folder, config.chain.rpc.chain_id, payer, sender))
+        return _run(chain, arguments, key, sender, record, ToppedUp(folder, config.chain.rpc.chain_id, payer, sender))
 
 
 def _run(
     chain: FundingChain,
-    config: Config,
     arguments: argparse.Namespace,
-    addresses: tuple[bytes, bytes],
+    key: TransactionKey,
+    sender: bytes,
     record: SentTransactions,
     topped_up: ToppedUp,
 ) -> int:
     from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
-    from livepeer_remote_signer.wiring.keys import load_secret
 
-    payer, sender = addresses
+    payer = key.address
     asked = Asked("top-up", {"for": checksum_address(sender)}, arguments.timeout)
     nonce, _ = settle_earlier(chain, payer, record, asked)
     if nonce is None:
@@ -79,7 +83,7 @@ def _run(
     if amount <= prepared.max_cost_wei:
         raise FundingRefused(f"{format_eth(amount)} are all that --max-per-day leaves now, and gas may cost as much: nothing was sent")
     check_affordable(funds, prepared)
-    signed = chain.sign(prepared, load_secret(config.key))
+    signed = key.sign_transaction(prepared.transaction)
     topped_up.note(signed.hash, prepared.transaction["nonce"], amount)
     try:
         block = send(chain, prepared, signed, record, asked)

@@ -13,8 +13,9 @@ from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.funding import FundingRefused, Funds, format_eth, format_gwei
 
 if TYPE_CHECKING:
-    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared, Signed
+    from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
     from livepeer_remote_signer.adapters.sent_transactions import SentTransaction, SentTransactions
+    from livepeer_remote_signer.adapters.transaction_keys import Signed
 
 LAG_SECONDS = 15.0
 """So long an endpoint may count a nonce whose transaction it does not find."""

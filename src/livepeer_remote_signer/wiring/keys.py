@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from livepeer_remote_signer.adapters.keys import (
     PreviousKey,
@@ -19,6 +20,11 @@ from livepeer_remote_signer.adapters.keys.external import CheckedKey, checked_ad
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.keys import AwsKmsConfig, KeyConfig, Pkcs11Config, PreviousSeal, StateConfig
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
+
+if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.keys.aws_kms import AwsKms
+    from livepeer_remote_signer.adapters.keys.pkcs11 import Pkcs11
+    from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, OutsideTransactionKey
 
 _LOCAL = "key.private_key_file, or key.keystore_file with key.password_file"
 
@@ -62,18 +68,23 @@ def open_external_key(config: KeyConfig, outbound: Outbound) -> CheckedKey:
             raise SigningKeyError(f"key.eth_sign: {error}") from None
         return CheckedKey(backend, form.address, timeout_seconds=form.timeout_seconds)
     if config.aws_kms is not None:
-        return _open_aws_kms(config.aws_kms, config.address, outbound)
+        kms = _open_aws_kms(config.aws_kms, outbound)
+        address = checked_address(kms.name, kms.find_address, config.address)
+        limits = config.aws_kms
+        return CheckedKey(kms, address, timeout_seconds=limits.timeout_seconds, max_per_second=limits.max_per_second)
     if config.pkcs11 is not None:
-        return _open_pkcs11(config.pkcs11, config.address)
+        token = _open_pkcs11(config.pkcs11)
+        address = checked_address(token.name, token.find_address, config.address)
+        return CheckedKey(token, address, timeout_seconds=config.pkcs11.timeout_seconds)
     raise SigningKeyError("no key outside this host is configured")
 
 
-def _open_aws_kms(form: AwsKmsConfig, address: bytes | None, outbound: Outbound) -> CheckedKey:
+def _open_aws_kms(form: AwsKmsConfig, outbound: Outbound) -> AwsKms:
     try:
         from livepeer_remote_signer.adapters.keys.aws_kms import AwsKms
     except ImportError:
         raise SigningKeyError("key.aws_kms needs the extra `aws`: install livepeer-remote-signer[aws]") from None
-    backend = AwsKms(
+    return AwsKms(
         form.key_id,
         form.region,
         form.endpoint_url,
@@ -81,19 +92,32 @@ def _open_aws_kms(form: AwsKmsConfig, address: bytes | None, outbound: Outbound)
         max_parallel=form.max_parallel,
         proxy=outbound.proxy,
     )
-    found = checked_address(backend.name, backend.find_address, address)
-    return CheckedKey(backend, found, timeout_seconds=form.timeout_seconds, max_per_second=form.max_per_second)
 
 
-def _open_pkcs11(form: Pkcs11Config, address: bytes | None) -> CheckedKey:
+def _open_pkcs11(form: Pkcs11Config) -> Pkcs11:
     try:
         from livepeer_remote_signer.adapters.keys.pkcs11 import Pkcs11
     except ImportError:
         raise SigningKeyError("key.pkcs11 needs the extra `pkcs11`: install livepeer-remote-signer[pkcs11]") from None
     pin = read_secret_file(form.pin_file, "key.pkcs11.pin_file")
-    backend = Pkcs11(form.module, form.token_label, form.key_label, pin)
-    found = checked_address(backend.name, backend.find_address, address)
-    return CheckedKey(backend, found, timeout_seconds=form.timeout_seconds)
+    return Pkcs11(form.module, form.token_label, form.key_label, pin)
+
+
+def open_transaction_key(config: KeyConfig, outbound: Outbound) -> LocalTransactionKey | OutsideTransactionKey:
+    """The key of the configuration, for a command that sends transactions. Raises SigningKeyError."""
+    from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, OutsideTransactionKey
+
+    if config.external is None:
+        return LocalTransactionKey(open_signing_key(config).address, load_secret(config))
+    if config.aws_kms is not None:
+        kms = _open_aws_kms(config.aws_kms, outbound)
+        return OutsideTransactionKey(checked_address(kms.name, kms.find_address, config.address), kms.sign_digest)
+    if config.pkcs11 is not None:
+        token = _open_pkcs11(config.pkcs11)
+        return OutsideTransactionKey(checked_address(token.name, token.find_address, config.address), token.sign_digest)
+    raise SigningKeyError(
+        f"key.{config.external} signs messages, and no transactions: send this one with a tool of that service's, or give {_LOCAL}"
+    )
 
 
 def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:

@@ -88,14 +88,15 @@ class AwsKms:
     async def sign(self, message: bytes) -> bytes:
         """r || s over the EIP-191 personal message. Raises KeyUnavailable, KeyThrottled."""
         digest = personal_digest(message)
-        return await self._threads.run(lambda: self._sign(digest))
+        return await self._threads.run(lambda: self.sign_digest(digest))
 
     async def aclose(self) -> None:
         """Ends threads and connections."""
         self._threads.close()
         self._client.close()
 
-    def _sign(self, digest: bytes) -> bytes:
+    def sign_digest(self, digest: bytes) -> bytes:
+        """r || s over these 32 bytes; waits for the service. Raises KeyUnavailable, KeyThrottled."""
         request = {"KeyId": self._key_id, "Message": digest, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
         answer = self._ask("sign", **request)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from livepeer_remote_signer.adapters.keys.external import CheckedKey, Outcome
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 
+OUTCOMES: tuple[Outcome, ...] = ("signed", "unavailable", "throttled", "wrong")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -21,6 +22,8 @@ def add_key_metrics(metrics: Metrics, keys: Sequence[CheckedKey]) -> None:
 
     def watch(key: CheckedKey) -> None:
         backend = key.kind
+        for outcome in OUTCOMES:  # 0 from the start: a first one is seen to be more
+            asked.add(0.0, backend, outcome)
 
         def count(outcome: Outcome, signatures: int, took: float) -> None:
             asked.add(float(signatures), backend, outcome)

@@ -80,6 +80,10 @@ class Pkcs11:
         digest = personal_digest(message)
         return await self._thread.run(lambda: self._sign(digest))
 
+    def sign_digest(self, digest: bytes) -> bytes:
+        """r || s over these 32 bytes; waits for the token. Raises KeyUnavailable."""
+        return self._thread.run_now(lambda: self._sign(digest), OPEN_SECONDS)
+
     async def aclose(self) -> None:
         """Ends the session, where the token answers; the thread is for the next one that uses this library."""
         with contextlib.suppress(TimeoutError):
