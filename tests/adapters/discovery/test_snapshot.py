@@ -16,8 +16,10 @@ from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, 
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, SourceFault
 from livepeer_remote_signer.core.errors import NotReady
-from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms
+from livepeer_remote_signer.core.rules.advertised import Node, Offer, Runner, Terms, TicketTerms
+from livepeer_remote_signer.core.rules.advice import Means
 from livepeer_remote_signer.core.rules.discovery import Filters, ListRules
+from livepeer_remote_signer.core.rules.limits import TicketLimits
 from livepeer_remote_signer.core.rules.pricing import Ceilings
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from tests.simulators import Clock
@@ -479,3 +481,16 @@ async def _until(holds: Any) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.02)
+
+
+async def test_the_first_that_are_listed_are_shown_with_what_sessions_with_them_come_to() -> None:
+    class Advised(ScriptedCrew):
+        async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
+            for url in job.urls:
+                yield Answer(url, terms(OFFER)._replace(ticket=TicketTerms(Fraction(10**9), Fraction(3 * 10**11), 10**15)), (), ())
+
+    found = discovery(Advised(), Clock(), rules=lambda: ListRules(means=Means(TicketLimits(), Fraction(5), 0)))
+    await found.refresh()
+    advised = found.status().advised
+    assert [(told["url"], told["live"]) for told in advised] == [(A, "lapses"), (B, "lapses")]
+    assert all("sessions will lapse" in told["message"] for told in advised)

@@ -30,6 +30,7 @@ from livepeer_remote_signer.core.rules.discovery import (
     forget_old,
     has_answer_since,
     merge_sightings,
+    verdicts,
 )
 from livepeer_remote_signer.core.rules.limits import TicketLimits
 from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate
@@ -289,3 +290,6 @@ def test_an_entry_carries_advice_by_job_type_where_its_terms_are_known() -> None
     (unknown,) = build_entries([seen(A, CHEAP)], ListRules(Ceilings(), means=means), is_stale=False)
     (unasked,) = build_entries([told], ListRules(Ceilings()), is_stale=False)
     assert unknown.advice == unasked.advice == ""
+    short = verdicts(entry)
+    assert short == {"url": A, "live": "lapses", "lv2v": "refused", "message": advice["live"]["findings"][0]["message"]}
+    assert verdicts(unknown) is None

@@ -34,6 +34,7 @@ from livepeer_remote_signer.core.rules.discovery import (
     forget_old,
     has_answer_since,
     merge_sightings,
+    verdicts,
 )
 from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus
 
@@ -109,6 +110,7 @@ class Discovery:
         """By the normal form of the URL: one that is spelled otherwise from now on is the same orchestrator."""
         self._entries: list[Entry] = []
         self._digest = b""
+        self._advised: list[dict[str, str]] = []
         self._absences: list[Absence] = []
         self._silent: dict[str, Absence] = {}
         """Who did not answer the last time, by the normal form of the URL, with the reason."""
@@ -148,7 +150,7 @@ class Discovery:
         age = None if seen_ns is None else max(0.0, (self._clock_ns() - seen_ns) / NS_PER_SECOND)
         counts = self._attempts, self._refreshes, len(self._entries), len(self._urls)
         causes: Counter[str] = Counter(absence.cause for absence in self._absences)
-        return DiscoveryStatus(*counts, self._fault, age, self._pace.kept_seconds, causes, self._absences[:MAX_REASONS])
+        return DiscoveryStatus(*counts, self._fault, age, self._pace.kept_seconds, causes, self._absences[:MAX_REASONS], self._advised)
 
     def _why(self) -> str:
         return f": {self._fault}" if self._fault else ""
@@ -327,3 +329,4 @@ class Discovery:
         self._built_with = rules
         self._entries = entries
         self._digest = digest.digest()
+        self._advised = [told for entry in entries[:MAX_REASONS] if (told := verdicts(entry)) is not None]

@@ -131,6 +131,16 @@ def _usd_text(price: Fraction, usd_per_eth: Fraction) -> str:
     return float_string(price * usd_per_eth / WEI_PER_ETH, USD_PLACES).rstrip("0").rstrip(".")
 
 
+def verdicts(entry: Entry) -> dict[str, str] | None:
+    """The advice on an entry in short: its `url`, the verdict by job type, and as `message` what does not fit first. None without
+    advice."""
+    if not entry.advice:
+        return None
+    told = json.loads(entry.advice)
+    messages = [finding["message"] for advice in told.values() for finding in advice["findings"]]
+    return {"url": entry.address, **{name: advice["verdict"] for name, advice in told.items()}, "message": next(iter(messages), "")}
+
+
 def build_steps(
     sightings: Iterable[Sighting],
     rules: ListRules,

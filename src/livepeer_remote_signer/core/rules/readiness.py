@@ -49,6 +49,9 @@ class DiscoveryStatus(NamedTuple):
     reasons: Sequence[Absence]
     """The first of them, each with its reason."""
 
+    advised: Sequence[Mapping[str, str]] = ()
+    """The first that are listed: `url`, the verdict on sessions of each job type, and `message`, what does not fit."""
+
     @property
     def is_stale(self) -> bool:
         """Whether the list is marked as stale."""
