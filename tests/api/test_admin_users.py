@@ -69,6 +69,7 @@ async def humble(tmp_path: Path) -> AsyncIterator[Admin]:
 async def test_three_hundred_keys_are_made_listed_in_pages_and_revoked(admin: Admin) -> None:
     made = await admin.post(NEW, {"keys": [{"auth_id": f"user-{n}", "name": f"User {n}"} for n in range(300)]})
     assert made.status_code == 201
+    assert made.headers["cache-control"] == "no-store"
     keys = made.json()["keys"]
     assert len({key["key"] for key in keys}) == 300
     assert keys[7]["auth_id"] == "user-7"

@@ -249,4 +249,4 @@ def _described(name: BudgetName, limit_wei: int | None) -> dict[str, Any]:
 
 
 def _reply(body: dict[str, Any], status: int = 200) -> Response:
-    return to_response(json_reply(status, body, new_request_id()))
+    return to_response(json_reply(status, body, new_request_id(), ((b"cache-control", b"no-store"),)))

@@ -16,7 +16,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.auth.ledger_keys import LedgerKeys
 from livepeer_remote_signer.adapters.ledger import users as users_module
-from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed
 from livepeer_remote_signer.adapters.ledger.users import KEYS_HOLD_SECONDS, NOTE_USED_SECONDS, READ_AGAIN_SECONDS
 from livepeer_remote_signer.core.errors import BadField, BudgetExceeded, Denied, LedgerUnavailable, Suspended, Unauthenticated
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
@@ -161,6 +161,30 @@ async def test_a_top_up_that_is_sent_again_adds_nothing(place: Place) -> None:
         with pytest.raises(BadField, match="sent with another request"):
             await change(two, "top-up", "alice", 2 * EV, key=b"invoice 8")
         assert [entry.action for entry in await one.users.audit(None, 10)] == ["budget.top-up"] * 2
+
+
+async def test_a_change_whose_commit_was_not_answered_is_made_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(place, Path):
+        pytest.skip("SQLite's commits are always answered")
+    async with opened(place, budgets=[DEFAULT]) as (ledger,):
+        link = ledger.users._store._link  # type: ignore[attr-defined]
+        run, lost = link.run, list[int]()
+
+        async def loses_the_first_answer(work: Any, **options: Any) -> Any:
+            answer = await run(work, **options)
+            if not lost:
+                lost.append(1)
+                raise ConnectionLost("the connection broke")
+            return answer
+
+        monkeypatch.setattr(link, "run", loses_the_first_answer)
+        assert await change(ledger, "top-up", "alice", EV) == 3 * EV
+        assert lost == [1]
+        lost.clear()
+        (text,) = await create(ledger, NewKey("Alice", "alice"))
+        assert lost == [1]
+        assert LedgerKeys(ledger.users).verify(text or "", PATH).auth_id == "alice"
+        assert [await ledger.count(f"lrs_{t}") for t in ("api_keys", "audit")] == [1, 2]
 
 
 async def test_budgets_are_listed_in_pages_and_their_number_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
