@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,55 @@ def test_a_statement_is_printed_in_three_forms(config_file: Path, capsys: pytest
     status, out, err = run(capsys, *asked[:-1], "2026-13")
     assert (status, out) == (2, "")
     assert "month must be YYYY-MM" in err
+
+
+async def _close(path: Path) -> None:
+    async with opened(path) as (ledger,):
+        ledger.now_ns = NOW_NS + 3600 * 10**9
+        await ledger.housekeeping.close_minutes()
+
+
+async def _forget(path: Path) -> None:
+    async with opened(path, retention_seconds=3600) as (ledger,):
+        ledger.now_ns = NOW_NS + 86_400 * 10**9
+        await ledger.housekeeping.prune()
+
+
+def test_a_statement_is_proven_by_an_export_when_its_payments_are_forgotten(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, export = tmp_path / "ledger.sqlite", tmp_path / "export.jsonl"
+    asyncio.run(_pay(ledger))
+    proving = ("ledger", "verify", "--config", config_file, "--auth-id", "alice", "--month", DAY[:7])
+    status, out, err = run(capsys, *proving)
+    assert (status, out.splitlines()[0]) == (1, "checked: 0 payments of 0 closed minutes")
+    assert "not proven: the statement has 2 payments" in err
+    asyncio.run(_close(ledger))
+    assert run(capsys, *proving)[0] == 0
+    assert run(capsys, "ledger", "verify", "--config", config_file) == (
+        0,
+        "checked: 4 payments of 1 closed minutes\nthe ledger keeps 1 closings\n",
+        "",
+    )
+    made = run(capsys, "ledger", "export", "--config", config_file, "--to", export)
+    assert made == (0, "exported: 4 payments of 1 closed minutes\n", "")
+    assert stat.S_IMODE(export.stat().st_mode) == 0o600
+    status, _, err = run(capsys, "ledger", "export", "--config", config_file, "--to", export)
+    assert (status, "File exists" in err) == (1, True)
+    asyncio.run(_forget(ledger))
+    assert run(capsys, *proving)[0] == 1
+    status, out, _ = run(capsys, *proving, "--export", export, "--export", export)
+    assert status == 0
+    assert out.splitlines()[-1] == f"proven: the statement of 'alice' for {DAY[:7]}, 2 payments"
+    lines = export.read_text().splitlines()
+    altered = tmp_path / "altered.jsonl"
+    altered.write_text("\n".join(lines).replace('"auth_id": "bob"', '"auth_id": "alice"'))
+    status, _, err = run(capsys, *proving, "--export", altered)
+    assert status == 1
+    assert "wrong: the payments of line" in err
+    altered.write_text("{}\n")
+    status, _, err = run(capsys, *proving, "--export", altered)
+    assert (status, f"{altered}:1: not a line of an export" in err) == (2, True)
+    status, _, err = run(capsys, *proving, "--export", tmp_path / "none")
+    assert (status, "cannot be read" in err) == (2, True)
+    assert run(capsys, *proving[:-1], "2026", "--export", export)[0] == 2

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.places import ledger_fault
+from livepeer_remote_signer.commands.proof import export_to, verify
 from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -59,6 +60,26 @@ def add_parsers(subparsers: Any) -> None:
     backup.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
     backup.add_argument("--to", required=True, type=Path, metavar="FILE", help="the file to make; it must not be there")
     backup.set_defaults(run=run_backup)
+    export = commands.add_parser(
+        "export",
+        help="write the payments with their digests to a file",
+        description="Writes the payments of closed minutes that the ledger still has, with the chain of digests over them: with such files "
+        "statements can be proven after the ledger has forgotten the payments.",
+    )
+    export.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    export.add_argument("--to", required=True, type=Path, metavar="FILE", help="the file to make; it must not be there")
+    export.set_defaults(run=run_export)
+    verify = commands.add_parser(
+        "verify",
+        help="check the chain of digests, exports, and a statement",
+        description="Checks that the ledger's chain of digests holds for the payments that it has, or that exports have. With "
+        "--auth-id and --month it proves that auth id's statement, or says what is missing.",
+    )
+    verify.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    verify.add_argument("--export", action="append", type=Path, default=[], metavar="FILE", help="an export; repeated: several")
+    verify.add_argument("--auth-id", metavar="ID", help="prove the statement of this auth id")
+    verify.add_argument("--month", default="", metavar="YYYY-MM", help="for this month")
+    verify.set_defaults(run=run_verify)
 
 
 def run_suspend(arguments: argparse.Namespace) -> int:
@@ -126,6 +147,16 @@ def run_backup(arguments: argparse.Namespace) -> int:
 
     path = config.ledger.path
     return _on_file(config, lambda: f"backed up: {back_up(path, arguments.to) / 1e6:.1f} MB in {arguments.to}", "no backup was made")
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Makes the export; 1 when it cannot be made."""
+    return with_controls(arguments, lambda controls, _: export_to(controls, arguments.to))
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Checks; 1 when something does not agree."""
+    return with_controls(arguments, lambda controls, _: verify(controls, arguments.export, arguments.auth_id, arguments.month))
 
 
 def _on_file(config: Config, work: Callable[[], str], failed: str) -> int:

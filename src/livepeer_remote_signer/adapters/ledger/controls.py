@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from livepeer_remote_signer.adapters.ledger.digest_store import DigestStore
 from livepeer_remote_signer.adapters.ledger.store import GLOBAL_SWITCH, Minutes, SpendName, Store, Switch, text_bytes
 from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.core.errors import BadField
@@ -139,6 +140,11 @@ class Controls:
     def _uses(self, usage: Mapping[str, Usage]) -> list[BudgetUse]:
         now_ns = self._clock_ns()
         return [use for key, used in usage.items() for use in budget_uses(self.users.beside(key), key, used, now_ns)]
+
+    @property
+    def digests(self) -> DigestStore:
+        """The chain over the payments."""
+        return self._store.digests
 
     def today(self) -> int:
         """The day of UTC, since 1970."""

@@ -29,6 +29,7 @@ from livepeer_remote_signer.core.errors import IN_DOUBT_HINT, BadField, LedgerUn
 from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.custody import Held, Stamp
+from livepeer_remote_signer.core.rules.digests import open_heads
 from livepeer_remote_signer.core.rules.fairness import PRESENT_SECONDS, FairQueue
 from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
@@ -104,7 +105,7 @@ class GroupCommitLedger:
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._statistics = Statistics(OpenLines(), open_draws(), open_days())
+        self._statistics = Statistics(OpenLines(), open_draws(), open_days(), open_heads(), store.writer)
         self.params_kept_seconds = 0
         """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()
@@ -347,7 +348,7 @@ class GroupCommitLedger:
         self.switches = books.switches
         now_ms = batch[0].work.now_ns // NS_PER_MS
         kept_longer_ms = max(0, self.params_kept_seconds - self._rules.retention_seconds) * 1000
-        writes = Writes([], {}, {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms, [], [], [])
+        writes = Writes([], {}, {}, {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms, [], [], [])
         for entry in batch:
             entry.is_in_doubt = False
             entry.result = not entry.done.done() and self._judge(entry.work, books, writes)  # nothing is signed for who has left
@@ -360,14 +361,10 @@ class GroupCommitLedger:
         except StoreFailed as error:
             for entry in batch:
                 entry.is_in_doubt = error.may_be_recorded and entry.result is True
-            if not isinstance(error, Conflict):  # what it wrote may stand there, and is not to be written over
-                for lines in self._statistics:
-                    lines.begin_part()
+            self._statistics.begin_parts(is_undone=isinstance(error, Conflict))
             raise
         if writes.payments:
-            self._statistics.spend.keep(writes.spend)
-            self._statistics.draws.keep(writes.draws)
-            self._statistics.days.keep(writes.days)
+            self._statistics.keep(writes)
             self._keep_recent(writes.tips)
 
     def _judge(self, work: Work, books: Books, writes: Writes) -> Exception | bool:

@@ -130,6 +130,8 @@ class Forgetting:
             "audit": now_ms - self._audit_kept_ms,
             "admin_requests": now_ms - REQUESTS_KEPT_MS,
             "redeemed": now_ms - REDEEMED_KEPT_MS,
+            "digests": old_minute_ms,
+            "closings": now_ms - self._usage_kept_ms,
         }
 
     async def _look(self, bounds: dict[Aging, int]) -> list[Aging]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from livepeer_remote_signer.adapters.ledger.closing import close_minutes
 from livepeer_remote_signer.adapters.ledger.controls import spent_last_hour_wei
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
@@ -64,6 +65,7 @@ class Housekeeping:
         self._ledger = ledger
         self._outbox = outbox
         self._users = users
+        self._holder = holder
         kept_ms = (retention_seconds + KEPT_LONGER_SECONDS) * 1000
         self.forgetting = Forgetting(
             store,
@@ -111,6 +113,7 @@ class Housekeeping:
             asyncio.create_task(self._keep_looking(), name="ledger-housekeeping"),
             asyncio.create_task(self._keep_doing(self.prune), name="ledger-pruning"),
             asyncio.create_task(self._keep_doing(self.sweep), name="ledger-sweeping"),
+            asyncio.create_task(self._keep_doing(self.close_minutes), name="ledger-closing"),
             asyncio.create_task(self._keep_adding_up(), name="ledger-spend"),
         ]
 
@@ -223,6 +226,10 @@ class Housekeeping:
         """Forgets what is older than the retention. Events that were not sent are never forgotten by age. Notes which keys were used."""
         await self._users.note_used()
         await self.forgetting.forget_due()
+
+    async def close_minutes(self) -> None:
+        """Closes the digests of the minutes that are over."""
+        await close_minutes(self._store, self._holder, self._clock_ns)
 
     async def sweep(self) -> None:
         """Gives back what was reserved and never signed: by a process that ended, or whose key did not answer it. Any process may:

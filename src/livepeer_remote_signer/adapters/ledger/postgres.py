@@ -18,8 +18,9 @@ from typing import Any, cast
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from livepeer_remote_signer.adapters.ledger import daily, reservations, sessions
+from livepeer_remote_signer.adapters.ledger import daily, digest_rows, reservations, sessions
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
+from livepeer_remote_signer.adapters.ledger.postgres_digests import PostgresDigests
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
 from livepeer_remote_signer.adapters.ledger.postgres_redeemed import PostgresRedeemed
 from livepeer_remote_signer.adapters.ledger.postgres_users import PostgresUsers
@@ -73,12 +74,13 @@ class PostgresStore(PostgresRedeemed):
         """`timeout_seconds` bounds each step. Raises ValueError for text that is no connection string, without repeating it."""
         self._server = Server(url, timeout_seconds)
         self.place = f"PostgreSQL at {self._server.name}"
-        self._writer_name = writer
+        self.writer = writer
         self._batches = Link(self._server)
         self._reads = Link(self._server)
         self._side = Link(self._server)
         self.users = PostgresUsers(self._side)
         self._slow = Link(self._server, seconds=max(SLOW_SECONDS, timeout_seconds), is_vital=False)
+        self.digests = PostgresDigests(self._slow)
         self._switches = KnownSwitches()
         self._known_tips: frozenset[str] = frozenset()
         self._known_nonces: frozenset[bytes] = frozenset()
@@ -216,9 +218,11 @@ class PostgresStore(PostgresRedeemed):
             guarded.append((await execute(statements.NEW_NONCES, _columns(first)), len(first)))
         if payments := sorted(writes.payments, key=lambda row: row.idempotency_key or b""):
             guarded.append((await execute(statements.NEW_PAYMENTS, _columns(payments)), len(payments)))
-            await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self._writer_name))))
-            await execute(statements.PUT_DRAWS, _columns(sorted(draw_rows(writes, self._writer_name))))
-            await execute(daily.POSTGRES_PUT, _columns(sorted(daily.rows_of(writes.days, self._writer_name))))
+            await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self.writer))))
+            await execute(statements.PUT_DRAWS, _columns(sorted(draw_rows(writes, self.writer))))
+            await execute(daily.POSTGRES_PUT, _columns(sorted(daily.rows_of(writes.days, self.writer))))
+            heads = sorted(digest_rows.head_rows(writes.heads, self.writer))
+            guarded.append((await execute(digest_rows.POSTGRES_PUT, _columns(heads)), len(heads)))
         if writes.events:
             await execute(statements.NEW_EVENTS, _columns(writes.events))
         if ended := sorted((text_bytes(state_id), token) for state_id, token in writes.ended):

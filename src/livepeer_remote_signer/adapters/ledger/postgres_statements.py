@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepeer_remote_signer.adapters.ledger import daily
+from livepeer_remote_signer.adapters.ledger import daily, digest_rows
 from livepeer_remote_signer.adapters.ledger.store import MAX_LEASE_MS, Aging
 
 SETUP_LOCK = 0x4C52_5300
@@ -66,9 +66,9 @@ FROM unnest(%s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[]) AS u (rand_has
 WHERE lrs_nonces.rand_hash = u.rand_hash"""
 MOVE_USAGE = """UPDATE lrs_usage SET amounts = u.amounts, expires_ms = u.expires_ms, touched_ms = u.touched_ms
 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS u (key, amounts, expires_ms, touched_ms) WHERE lrs_usage.key = u.key"""
-NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
+NEW_PAYMENTS = """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept, account)
 SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[],
-    %s::smallint[], %s::bigint[], %s::bytea[], %s::bytea[])
+    %s::smallint[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[])
 ON CONFLICT DO NOTHING"""
 NEW_EVENTS = """INSERT INTO lrs_outbox (made_ms, payload)
 SELECT made_ms, payload FROM unnest(%s::bigint[], %s::bytea[]) WITH ORDINALITY AS u (made_ms, payload, place) ORDER BY place"""
@@ -123,13 +123,14 @@ WHERE lrs_leases.holder = excluded.holder OR lrs_leases.until_ms NOT BETWEEN {_N
 RETURNING holder"""  # noqa: S608 - our own SQL
 GIVE_LEASE = "DELETE FROM lrs_leases WHERE name = %s AND holder = %s"
 
-OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
+OLDEST = f"""SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
     (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds),
     (SELECT min(forget_ms) FROM lrs_api_keys WHERE forget_ms IS NOT NULL),
     (SELECT min(forget_ms) FROM lrs_user_budgets WHERE forget_ms IS NOT NULL), (SELECT min(at_ms) FROM lrs_audit),
-    (SELECT min(made_ms) FROM lrs_admin_requests), (SELECT min(found_ms) FROM lrs_redeemed)"""
+    (SELECT min(made_ms) FROM lrs_admin_requests), (SELECT min(found_ms) FROM lrs_redeemed),
+    {digest_rows.OLDEST_LINE}, {digest_rows.OLDEST_CLOSING}"""  # noqa: S608 - our own names
 """In the order of AGING."""
 
 _FORGET_BY: dict[Aging, tuple[str, str]] = {
@@ -163,6 +164,8 @@ FORGET: dict[Aging, str] = {
     "draws": """WITH old AS (DELETE FROM lrs_draws WHERE ctid = ANY(ARRAY(SELECT ctid FROM lrs_draws
         WHERE minute < %(before)s / 60000 ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     "days": daily.POSTGRES_FORGET,
+    "digests": digest_rows.POSTGRES_FORGET_LINES,
+    "closings": digest_rows.POSTGRES_FORGET_CLOSINGS,
     "seg_creds": """WITH old AS (DELETE FROM lrs_seg_creds WHERE message = ANY(ARRAY(SELECT message FROM lrs_seg_creds
         WHERE made_ms < %(before)s ORDER BY made_ms LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) RETURNING 1)""",
     **{kind: _forget(table, column) for kind, (table, column) in _FORGET_BY.items()},

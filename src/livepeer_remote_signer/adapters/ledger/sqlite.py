@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.ledger import daily, reservations
+from livepeer_remote_signer.adapters.ledger import daily, digest_rows, reservations
 from livepeer_remote_signer.adapters.ledger.sqlite_books import TIP, answer_of, read_books
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
+from livepeer_remote_signer.adapters.ledger.sqlite_digests import SqliteDigests
 from livepeer_remote_signer.adapters.ledger.sqlite_figures import SqliteFigures, marks
 from livepeer_remote_signer.adapters.ledger.sqlite_redeemed import FORGET_DRAWS, FORGET_REDEEMED, PUT_DRAWS, SqliteRedeemed
 from livepeer_remote_signer.adapters.ledger.sqlite_users import FORGET_USERS, SqliteUsers
@@ -66,13 +67,14 @@ _FIRST_SINCE = """SELECT min(id) FROM lrs_outbox WHERE sent = 1 AND made_ms >= ?
     UNION ALL SELECT min(id) FROM lrs_outbox INDEXED BY lrs_outbox_pending WHERE sent = 0 AND made_ms >= ?1"""
 _PROBE = "INSERT INTO lrs_meta (name, value) VALUES ('probe', hex(randomblob(?))) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
-_OLDEST = """SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
+_OLDEST = f"""SELECT (SELECT min(made_ms) FROM lrs_payments), (SELECT min(used_ms) FROM lrs_nonces),
     (SELECT min(made_ms) FROM lrs_outbox WHERE sent = 1), (SELECT min(minute) * 60000 FROM lrs_spend),
     (SELECT min(expires_ms) FROM lrs_usage WHERE expires_ms IS NOT NULL), (SELECT min(minute) * 60000 FROM lrs_draws),
     (SELECT min(day) * 86400000 FROM lrs_daily), (SELECT min(made_ms) FROM lrs_seg_creds),
     (SELECT min(forget_ms) FROM lrs_api_keys WHERE forget_ms IS NOT NULL),
     (SELECT min(forget_ms) FROM lrs_user_budgets WHERE forget_ms IS NOT NULL), (SELECT min(at_ms) FROM lrs_audit),
-    (SELECT min(made_ms) FROM lrs_admin_requests), (SELECT min(found_ms) FROM lrs_redeemed)"""
+    (SELECT min(made_ms) FROM lrs_admin_requests), (SELECT min(found_ms) FROM lrs_redeemed),
+    {digest_rows.OLDEST_LINE}, {digest_rows.OLDEST_CLOSING}"""  # noqa: S608 - our own names
 """In the order of AGING."""
 
 _SPEND_KEY = "(minute, writer, auth_id, orchestrator)"
@@ -89,6 +91,8 @@ _FORGET: dict[Aging, str] = {
         (SELECT key FROM lrs_usage WHERE expires_ms IS NOT NULL AND expires_ms < ? ORDER BY expires_ms LIMIT ?)""",
     "draws": FORGET_DRAWS,
     "days": daily.SQLITE_FORGET,
+    "digests": digest_rows.SQLITE_FORGET_LINES,
+    "closings": digest_rows.SQLITE_FORGET_CLOSINGS,
     "seg_creds": """DELETE FROM lrs_seg_creds WHERE message IN
         (SELECT message FROM lrs_seg_creds WHERE made_ms < ? ORDER BY made_ms LIMIT ?)""",
     **FORGET_USERS,
@@ -118,7 +122,8 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
         self.place = f"SQLite at {path}"
         self._file = SqliteConnections(path, **options)
         self.users = SqliteUsers(self._file)
-        self._writer_name = writer
+        self.digests = SqliteDigests(self._file)
+        self.writer = writer
         self._is_batch = False
         self._tips: dict[str, Tip] = {}
         self._nonces: dict[bytes, tuple[int, bytes]] = {}
@@ -230,8 +235,8 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
     def _put(self, writes: Writes) -> None:
         many = self._file.write.executemany
         many(
-            """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT INTO lrs_payments (state_id, seq, digest, auth_id, idempotency_key, is_healed, made_ms, state, kept, account)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             writes.payments,
         )
         many(
@@ -252,13 +257,16 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (minute, writer, auth_id, orchestrator) DO UPDATE SET payments = excluded.payments, tickets = excluded.tickets,
             ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = excluded.fee_wei""",
-            spend_rows(writes, self._writer_name),
+            spend_rows(writes, self.writer),
         )
         many(
             PUT_DRAWS,
-            draw_rows(writes, self._writer_name),
+            draw_rows(writes, self.writer),
         )
-        many(daily.SQLITE_PUT, daily.rows_of(writes.days, self._writer_name))
+        many(daily.SQLITE_PUT, daily.rows_of(writes.days, self.writer))
+        heads = digest_rows.head_rows(writes.heads, self.writer)
+        if heads and many(digest_rows.SQLITE_PUT, heads).rowcount != len(heads):
+            raise Conflict("a line of digests was closed meanwhile")
         if writes.events:
             many("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", writes.events)
         if writes.ended:

@@ -289,6 +289,29 @@ STEPS: Sequence[Step] = (
             "CREATE TABLE lrs_followed (name text PRIMARY KEY, value text NOT NULL)",
         ),
     ),
+    Step(  # a chain of digests over the payments: what a payment counts for, the lines of processes by minute, the closed minutes
+        11,
+        sqlite=(
+            "ALTER TABLE lrs_payments ADD COLUMN account BLOB",
+            """CREATE TABLE lrs_digests (
+                minute INTEGER NOT NULL, tag BLOB NOT NULL, payments INTEGER NOT NULL, digest BLOB NOT NULL, closing INTEGER,
+                PRIMARY KEY (minute, tag)) WITHOUT ROWID""",
+            "CREATE INDEX lrs_digests_open ON lrs_digests (minute) WHERE closing IS NULL",
+            """CREATE TABLE lrs_closings (
+                number INTEGER PRIMARY KEY, minute INTEGER NOT NULL, closed_ms INTEGER NOT NULL, payments INTEGER NOT NULL,
+                lines BLOB NOT NULL, digest BLOB NOT NULL)""",
+        ),
+        postgres=(
+            "ALTER TABLE lrs_payments ADD COLUMN account bytea",
+            """CREATE TABLE lrs_digests (
+                minute bigint NOT NULL, tag bytea NOT NULL, payments bigint NOT NULL, digest bytea NOT NULL, closing bigint,
+                PRIMARY KEY (minute, tag))""",
+            "CREATE INDEX lrs_digests_open ON lrs_digests (minute) WHERE closing IS NULL",
+            """CREATE TABLE lrs_closings (
+                number bigint PRIMARY KEY, minute bigint NOT NULL, closed_ms bigint NOT NULL, payments bigint NOT NULL,
+                lines bytea NOT NULL, digest bytea NOT NULL)""",
+        ),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

@@ -9,9 +9,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
+from livepeer_remote_signer.adapters.ledger.digest_store import DigestStore
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.budgets import WINDOW_SECONDS, Usage
 from livepeer_remote_signer.core.rules.caller_usage import OpenSession
+from livepeer_remote_signer.core.rules.digests import LineHead, LineName
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SegCreds, SpendKey, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.reservation import Reservation
@@ -41,9 +43,12 @@ Aging: TypeAlias = Literal[
     "audit",
     "admin_requests",
     "redeemed",
+    "digests",
+    "closings",
 ]
 """What is forgotten when it is old: `events` are those that were sent, `usage` the spending in budgets' windows that have passed,
-`draws` the tickets by their terms, `days` what was paid by day, `redeemed` the tickets that the chain has paid."""
+`draws` the tickets by their terms, `days` what was paid by day, `redeemed` the tickets that the chain has paid, `digests` those of
+closed lines."""
 
 AGING: tuple[Aging, ...] = get_args(Aging)
 
@@ -103,6 +108,7 @@ class PaymentRow(NamedTuple):
     made_ms: int
     state: bytes
     kept: bytes
+    account: bytes
 
 
 class StoredPayment(NamedTuple):
@@ -116,7 +122,8 @@ class StoredPayment(NamedTuple):
 
 class Writes(NamedTuple):
     """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend`,
-    `draws` and `days`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`.
+    `draws`, `days` and `heads`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at
+    `nonces_ms`.
     `ended` are reservations, as session and token; they go before `reserved` ones come."""
 
     payments: list[PaymentRow]
@@ -127,6 +134,7 @@ class Writes(NamedTuple):
     spend: dict[SpendKey, SpendSum]
     draws: dict[DrawKey, DrawSum]
     days: dict[DayKey, UsageSum]
+    heads: dict[LineName, LineHead]
     events: list[tuple[int, bytes]]
     now_ms: int
     nonces_ms: int
@@ -170,6 +178,13 @@ class Store(Protocol):
 
     place: str
     """What it is and where, for the log."""
+
+    writer: str
+    """The name of this process in lines of sums and digests: no other one has it."""
+
+    @property
+    def digests(self) -> DigestStore:
+        """The chain over the payments."""
 
     # --- life ---
 

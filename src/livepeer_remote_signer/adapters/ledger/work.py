@@ -13,6 +13,7 @@ from livepeer_remote_signer.adapters.ledger.store import BYTES_A_PAYMENT, Paymen
 from livepeer_remote_signer.core.rules import custody
 from livepeer_remote_signer.core.rules.budgets import Claim
 from livepeer_remote_signer.core.rules.custody import Held, Stamp
+from livepeer_remote_signer.core.rules.digests import LineHead, LineName, PaymentName, add_payment
 from livepeer_remote_signer.core.rules.figures import figures_of
 from livepeer_remote_signer.core.rules.ledger import (
     NS_PER_MS,
@@ -107,6 +108,24 @@ class Statistics(NamedTuple):
     spend: OpenLines
     draws: Lines[DrawKey, DrawSum]
     days: Lines[DayKey, UsageSum]
+    heads: Lines[LineName, LineHead]
+    writer: str
+    """The name of this process, which no other one has."""
+
+    def keep(self, writes: Writes) -> None:
+        """Told of what is in the database now."""
+        self.spend.keep(writes.spend)
+        self.draws.keep(writes.draws)
+        self.days.keep(writes.days)
+        self.heads.keep(writes.heads)
+
+    def begin_parts(self, *, is_undone: bool) -> None:
+        """A commit failed: what it wrote may stand there, unless that is undone, and is not to be written over. A line of digests
+        may have been closed meanwhile."""
+        self.heads.begin_part()
+        if not is_undone:
+            for lines in (self.spend, self.draws, self.days):
+                lines.begin_part()
 
 
 @dataclass(slots=True, eq=False)
@@ -257,19 +276,25 @@ def _put_payment(key: RequestKey | Reservation, plan: PaymentPlan, record: Recor
     writes.tips[key.state_id] = tip = books.tips[key.state_id]
     add_spend(writes.spend, plan, lines.spend)
     add_draws(writes.draws, plan, lines.draws)
-    add_usage(writes.days, plan, figures_of(plan, record.eth_usd), lines.days)
+    figures = figures_of(plan, record.eth_usd)
+    add_usage(writes.days, plan, figures, lines.days)
+    state_id, auth_id, orchestrator = text_bytes(key.state_id), text_bytes(key.auth_id), plan.session.info.address
+    name = PaymentName(state_id, key.sequence_number, key.digest, auth_id, orchestrator, tip.updated_ms)
+    paid = (plan.now_ns // NS_PER_MS, plan.num_tickets, figures)
+    account = add_payment(writes.heads, lines.heads, lines.writer, name, paid)
     if record.event is not None:
         writes.events.append((plan.now_ns // NS_PER_MS, record.event))
     writes.payments.append(
         PaymentRow(
-            text_bytes(key.state_id),
+            state_id,
             key.sequence_number,
             key.digest,
-            text_bytes(key.auth_id),
+            auth_id,
             key.idempotency_key or None,
             int(key.is_healed),
             tip.updated_ms,
             record.state,
             record.kept,
+            account,
         )
     )
