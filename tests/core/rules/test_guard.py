@@ -210,3 +210,13 @@ def test_a_payment_looks_at_sessions_that_may_be_abandoned_and_at_no_others(monk
     assert not looked_at, "a session that goes on is not judged"
     guard.check(first(at))
     assert looked_at == [NOW_NS, NOW_NS + SECOND]
+
+
+def test_a_payment_that_is_only_asked_about_is_refused_and_begins_no_pause() -> None:
+    each = first(NOW_NS).total_ev
+    guard = OrchestratorGuard(window_seconds=60, pause_seconds=300, max_spend_wei=int(each))
+    guard.paid(first(NOW_NS))
+    with pytest.raises(OrchestratorPaused, match="paused for this caller for 300 s"):
+        guard.check(first(NOW_NS + SECOND), is_paid=False)
+    guard.check(replace(first(NOW_NS + 70 * SECOND), num_tickets=0), is_paid=False)
+    guard.check(replace(first(NOW_NS + 70 * SECOND), num_tickets=0))

@@ -29,6 +29,7 @@ from livepeer_remote_signer.core.rules.ledger import (
     check_known,
     claims_of_plan,
     is_taken,
+    judge,
     post,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
@@ -311,3 +312,30 @@ def test_a_switch_that_was_set_before_namespaces_holds_in_each_of_them() -> None
             switches.check(auth_id)
     switches.check("key:team-b")
     Switches(frozenset({"key:team-a"})).check("jwt:team-a")
+
+
+def test_a_payment_that_is_only_asked_about_is_told_all_that_the_books_refuse() -> None:
+    plan = plan_payment()
+    rules = LedgerRules(
+        (Budget("global", "", "total", "ev", 5), Budget("auth_id", "*", "hour", "ev", 10**15), Budget("app", "*", "day", "ev", 7)), 86_400
+    )
+    claims = claims_of_plan(plan, rules)
+    books = Books(usage={claim.key: Usage() for claim in claims}, switches=Switches(all=True))
+    books.nonces[plan.session.info.ticket_params.recipient_rand_hash] = REFRESH_AT_NONCE
+    judged = judge(key(last_update_ns=None), plan, claims, books, rules)
+    assert [type(refusal) for refusal in judged.refusals] == [Suspended, StaleState, BudgetExceeded, RateExceeded, RefreshSession]
+    assert [(use.budget.limit_wei, use.spent_wei, use.left_wei) for use in judged.budgets] == [
+        (5, 0, 5),
+        (10**15, 0, 10**15),
+        (7, 0, 7),
+    ]
+
+
+def test_a_payment_that_is_only_asked_about_is_the_one_that_would_be_admitted() -> None:
+    plan = plan_payment()
+    rand_hash = plan.session.info.ticket_params.recipient_rand_hash
+    books = Books(nonces={rand_hash: 7})
+    judged = judge(key(is_new=True, last_update_ns=None), plan, (), books, RULES)
+    assert (judged.refusals, judged.budgets) == ([], [])
+    assert judged.plan == admit(key(is_new=True, last_update_ns=None), plan, (), books, RULES)
+    assert judged.plan.first_nonce == 8

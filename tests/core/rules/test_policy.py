@@ -18,6 +18,7 @@ from livepeer_remote_signer.core.rules.policy import (
     apply_verdict,
     bind_verdict,
     check_named,
+    check_owner,
     is_verdict_cached,
     unpaid_auth_id,
 )
@@ -240,3 +241,24 @@ def test_who_is_named_passes_and_nobody_is_denied() -> None:
     with pytest.raises(Denied, match=r"auth\.require_auth_id") as caught:
         check_named("")
     assert (caught.value.status, caught.value.hint is None) == (403, False)
+
+
+@pytest.mark.parametrize(
+    ("owner", "identity", "has_webhook", "is_refused"),
+    [
+        ("a", Identity("a"), False, False),
+        ("a", Identity("b"), False, True),
+        ("a", Identity("b"), True, True),
+        ("", Identity("b"), False, False),
+        ("a", Identity(), False, False),
+        ("a", Identity(claimed_auth_id="b"), False, True),
+        ("a", Identity(claimed_auth_id="b"), True, False),
+        ("a", Identity("key:a", is_namespaced=True), False, False),
+    ],
+)
+def test_a_session_answers_to_its_own_auth_id_alone(owner: str, identity: Identity, has_webhook: bool, is_refused: bool) -> None:
+    if not is_refused:
+        check_owner(owner, identity, has_webhook=has_webhook)
+        return
+    with pytest.raises(AuthIdChanged):
+        check_owner(owner, identity, has_webhook=has_webhook)

@@ -9,6 +9,8 @@ from math import ceil
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from livepeer_remote_signer.core.errors import ClockWrong, SignerError
@@ -19,7 +21,7 @@ from livepeer_remote_signer.core.rules.limits import TicketLimits
 from livepeer_remote_signer.core.rules.payment import PaymentRequest
 from livepeer_remote_signer.core.rules.sender import Quoted
 from tests.core.test_order_of_checks import FAULTS, FROM_MESSAGE, Scene, good, scene
-from tests.decisions import sealed
+from tests.decisions import decide, sealed
 from tests.outcomes import outcome
 from tests.strategies import SEAL, new_sender
 
@@ -36,7 +38,7 @@ RESTS_ON: dict[str, set[str]] = {
     "no first price": {"dear", "credit left", "many tickets"},
     "bad capabilities": {"dear"},
     "no token": {"old token"},
-    "stale chain": {"no expiration block", "expired params", "no deposit", "deposit multiplier", "no round"},
+    "stale chain": {"protocol paused", "no expiration block", "expired params", "no deposit", "deposit multiplier", "no round"},
     "no expiration block": {"expired params"},
     "bad type": {"credit left", "many tickets"},
     "no units": {"credit left", "many tickets"},
@@ -194,3 +196,33 @@ def test_what_stands_in_counts_no_ticket() -> None:
     assert quote.knows("state", "ticket_params")
     assert (quote.plan.num_tickets, quote.plan.fee, quote.plan.total_face_value) == (0, Fraction(0), 0)
     assert quote.plan.state.app == case.request.app
+
+
+@given(st.lists(st.sampled_from(FAULTS), min_size=1, max_size=6), st.integers(0, 60), st.integers(0, 900))
+def test_whatever_stands_against_a_payment_its_quote_begins_with_what_it_is_refused_with(
+    faults: list[Any], headroom_seconds: int, catch_up_seconds: int
+) -> None:
+    cases = [scene(), scene()]
+    for _, fault, _ in faults:
+        cases = [fault(case) for case in cases]
+    told, paid = (finished(case) for case in cases)
+    bounds = {"headroom_seconds": headroom_seconds, "catch_up_seconds": catch_up_seconds}
+    quote = quoted(told, **bounds)
+    expected = outcome(
+        lambda: decide(request_of(paid), paid.now_ns, chain=paid.chain, ceilings=paid.ceilings, limits=paid.limits, **bounds)
+    )
+    if isinstance(expected, SignerError):
+        first = quote.refusals[0]
+        assert (type(first), first.message, first.values) == (type(expected), expected.message, expected.values)
+    else:
+        assert (quote.refusals, quote.plan) == ([], expected)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=80), st.binary(max_size=80), st.text(max_size=5))
+def test_garbage_is_refused_and_breaks_nothing(orchestrator: bytes, state: bytes, sig: bytes, capabilities: bytes, job_type: str) -> None:
+    for raw in (orchestrator, finished(scene()).request.orchestrator + orchestrator):
+        request = PaymentRequest(raw, state, sig, type=job_type, capabilities=capabilities)
+        quote = new_sender().quote(request, scene().chain, scene().ceilings, scene().now_ns)
+        assert quote.refusals
+        sealed_request = structs.replace(request, state=state or b"x", state_sig=SEAL.seal(state or b"x"))
+        assert new_sender().quote(sealed_request, scene().chain, scene().ceilings, scene().now_ns).refusals

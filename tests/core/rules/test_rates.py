@@ -64,3 +64,12 @@ def test_more_than_the_quota_may_when_nothing_was_taken_within_a_second() -> Non
     assert quota.take(8, 10.0)
     assert not quota.take(8, 10.9)
     assert quota.take(8, 11.0)
+
+
+def test_what_is_only_asked_about_is_judged_and_not_counted() -> None:
+    limits = CallerRates(1, 100)
+    for _ in range(3):
+        limits.check("a", 5, 0, is_counted=False)
+    limits.check("a", 5, 0)
+    with pytest.raises(RateExceeded):
+        limits.check("a", 5, 0, is_counted=False)

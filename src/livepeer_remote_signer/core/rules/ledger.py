@@ -385,8 +385,8 @@ def judge(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Bo
     for rule in (check_switches, *ADMISSION):
         try:
             rule(admission)
-        except (BudgetExceeded, RateExceeded) as first:
-            refusals += budget_refusals(plan, claims, books.usage) or [first]
+        except (BudgetExceeded, RateExceeded):  # the one that lasts longest: here each is told
+            refusals += budget_refusals(plan, claims, books.usage)
         except SignerError as refusal:
             refusals.append(refusal)
     return Judged(admission.plan, refusals, [use_of(claim, books.usage[claim.key], plan.now_ns) for claim in claims])
