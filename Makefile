@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SERVES := $(VENV)/.serves
 FAST := not (chain or policy or discovery or clients or operate or attack or chaos or money or package or environments or image or custody)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -14,13 +15,17 @@ help: ## what can be made
 setup: $(STAMP) ## .venv with everything the other targets need
 
 $(STAMP): requirements-dev.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked dependencies (a minute or two the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "installing the locked dependencies with all that tests need"
+	@.ci/install $(VENV) $(PYTHON) requirements-dev.lock
+	@touch $@ $(SERVES)
+
+# What the signer itself needs: a third of the rest.
+$(SERVES): requirements.lock pyproject.toml
+	@echo "installing the locked dependencies"
+	@.ci/install $(VENV) $(PYTHON) requirements.lock
 	@touch $@
 
-demo: setup ## a simulated gateway pays a simulated orchestrator through the signer
+demo: $(SERVES) ## a simulated gateway pays a simulated orchestrator through the signer
 	@$(BIN)/livepeer-remote-signer simulate
 
 demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
@@ -93,8 +98,15 @@ openapi: setup ## docs/openapi.json from the routes as they are
 proto: setup ## the generated protobuf module from our .proto
 	@cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. livepeer_remote_signer/proto/net.proto
 
-run: setup ## the signer with config.example.yaml
+run: $(SERVES) ## the signer with config.example.yaml: a static chain, nothing can be redeemed
+	@mkdir -p data secrets
+	@test -e secrets/signer.key || { echo "there is no key at secrets/signer.key: \`make throw-away-key\` makes one to try things with (docs/operator-guide.md#key has real ones)"; exit 1; }
 	@$(BIN)/livepeer-remote-signer serve --config config.example.yaml
+
+throw-away-key: $(SERVES) ## a key for make run, in secrets/signer.key: never pay anything in for it
+	@mkdir -p secrets && chmod 700 secrets
+	@test ! -e secrets/signer.key || { echo "secrets/signer.key is there already, and stays"; exit 1; }
+	@umask 077 && $(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' > secrets/signer.key && echo "a throw-away key stands in secrets/signer.key"
 
 package: setup ## wheel and source archive in dist/
 	@$(BIN)/python -m build --no-isolation

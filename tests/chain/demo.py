@@ -14,7 +14,7 @@ from web3.logs import DISCARD
 
 from livepeer_remote_signer.core.rules.funding import format_eth
 from livepeer_remote_signer.simulate.recipient import Chain, Winner
-from livepeer_remote_signer.simulate.report import render
+from livepeer_remote_signer.simulate.report import head, row, summary
 from livepeer_remote_signer.simulate.stage import Stage, play
 from tests.chain.evm import CHAIN_ID, ETH, Evm, ToolsMissing, install_tools, running_anvil
 
@@ -43,9 +43,11 @@ def tell(evm: Evm) -> int:
     for address in addresses:
         evm.join(to_checksum_address(address))
     chain = Chain(evm.web3.eth.block_number, evm.rounds.functions.lastInitializedRound().call(), evm.round_hash)
-    played = asyncio.run(play(Stage(chain, _section(evm), secret, FACE_VALUE, addresses)))
-    for line in render(played.story):
-        print(line)
+    for text in head():
+        print(text)
+    played = asyncio.run(play(Stage(chain, _section(evm), secret, FACE_VALUE, addresses), lambda line: print(row(line), flush=True)))
+    for text in summary(played.story):
+        print(text)
     winners = [winner for orchestrator in played.orchestrators for winner in orchestrator.recipient.winning]
     print(f"\nTicketBroker {evm.broker.address} on chain {CHAIN_ID}: the sender's deposit is {format_eth(evm.deposit_of(sender))}.")
     off = list(played.story.off)

@@ -43,3 +43,17 @@ def test_an_orchestrator_that_takes_everything_fails_the_demo(monkeypatch: pytes
     monkeypatch.setattr(Recipient, "receive", forgetful)
     assert command.run(command.argparse.Namespace()) == 1
     assert "took the same tickets twice" in capsys.readouterr().out
+
+
+def test_each_row_is_printed_when_it_happens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    shown: list[int] = []
+    right = Recipient.receive
+
+    def receive(self: Recipient, payment: object, sender: bytes) -> object:
+        shown.append(len(capsys.readouterr().out.splitlines()))
+        return right(self, payment, sender)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recipient, "receive", receive)
+    assert command.run(command.argparse.Namespace()) == 0
+    assert shown[0] > 5, "the head stands before the first payment"
+    assert all(rows >= 1 for rows in shown[1:10])

@@ -24,12 +24,15 @@ def add_parsers(subparsers: Any) -> None:
 def run(_: argparse.Namespace) -> int:
     """Tells the story and prints it."""
     started = time.monotonic()
-    from livepeer_remote_signer.simulate.report import render  # with all it needs, so that other commands start fast
-    from livepeer_remote_signer.simulate.stage import Stage, play
+    from livepeer_remote_signer.simulate.report import head, row, summary  # with all it needs, so that other commands start fast
 
-    story = asyncio.run(play(Stage())).story
-    for line in render(story):
-        print(line)
+    for text in head():
+        print(text, flush=True)
+    from livepeer_remote_signer.simulate.stage import Stage, play  # a second's imports, after the first words
+
+    story = asyncio.run(play(Stage(), lambda line: print(row(line), flush=True))).story
+    for text in summary(story):
+        print(text)
     if story.payments < MIN_PAYMENTS:
         print(f"Only {story.payments} payments; {MIN_PAYMENTS} are the least that prove anything.")
         return 1

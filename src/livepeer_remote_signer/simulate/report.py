@@ -9,16 +9,12 @@ from livepeer_remote_signer.simulate.story import Line, Story
 _HEAD = f"{'time':>6}  {'session':<7} {'tickets':>7}  {'nonces':<9} {'credit':>7}  what happened"
 
 
-def render(story: Story) -> Iterator[str]:
-    """The lines to print."""
+def head() -> Iterator[str]:
+    """What is printed before anything happens."""
     yield from _INTRODUCTION
     yield ""
     yield _HEAD
     yield "-" * 100
-    for line in story.lines:
-        yield _row(line)
-    yield ""
-    yield from _summary(story)
 
 
 _INTRODUCTION = (
@@ -33,7 +29,8 @@ _INTRODUCTION = (
 )
 
 
-def _row(line: Line) -> str:
+def row(line: Line) -> str:
+    """What has just happened."""
     clock = f"{line.at_seconds // 60}:{line.at_seconds % 60:02}"
     nonces = ""
     if line.nonces:
@@ -42,7 +39,9 @@ def _row(line: Line) -> str:
     return f"{clock:>6}  {line.session:<7} {line.tickets or '':>7}  {nonces:<9} {credit:>7}  {line.what}"
 
 
-def _summary(story: Story) -> Iterator[str]:
+def summary(story: Story) -> Iterator[str]:
+    """What it came to."""
+    yield ""
     minutes, seconds = divmod(story.clock.elapsed_seconds, 60)
     tickets = sum(line.tickets for line in story.lines)
     yield f"{story.payments} payments with {tickets} tickets in {minutes} min {seconds} s of simulated time."

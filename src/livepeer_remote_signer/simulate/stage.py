@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from livepeer_remote_signer.simulate.gateway import Gateway
 from livepeer_remote_signer.simulate.orchestrator import PIXELS_A_SECOND, Offer, Orchestrator
 from livepeer_remote_signer.simulate.recipient import Chain
 from livepeer_remote_signer.simulate.serving import Network
-from livepeer_remote_signer.simulate.story import Story, pixel_price, tell
+from livepeer_remote_signer.simulate.story import Line, Story, pixel_price, tell
 
 WEI_A_SECOND = 15_000_000_000
 READY_WITHIN_SECONDS = 15
@@ -47,8 +47,8 @@ class Played(NamedTuple):
     orchestrators: tuple[Orchestrator, ...]
 
 
-async def play(stage: Stage) -> Played:
-    """The sessions, against a signer that runs while this does."""
+async def play(stage: Stage, on_line: Callable[[Line], None] = lambda line: None) -> Played:
+    """The sessions, against a signer that runs while this does; `on_line` is told of each row as it happens."""
     clock = Clock()
     live = Orchestrator(clock, stage.chain, Offer(WEI_A_SECOND, face_value=stage.face_value, token_seconds=330), address=stage.addresses[0])
     by_pixel = Offer(pixel_price(WEI_A_SECOND), units_a_second=PIXELS_A_SECOND, face_value=stage.face_value)
@@ -62,7 +62,7 @@ async def play(stage: Stage) -> Played:
         await network.host_orchestrator(live)
         await network.host_orchestrator(pixels)
         await _until_ready(signer)
-        return Played(await tell(Gateway(signer, world), clock, live, pixels), (live, pixels))
+        return Played(await tell(Gateway(signer, world), clock, live, pixels, on_line), (live, pixels))
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ Each step says what must happen; whatever else happens is kept in `Story.off` an
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -38,6 +38,9 @@ class Story:
     """What happened, for the report. `off` holds everything that should not have."""
 
     clock: Clock
+    on_line: Callable[[Line], None] = lambda line: None
+    """Told of each row when it has happened."""
+
     lines: list[Line] = field(default_factory=list)
     off: list[str] = field(default_factory=list)
     payments: int = 0
@@ -109,7 +112,9 @@ class Scene:
     def _row(self, status: int | None, what: str, nonces: tuple[int, ...]) -> None:
         account = self.account()
         credit = account.balance / account.wei_a_second if account else None
-        self.story.lines.append(Line(self.story.clock.elapsed_seconds, self.name, status, what, len(nonces), nonces, credit))
+        line = Line(self.story.clock.elapsed_seconds, self.name, status, what, len(nonces), nonces, credit)
+        self.story.lines.append(line)
+        self.story.on_line(line)
 
 
 def _in_words(paid: Paid) -> str:
@@ -124,9 +129,11 @@ def _in_words(paid: Paid) -> str:
     return prefix + f"{paid.status}: {paid.message}"
 
 
-async def tell(gateway: Gateway, clock: Clock, live: Orchestrator, pixels: Orchestrator) -> Story:
+async def tell(
+    gateway: Gateway, clock: Clock, live: Orchestrator, pixels: Orchestrator, on_line: Callable[[Line], None] = lambda line: None
+) -> Story:
     """All of it. `live` is paid by the second, `pixels` by the pixel."""
-    story = Story(clock)
+    story = Story(clock, on_line)
     await _live_session(story, gateway, live)
     await _pixel_session(story, gateway, pixels)
     await _json_session(story, gateway, live)
