@@ -350,3 +350,32 @@ def test_payments_of_nobody_are_warned_of_where_auth_ids_are_budgeted(tmp_path: 
     for more, is_warned in (("", True), (", require_auth_id: true", False)):
         assert check(tmp_path, STATIC + f"auth: {{webhook: {{url: 'https://h'}}{more}}}\n" + budget) == 0
         assert any(line.startswith("auth.require_auth_id is not set") for line in said(capsys, "warning")) is is_warned
+
+
+def test_a_variable_that_drops_entries_of_the_file_is_noted_also_by_serve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = "chain: {source: rpc, rpc: {urls: ['${ONE}', 'https://two']}}\n"
+    monkeypatch.setenv("ONE", "https://one")
+    assert check(tmp_path, two) == 0
+    assert not [line for line in said(capsys, "note") if "ETH_RPC_URL" in line]
+    monkeypatch.setenv("ETH_RPC_URL", "https://one")
+    assert check(tmp_path, two) == 0
+    (note,) = (line for line in said(capsys, "note") if "ETH_RPC_URL" in line)
+    assert "1 of chain.rpc.urls are not used" in note
+    (tmp_path / "urls").write_text("https://two\n")
+    assert check(tmp_path, f"chain: {{source: rpc, rpc: {{urls_file: {tmp_path / 'urls'}}}}}\n") == 0
+    assert any("chain.rpc.urls_file are not used" in line for line in said(capsys, "note"))
+    monkeypatch.setenv("ETH_RPC_URL", "https://one, https://two")
+    assert check(tmp_path, two) == 0
+    assert not [line for line in said(capsys, "note") if "ETH_RPC_URL" in line]
+    monkeypatch.setenv("ETH_RPC_URL", "https://one")
+    assert check(tmp_path, two + f"ledger: {{backend: sqlite, path: {tmp_path}/none/l}}\n") == 2
+    served = subprocess.run(
+        [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(tmp_path / "config.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "ETH_RPC_URL is set and stands in place of all RPC endpoints of the file" in served.stderr

@@ -29,7 +29,12 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-ENVIRONMENT = {"ETH_RPC_URL": "https://rpc.example/key", "TOKEN": "x"}
+ENVIRONMENT = {
+    "ETH_RPC_URL": "https://rpc.example/key",
+    "FIRST_RPC_URL": "https://rpc.example/a",
+    "SECOND_RPC_URL": "https://rpc.example/b",
+    "TOKEN": "x",
+}
 OTHER_COMMANDS = {"aws", "cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "pkcs11-tool", "printf", "ssh", "sudo"}
 """Commands of others that the documents use; flags of theirs are not checked, the files they name are."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from livepeer_remote_signer.commands.notes import notes_on_files, notes_on_proxies, notes_on_time
+from livepeer_remote_signer.commands.notes import notes_on_files, notes_on_proxies, notes_on_time, notes_on_variables
 from livepeer_remote_signer.commands.places import place_faults
 from livepeer_remote_signer.commands.serve import print_faults, read_config
 from livepeer_remote_signer.config.doubtful import doubtful_settings
@@ -87,7 +87,7 @@ def _remarks(config: Config, file: Path, unread: Mapping[str, Path]) -> Iterator
             f"budgets: {budget.scope} {budget.match!r} may spend {budget.limit_wei} wei {budget.measure} per {budget.window}: "
             f'its own entry stands instead of the {default.limit_wei} wei of match "*"',
         )
-    for text in (*notes_on_proxies(os.environ), *notes_on_time(config), *notes_on_files(config)):
+    for text in (*notes_on_variables(file, os.environ), *notes_on_proxies(os.environ), *notes_on_time(config), *notes_on_files(config)):
         yield "note", text
     for key, path in unread.items():
         yield "note", f"{key} {path} {'cannot be read here' if path.exists() else 'is not there yet'}"

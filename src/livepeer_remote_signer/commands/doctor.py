@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.check import local_faults, unread_files
-from livepeer_remote_signer.commands.notes import notes_on_files, notes_on_proxies, notes_on_time
+from livepeer_remote_signer.commands.notes import notes_on_files, notes_on_proxies, notes_on_time, notes_on_variables
 from livepeer_remote_signer.commands.serve import open_listeners, read_config
 from livepeer_remote_signer.config.doubtful import doubtful_settings
 from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
@@ -109,7 +109,7 @@ def _local_checks(config: Config, file: Path) -> Iterator[ReadyCheck]:
         yield ReadyCheck("configuration", True, "serve takes it")
     for text in (*missing_bounds(config), *doubtful_settings(config, file)) if not faults else ():
         yield ReadyCheck("warning", True, text, degraded=True)
-    for text in (*notes_on_proxies(os.environ), *notes_on_time(config), *notes_on_files(config)):
+    for text in (*notes_on_variables(file, os.environ), *notes_on_proxies(os.environ), *notes_on_time(config), *notes_on_files(config)):
         yield ReadyCheck("note", True, text, degraded=True)
     for place in _written_folders(config):
         if place.is_dir() and (free := shutil.disk_usage(place).free) < MIN_FREE_BYTES:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livepeer_remote_signer.commands.notes import notes_on_files, notes_on_proxies
+from livepeer_remote_signer.commands.notes import notes_on_files, notes_on_proxies, notes_on_variables
 from livepeer_remote_signer.commands.places import place_faults
 from livepeer_remote_signer.config.doubtful import doubtful_settings
 from livepeer_remote_signer.config.exposure import missing_bounds
@@ -83,7 +83,13 @@ def run_serve(arguments: argparse.Namespace) -> int:
     worker = inherited_worker(os.environ)
     logs = open_logs(config)
     if worker is None:
-        for note in (*notes_on_proxies(os.environ), *notes_on_files(config), *doubtful_settings(config, Path(arguments.config))):
+        file = Path(arguments.config)
+        for note in (
+            *notes_on_variables(file, os.environ),
+            *notes_on_proxies(os.environ),
+            *notes_on_files(config),
+            *doubtful_settings(config, file),
+        ):
             _log.warning("%s", note)
     try:
         if worker is None and arguments.workers > 1:
