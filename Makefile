@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERVES := $(VENV)/.serves
-FAST := not (chain or policy or discovery or clients or operate or attack or chaos or money or package or environments or image or custody)
+FAST := not (guide or chain or policy or discovery or clients or operate or attack or chaos or money or package or environments or image or custody)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-docs test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -54,6 +54,9 @@ test-attack: setup ## strangers, tenants and web pages attack over sockets; an h
 
 test-operate: setup ## Kafka, kills under load, alert rules, image, console, the published Python SDK (Java, promtool, Chromium, Python 3.12, pgbouncer)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m operate
+
+test-docs: setup ## every command of the operator guide, line by line, on a real EVM (curl, jq, openssl; three minutes at most)
+	@$(BIN)/python -m pytest -m guide
 
 test-chaos: setup ## databases, nodes, webhook, disk and clock fail in turn under the published SDK's sessions (Python 3.12)
 	@$(BIN)/python -m pytest -m chaos

@@ -35,7 +35,25 @@ ENVIRONMENT = {
     "SECOND_RPC_URL": "https://rpc.example/b",
     "TOKEN": "x",
 }
-OTHER_COMMANDS = {"aws", "cp", "curl", "docker", "kubectl", "livepeer", "mkdir", "make", "pkcs11-tool", "printf", "ssh", "sudo"}
+OTHER_COMMANDS = {
+    "pipx",
+    "python",
+    "aws",
+    "chmod",
+    "cp",
+    "jq",
+    "openssl",
+    "curl",
+    "docker",
+    "kubectl",
+    "livepeer",
+    "mkdir",
+    "make",
+    "pkcs11-tool",
+    "printf",
+    "ssh",
+    "sudo",
+}
 """Commands of others that the documents use; flags of theirs are not checked, the files they name are."""
 
 

@@ -1,0 +1,1 @@
+"""The operator guide, walked line by line."""
