@@ -7,18 +7,21 @@ import json
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
+from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedChange, RedeemedRow
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed, Writes
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.events import EventSource, encode_event
 from livepeer_remote_signer.core.rules.ledger import Record
-from livepeer_remote_signer.core.rules.usage import USAGE_NAMES, UsageQuery, UsageRow, UsageSum, names_of
+from livepeer_remote_signer.core.rules.signed import digest_payer
+from livepeer_remote_signer.core.rules.usage import USAGE_NAMES, UsageQuery, UsageRow, UsageSum, day_text, days_of_month, names_of
 from tests.ledgers import OpenLedger, Payment, Session, opened
 from tests.plans import NOW_NS, ORCHESTRATOR
 
@@ -201,3 +204,45 @@ async def test_a_caller_reads_its_budgets_also_under_the_name_it_had_before_name
         uses = [(use.budget.window, use.spent_wei, use.left_wei) for use in await named.budgets_of("key:a")]
         assert uses == [("total", 3 * 10**12, 7 * 10**12), ("hour", 0, 10**12)]
         assert await Controls(ledger.store, [globally], ledger.users, lambda: NOW_NS).budgets_of("a") == []
+
+
+def redeemed(number: int, payer: bytes, found_ms: int, **others: Any) -> RedeemedRow:
+    """A ticket that the chain has paid a wei for, and a million more for its number."""
+    return RedeemedRow(
+        ticket=bytes([number]) * 32,
+        sender=b"s" * 20,
+        block=number,
+        block_hash="0x1",
+        transaction="0x2",
+        log_index=0,
+        recipient=b"r" * 20,
+        round=1,
+        terms=1,
+        nonce=1,
+        rand_hash=bytes(32),
+        face_value_wei=10**20,
+        paid_wei=10**20 + number,
+        win_prob=1,
+        payer=payer,
+        verdict="ours",
+        found_ms=found_ms,
+    )._replace(**others)
+
+
+async def test_a_statement_says_what_was_drawn_in_its_month_where_the_chain_is_followed(place: Place) -> None:
+    async with opened(place) as (ledger,):
+        month = day_text(TODAY)[:7]
+        first, last = days_of_month(month)
+        assert (await ledger.controls.statement("alice", month)).drawn_wei is None
+        alice, begins_ms, ends_ms = digest_payer("alice"), first * 86_400_000, (last + 1) * 86_400_000
+        rows = [
+            redeemed(1, alice, begins_ms),
+            redeemed(2, alice, ends_ms - 1),
+            redeemed(3, alice, ends_ms),
+            redeemed(4, alice, begins_ms - 1),
+            redeemed(5, digest_payer("bob"), begins_ms),
+            redeemed(6, alice, begins_ms, verdict="foreign"),
+        ]
+        await ledger.store.change_redeemed(RedeemedChange("chain", "{}", rows))
+        assert (await ledger.controls.statement("alice", month)).drawn_wei == 2 * 10**20 + 3
+        assert (await ledger.controls.statement("carol", month)).drawn_wei == 0

@@ -28,9 +28,11 @@ from livepeer_remote_signer.core.rules.budgets import (
 )
 from livepeer_remote_signer.core.rules.ledger import SpendSum, Switches
 from livepeer_remote_signer.core.rules.policy import without_namespace
+from livepeer_remote_signer.core.rules.signed import digest_payer
 from livepeer_remote_signer.core.rules.statement import MAX_STATEMENT_ROWS, Statement
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY, UsageQuery, UsageRow, days_of_month, names_of
 
+_MS_PER_DAY = SECONDS_PER_DAY * 1000
 _USAGE_PAGE = 100
 """A millisecond or two of the event loop."""
 
@@ -167,7 +169,9 @@ class Controls:
                     hint="read it as usage, page by page",
                     limit=MAX_STATEMENT_ROWS,
                 )
-        return Statement(auth_id, month, rows, self._clock_ns())
+        first_ms, after_ms = query.first_day * _MS_PER_DAY, (query.last_day + 1) * _MS_PER_DAY
+        drawn_wei = await self._store.drawn_by(digest_payer(auth_id), first_ms, after_ms)
+        return Statement(auth_id, month, rows, self._clock_ns(), drawn_wei)
 
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """What was paid, by `minute // bucket_minutes`, oldest first."""

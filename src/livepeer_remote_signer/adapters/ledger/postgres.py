@@ -388,6 +388,11 @@ class PostgresStore(PostgresRedeemed):
         statement, values = daily.postgres_query(query)
         return [daily.postgres_row(row, query) for row in await self._slow.fetch(statement, *values)]
 
+    async def drawn_by(self, payer: bytes, first_ms: int, after_ms: int) -> int | None:
+        """On the connection of what may take long."""
+        ((is_followed, paid_wei),) = await self._slow.fetch(statements.DRAWN_BY, payer, first_ms, after_ms)
+        return int(paid_wei or 0) if is_followed else None
+
     async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
         """On the connection of what may take long."""
         return sessions.open_sessions_of(await self._slow.fetch(sessions.POSTGRES_OPEN, auth_id, since_ms, most))

@@ -85,6 +85,8 @@ ANSWER = "SELECT digest, auth_id, kept, state FROM lrs_payments WHERE "
 NEWEST_STATE = "SELECT state FROM lrs_payments WHERE state_id = %s ORDER BY seq DESC LIMIT 1"
 
 USAGE = "SELECT key, amounts FROM lrs_usage WHERE key > %s ORDER BY key LIMIT %s"
+DRAWN_BY = """SELECT (SELECT count(*) FROM lrs_followed), sum(paid_wei::numeric) FROM lrs_redeemed
+WHERE payer = %s AND found_ms >= %s AND found_ms < %s AND verdict = 'ours' AND is_gone = 0"""
 USAGE_OF = "SELECT key, amounts FROM lrs_usage WHERE key = ANY(%s::text[])"
 _SPEND_SUMS = """sum(payments), sum(tickets), sum(ev_wei::numeric), sum(face_value_wei::numeric), sum(fee_wei::numeric)
 FROM lrs_spend WHERE minute BETWEEN %s AND %s"""

@@ -23,6 +23,10 @@ _LARGEST_SPEND = f"""WITH sums (name, high, low) AS (SELECT {{by}}, {sums_of("ev
     SELECT name, count(*) OVER () FROM sums ORDER BY high + low / {BILLION} DESC, low % {BILLION} DESC, name LIMIT ?"""  # noqa: S608
 
 
+_DRAWN_BY = f"""SELECT (SELECT count(*) FROM lrs_followed), {sums_of("paid_wei")} FROM lrs_redeemed
+    WHERE payer = ? AND found_ms >= ? AND found_ms < ? AND verdict = 'ours' AND is_gone = 0"""  # noqa: S608 - our own names
+
+
 class SqliteFigures:
     """What `sqlite.SqliteStore` reads to show it."""
 
@@ -62,6 +66,11 @@ class SqliteFigures:
         """In the thread of what may take long, within SQLite."""
         statement, values = daily.sqlite_query(query)
         return [daily.sqlite_row(row, query) for row in await self._many_rows(statement, *values)]
+
+    async def drawn_by(self, payer: bytes, first_ms: int, after_ms: int) -> int | None:
+        """In the thread of what may take long, by the index of when tickets were found."""
+        ((is_followed, *halves),) = await self._many_rows(_DRAWN_BY, payer, first_ms, after_ms)
+        return joined([half or 0 for half in halves])[0] if is_followed else None
 
     async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
         """In the thread of what may take long, within SQLite."""

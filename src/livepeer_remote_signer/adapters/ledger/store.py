@@ -286,6 +286,10 @@ class Store(Protocol):
     async def daily(self, query: UsageQuery) -> list[UsageRow]:
         """A page of what was paid by day, in the order of the names that it is asked for by. Added up by the database."""
 
+    async def drawn_by(self, payer: bytes, first_ms: int, after_ms: int) -> int | None:
+        """What was found redeemed of a payer's tickets (by the digest of its auth id) from one time until before another, wei; None where
+        nobody has followed the chain."""
+
     async def open_sessions(self, auth_id: bytes, since_ms: int, most: int) -> list[OpenSession]:
         """Sessions that this auth id began and that were paid at or after a time, the last paid first."""
 
