@@ -68,10 +68,9 @@ def create_app(
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=[key.address, *seal.former_senders])
     auth = open_auth(config.auth, open_mac_key(config.state, key), outbound, ledger.users if ledger else None)
     instance = instance_name()
-    metrics = open_metrics(chain, ledger, workers_folder)
+    metrics = open_metrics(chain, ledger, workers_folder, clock_ns)
     traces = open_traces(config, instance, outbound)
     events = open_events(config, sinks, EventSource(key.address, instance), ledger, metrics.registry)
-    drawn = open_drawn(config, key.address, chain, ledger, instance, metrics.registry, clock_ns)
     orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
@@ -106,10 +105,12 @@ def create_app(
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery
-        overview = open_overview(config, key.address, chain, ledger, prices, discovery, readiness, metrics.payments.outcomes, clock_ns)
+        overview = open_overview(config, key.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns)
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     closings = [recipients.aclose if recipients else None, *auth.closers, orchestrators.queries.aclose, traces.aclose if traces else None]
-    parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, drawn, prices, events.delivery if events else None]
+    drawn = open_drawn(config, key.address, chain, ledger, instance, metrics.registry, clock_ns)
+    delivery = events.delivery if events else None
+    parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, metrics.runways, drawn, prices, delivery]
     rest = create_rest(
         RestParts(
             key=key,

@@ -8,10 +8,15 @@ another.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import re
 import sys
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,9 +26,10 @@ from livepeer_remote_signer.commands.top_up import find_mark_fault, top_up
 from livepeer_remote_signer.commands.transactions import Asked, check_affordable, describe, open_record, print_cost, send, settle_earlier
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.protocol.amounts import float_string, parse_wei
+from livepeer_remote_signer.core.protocol.amounts import parse_wei
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.funding import (
+    SECONDS_PER_HOUR,
     Burn,
     FundingRefused,
     Funds,
@@ -33,8 +39,9 @@ from livepeer_remote_signer.core.rules.funding import (
     check_withdraw,
     format_eth,
     format_hours,
-    runway_hours,
 )
+from livepeer_remote_signer.core.rules.runway import Burn as Signed
+from livepeer_remote_signer.core.rules.runway import Runway, burn_of, describe_runway, plan_runway
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.funding import FundingChain, Prepared
@@ -186,9 +193,11 @@ def _show(chain: FundingChain, config: Config, arguments: argparse.Namespace) ->
         print(f"note: {said}; the next change looks it up", file=sys.stderr)
     funds = chain.read_funds(sender)
     burn = _read_burn(chain, sender)
+    signed = _read_signed(config)
+    runway = _plan_runway(funds, burn, signed)
     largest = funds.deposit_wei // config.limits.deposit_multiplier
     if arguments.json:
-        print(json.dumps(_as_json(sender, chain, funds, burn, largest), indent=2))
+        print(json.dumps(_as_json(sender, chain, funds, burn, largest, runway), indent=2))
         return 0
     rows = [
         ("sender", checksum_address(sender)),
@@ -200,8 +209,8 @@ def _show(chain: FundingChain, config: Config, arguments: argparse.Namespace) ->
         ("largest ticket", f"{format_eth(largest)} of face value (deposit / {config.limits.deposit_multiplier})"),
         ("unlock", _unlock_text(funds)),
         ("round", f"{funds.current_round}{'' if funds.is_round_initialized else ', not initialized yet'}"),
-        ("burn", _burn_text(burn)),
-        ("runway", _runway_text(funds, burn)),
+        ("redeemed", _burn_text(burn)),
+        *_runway_rows(runway, signed is not None),
     ]
     if funds.paused:
         rows.append(("PAUSED", "the protocol is paused by its Controller: no ticket is signed or redeemed"))
@@ -235,25 +244,65 @@ def _unlock_text(funds: Funds) -> str:
     )
 
 
+def _read_signed(config: Config) -> Signed | None:
+    """What the ledger has signed in the last hour; None without a ledger, or where it cannot be read."""
+    from livepeer_remote_signer.adapters.runways import read_burn
+    from livepeer_remote_signer.core.errors import LedgerUnavailable
+    from livepeer_remote_signer.wiring.ledger import open_ledger
+
+    async def read() -> Signed | None:
+        ledger = open_ledger(config, time.time_ns, may_create=False)
+        if ledger is None:
+            return None
+        await ledger.store.open()
+        try:
+            return await read_burn(ledger.store, time.time_ns)
+        finally:
+            await ledger.store.close()
+
+    try:
+        return asyncio.run(read())
+    except LedgerUnavailable as error:
+        print(f"note: what was signed is not known: {error}", file=sys.stderr)
+        return None
+
+
+def _plan_runway(funds: Funds, burn: Burn | None, signed: Signed | None) -> Runway | None:
+    """From what was signed, as everywhere; without a ledger from what was redeemed. None where neither is known."""
+    if signed is None and burn is not None:
+        hourly = burn.redeemed_wei * SECONDS_PER_HOUR // burn.seconds
+        signed = burn_of(hourly, (), burn.redeemed_wei // burn.tickets if burn.tickets else 0)
+    return None if signed is None else plan_runway(funds.deposit_wei, funds.reserve_wei, signed)
+
+
 def _burn_text(burn: Burn | None) -> str:
     if burn is None:
         return "not known"
     return f"{format_eth(burn.redeemed_wei)} by {burn.tickets} winning tickets in the last hour"
 
 
-def _runway_text(funds: Funds, burn: Burn | None) -> str:
-    hours = None if burn is None else runway_hours(funds.deposit_wei, burn)
-    if burn is None:
-        return "not known"
-    return (
-        "no end in sight: nothing was redeemed in the last hour"
-        if hours is None
-        else f"the deposit lasts {format_hours(hours)} at this burn"
-    )
+def _runway_rows(runway: Runway | None, is_signed: bool) -> list[tuple[str, str]]:
+    """How long deposit, and deposit and reserve, last; and what would last a week."""
+    source = "signed" if is_signed else "redeemed"
+    if runway is None:
+        return [("runway", "not known")]
+    if not runway.burn_wei_per_hour:
+        return [("runway", f"no end in sight: nothing was {source} in the last hour")]
+    at = f"at the {format_eth(runway.burn_wei_per_hour)} that were {source} in the last hour"
+    return [
+        ("runway", f"the deposit lasts {_cases_text(runway.deposit_seconds)} {at}"),
+        ("with reserve", f"deposit and reserve last {_cases_text(runway.funds_seconds)}"),
+        ("safe week", f"a deposit of {format_eth(runway.safe_week_wei)} lasts a week but for 1 case in 100"),
+    ]
 
 
-def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None, largest: int) -> dict[str, Any]:
-    hours = None if burn is None else runway_hours(funds.deposit_wei, burn)
+def _cases_text(seconds: Sequence[float]) -> str:
+    median, twentieth, hundredth = (format_hours(Fraction(value) / SECONDS_PER_HOUR) if value < inf else "for ever" for value in seconds)
+    return f"{median}, in 1 case of 20 less than {twentieth}, in 1 of 100 less than {hundredth}"
+
+
+def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None, largest: int, runway: Runway | None) -> dict[str, Any]:
+    is_known = runway is not None and runway.burn_wei_per_hour > 0
     return {
         "sender": checksum_address(sender),
         "ticket_broker": chain.ticket_broker,
@@ -269,7 +318,8 @@ def _as_json(sender: bytes, chain: FundingChain, funds: Funds, burn: Burn | None
         "paused": funds.paused,
         "burn_wei": None if burn is None else str(burn.redeemed_wei),
         "burn_tickets": None if burn is None else burn.tickets,
-        "runway_hours": None if hours is None else float(float_string(hours, 2)),
+        "runway_hours": round(runway.median_hours, 2) if runway is not None and is_known else None,
+        "runway": describe_runway(runway) if runway is not None and is_known else None,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.operations import MetricsParts
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -58,10 +59,10 @@ def open_overview(
     prices: RuntimePrices,
     discovery: Discovery | None,
     readiness: Readiness,
-    outcomes: Callable[[], Mapping[str, int]],
+    metrics: MetricsParts,
     clock_ns: Callable[[], int],
 ) -> Overview:
-    """What the console shows. `outcomes`: answers on the paying routes by status."""
+    """What the console shows."""
     from livepeer_remote_signer.adapters.overview import Overview
 
     return Overview(
@@ -74,7 +75,8 @@ def open_overview(
         discovery=discovery,
         deposit_multiplier=config.limits.deposit_multiplier,
         ready_checks=readiness.checks,
-        outcomes=outcomes,
+        outcomes=metrics.payments.outcomes,
+        runway=metrics.runways.latest,
         clock_ns=clock_ns,
     )
 

@@ -5,6 +5,8 @@ What is not configured is not imported.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +17,7 @@ from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.process import add_process_metrics
 from livepeer_remote_signer.adapters.metrics.spending import Sampler, SpendRate
 from livepeer_remote_signer.adapters.outbound import Outbound
+from livepeer_remote_signer.adapters.runways import Runways, add_runway_gauges, read_burn
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -31,21 +34,24 @@ class MetricsParts(NamedTuple):
     registry: Metrics
     payments: PaymentMetrics
     sampler: Sampler
+    runways: Runways
 
 
-def open_metrics(chain: ChainParts, ledger: RunningLedger | None, workers_folder: Path | None) -> MetricsParts:
+def open_metrics(chain: ChainParts, ledger: RunningLedger | None, workers_folder: Path | None, clock_ns: Callable[[], int]) -> MetricsParts:
     """The metrics of one process, or with a folder of all workers that share it. A ledger knows what all replicas spend."""
     registry = Metrics(Slots(workers_folder / "metrics" if workers_folder is not None else None))
     payments = PaymentMetrics(registry, status_of)
     rate = SpendRate(payments.spent_gwei)
-    runway_seconds = ledger.housekeeping.runway_seconds if ledger is not None else rate.runway_seconds
-    add_chain_gauges(registry, chain.source.view, reading_age(chain.rpc), runway_seconds)
+    add_chain_gauges(registry, chain.source.view, reading_age(chain.rpc))
+    burn = partial(read_burn, ledger.store, clock_ns) if ledger is not None else partial(rate.burn, payments.mean_face_value_gwei)
+    runways = Runways(burn, chain.source.view)
+    add_runway_gauges(registry, runways)
     if chain.feed is not None:
         add_feed_gauges(registry, chain.feed)
     if chain.rpc is not None:
         add_endpoint_gauges(registry, chain.rpc)
     add_process_metrics(registry, __version__)
-    return MetricsParts(registry, payments, Sampler(registry, rate))
+    return MetricsParts(registry, payments, Sampler(registry, rate), runways)
 
 
 def open_traces(config: Config, instance: str, outbound: Outbound) -> PaymentTraces | None:

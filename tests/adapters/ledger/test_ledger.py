@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.store import Aging, Minutes, Writes
+from livepeer_remote_signer.adapters.runways import read_burn
 from livepeer_remote_signer.core.errors import (
     BadField,
     BudgetExceeded,
@@ -26,8 +27,10 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.draws import Kind
 from livepeer_remote_signer.core.rules.ledger import Newest, Record, SpendSum, Tip
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.runway import Burn
 from tests.ledgers import OpenLedger, Payment, Session, opened, outcome_of
 from tests.plans import NOW_NS, ORCHESTRATOR
 
@@ -404,20 +407,21 @@ async def test_statistics_of_all_processes_add_up(place: Place) -> None:
         assert (await controls.spend_over_time(before, 1), await controls.largest_spend(before, "auth_id", 6, 1)) == ([], (0, []))
 
 
-async def test_the_runway_is_that_of_what_all_processes_have_signed_in_the_last_hour(place: Place) -> None:
+async def test_the_burn_is_what_all_processes_have_signed_in_the_last_hour_with_its_face_values(place: Place) -> None:
     async with opened(place, 2) as ledgers:
         for ledger in ledgers:
-            assert ledger.housekeeping.runway_seconds(10**18) is None, "nothing was read yet"
-            await ledger.housekeeping.add_up()
-            assert ledger.housekeeping.runway_seconds(10**18) == float("inf")
+            assert await read_burn(ledger.store, lambda: NOW_NS) == Burn(0, ())  # type: ignore[arg-type] # both stores are made of it
         for ledger in ledgers:
             assert await ledger.pay(Session().next(tickets=3)) is None
         for ledger in ledgers:
-            await ledger.housekeeping.add_up()
-            assert ledger.housekeeping.runway_seconds(12 * TICKET_WEI) == 2 * 3600
-            ledger.now_ns += 61 * 60 * NS_PER_SECOND
-            await ledger.housekeeping.add_up()
-            assert ledger.housekeeping.runway_seconds(12 * TICKET_WEI) == float("inf"), "an hour has passed"
+            burn = await read_burn(ledger.store, lambda: NOW_NS + 5 * NS_PER_SECOND)  # type: ignore[arg-type]
+            assert burn.wei_per_hour == 6 * TICKET_WEI
+            ((face_value, winners, _),) = burn.kinds
+            assert (face_value, face_value * winners) == (1_200_000_000_000_000, pytest.approx(6 * TICKET_WEI))
+            assert (await read_burn(ledger.store, lambda: NOW_NS + 62 * 60 * NS_PER_SECOND)).wei_per_hour == 0  # type: ignore[arg-type]
+        ledgers[0].sql("DELETE FROM lrs_draws")  # as where a release before has paid all of it
+        burn = await read_burn(ledgers[0].store, lambda: NOW_NS + 5 * NS_PER_SECOND)  # type: ignore[arg-type]
+        assert burn.kinds == (Kind(1_200_000_000_000_000, 6 * TICKET_WEI / 1_200_000_000_000_000),)
 
 
 def sum_of(buckets: Sequence[tuple[int, SpendSum]]) -> SpendSum:

@@ -14,6 +14,8 @@ from livepeer_remote_signer.adapters.metrics.spending import SpendRate
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
+from livepeer_remote_signer.core.rules.draws import Kind
+from livepeer_remote_signer.core.rules.runway import Burn
 from livepeer_remote_signer.core.rules.trail import Trail
 from tests.plans import CHAIN, orchestrator_info, plan_payment
 from tests.prometheus_text import Metric, parse_metrics
@@ -105,7 +107,7 @@ def test_every_known_name_is_there_with_a_value() -> None:
     counted = Counted()
     EventMetrics(counted.metrics)
     view = ChainView(1, 1, bytes(32), 2 * 10**18, 10**18, transcoder_pool_size=100)
-    add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0, SpendRate(counted.payments.spent_gwei).runway_seconds)
+    add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0)
     counted.payments.paid(plan_payment(), trail())
     read = counted.read()
     assert read.keys() >= NAMES_OF_GO_LIVEPEER
@@ -119,7 +121,7 @@ def test_the_chains_gauges_follow_the_view() -> None:
     metrics = Metrics()
     views = [CHAIN]
     age: list[float | None] = [3.5]
-    add_chain_gauges(metrics, lambda: views[-1], lambda: age[-1], SpendRate(lambda: 0.0).runway_seconds)
+    add_chain_gauges(metrics, lambda: views[-1], lambda: age[-1])
 
     def read(name: str) -> float:
         return parse_metrics(metrics.render())[name].value()
@@ -136,20 +138,22 @@ def test_the_chains_gauges_follow_the_view() -> None:
     assert "livepeer_signer_chain_age_seconds" not in parse_metrics(metrics.render())
 
 
-def test_runway_is_the_deposit_over_what_was_spent_in_the_last_hour() -> None:
+async def test_without_a_ledger_the_burn_is_what_was_spent_in_the_last_hour_at_the_mean_face_value() -> None:
     now, spent = [0.0], [0.0]
     rate = SpendRate(lambda: spent[-1], clock=lambda: now[-1])
-    assert rate.runway_seconds(10**18) == float("inf")
+    assert await rate.burn(lambda: 0.0) == Burn(0, ())
     for minute in range(1, 181):
         now.append(minute * 60.0)
         spent.append(spent[-1] + (600.0 if minute > 60 else 6000.0))
         rate.sample()
     assert rate.wei_per_second() == pytest.approx(600 * 10**9 / 60)
-    assert rate.runway_seconds(10**18) == pytest.approx(10**18 / 10**10)
+    burn = await rate.burn(lambda: 10.0)
+    assert burn.wei_per_hour == pytest.approx(3600 * 10**10)
+    assert burn.kinds == (Kind(10 * 10**9, burn.wei_per_hour / 10**10),)
     for minute in range(181, 300):
         now.append(minute * 60.0)
         rate.sample()
-    assert rate.runway_seconds(10**18) == float("inf")
+    assert (await rate.burn(lambda: 10.0)).wei_per_hour == 0
 
 
 def test_events_are_counted_by_sink() -> None:

@@ -88,6 +88,7 @@ def overview(
         deposit_multiplier=4,
         ready_checks=lambda: checks,
         outcomes=lambda: {"200": 5, "480": 2, "503": 1},
+        runway=lambda: None,
         clock_ns=lambda: NOW_NS,
     )
 

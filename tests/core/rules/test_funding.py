@@ -8,18 +8,15 @@ from fractions import Fraction
 import pytest
 
 from livepeer_remote_signer.core.rules.funding import (
-    Burn,
     FundingRefused,
     Funds,
     check_cancel_unlock,
     check_fund,
     check_unlock,
     check_withdraw,
-    expected_runway_hours,
     format_eth,
     format_gwei,
     format_hours,
-    runway_hours,
     top_up_amount,
 )
 
@@ -44,12 +41,6 @@ FUNDS = Funds(
 def test_each_orchestrator_can_claim_an_equal_share_of_what_the_round_began_with() -> None:
     assert FUNDS.claimable_wei == ETH // 2
     assert FUNDS._replace(pool_size=0).claimable_wei == 0
-
-
-def test_the_runway_is_the_deposit_at_the_last_hours_burn() -> None:
-    assert runway_hours(ETH, Burn(ETH // 10, 3, 3600)) == 10
-    assert runway_hours(ETH, Burn(ETH // 10, 3, 1800)) == 5
-    assert runway_hours(ETH, Burn(0, 0, 3600)) is None
 
 
 def test_hours_until_a_round_count_l1_blocks_of_twelve_seconds() -> None:
@@ -113,12 +104,6 @@ def test_changes_that_can_work_pass() -> None:
     check_unlock(FUNDS)
     check_cancel_unlock(FUNDS._replace(withdraw_round=102))
     check_withdraw(FUNDS._replace(withdraw_round=100))
-
-
-def test_the_runway_is_exact_and_unknown_while_nothing_is_signed() -> None:
-    assert expected_runway_hours(10**18, 3 * 10**15) == Fraction(1000, 3)
-    assert expected_runway_hours(0, 7) == 0
-    assert expected_runway_hours(10**18, 0) is None
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,8 @@ def reading_age(rpc: RpcChain | None) -> Callable[[], float | None]:
     return lambda: rpc.status().age_seconds if rpc is not None else 0.0
 
 
-def add_chain_gauges(
-    metrics: Metrics, view: Callable[[], ChainView], age_seconds: Callable[[], float | None], runway_seconds: Callable[[int], float | None]
-) -> None:
-    """Gauges of a chain view, under our names and those of section 12. `runway_seconds` is told the deposit in wei."""
+def add_chain_gauges(metrics: Metrics, view: Callable[[], ChainView], age_seconds: Callable[[], float | None]) -> None:
+    """Gauges of a chain view, under our names and those of section 12."""
 
     def gwei(name: str) -> Callable[[], float]:
         return lambda: getattr(view(), name) / WEI_PER_GWEI
@@ -38,11 +36,6 @@ def add_chain_gauges(
         return now.reserve_wei / now.transcoder_pool_size / WEI_PER_GWEI if now.transcoder_pool_size else None
 
     metrics.gauge("livepeer_gateway_max_float", "What one orchestrator may claim of the reserve in a round, gwei.", max_float)
-    metrics.gauge(
-        "livepeer_signer_runway_seconds",
-        "How long the deposit lasts at the rate of the last hour.",
-        lambda: runway_seconds(view().deposit_wei),
-    )
     metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
     metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(find_fault(view()) is None))
     metrics.gauge("livepeer_signer_chain_l1_block", "L1 block of the chain reading.", lambda: view().l1_block)

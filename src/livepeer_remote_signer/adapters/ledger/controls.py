@@ -44,12 +44,6 @@ class LargestSpend(NamedTuple):
     names: list[tuple[bytes, list[tuple[int, SpendSum]]]]
 
 
-async def spent_last_hour_wei(store: Store, clock_ns: Callable[[], int]) -> int:
-    """The expected value signed within the last sixty whole minutes and the present one: what runways are worked out from."""
-    minute = clock_ns() // (60 * NS_PER_SECOND)
-    return sum(paid.ev_wei for _, paid in await store.spend_over_time(Minutes(minute - 60, minute), 60))
-
-
 class Controls:
     """Switches, settings and figures. Every method raises LedgerUnavailable when the database cannot do it."""
 
@@ -176,10 +170,6 @@ class Controls:
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """What was paid, by `minute // bucket_minutes`, oldest first."""
         return await self._store.spend_over_time(minutes, bucket_minutes)
-
-    async def spent_last_hour_wei(self) -> int:
-        """The expected value that all processes have signed in the last hour."""
-        return await spent_last_hour_wei(self._store, self._clock_ns)
 
     async def paying(self, auth_ids: Sequence[str]) -> set[str]:
         """Those of these auth ids that have paid something that the ledger remembers."""

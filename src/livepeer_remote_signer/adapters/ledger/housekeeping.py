@@ -10,21 +10,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from livepeer_remote_signer.adapters.ledger.closing import close_minutes
-from livepeer_remote_signer.adapters.ledger.controls import spent_last_hour_wei
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.forgetting import Forgetting
 from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.owner import Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.adapters.ledger.users import Users
-from livepeer_remote_signer.core.rules.funding import expected_runway_hours
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.reservation import SWEPT_MS
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0
-SPEND_SECONDS = 5.0
 SILENT_SECONDS = 4.0
 """A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
 
@@ -79,7 +76,6 @@ class Housekeeping:
         self._clock_ns = clock_ns
         self._owner = owner
         self._since = ""
-        self._spent_last_hour_wei: int | None = None
         self._log_warned_bytes = 0
         self._settings: dict[str, str] = {}
         self.on_settings: Callable[[dict[str, str]], None] | None = None
@@ -114,7 +110,6 @@ class Housekeeping:
             asyncio.create_task(self._keep_doing(self.prune), name="ledger-pruning"),
             asyncio.create_task(self._keep_doing(self.sweep), name="ledger-sweeping"),
             asyncio.create_task(self._keep_doing(self.close_minutes), name="ledger-closing"),
-            asyncio.create_task(self._keep_adding_up(), name="ledger-spend"),
         ]
 
     async def close(self) -> None:
@@ -151,28 +146,6 @@ class Housekeeping:
                 except StoreFailed as error:
                     failure = _noted(error, failure or self._look_failure)
             await asyncio.sleep(wait_seconds)
-
-    async def _keep_adding_up(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            wait_seconds = REFRESH_SECONDS
-            if self._is_open:
-                began = loop.time()
-                with suppress(StoreFailed):  # the look tells of it, and the sum before stands
-                    await self.add_up()
-                wait_seconds = max(SPEND_SECONDS, 20 * (loop.time() - began))
-            await asyncio.sleep(wait_seconds)
-
-    async def add_up(self) -> None:
-        """What all processes have signed within the last sixty whole minutes and the present one."""
-        self._spent_last_hour_wei = await spent_last_hour_wei(self._store, self._clock_ns)
-
-    def runway_seconds(self, deposit_wei: int) -> float | None:
-        """How long a deposit lasts at the expected value that was signed in the last hour; infinite for nothing, None until it was read."""
-        if self._spent_last_hour_wei is None:
-            return None
-        hours = expected_runway_hours(deposit_wei, self._spent_last_hour_wei)
-        return float("inf") if hours is None else float(hours * 3600)
 
     async def _open(self) -> None:
         if not self._is_open:

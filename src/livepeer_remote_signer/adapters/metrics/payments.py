@@ -160,6 +160,12 @@ class PaymentMetrics:
                 found[status] = found.get(status, 0) + int(values[0])
         return found
 
+    def mean_face_value_gwei(self) -> float:
+        """Of all tickets of all workers, since the numbers began; 0 before the first one."""
+        paid = self._metrics.merged(self._paid)
+        tickets = _column(paid, 1)
+        return _column(paid, 4) / tickets if tickets else 0.0
+
     def spent_gwei(self) -> float:
         """Expected value of all tickets of all workers, since the numbers began."""
         return _column(self._metrics.merged(self._paid), 2)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
+from livepeer_remote_signer.core.rules.runway import Burn, burn_of
 
 RATE_WINDOW_SECONDS = 3600.0
 SAMPLE_SECONDS = 60.0
@@ -38,10 +39,9 @@ class SpendRate:
         elapsed = self._clock() - began
         return max(0.0, self._spent_gwei() - before) * WEI_PER_GWEI / elapsed if elapsed > 0 else 0.0
 
-    def runway_seconds(self, deposit_wei: int) -> float:
-        """How long a deposit lasts at this rate; infinite while nothing is spent."""
-        rate = self.wei_per_second()
-        return deposit_wei / rate if rate > 0 else float("inf")
+    async def burn(self, mean_face_value_gwei: Callable[[], float]) -> Burn:
+        """What runways are worked out from where there is no ledger: this process's spend, at its mean face value."""
+        return burn_of(round(3600 * self.wei_per_second()), (), round(mean_face_value_gwei() * WEI_PER_GWEI))
 
 
 class Sampler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,8 @@ from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.chain import ChainView
-from livepeer_remote_signer.core.rules.funding import expected_runway_hours
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
+from livepeer_remote_signer.core.rules.runway import Runway, describe_runway
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.chain.rpc import RpcChain
@@ -54,6 +55,7 @@ class Overview:
         deposit_multiplier: int,
         ready_checks: Callable[[], Sequence[ReadyCheck]],
         outcomes: Callable[[], Mapping[str, int]],
+        runway: Callable[[], Runway | None],
         clock_ns: Callable[[], int],
     ) -> None:
         """`rpc` is None where the chain is not read by polling; `outcomes` are answers on the paying routes by status."""
@@ -67,6 +69,7 @@ class Overview:
         self._deposit_multiplier = deposit_multiplier
         self._ready_checks = ready_checks
         self._outcomes = outcomes
+        self._runway = runway
         self._clock_ns = clock_ns
         self._ledger_figures = Resting(partial(self._read_ledger, controls)) if controls is not None else None
 
@@ -78,7 +81,6 @@ class Overview:
         now_ms = self._clock_ns() // 1_000_000
         checks = self._ready_checks()
         kept, faults = await self._kept(hours)
-        burn = kept.pop("burn_wei_per_hour", None)
         return {
             "now": now_ms / 1000,
             "version": __version__,
@@ -86,7 +88,7 @@ class Overview:
             "ready": {"ready": all(check.ok for check in checks), "checks": [check._asdict() for check in checks]},
             "chain": self._describe_chain(),
             "feed": self._describe_feed(),
-            "funding": self._describe_funding(burn),
+            "funding": self._describe_funding(),
             "ledger_read": None,
             "spend": None,
             "sessions": None,
@@ -141,16 +143,16 @@ class Overview:
         status = self._discovery.status()
         return status._asdict() | {"reasons": [absence._asdict() for absence in status.reasons]}
 
-    def _describe_funding(self, burn_wei_per_hour: int | None) -> dict[str, Any]:
-        view = self._view()
-        runway = None if burn_wei_per_hour is None else expected_runway_hours(view.deposit_wei, burn_wei_per_hour)
+    def _describe_funding(self) -> dict[str, Any]:
+        view, runway = self._view(), self._runway()
         return {
             "deposit_wei": str(view.deposit_wei),
             "reserve_wei": str(view.reserve_wei),
             "withdraw_round": view.withdraw_round,
             "max_face_value_wei": str(view.deposit_wei // self._deposit_multiplier),
-            "burn_wei_per_hour": None if burn_wei_per_hour is None else str(burn_wei_per_hour),
-            "runway_hours": None if runway is None else float(runway),
+            "burn_wei_per_hour": None if runway is None else str(runway.burn_wei_per_hour),
+            "runway_hours": None if runway is None or math.isinf(runway.median_hours) else runway.median_hours,
+            "runway": None if runway is None or not runway.burn_wei_per_hour else describe_runway(runway),
         }
 
     async def _kept(self, hours: int) -> tuple[dict[str, Any], list[str]]:
@@ -177,7 +179,6 @@ class Overview:
         started = [await controls.sessions(now_ms - ago * MS_PER_MINUTE) for ago in (60, 1)]
         return {
             "ledger_read": now_ms / 1000,
-            "burn_wei_per_hour": await controls.spent_last_hour_wei(),
             "spend": describe_spend(total, by_auth_id, by_orchestrator, span),
             "sessions": {"started_last_hour": started[0], "started_last_minute": started[1]},
             "budgets": [use.describe() for use in await controls.usage(MOST_BUDGETS)],

@@ -64,18 +64,6 @@ class Burn(NamedTuple):
     seconds: int
 
 
-def expected_runway_hours(deposit_wei: int, burn_wei_per_hour: int) -> Fraction | None:
-    """How long the deposit lasts when winners take what tickets are worth on average; None when nothing was signed."""
-    return Fraction(deposit_wei, burn_wei_per_hour) if burn_wei_per_hour else None
-
-
-def runway_hours(deposit_wei: int, burn: Burn) -> Fraction | None:
-    """How long the deposit lasts at this burn; None when nothing was burnt."""
-    if burn.redeemed_wei == 0:
-        return None
-    return Fraction(deposit_wei * burn.seconds, burn.redeemed_wei * SECONDS_PER_HOUR)
-
-
 def format_eth(wei: int) -> str:
     """`0.25 ETH`: exact, without trailing zeros."""
     text = float_string(Fraction(wei, WEI_PER_ETH), 18).rstrip("0").rstrip(".")
