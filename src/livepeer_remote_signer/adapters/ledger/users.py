@@ -108,11 +108,15 @@ class Users:
 
     def counts(self, key: str) -> bool:
         """Whether some budget, of the configuration or of the runtime, counts what is spent under this name."""
+        if not self.budgets:
+            return not self._has_read or is_configured(self._configured, key)
         former = [budget for namespace in NAMESPACES for budget in self.budgets.of(namespace + json.loads(key)[-1])]
         return not self._has_read or is_configured([*self.beside(key), *former], key)
 
     def beside(self, key: str) -> Sequence[Budget]:
         """The budgets that may count what is spent under a name: the configured ones and the runtime's of that spender."""
+        if not self.budgets:
+            return self._configured
         scope, _, _, *names = json.loads(key)
         return self.budgets.beside(self._configured, scope, names)
 
