@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import coincurve
 
 from livepeer_remote_signer.core.protocol.eip191 import personal_digest, public_key_address
+
+NEEDED_BY_OUTSIDE_KEYS: dict[str, Any] = {
+    "ledger": {"backend": "sqlite", "path": "/nonexistent/ledger.sqlite"},
+    "state": {"mac_key": "0x" + "ab" * 32},
+}
+"""The sections without which no configuration may name a key outside this host."""
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 

@@ -21,23 +21,23 @@ from livepeer_remote_signer.api.rest import RestParts, create_rest
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.rules.events import EventSource
+from livepeer_remote_signer.service.custody import Custody
 from livepeer_remote_signer.service.observers import Observers
 from livepeer_remote_signer.service.payments import RemoteSigner
-from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.admin import open_admin, open_overview, open_prices
 from livepeer_remote_signer.wiring.auth import open_auth, open_byoc, open_questions, open_recipients
 from livepeer_remote_signer.wiring.bounds import open_bounds, open_rates
 from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.drawn import open_drawn
 from livepeer_remote_signer.wiring.events import open_events, open_sinks
-from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
+from livepeer_remote_signer.wiring.keys import open_info_signature, open_seal, open_sender
 from livepeer_remote_signer.wiring.ledger import open_ledger
 from livepeer_remote_signer.wiring.live_payments import open_live_payments
 from livepeer_remote_signer.wiring.operations import open_metrics, open_traces
 from livepeer_remote_signer.wiring.orchestrators import open_orchestrators
 from livepeer_remote_signer.wiring.outbound import open_outbound
 from livepeer_remote_signer.wiring.pages import open_pages
-from livepeer_remote_signer.wiring.paying import open_paying, open_rare_ticket_warning
+from livepeer_remote_signer.wiring.paying import open_paying, open_payment_signer, open_rare_ticket_warning
 from livepeer_remote_signer.wiring.quotes import open_quotes
 from livepeer_remote_signer.wiring.readiness import open_readiness
 from livepeer_remote_signer.wiring.usage import open_usage
@@ -57,27 +57,28 @@ def create_app(
     Without `logs` payments leave no lines: for applications inside another program. `workers_folder` is shared by all
     workers of a service; None: there is one process.
     """
-    key = open_signing_key(config.key)
-    seal = open_seal(config.state, key, clock_ns)
+    outbound = open_outbound(config.outbound)
+    sender = open_sender(config, outbound)
+    info_signature = open_info_signature(sender)
+    seal = open_seal(config.state, sender, clock_ns)
     recent_states = RecentStates(RECENT_STATES)
     live_payments = open_live_payments(config, seal, recent_states)
-    outbound = open_outbound(config.outbound)
-    chain = open_chain(config, key.address, outbound)
+    chain = open_chain(config, sender.address, outbound)
     recipients = open_recipients(config, chain)
     sinks = open_sinks(config, outbound)
-    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=[key.address, *seal.former_senders])
-    auth = open_auth(config.auth, open_mac_key(config.state, key), outbound, ledger.users if ledger else None)
+    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=[sender.address, *seal.former_senders])
+    auth = open_auth(config.auth, sender.mac_key, outbound, ledger.users if ledger else None)
     instance = instance_name()
     metrics = open_metrics(chain, ledger, workers_folder, clock_ns)
     traces = open_traces(config, instance, outbound)
-    events = open_events(config, sinks, EventSource(key.address, instance), ledger, metrics.registry)
-    orchestrators = open_orchestrators(config, key, chain, metrics.registry, clock_ns)
+    events = open_events(config, sinks, EventSource(sender.address, instance), ledger, metrics.registry)
+    orchestrators = open_orchestrators(config, sender.address, info_signature, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
     told = (recipients, metrics.payments, open_rare_ticket_warning(config), payment_log, traces)
     observer = Observers([one for one in told if one is not None])
     rates = open_rates(config.limits)
-    signer = PaymentSigner(key, seal, recent_states.remember)
+    signer = open_payment_signer(sender, seal, ledger, metrics.registry, clock_ns, recent_states)
     service = RemoteSigner(
         live_payments=live_payments,
         signer=signer,
@@ -101,19 +102,20 @@ def create_app(
     if ledger is not None:
         add_ledger_gauges(metrics.registry, ledger)
     bounds = open_bounds(config.limits, metrics.registry)
-    readiness = open_readiness(chain, auth, orchestrators, ledger, events, bounds)
+    readiness = open_readiness(chain, auth, orchestrators, ledger, events, bounds, sender.outside)
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery
-        overview = open_overview(config, key.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns)
+        overview = open_overview(config, sender.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns)
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     closings = [recipients.aclose if recipients else None, *auth.closers, orchestrators.queries.aclose, traces.aclose if traces else None]
-    drawn = open_drawn(config, key.address, chain, ledger, instance, metrics.registry, clock_ns)
-    delivery = events.delivery if events else None
-    parts = [metrics.sampler, chain.rpc, orchestrators.discovery, ledger, metrics.runways, drawn, prices, delivery]
+    drawn = open_drawn(config, sender.address, chain, ledger, instance, metrics.registry, clock_ns)
+    custody, delivery = signer if isinstance(signer, Custody) else None, events.delivery if events else None
+    parts = [metrics.sampler, sender.outside, chain.rpc, orchestrators.discovery, ledger, metrics.runways, custody, drawn, prices, delivery]
     rest = create_rest(
         RestParts(
-            key=key,
+            sender=sender.address,
+            info_signature=info_signature,
             paying=paying,
             quotes=open_quotes(config, live_payments, chain, clock_ns, auth, recipients, ledger, rates, paying),
             identify=auth.identifier.identify if auth.identifier else None,
@@ -124,7 +126,7 @@ def create_app(
             lifespan=partial(running, parts, closings, logs.drain if logs is not None else None),
             docs_enabled=config.docs.enabled,
             answer_seconds=config.limits.answer_seconds,
-            byoc=open_byoc(auth, key, ledger, requires_auth_id=config.auth.require_auth_id) if config.byoc_jobs else None,
+            byoc=open_byoc(config, auth, sender, ledger),
             usage=open_usage(config, auth, ledger, clock_ns),
         )
     )

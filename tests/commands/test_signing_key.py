@@ -17,7 +17,7 @@ from livepeer_remote_signer.commands import signing_key
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.wiring.keys import open_mac_key
 from tests.hooks import Hook, reply, running_hook
-from tests.outside import OutsideKey
+from tests.outside import NEEDED_BY_OUTSIDE_KEYS, OutsideKey
 
 Captured = pytest.CaptureFixture[str]
 SECRET = "0x" + "55" * 32
@@ -44,7 +44,7 @@ async def hook() -> AsyncIterator[Hook]:
 
 def check(folder: Path, key: dict[str, Any], *options: str) -> int:
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({"key": key, "chain": {"source": "static"}}))
+    config.write_text(yaml.safe_dump({"key": key, "chain": {"source": "static"}, **NEEDED_BY_OUTSIDE_KEYS}))
     return main(["signing-key", "check", "--config", str(config), "--signatures", "5", *options])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from livepeer_remote_signer.config.loading import ConfigError, load_config, pars
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.values import PriceAmount
 from tests.config.reading import KEY, LEAST, fault, read
+from tests.outside import NEEDED_BY_OUTSIDE_KEYS
 
 SECRET = "5ecre7" * 10 + "5ecr"
 ROOT = Path(__file__).parents[2]
@@ -472,7 +474,8 @@ def test_of_a_url_only_scheme_host_and_port_are_shown() -> None:
     url = URLS_WITH_SECRETS
     config = parse_config(
         f"key: {{eth_sign: {{url: '{url['key.eth_sign.url']}', address: '0x{'ab' * 20}'}}}}\nchain: {{source: static}}\n"
-        f"auth: {{webhook: {{url: '{url['auth.webhook.url']}'}}, "
+        + "".join(f"{name}: {json.dumps(section)}\n" for name, section in NEEDED_BY_OUTSIDE_KEYS.items())
+        + f"auth: {{webhook: {{url: '{url['auth.webhook.url']}'}}, "
         f"jwt: {{issuer: i, audience: a, jwks_url: '{url['auth.jwt.jwks_url']}'}}}}\n"
         f"discovery: {{webhook_url: '{url['discovery.webhook_url']}'}}\ntracing: {{otlp_endpoint: '{url['tracing.otlp_endpoint']}'}}\n"
         f"events: {{sinks: [{{type: http, url: '{url['events.sinks.0.url']}'}}, {{type: http, url: 'https://h:1/'}}]}}",
@@ -591,7 +594,7 @@ def test_of_the_forms_of_a_key_one_is_given_and_whole(key: dict[str, Any], said:
 
 def test_a_key_outside_is_known_by_its_form_and_its_address() -> None:
     def key(**form: Any) -> KeyConfig:
-        return parse_config(json.dumps({"key": form, "chain": {"source": "static"}}), {}).key
+        return parse_config(json.dumps({"key": form, "chain": {"source": "static"}, **NEEDED_BY_OUTSIDE_KEYS}), {}).key
 
     address = bytes.fromhex("ab" * 20)
     assert (key(eth_sign=ETH_SIGN).external, key(eth_sign=ETH_SIGN).known_address) == ("eth_sign", address)
@@ -640,3 +643,22 @@ def test_what_may_be_true_or_nothing_still_may() -> None:
     text = "byoc_jobs: yes\nauth: {allow_unauthenticated: on}\noutbound: {proxy: }\nledger: {path: }\n"
     config = parse_config(LEAST + text, {})
     assert (config.byoc_jobs, config.auth.allow_unauthenticated, config.outbound.proxy, config.ledger.path) == (True, True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"ledger": {"backend": "none"}}, "key.pkcs11: a key outside this host needs a ledger: set ledger.backend to sqlite or postgres"),
+        ({"state": {"mac_key": "0x" + "ab" * 32, "seal": "signature"}}, "state.seal signature would sign every state anew with key.pkcs11"),
+        ({"state": {}}, "state.mac_key_file, which `livepeer-remote-signer signing-key mac` makes"),
+        ({}, None),
+    ],
+)
+def test_what_a_key_outside_this_host_needs(change: dict[str, Any], fault: str | None) -> None:
+    form = {"pkcs11": {"module": "/m.so", "token_label": "t", "key_label": "k", "pin_file": "/pin"}}
+    sections = {"key": form, "chain": {"source": "static"}, **NEEDED_BY_OUTSIDE_KEYS, **change}
+    if fault is None:
+        assert parse_config(json.dumps(sections), {}).key.external == "pkcs11"
+        return
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        parse_config(json.dumps(sections), {})

@@ -28,12 +28,13 @@ from livepeer_remote_signer.core.protocol.eip191 import keccak256, personal_dige
 from livepeer_remote_signer.wiring.keys import open_external_key
 from tests.chain.evm import Anvil
 from tests.custody.services import KEY_LABEL, REGION, TOKEN, Kms, SoftHsm, install_local_kms, kms_client, make_hsm_key, running_kms
+from tests.outside import NEEDED_BY_OUTSIDE_KEYS
 
 MESSAGES = [keccak256(bytes((number,))) for number in range(40)]
 
 
 def key_config(**form: Any) -> KeyConfig:
-    return parse_config(json.dumps({"key": form, "chain": {"source": "static"}}), {}).key
+    return parse_config(json.dumps({"key": form, "chain": {"source": "static"}, **NEEDED_BY_OUTSIDE_KEYS}), {}).key
 
 
 @asynccontextmanager
@@ -239,7 +240,7 @@ async def test_a_token_that_is_away_is_found_again(hsm: SoftHsm) -> None:
 
 def test_signing_key_check_says_what_a_person_has_to_know(form: dict[str, Any], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump({"key": form, "chain": {"source": "static"}}))
+    config.write_text(yaml.safe_dump({"key": form, "chain": {"source": "static"}, **NEEDED_BY_OUTSIDE_KEYS}))
     command = [
         sys.executable,
         "-m",

@@ -14,6 +14,7 @@ from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck
+from livepeer_remote_signer.service.signing import InfoSignature
 from livepeer_remote_signer.wiring import chain, orchestrators
 from tests.signer import configuration, running_signer
 
@@ -27,7 +28,11 @@ async def test_a_source_that_can_never_be_read_keeps_nobody_from_paying(monkeypa
     section = {"enabled": True, "on_chain": "service_registry"}
     config = parse_config(json.dumps({**configuration(), "chain": live, "discovery": section}), {})
     opened = chain.open_chain(config, bytes(20), Outbound())
-    discovery = orchestrators.open_discovery(config, bytes(20), bytes(65), opened, lambda: 0)
+
+    async def unasked(message: bytes) -> bytes:
+        raise AssertionError("nobody is asked")
+
+    discovery = orchestrators.open_discovery(config, bytes(20), InfoSignature(bytes(20), unasked), opened, lambda: 0)
 
     def last_check() -> ReadyCheck:
         return Readiness(opened.source.view, opened.ceilings, discovery=discovery).checks()[-1]

@@ -28,12 +28,12 @@ from livepeer_remote_signer.api.paying import GENERATE_LIVE_PAYMENT, SIGN_TICKET
 from livepeer_remote_signer.api.quote import QuoteParts, add_quote_route
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.api.usage import add_caller_usage_route
-from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 from livepeer_remote_signer.service.byoc import ByocSigner
 from livepeer_remote_signer.service.queries import OrchestratorQuestions
-from livepeer_remote_signer.service.signing import MessageSigner
+from livepeer_remote_signer.service.signing import InfoSignature
 from livepeer_remote_signer.service.usage import UsageQuestions
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 class RestParts(NamedTuple):
     """What the routes need, as values and callables."""
 
-    key: MessageSigner
+    sender: bytes
+    info_signature: InfoSignature
     paying: PayingRoutes
     quotes: QuoteParts
     identify: Callable[[Caller], Awaitable[Identity]] | None
@@ -111,8 +112,10 @@ def caller_of(request: Request) -> Caller:
 
 
 def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
-    address = checksum_address(parts.key.address)
-    signature = "0x" + parts.key.sign_personal(orchestrator_info_message(parts.key.address)).hex()
+    address = checksum_address(parts.sender)
+
+    async def address_and_signature() -> dict[str, str]:
+        return {"address": address, "signature": "0x" + (await parts.info_signature.get()).hex()}
 
     async def identified(request: Request) -> None:
         if parts.identify is not None:
@@ -122,12 +125,13 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     @app.post(
         "/sign-orchestrator-info",
         response_model=schemas.AddressAndSignature,
-        responses={status: _ERRORS[status] for status in (401, 500, 503)},
+        responses={status: _ERRORS[status] for status in (401, 429, 500, 503)},
     )
     async def sign_orchestrator_info(request: Request) -> Response:
         """go-livepeer's route: the signature a gateway shows to orchestrators. The body is ignored."""
         await identified(request)
-        return to_response(json_reply(200, {"address": address, "signature": signature}, new_request_id()))
+        async with answered_within(parts.answer_seconds):
+            return to_response(json_reply(200, await address_and_signature(), new_request_id()))
 
     @app.post(
         "/getOrchestratorInfo",
@@ -144,7 +148,7 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
             query = parse_orchestrator_query(await request.body())
             if query.url:
                 half = orchestrator_half(await parts.questions.ask(*query, caller, identity, trail))
-        return to_response(json_reply(200, {"address": address, "signature": signature, **half}, trail.request_id))
+            return to_response(json_reply(200, {**await address_and_signature(), **half}, trail.request_id))
 
     def add_paying_route(path: str, reply: type[BaseModel], request_model: type[BaseModel], text: str) -> None:
         async def pay(request: Request) -> Response:

@@ -12,7 +12,6 @@ from livepeer_remote_signer.commands.serve import read_config
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.protocol.amounts import rat_string
-from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
 from livepeer_remote_signer.core.rules.advice import Advice, Means, Offer, advise, describe
 
@@ -71,23 +70,14 @@ async def _ask(config: Config, url: str, route: str) -> tuple[bytes, Means]:
     """The orchestrator's answer, and what its terms are held against."""
     from livepeer_remote_signer.wiring.advising import open_advisor
     from livepeer_remote_signer.wiring.chain import open_chain
-    from livepeer_remote_signer.wiring.keys import open_external_key, open_signing_key
+    from livepeer_remote_signer.wiring.keys import open_info_signature, open_sender
     from livepeer_remote_signer.wiring.orchestrators import open_queries
     from livepeer_remote_signer.wiring.outbound import open_outbound
 
     outbound = open_outbound(config.outbound)
-    if config.key.external is None:
-        key = open_signing_key(config.key)
-        address, signature = key.address, key.sign_personal(orchestrator_info_message(key.address))
-    else:
-        outside = open_external_key(config.key, outbound)
-        try:
-            address = outside.address
-            (signature,) = await outside.sign_personal([orchestrator_info_message(address)])
-        finally:
-            await outside.stop()
-    chain = open_chain(config, address, outbound)
-    queries = open_queries(config, address, signature)
+    sender = open_sender(config, outbound)
+    chain = open_chain(config, sender.address, outbound)
+    queries = open_queries(config, sender.address, open_info_signature(sender))
     try:
         if chain.rpc is not None:
             await chain.rpc.poll()
@@ -96,6 +86,8 @@ async def _ask(config: Config, url: str, route: str) -> tuple[bytes, Means]:
         return await queries.fetch_info(url, b""), open_advisor(config, chain.source, ahead).with_funds()
     finally:
         await queries.aclose()
+        if sender.outside is not None:
+            await sender.outside.stop()
         if chain.rpc is not None:
             await chain.rpc.stop()
 

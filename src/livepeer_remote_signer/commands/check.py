@@ -98,11 +98,12 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     two headers of one name, a token that is too short. Parts with a file that cannot be read here are left alone.
     Raises ConfigError, or SigningKeyError for a file that holds no secret."""
     from livepeer_remote_signer.adapters.keys import SigningKey
+    from livepeer_remote_signer.adapters.keys.sender import Sender
     from livepeer_remote_signer.wiring.admin import load_tokens, open_prices
     from livepeer_remote_signer.wiring.auth import open_auth, open_recipients
     from livepeer_remote_signer.wiring.chain import open_chain
     from livepeer_remote_signer.wiring.events import open_sinks
-    from livepeer_remote_signer.wiring.keys import open_seal, open_signing_key
+    from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
     from livepeer_remote_signer.wiring.ledger import open_ledger
     from livepeer_remote_signer.wiring.operations import open_traces
     from livepeer_remote_signer.wiring.outbound import open_outbound
@@ -122,6 +123,7 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     if is_whole("events."):
         open_sinks(config, outbound)
     if is_whole("state."):
-        open_seal(config.state, key, time.time_ns)
+        local = key if config.key.external is None else None
+        open_seal(config.state, Sender(key.address, open_mac_key(config.state, local), local, None), time.time_ns)
     if config.admin is not None and is_whole("admin."):
         load_tokens(config.admin)

@@ -29,6 +29,12 @@ def _is_one_address(one: ListenAddress, other: ListenAddress) -> bool:
     return one.port == other.port != 0 and is_same_host
 
 
+NEEDS_LEDGER = (
+    "a key outside this host needs a ledger: set ledger.backend to sqlite or postgres. It draws a ticket's luck anew with each signature, "
+    "so each ticket that is signed must be written down before it is given away"
+)
+
+
 class Config(Section):
     """The whole configuration, checked."""
 
@@ -116,6 +122,23 @@ class Config(Section):
             raise ValueError("drawn.on_foreign_ticket suspend needs chain.source rpc and a ledger: nothing would set it")
         if self.chain.rpc.urls_file is None and len(self.chain.rpc.urls) < 2:
             raise ValueError("drawn.on_foreign_ticket suspend needs a second entry in chain.rpc.urls: one endpoint's word suspends nobody")
+        return self
+
+    @model_validator(mode="after")
+    def _key_outside(self) -> Config:
+        """What a key that this host has not cannot do."""
+        external = self.key.external
+        if external is None:
+            return self
+        if self.ledger.backend == "none":
+            raise ValueError(f"key.{external}: {NEEDS_LEDGER}")
+        if self.state.seal == "signature":
+            raise ValueError(f"state.seal signature would sign every state anew with key.{external}: set state.seal to mac")
+        if self.state.mac_key is None and self.state.mac_key_file is None:
+            raise ValueError(
+                f"key.{external}: states are sealed with a MAC key that cannot be derived from a key outside this host: set "
+                "state.mac_key_file, which `livepeer-remote-signer signing-key mac` makes"
+            )
         return self
 
     @model_validator(mode="after")

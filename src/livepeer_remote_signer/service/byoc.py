@@ -10,7 +10,7 @@ from livepeer_remote_signer.core.protocol.byoc import byoc_job_message, parse_by
 from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, check_named, unpaid_auth_id
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.seams import Authorizer, Identifier, KillSwitches
-from livepeer_remote_signer.service.signing import MessageSigner
+from livepeer_remote_signer.service.signing import SignMessage
 
 
 class ByocSigner:
@@ -18,28 +18,27 @@ class ByocSigner:
 
     def __init__(
         self,
-        signer: MessageSigner,
+        address: bytes,
+        sign: SignMessage,
         *,
         identifier: Identifier | None = None,
         authorizer: Authorizer | None = None,
         switches: KillSwitches | None = None,
         requires_auth_id: bool = False,
     ) -> None:
-        self._signer = signer
+        self.address = address
+        """The sender: 20 bytes."""
+        self._sign = sign
         self._identifier = identifier
         self._authorizer = authorizer
         self._switches = switches
         self._requires_auth_id = requires_auth_id
 
-    @property
-    def address(self) -> bytes:
-        """The sender: 20 bytes."""
-        return self._signer.address
-
     async def sign(self, body: bytes, caller: Caller, trail: Trail) -> bytes:
         """The signature over the job in a request's body: 65 bytes.
 
-        Raises Unauthenticated, BadJson, BadField, Suspended, Denied, AuthIdChanged, BodyTooLarge, AuthFailed or LedgerUnavailable.
+        Raises Unauthenticated, BadJson, BadField, Suspended, Denied, AuthIdChanged, BodyTooLarge, AuthFailed, LedgerUnavailable,
+        KeyUnavailable or KeyThrottled.
         """
         identity = await self._identifier.identify(caller) if self._identifier is not None else ANONYMOUS
         job = parse_byoc_job(body)
@@ -53,7 +52,7 @@ class ByocSigner:
             auth_id = named
         if self._requires_auth_id:
             check_named(auth_id)
-        return self._signer.sign_personal(byoc_job_message(job))
+        return await self._sign(byoc_job_message(job))
 
     async def _check_switches(self, auth_id: str) -> None:
         if self._switches is not None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import (
     CallerLeft,
+    KeyThrottled,
     NoTickets,
     Refused,
     SessionBusy,
@@ -21,7 +22,8 @@ from livepeer_remote_signer.core.errors import (
     TimedOut,
 )
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
-from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, Stored
+from livepeer_remote_signer.core.rules.custody import Held
+from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, RequestKey, SegCreds, Stored
 from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan, PaymentRequest
 from livepeer_remote_signer.core.rules.policy import (
@@ -39,8 +41,10 @@ from livepeer_remote_signer.core.rules.policy import (
 )
 from livepeer_remote_signer.core.rules.rates import CallerRates
 from livepeer_remote_signer.core.rules.request_key import request_key
+from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, restore_plan
 from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.core.rules.trail import Mark, Trail
+from livepeer_remote_signer.service.custody import Custody, Order
 from livepeer_remote_signer.service.observers import Observer
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, Ledger, RecipientPolicy
 from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
@@ -50,7 +54,7 @@ _NOBODY = Caller()
 _LEFT = "the connection was reset before the payment was signed"
 _T = TypeVar("_T")
 
-_WAITING_PHASES = frozenset({"identify", "turn", "recipients", "webhook", "lookup", "ledger"})
+_WAITING_PHASES = frozenset({"identify", "turn", "recipients", "webhook", "lookup", "ledger", "sign"})
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
@@ -97,12 +101,19 @@ class _Made(NamedTuple):
 class _Attempt:
     """How far a call came, for whoever has to say so after it was given up."""
 
-    __slots__ = ("made", "session")
+    __slots__ = ("is_reserved", "made", "session")
 
     def __init__(self) -> None:
         self.session: OpenedSession | None = None
         self.made: list[_Made] = []
         """What was signed and perhaps recorded; without a ledger nothing waits after signing."""
+        self.is_reserved = False
+        """Whether a key outside this host may be signing it, which goes on where the call is given up."""
+
+    @property
+    def may_be_recorded(self) -> bool:
+        """Whether it may become a payment although nobody waits for it any more."""
+        return self.is_reserved or bool(self.made)
 
 
 class RemoteSigner:
@@ -112,7 +123,7 @@ class RemoteSigner:
         self,
         *,
         live_payments: LivePaymentSender,
-        signer: PaymentSigner,
+        signer: PaymentSigner | Custody,
         chain: ChainSource,
         ceilings: CeilingSource,
         clock_ns: Callable[[], int],
@@ -129,7 +140,9 @@ class RemoteSigner:
         publish: Callable[[bytes], None] | None = None,
     ) -> None:
         self._live_payments = live_payments
-        self._signer = signer
+        self._custody = signer if isinstance(signer, Custody) else None
+        self._sign_plan = signer.sign if isinstance(signer, PaymentSigner) else _sign_nothing
+        self._seal = signer.seal
         self._chain = chain
         self._ceilings = ceilings
         self._clock_ns = clock_ns
@@ -172,7 +185,7 @@ class RemoteSigner:
             if trail.has_left():
                 raise CallerLeft(_LEFT)
             enter("sign")
-            signed = self._signer.sign(plan)
+            signed = self._sign_plan(plan)
         finally:
             enter("")
         return self._tell(plan, trail, route.encode(signed))
@@ -191,8 +204,8 @@ class RemoteSigner:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            error = TimedOut(round(trail.answer_by - trail.started, 3), _waited_for(trail), may_be_recorded=bool(attempt.made))
-            if attempt.session is not None and not attempt.made:
+            error = TimedOut(round(trail.answer_by - trail.started, 3), _waited_for(trail), may_be_recorded=attempt.may_be_recorded)
+            if attempt.session is not None and not attempt.may_be_recorded:
                 self._due_after(error, attempt.session, call)
             raise error from None
 
@@ -204,7 +217,7 @@ class RemoteSigner:
             self._name_caller(call)
         attempt.session = session = self._open(body, call)
         if self._ledger is not None:
-            return await self._pay_once(self._ledger, session, call, attempt.made)
+            return await self._pay_once(self._ledger, session, call, attempt)
         plan = await self._with_headroom(session, call, lambda plan: self._authorized(plan, call))
         if call.trail.place is not None and call.trail.place.is_shared:
             with call.trail.phase("turn"):
@@ -218,7 +231,7 @@ class RemoteSigner:
         if trail.place is not None:
             trail.place.move(f"auth id {auth_id}" if auth_id else trail.place.caller, trail.clock())
 
-    async def _pay_once(self, ledger: Ledger, session: OpenedSession, call: _Call, made: list[_Made]) -> bytes:
+    async def _pay_once(self, ledger: Ledger, session: OpenedSession, call: _Call, attempt: _Attempt) -> bytes:
         """With a ledger: the identical request gets the identical bytes, a used sequence number heals or is refused."""
         route, trail = call.route, call.trail
         served = trail.place.caller if trail.place is not None else ""
@@ -226,17 +239,17 @@ class RemoteSigner:
 
         def sign(plan: PaymentPlan) -> Record:
             before = len(trail.marks)
-            signed, reply = self._sign(plan, call)
-            eth_usd = self._eth_usd()
-            record = Record(signed.state, route.keep(signed, reply), self._event(plan, trail, eth_usd), eth_usd)
-            made.append(_Made(plan, reply, trail.cut(before)))
-            return record
+            return self._recorded(self._sign(plan, call), call, attempt, before)
+
+        order = Order(lambda signed, seg_creds: self._recorded(signed, call, attempt, len(trail.marks), seg_creds), served, trail)
 
         async def record(plan: PaymentPlan) -> Found:
             nonlocal key
             plan = await self._authorized(plan, call)
             if plan.state.auth_id != key.auth_id:
                 key = replace(key, auth_id=plan.state.auth_id)
+            if self._custody is not None:
+                return await self._outside(self._custody.pay(key, plan, order), attempt)
             with trail.phase("ledger"):
                 return await ledger.pay(key, plan, sign)
 
@@ -246,17 +259,56 @@ class RemoteSigner:
             for _ in range(MAX_RACES):
                 if isinstance(found, Stored):
                     return await self._repeat(found, session, call)
+                if self._custody is not None and isinstance(found, Reserved):
+                    if await self._finished(self._custody, found.reservation, key, session, call, order, attempt):
+                        return self._paid(attempt, trail)
+                    found = await self._custody.wait_for(found.reservation, key)
+                    continue
                 if isinstance(found, Newest):
                     session = await self._healed(session, found, call)
                     state = session.state
                     key = replace(key, sequence_number=state.sequence_number, last_update_ns=state.last_update_ns, is_healed=True)
                 found = await self._with_headroom(session, call, record)
                 if found is None:
-                    paid = made[-1]
-                    trail.marks += paid.marks  # of the signatures that count: a transaction that was repeated made others
-                    self._observer.paid(paid.plan, trail)
-                    return paid.reply
+                    return self._paid(attempt, trail)
         raise SessionBusy("other calls of this session were faster", hint="send one call of a session at a time", retry_after_seconds=1)
+
+    def _paid(self, attempt: _Attempt, trail: Trail) -> bytes:
+        """The reply of a payment that is recorded."""
+        paid = attempt.made[-1]
+        trail.marks += paid.marks  # of the signatures that count: a transaction that was repeated made others
+        self._observer.paid(paid.plan, trail)
+        return paid.reply
+
+    async def _outside(self, signing: Awaitable[_T], attempt: _Attempt) -> _T:
+        """What comes of signing outside. Whoever gives up meanwhile is told that it may be recorded all the same."""
+        attempt.is_reserved = True
+        try:
+            result = await signing
+        except Exception:
+            attempt.is_reserved = False
+            raise
+        attempt.is_reserved = False
+        return result
+
+    async def _finished(
+        self,
+        custody: Custody,
+        reservation: Reservation,
+        key: RequestKey,
+        session: OpenedSession,
+        call: _Call,
+        order: Order,
+        attempt: _Attempt,
+    ) -> bool:
+        """Signs what was reserved for this very request, by a call before it that did not come to its end. False: it was reserved for
+        another one, or is being signed, or has ended meanwhile."""
+        if reservation.digest != key.digest or reservation.sender != custody.address or custody.is_in_work(reservation):
+            return False
+        plan = restore_plan(session, reservation.plan)
+        await self._check_asker(reservation.auth_id, encode_state(plan.state), session, call)
+        call.trail.session, call.trail.auth_id = plan.session, plan.state.auth_id
+        return await self._outside(custody.finish(Held(reservation, plan), order), attempt)
 
     def _open(self, body: bytes, call: _Call) -> OpenedSession:
         """Steps 1 to 9."""
@@ -286,7 +338,7 @@ class RemoteSigner:
             return await take(plan)
         except SignerError as error:
             due = self._due_after(error, session, call)
-            if due is None or plan is None or plan.num_tickets == due.num_tickets or not isinstance(error, Refused):
+            if due is None or plan is None or plan.num_tickets == due.num_tickets or not isinstance(error, Refused | KeyThrottled):
                 raise
         return await take(due)
 
@@ -342,12 +394,20 @@ class RemoteSigner:
         if owner and plan.state.auth_id and not is_same_payer(owner, plan.state.auth_id, call.identity):
             raise auth_id_changed(owner, plan.state.auth_id)
 
-    def _sign(self, plan: PaymentPlan, call: _Call) -> tuple[SignedPayment, bytes]:
-        """Step 17, and the reply."""
+    def _sign(self, plan: PaymentPlan, call: _Call) -> SignedPayment:
+        """Step 17."""
         if call.trail.has_left():
             raise CallerLeft(_LEFT)
-        signed = call.trail.timed("sign", self._signer.sign, plan)
-        return signed, call.route.encode(signed)
+        return call.trail.timed("sign", self._sign_plan, plan)
+
+    def _recorded(self, signed: SignedPayment, call: _Call, attempt: _Attempt, before: int, seg_creds: SegCreds | None = None) -> Record:
+        """What a ledger keeps of a payment that was signed; its reply, and the marks since `before`, count if it does."""
+        route, trail = call.route, call.trail
+        reply = route.encode(signed)
+        eth_usd = self._eth_usd()
+        record = Record(signed.state, route.keep(signed, reply), self._event(signed.plan, trail, eth_usd), eth_usd, seg_creds)
+        attempt.made.append(_Made(signed.plan, reply, trail.cut(before)))
+        return record
 
     def _eth_usd(self) -> Fraction | None:
         """What an ETH costs now; None where no feed tells."""
@@ -361,8 +421,7 @@ class RemoteSigner:
 
     def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
         """Without a ledger."""
-        _, reply = self._sign(plan, call)
-        return self._tell(plan, call.trail, reply)
+        return self._tell(plan, call.trail, call.route.encode(self._sign(plan, call)))
 
     def _tell(self, plan: PaymentPlan, trail: Trail, reply: bytes) -> bytes:
         """A payment without a ledger was made: its event is sent from memory, best effort."""
@@ -374,22 +433,23 @@ class RemoteSigner:
 
     async def _repeat(self, found: Stored, session: OpenedSession, call: _Call) -> bytes:
         """The reply that the identical request got before."""
-        self._check_answer(found, session, call.identity)
-        if self._authorizer is not None:
-            binding = self._authorizer.binding(call.caller, call.identity)
-            if binding and not hmac.compare_digest(parse_state(found.state).auth_binding, binding):
-                await self._check_reader(session, found.auth_id, call)
+        await self._check_asker(found.auth_id, found.state, session, call)
         reply = call.route.restore(found.kept, found.state)
         call.trail.session = as_answered(session, found)
         self._observer.repeated(call.trail)
         return reply
 
-    def _check_answer(self, found: Stored, session: OpenedSession, identity: Identity) -> None:
-        """A reply is given again for as long as its params live, and to whom it was made for."""
+    async def _check_asker(self, auth_id: str, state: bytes, session: OpenedSession, call: _Call) -> None:
+        """A reply is given again, and what was reserved is finished, for as long as the params live, and for whom it was made."""
         chain = self._chain.view()
         check_chain(chain)
         check_params_alive(session.info, chain)
-        check_owner(found.auth_id, identity, has_webhook=self._authorizer is not None)
+        check_owner(auth_id, call.identity, has_webhook=self._authorizer is not None)
+        if self._authorizer is None:
+            return
+        binding = self._authorizer.binding(call.caller, call.identity)
+        if binding and not hmac.compare_digest(parse_state(state).auth_binding, binding):
+            await self._check_reader(session, auth_id, call)
 
     async def _healed(self, session: OpenedSession, found: Newest, call: _Call) -> OpenedSession:
         """The session continued from its newest state, so that no interval is paid twice and the session lives on.
@@ -409,9 +469,13 @@ class RemoteSigner:
                 hint="continue with the state in error.state",
                 sequence_number=session.state.sequence_number,
                 newest_sequence_number=newest.sequence_number,
-                state=call.route.encode_state(raw, self._signer.seal(raw)),
+                state=call.route.encode_state(raw, self._seal(raw)),
             )
         return self._opened(session.request, call, newest)
+
+
+def _sign_nothing(plan: PaymentPlan) -> SignedPayment:
+    raise RuntimeError("a key outside this host signs nothing inside a transaction")
 
 
 def _waited_for(trail: Trail) -> str:

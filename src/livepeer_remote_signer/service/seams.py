@@ -8,10 +8,12 @@ from typing import Protocol
 
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.chain import ChainView
-from livepeer_remote_signer.core.rules.ledger import Found, Record, RequestKey
+from livepeer_remote_signer.core.rules.custody import Held, Stamp
+from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, RequestKey, Stored
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import Caller, Identity, Verdict
 from livepeer_remote_signer.core.rules.pricing import Ceilings
+from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 from livepeer_remote_signer.core.rules.trail import Trail
 
 
@@ -95,3 +97,22 @@ class Ledger(Protocol):
         the transaction, so whatever ends it gives all back. Anything but None: another call was faster, nothing was paid.
         Where the caller is cancelled, `sign` is not called any more; a payment that was signed already may be recorded.
         """
+
+
+class ReservingLedger(Ledger, Protocol):
+    """A ledger for a key outside this host: payments are signed between two of its transactions. Its rules: `core.rules.custody`."""
+
+    async def reserve(self, key: RequestKey, plan: PaymentPlan, stamp: Stamp) -> Held | Stored | Newest | Reserved:
+        """Takes a payment's budgets and nonces; durable when it returns what is to be signed, else what was found in its place."""
+
+    async def finish(self, held: Held, record: Record, served: str) -> bool:
+        """Makes a payment of a reservation; True when it is durable. False: it has ended, and `record` must not be given to anybody."""
+
+    async def release(self, reservation: Reservation, now_ns: int) -> bool:
+        """Gives back what was counted for a reservation. False: it has ended already."""
+
+    async def look_up(self, key: RequestKey, now_ns: int) -> Found:
+        """What the database knows of a request: `find` without what this process remembers."""
+
+    async def seg_creds(self, message: bytes) -> bytes | None:
+        """The signature over a session's segment credentials, where one was kept."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from livepeer_remote_signer.core.protocol.eip191 import keccak256
+from livepeer_remote_signer.core.protocol.eip191 import keccak256, orchestrator_info_message
 from livepeer_remote_signer.core.protocol.state import Seal, SignerState, encode_state
 from livepeer_remote_signer.core.protocol.ticket import seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg_data
@@ -39,6 +40,28 @@ class ExternalKey(Protocol):
     async def sign_personal(self, messages: Sequence[bytes]) -> list[bytes]:
         """One 65-byte signature a message (32 bytes each; EIP-191 personal message), all or none. Raises KeyUnavailable (503),
         KeyThrottled (429)."""
+
+
+SignMessage: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""One signature over a message of 32 bytes that this package composed, wherever the key is. Raises KeyUnavailable, KeyThrottled."""
+
+
+class InfoSignature:
+    """The signature that the sender shows to orchestrators: made once for each process, when it is asked for first."""
+
+    def __init__(self, address: bytes, sign: SignMessage) -> None:
+        self._address = address
+        self._sign = sign
+        self._lock = asyncio.Lock()
+        self._made: bytes | None = None
+
+    async def get(self) -> bytes:
+        """65 bytes. Raises KeyUnavailable, KeyThrottled, and is asked again with the next call."""
+        if self._made is None:
+            async with self._lock:
+                if self._made is None:
+                    self._made = await self._sign(orchestrator_info_message(self._address))
+        return self._made
 
 
 class Ticket(Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
+from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Authority
 from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
@@ -22,7 +23,6 @@ from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from livepeer_remote_signer.service.byoc import ByocSigner
 from livepeer_remote_signer.service.queries import FetchInfo, OrchestratorQuestions
 from livepeer_remote_signer.service.seams import Identifier
-from livepeer_remote_signer.service.signing import MessageSigner
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
@@ -108,14 +108,17 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes, outbound: Outbound) -> 
     )
 
 
-def open_byoc(auth: AuthParts, signer: MessageSigner, ledger: RunningLedger | None, *, requires_auth_id: bool) -> ByocSigner:
-    """Signs BYOC jobs for those who may pay."""
+def open_byoc(config: Config, auth: AuthParts, sender: Sender, ledger: RunningLedger | None) -> ByocSigner | None:
+    """Signs BYOC jobs for those who may pay; None where it is off."""
+    if not config.byoc_jobs:
+        return None
     return ByocSigner(
-        signer,
+        sender.address,
+        sender.sign,
         identifier=auth.identifier,
         authorizer=auth.authorizer,
         switches=ledger.controls if ledger else None,
-        requires_auth_id=requires_auth_id,
+        requires_auth_id=config.auth.require_auth_id,
     )
 
 

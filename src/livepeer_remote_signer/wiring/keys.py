@@ -10,6 +10,7 @@ from livepeer_remote_signer.adapters.keys import (
     SigningKey,
     SigningKeyError,
     StateSeal,
+    derive_sender_mac_key,
     load_keystore,
     load_private_key_file,
     parse_private_key,
@@ -17,14 +18,17 @@ from livepeer_remote_signer.adapters.keys import (
     read_secret_file,
 )
 from livepeer_remote_signer.adapters.keys.external import CheckedKey, checked_address
+from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.keys import AwsKmsConfig, KeyConfig, Pkcs11Config, PreviousSeal, StateConfig
+from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.keys.aws_kms import AwsKms
     from livepeer_remote_signer.adapters.keys.pkcs11 import Pkcs11
     from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, OutsideTransactionKey
+from livepeer_remote_signer.service.signing import InfoSignature
 
 _LOCAL = "key.private_key_file, or key.keystore_file with key.password_file"
 
@@ -120,23 +124,42 @@ def open_transaction_key(config: KeyConfig, outbound: Outbound) -> LocalTransact
     )
 
 
-def open_seal(config: StateConfig, key: SigningKey, clock_ns: Callable[[], int]) -> StateSeal:
-    """The seal over states, with the previous keys that are still accepted."""
-    return StateSeal(
-        key,
-        emit_mac=config.seal == "mac",
-        mac_key=open_mac_key(config, key),
-        previous=tuple(_open_previous_key(previous) for previous in config.previous),
-        clock_ns=clock_ns,
-    )
+def open_sender(config: Config, outbound: Outbound) -> Sender:
+    """The sender of the configuration. Raises SigningKeyError."""
+    if config.key.external is None:
+        local = open_signing_key(config.key)
+        return Sender(local.address, open_mac_key(config.state, local), local, None)
+    outside = open_external_key(config.key, outbound)
+    return Sender(outside.address, open_mac_key(config.state, None), None, outside)
 
 
-def open_mac_key(config: StateConfig, key: SigningKey) -> bytes:
+def open_info_signature(sender: Sender) -> InfoSignature:
+    """The signature that it shows to orchestrators, not made yet."""
+    return InfoSignature(sender.address, sender.sign)
+
+
+def open_seal(config: StateConfig, sender: Sender, clock_ns: Callable[[], int]) -> StateSeal:
+    """The seal over states, with the previous keys that are still accepted.
+
+    With a key outside this host the MAC key is derived for the sender: one MAC key may serve several, and none takes another's states.
+    """
+    previous = [_open_previous_key(each) for each in config.previous]
+    if sender.local is not None:
+        sign = sender.local.sign_personal if config.seal == "signature" else None
+        return StateSeal(sender.address, sign=sign, mac_key=sender.mac_key, previous=tuple(previous), clock_ns=clock_ns)
+    derived = [PreviousKey(derive_sender_mac_key(p.mac_key, sender.address), None, p.accept_until_ns) for p in previous if p.sender is None]
+    mac_key = derive_sender_mac_key(sender.mac_key, sender.address)
+    return StateSeal(sender.address, mac_key=mac_key, previous=(*previous, *derived), clock_ns=clock_ns)
+
+
+def open_mac_key(config: StateConfig, key: SigningKey | None) -> bytes:
     """The key that seals states by MAC, and that other keys are derived from. Raises SigningKeyError."""
     if config.mac_key is not None:
         return parse_private_key(config.mac_key.get_secret_value(), "state.mac_key")
     if config.mac_key_file is not None:
         return parse_private_key(read_secret_file(config.mac_key_file, "state.mac_key_file"), f"state.mac_key_file {config.mac_key_file}")
+    if key is None:
+        raise SigningKeyError("a key outside this host needs state.mac_key_file: signing-key mac makes one")
     return key.derive_mac_key()
 
 
@@ -152,7 +175,7 @@ def _open_previous_key(previous: PreviousSeal) -> PreviousKey:
         secret = load_keystore(previous.keystore_file, read_password_file(previous.password_file), None)
     if secret is not None:
         old = SigningKey(secret)
-        return PreviousKey(old.derive_mac_key(), old, until_ns)
+        return PreviousKey(old.derive_mac_key(), old.address, until_ns)
     if previous.mac_key_file is None:
         raise SigningKeyError("state.previous: give exactly one of private_key_file, keystore_file and mac_key_file")
     text = read_secret_file(previous.mac_key_file, "state.previous mac_key_file")

@@ -65,7 +65,8 @@ def _open_parts(
 ) -> RunningLedger:
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
-    engine = GroupCommitLedger(store, LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets))
+    rules = LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets)
+    engine = GroupCommitLedger(store, rules, reserves=config.key.external is not None)
     if config.chain.source == "rpc":
         engine.params_kept_seconds = REDEEMABLE_SECONDS
     controls = Controls(store, budgets, users, clock_ns, namespaces=config.auth.namespaces)

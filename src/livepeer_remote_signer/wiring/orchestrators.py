@@ -14,10 +14,9 @@ from livepeer_remote_signer.adapters.orchestrator_queries import OrchestratorQue
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.config.orchestrators import OrchestratorsConfig
-from livepeer_remote_signer.core.protocol.eip191 import orchestrator_info_message
 from livepeer_remote_signer.core.rules.addresses import AddressPolicy
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from livepeer_remote_signer.service.signing import MessageSigner
+from livepeer_remote_signer.service.signing import InfoSignature
 from livepeer_remote_signer.wiring.advising import open_advisor
 from livepeer_remote_signer.wiring.chain import ChainParts
 
@@ -35,23 +34,22 @@ class OrchestratorParts(NamedTuple):
 
 
 def open_orchestrators(
-    config: Config, signer: MessageSigner, chain: ChainParts, metrics: Metrics, clock_ns: Callable[[], int]
+    config: Config, sender: bytes, info: InfoSignature, chain: ChainParts, metrics: Metrics, clock_ns: Callable[[], int]
 ) -> OrchestratorParts:
     """Nobody is asked yet. Raises ConfigError for an on-chain pool without a chain."""
-    signature = signer.sign_personal(orchestrator_info_message(signer.address))
-    queries = open_queries(config, signer.address, signature)
+    queries = open_queries(config, sender, info)
     discovery = None
     if config.discovery.enabled:
         from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauges
 
-        discovery = open_discovery(config, signer.address, signature, chain, clock_ns)
+        discovery = open_discovery(config, sender, info, chain, clock_ns)
         add_discovery_gauges(metrics, discovery)
     return OrchestratorParts(queries, discovery)
 
 
-def open_queries(config: Config, sender: bytes, signature: bytes) -> OrchestratorQueries:
-    """Asks orchestrators as `sender`; `signature` is the one over its address."""
-    return OrchestratorQueries(partial(_open_client, config.orchestrators, sender, signature))
+def open_queries(config: Config, sender: bytes, info: InfoSignature) -> OrchestratorQueries:
+    """Asks orchestrators as `sender`; `info` is the signature over its address."""
+    return OrchestratorQueries(partial(_open_client, config.orchestrators, sender), info.get)
 
 
 def _open_client(config: OrchestratorsConfig, sender: bytes, signature: bytes) -> OrchestratorClient:
@@ -66,7 +64,7 @@ def _open_client(config: OrchestratorsConfig, sender: bytes, signature: bytes) -
     )
 
 
-def open_discovery(config: Config, sender: bytes, signature: bytes, chain: ChainParts, clock_ns: Callable[[], int]) -> Discovery:
+def open_discovery(config: Config, sender: bytes, info: InfoSignature, chain: ChainParts, clock_ns: Callable[[], int]) -> Discovery:
     """The first source that is configured wins: webhook, static list, on-chain pool. Raises ConfigError for a pool without a chain."""
     from livepeer_remote_signer.adapters.discovery import AskingCrew, Discovery, DiscoveryPace, Job
     from livepeer_remote_signer.adapters.discovery.listing import ListingRules
@@ -77,7 +75,7 @@ def open_discovery(config: Config, sender: bytes, signature: bytes, chain: Chain
         fetch_urls = _open_pool(config, chain)
     job = Job(
         sender=sender,
-        signature=signature,
+        signature=b"",  # the crew asks for it
         urls=asking.static,
         webhook_url=asking.webhook_url or None,
         timeout_seconds=asking.timeout_seconds,
@@ -95,7 +93,7 @@ def open_discovery(config: Config, sender: bytes, signature: bytes, chain: Chain
     means = advisor.with_funds if are_identified else advisor.without_funds
     rules = ListingRules(chain.ceilings.current, recipients, chain.feed.usd_per_eth if chain.feed is not None else None, means)
     return Discovery(
-        AskingCrew(),
+        AskingCrew(signature=info.get),
         job,
         DiscoveryPace(asking.refresh_seconds, asking.keep_seconds),
         rules=rules.now,

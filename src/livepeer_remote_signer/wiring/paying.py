@@ -1,11 +1,22 @@
-"""The paying routes, from what the operator allows of them."""
+"""The paying routes, from what the operator allows of them, and what signs for them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from livepeer_remote_signer.adapters.keys import StateSeal
+from livepeer_remote_signer.adapters.keys.gauges import add_key_metrics
+from livepeer_remote_signer.adapters.keys.sender import Sender
+from livepeer_remote_signer.adapters.ledger.running import RunningLedger
+from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.api.paying import PayingRoutes
-from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.config.loading import ConfigError
+from livepeer_remote_signer.config.models import NEEDS_LEDGER, Config
+from livepeer_remote_signer.core.protocol.state import RecentStates
+from livepeer_remote_signer.service.custody import Custody
 from livepeer_remote_signer.service.observers import Observers, RareTicketWarning
 from livepeer_remote_signer.service.payments import RemoteSigner
+from livepeer_remote_signer.service.signing import PaymentSigner
 
 
 def open_rare_ticket_warning(config: Config) -> RareTicketWarning:
@@ -32,3 +43,20 @@ def open_paying(config: Config, service: RemoteSigner, observer: Observers) -> P
         catch_up_sign_ticket=catch_up.max_seconds if catch_up.sign_ticket else 0,
         interval_seconds=config.live_payment_interval_seconds,
     )
+
+
+def open_payment_signer(
+    sender: Sender,
+    seal: StateSeal,
+    ledger: RunningLedger | None,
+    metrics: Metrics,
+    clock_ns: Callable[[], int],
+    recent_states: RecentStates,
+) -> PaymentSigner | Custody:
+    """What signs payments: inside the ledger's transaction with a key that this host has, else between two of them. Raises ConfigError."""
+    if sender.local is not None:
+        return PaymentSigner(sender.local, seal, recent_states.remember)
+    if sender.outside is None or ledger is None:
+        raise ConfigError(NEEDS_LEDGER)
+    add_key_metrics(metrics, [sender.outside])
+    return Custody(sender.outside, seal, ledger.engine, clock_ns, recent_states.remember)

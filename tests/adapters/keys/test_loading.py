@@ -25,11 +25,12 @@ from livepeer_remote_signer.adapters.keys import (
     signing,
 )
 from livepeer_remote_signer.adapters.keys.loading import MAX_TRIED_KEYSTORES
+from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.adapters.keys.signing import CoincurveSigner
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.core.errors import SenderChanged
 from livepeer_remote_signer.core.protocol.eip191 import keccak256, personal_digest, recover_address
-from livepeer_remote_signer.wiring.keys import open_seal, open_signing_key
+from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal, open_signing_key
 from tests.signer import configuration
 
 SECRET = bytes.fromhex("2c" * 32)
@@ -316,10 +317,10 @@ def test_a_previous_key_may_stand_in_a_keystore(tmp_path: Path) -> None:
     config = parse_config(yaml.safe_dump(configuration(state={"previous": [previous]})), {})
     key = SigningKey(SECRET)
     old = SigningKey(OTHER)
-    seal = open_seal(config.state, key, lambda: 0)
+    seal = open_seal(config.state, Sender(key.address, open_mac_key(config.state, key), key, None), lambda: 0)
     state = b'{"StateID":"a"}'
     with pytest.raises(SenderChanged):
-        seal.verify(state, StateSeal(old, emit_mac=True, mac_key=old.derive_mac_key(), clock_ns=lambda: 0).seal(state))
+        seal.verify(state, StateSeal(old.address, mac_key=old.derive_mac_key(), clock_ns=lambda: 0).seal(state))
 
 
 @pytest.mark.parametrize(

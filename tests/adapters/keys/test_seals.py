@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.adapters.keys import PreviousKey, SigningKey, SigningKeyError, StateSeal
+from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.core.errors import SenderChanged
-from livepeer_remote_signer.wiring.keys import open_seal
+from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal
 
 NOW_NS = 1_775_592_000_000_000_000
 KEY, OLD, FOREIGN = (SigningKey(bytes([number]) * 32) for number in (1, 2, 3))
@@ -20,7 +21,8 @@ STATE = b'{"StateID":"a"}'
 
 
 def seal_of(key: SigningKey, *, emit_mac: bool = True, previous: tuple[PreviousKey, ...] = (), mac_key: bytes | None = None) -> StateSeal:
-    return StateSeal(key, emit_mac=emit_mac, mac_key=mac_key or key.derive_mac_key(), previous=previous, clock_ns=lambda: NOW_NS)
+    sign = None if emit_mac else key.sign_personal
+    return StateSeal(key.address, sign=sign, mac_key=mac_key or key.derive_mac_key(), previous=previous, clock_ns=lambda: NOW_NS)
 
 
 MAC, SIGNATURE = seal_of(KEY), seal_of(KEY, emit_mac=False)
@@ -96,23 +98,23 @@ def test_a_former_mac_keys_states_pass_until_their_time() -> None:
 def test_states_of_a_former_sender_are_known_and_refused_until_their_time(emit_mac: bool) -> None:
     """Their credit is at the orchestrator under the former address: tickets of the new one would start from nothing."""
     sig = seal_of(OLD, emit_mac=emit_mac).seal(STATE)
-    seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD, NOW_NS + 1),))
+    seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD.address, NOW_NS + 1),))
     for _ in range(2):
         with pytest.raises(SenderChanged) as caught:
             seal.verify(STATE, sig)
     assert caught.value.values == {"sender": "0x" + KEY.address.hex(), "former_sender": "0x" + OLD.address.hex()}
     assert seal.verify(STATE, MAC.seal(STATE))
     assert not seal.verify(STATE, seal_of(FOREIGN, emit_mac=emit_mac).seal(STATE))
-    assert not seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD, NOW_NS),)).verify(STATE, sig)
+    assert not seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD.address, NOW_NS),)).verify(STATE, sig)
 
 
 def test_states_of_the_same_key_before_it_had_a_mac_key_of_its_own_are_accepted() -> None:
-    seal = seal_of(KEY, mac_key=b"m" * 32, previous=(PreviousKey(KEY.derive_mac_key(), KEY, NOW_NS + 1),))
+    seal = seal_of(KEY, mac_key=b"m" * 32, previous=(PreviousKey(KEY.derive_mac_key(), KEY.address, NOW_NS + 1),))
     assert seal.verify(STATE, MAC.seal(STATE))
 
 
 def test_new_states_are_sealed_with_the_current_key() -> None:
-    seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD, NOW_NS + 1),))
+    seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), OLD.address, NOW_NS + 1),))
     assert seal.seal(STATE) == MAC.seal(STATE)
     assert not seal_of(OLD).verify(STATE, seal.seal(STATE))
 
@@ -124,7 +126,7 @@ def test_a_former_mac_key_alone_does_not_accept_signatures() -> None:
 
 
 def test_nothing_secret_is_in_a_representation() -> None:
-    previous = PreviousKey(OLD.derive_mac_key(), OLD, NOW_NS)
+    previous = PreviousKey(OLD.derive_mac_key(), OLD.address, NOW_NS)
     printed = f"{previous!r} {seal_of(KEY, previous=(previous,))!r} {[previous]!r}"
     for secret in (OLD.derive_mac_key(), KEY.derive_mac_key()):
         assert secret.hex() not in printed
@@ -134,7 +136,7 @@ def test_nothing_secret_is_in_a_representation() -> None:
 def state_config(tmp_path: Path, **state: object) -> StateSeal:
     document = {"key": {"private_key": "01" * 32}, "chain": {"source": "static"}, "state": state}
     config = parse_config(yaml.safe_dump(document), {})
-    return open_seal(config.state, KEY, lambda: NOW_NS)
+    return open_seal(config.state, Sender(KEY.address, open_mac_key(config.state, KEY), KEY, None), lambda: NOW_NS)
 
 
 def test_the_configuration_names_former_keys(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ async def test_another_request_of_the_session_finds_it_and_goes_on_from_the_newe
         assert again.reservation.sequence_number == lost.key.sequence_number
         assert not await finish(one, lost, held)
         assert await finish(other, late, again)
-        newest = await one.engine._look_up(lost.key, NOW_NS)
+        newest = await one.engine.look_up(lost.key, NOW_NS)
         assert isinstance(newest, Newest)
         assert newest.state.sequence_number == lost.key.sequence_number
 

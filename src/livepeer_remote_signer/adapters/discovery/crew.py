@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from livepeer_remote_signer.adapters.discovery.messages import MAX_LINE_BYTES, Answer, Job, Pool, encode_job, parse_line
+from livepeer_remote_signer.core.errors import SignerError
 
 WORKER = (sys.executable, "-P", "-m", "livepeer_remote_signer.adapters.discovery.worker")
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
@@ -21,13 +22,20 @@ class WorkerFailed(Exception):
 
 
 class AskingCrew:
-    """Starts a process for each job; `command` is what to start."""
+    """Starts a process for each job; `command` is what to start. `signature` makes what the sender shows to orchestrators,
+    where a job does not have it yet."""
 
-    def __init__(self, command: Sequence[str] = WORKER) -> None:
+    def __init__(self, command: Sequence[str] = WORKER, signature: Callable[[], Awaitable[bytes]] | None = None) -> None:
+        self._signature = signature
         self._command = tuple(command)
 
     async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
         """What comes back, as it comes. Raises WorkerFailed at the end when the process did not end well."""
+        if self._signature is not None:
+            try:
+                job = job._replace(signature=await self._signature())
+            except SignerError as error:
+                raise WorkerFailed(error.message) from None
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,

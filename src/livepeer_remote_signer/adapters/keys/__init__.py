@@ -9,13 +9,14 @@ from livepeer_remote_signer.adapters.keys.loading import (
     read_secret_file,
 )
 from livepeer_remote_signer.adapters.keys.seals import PreviousKey, StateSeal
-from livepeer_remote_signer.adapters.keys.signing import SigningKey
+from livepeer_remote_signer.adapters.keys.signing import SigningKey, derive_sender_mac_key
 
 __all__ = [
     "PreviousKey",
     "SigningKey",
     "SigningKeyError",
     "StateSeal",
+    "derive_sender_mac_key",
     "load_keystore",
     "load_private_key_file",
     "parse_private_key",

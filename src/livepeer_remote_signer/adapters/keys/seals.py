@@ -1,8 +1,8 @@
 """Seals over signer states: a keyed MAC of 32 bytes, or go-livepeer's EIP-191 signature of 65.
 
 Source: section 7 of the protocol. The length tells which. Both are accepted, so that a fleet can be mixed and migrated;
-the configuration says which is made. A signature is verified by signing again: RFC 6979 makes that deterministic, it
-costs less than recovering the key, and no second encoding can pass.
+the configuration says which is made. A signature is verified by recovering the address of who made it, in its one encoding: the
+key itself may be outside this host.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
 
-from livepeer_remote_signer.adapters.keys.signing import SigningKey
 from livepeer_remote_signer.core.errors import SenderChanged
-from livepeer_remote_signer.core.protocol.eip191 import SIGNATURE_BYTES
+from livepeer_remote_signer.core.protocol.eip191 import SIGNATURE_BYTES, personal_digest, recover_address
 from livepeer_remote_signer.core.recent import Recent
 
 MAC_BYTES = 32
@@ -28,9 +27,10 @@ class PreviousKey:
     belong to the address that paid it.
     """
 
-    def __init__(self, mac_key: bytes, signer: SigningKey | None, accept_until_ns: int) -> None:
+    def __init__(self, mac_key: bytes, sender: bytes | None, accept_until_ns: int) -> None:
+        """`sender`: the address of the signing key; None for a MAC key alone."""
         self.mac_key = mac_key
-        self.signer = signer
+        self.sender = sender
         self.accept_until_ns = accept_until_ns
 
     def __repr__(self) -> str:
@@ -42,31 +42,32 @@ class StateSeal:
 
     def __init__(
         self,
-        signer: SigningKey,
+        sender: bytes,
         *,
-        emit_mac: bool,
+        sign: Callable[[bytes], bytes] | None = None,
         mac_key: bytes,
         previous: tuple[PreviousKey, ...] = (),
         clock_ns: Callable[[], int],
     ) -> None:
-        self._signer = signer
-        self._emit_mac = emit_mac
+        """`sign` makes go-livepeer's seals with the key of `sender`; None: seals are MACs."""
+        self._sender = sender
+        self._sign = sign
         self._mac_key = mac_key
         self._previous = previous
         self._clock_ns = clock_ns
         self._made: Recent[bytes] = Recent(RECENT_SEALS)
 
     def __repr__(self) -> str:
-        return f"StateSeal(emit={'mac' if self._emit_mac else 'signature'}, previous={len(self._previous)})"
+        return f"StateSeal(emit={'signature' if self._sign else 'mac'}, previous={len(self._previous)})"
 
     @property
     def former_senders(self) -> list[bytes]:
         """The addresses of previous signing keys."""
-        return [previous.signer.address for previous in self._previous if previous.signer is not None]
+        return [previous.sender for previous in self._previous if previous.sender is not None]
 
     def seal(self, state: bytes) -> bytes:
         """32 bytes (MAC) or 65 bytes (signature)."""
-        made = _mac(self._mac_key, state) if self._emit_mac else self._signer.sign_personal(state)
+        made = _mac(self._mac_key, state) if self._sign is None else self._sign(state)
         self._made.put(state, made)
         return made
 
@@ -77,23 +78,23 @@ class StateSeal:
             return True
         if len(sig) not in (MAC_BYTES, SIGNATURE_BYTES):
             return False
-        if _matches(self._mac_key, self._signer, state, sig):
+        if _matches(self._mac_key, self._sender, state, sig):
             self._made.put(state, sig)
             return True
         now_ns = self._clock_ns() if self._previous else 0
         for previous in self._previous:
-            if now_ns < previous.accept_until_ns and _matches(previous.mac_key, previous.signer, state, sig):
-                self._check_sender(previous.signer)
+            if now_ns < previous.accept_until_ns and _matches(previous.mac_key, previous.sender, state, sig):
+                self._check_sender(previous.sender)
                 return True
         return False
 
-    def _check_sender(self, former: SigningKey | None) -> None:
-        if former is not None and former.address != self._signer.address:
+    def _check_sender(self, former: bytes | None) -> None:
+        if former is not None and former != self._sender:
             raise SenderChanged(
                 "this session was paid by another address than the one that this signer pays from now",
                 hint="start a new session, without state",
-                sender="0x" + self._signer.address.hex(),
-                former_sender="0x" + former.address.hex(),
+                sender="0x" + self._sender.hex(),
+                former_sender="0x" + former.hex(),
             )
 
 
@@ -101,7 +102,12 @@ def _mac(key: bytes, state: bytes) -> bytes:
     return blake2b(state, key=key, digest_size=MAC_BYTES).digest()
 
 
-def _matches(mac_key: bytes, signer: SigningKey | None, state: bytes, sig: bytes) -> bool:
+def _matches(mac_key: bytes, sender: bytes | None, state: bytes, sig: bytes) -> bool:
     if len(sig) == MAC_BYTES:
         return compare_digest(_mac(mac_key, state), sig)
-    return signer is not None and compare_digest(signer.sign_personal(state), sig)
+    if sender is None:
+        return False
+    try:
+        return recover_address(personal_digest(state), sig) == sender
+    except ValueError:
+        return False

@@ -22,6 +22,12 @@ SECRET_BYTES = 32
 _V = (b"\x1b", b"\x1c")
 _PROBE = b"livepeer-remote-signer: is this the key of the address?"
 _MAC_KEY_PURPOSE = b"livepeer-remote-signer signer state MAC v1"
+_SENDER_MAC_KEY_PURPOSE = b"livepeer-remote-signer signer state MAC of a sender v1 "
+
+
+def derive_sender_mac_key(mac_key: bytes, sender: bytes) -> bytes:
+    """The key that seals the states of one sender (20 bytes), from one that several may share: HKDF-SHA256."""
+    return HKDF(SHA256(), MAC_KEY_BYTES, salt=None, info=_SENDER_MAC_KEY_PURPOSE + sender).derive(mac_key)
 
 
 class DigestSigner(Protocol):

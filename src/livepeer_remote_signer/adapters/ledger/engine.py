@@ -151,9 +151,11 @@ class GroupCommitLedger:
         is_recent = key.last_update_ns is not None and now_ns - key.last_update_ns < RECENT_SECONDS * NS_PER_SECOND
         if is_recent and self._recent.get(key.state_id) == key.sequence_number - 1:
             return None  # this process made the state that was sent
-        found = await self._look_up(key, now_ns)
+        found = await self.look_up(key, now_ns)
         if isinstance(found, Stored):
             self.switches.check(found.auth_id)
+        elif isinstance(found, Reserved):
+            self.switches.check(found.reservation.auth_id)
         return found
 
     async def pay(self, key: RequestKey, plan: PaymentPlan, sign: Callable[[PaymentPlan], Record]) -> Found:
@@ -204,7 +206,7 @@ class GroupCommitLedger:
             raise
 
     async def _in_place_of(self, key: RequestKey, now_ns: int) -> Stored | Newest | Reserved:
-        found = await self._look_up(key, now_ns)
+        found = await self.look_up(key, now_ns)
         if found is None:
             raise SessionBusy("another call of this session is in work", hint="send one call of a session at a time", retry_after_seconds=1)
         return found
@@ -227,8 +229,9 @@ class GroupCommitLedger:
             judged.refusals.insert(0, self.outbox_full)
         return judged
 
-    async def _look_up(self, key: RequestKey, now_ns: int) -> Found:
-        """In a task of its own: a caller whose time is over leaves at once, while a database that stands still lets nobody go."""
+    async def look_up(self, key: RequestKey, now_ns: int) -> Found:
+        """What the database knows of a request. In a task of its own: a caller whose time is over leaves at once, while a database
+        that stands still lets nobody go."""
         task = asyncio.create_task(self._read(key, now_ns))
         self._reading.add(task)
         task.add_done_callback(self._finish_reading)
