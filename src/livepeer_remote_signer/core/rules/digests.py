@@ -140,9 +140,15 @@ def chain_payment(before: bytes, name: PaymentName, account: bytes) -> bytes:
 def encode_account(account: Account, updated_ms: int) -> bytes:
     """The bytes that are kept: some 35 of them."""
     tag, place, paid_ms, tickets, (ev_wei, fee_wei, billed_ns, fee_usd) = account
-    owed_ms = paid_ms - updated_ms
     priced = 0 if fee_usd is None else fee_usd + 1
-    return tag + b"".join([_number(value) for value in (place, owed_ms, tickets, ev_wei, fee_wei, billed_ns, priced)])
+    parts = [tag]
+    for value in (place, paid_ms - updated_ms, tickets, ev_wei, fee_wei, billed_ns, priced):
+        if value < _SMALL:
+            parts.append(_BYTES[value])
+        else:
+            length = (value.bit_length() + 7) >> 3
+            parts += (_BYTES[_SMALL - 1 + length], value.to_bytes(length, "big"))
+    return b"".join(parts)
 
 
 def parse_account(raw: bytes, updated_ms: int) -> Account:
@@ -166,13 +172,6 @@ def parse_account(raw: bytes, updated_ms: int) -> Account:
 
 _SMALL = 0xC0
 """Numbers below stand for themselves; what is above says how many bytes follow."""
-
-
-def _number(value: int) -> bytes:
-    if 0 <= value < _SMALL:
-        return _BYTES[value]
-    length = (value.bit_length() + 7) // 8
-    return _BYTES[_SMALL - 1 + length] + value.to_bytes(length, "big")
 
 
 _BYTES = [bytes((value,)) for value in range(256)]
