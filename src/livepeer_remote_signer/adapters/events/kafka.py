@@ -21,6 +21,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -33,6 +34,9 @@ DELIVERY_SECONDS = 20.0
 
 START_SECONDS = 8.0
 STOP_SECONDS = 2.0
+LOGIN_SECONDS = 2.0
+"""For asking one broker why nobody could be connected to."""
+
 BATCH_BYTES = 256 * 1024
 """Of one partition's batch of records, which a broker takes or refuses as a whole. Brokers take four times as much unless told."""
 
@@ -50,6 +54,9 @@ _NO_IDEMPOTENCE = (
     kafka_errors.UnknownError,
 )
 
+_REFUSED_LOGIN = (kafka_errors.AuthenticationFailedError, kafka_errors.SaslAuthenticationFailed)
+_LOGIN = (*_REFUSED_LOGIN, kafka_errors.UnsupportedSaslMechanismError, kafka_errors.IllegalSaslStateError)
+
 _WORDS: Sequence[tuple[type[Exception], str]] = (
     (kafka_errors.KafkaConnectionError, "no broker could be connected to; the line of aiokafka before this one says why"),
     (kafka_errors.TopicAuthorizationFailedError, "this user may not write to the topic"),
@@ -61,7 +68,7 @@ _WORDS: Sequence[tuple[type[Exception], str]] = (
     (kafka_errors.NotEnoughReplicasError, "too few replicas are in sync"),
     (kafka_errors.UnsupportedSaslMechanismError, "the brokers do not take SASL PLAIN"),
     (kafka_errors.IllegalSaslStateError, "the brokers want another kind of login"),
-    (kafka_errors.AuthenticationFailedError, "the brokers refuse the login"),
+    *((kind, "the brokers refuse the login") for kind in _REFUSED_LOGIN),
     (TimeoutError, "the brokers did not answer in time"),
 )
 
@@ -107,7 +114,7 @@ class KafkaSink:
                 await self._send(events)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._discard()
-            said = f"Kafka topic {self._topic} did not take a batch: {_reason(error)}"
+            said = f"Kafka topic {self._topic} did not take a batch: {await self._why(error)}"
             if isinstance(error, _REFUSES_RECORD):
                 raise SinkRefused(said, is_certain=isinstance(error, _TOO_LARGE) and len(events) == 1) from None
             raise SinkError(said) from None
@@ -140,7 +147,21 @@ class KafkaSink:
             async with asyncio.timeout(DELIVERY_SECONDS):
                 return len(await (await self._started()).partitions_for(self._topic))
         except (KafkaError, OSError, TimeoutError) as error:
-            raise SinkError(f"Kafka topic {self._topic} cannot be written: {_reason(error)}") from None
+            raise SinkError(f"Kafka topic {self._topic} cannot be written: {await self._why(error)}") from None
+
+    async def _why(self, error: Exception) -> str:
+        """In words. That no broker could be connected to is also what the client makes of a login that is refused: so one is asked."""
+        if isinstance(error, kafka_errors.KafkaConnectionError) and "sasl_mechanism" in self._security:
+            for host, port, _ in collect_hosts(self._brokers):
+                try:
+                    async with asyncio.timeout(LOGIN_SECONDS):
+                        connection = await create_conn(host, port, request_timeout_ms=int(LOGIN_SECONDS * 1000), **self._security)
+                except _LOGIN as refused:
+                    return _reason(refused)
+                except (KafkaError, OSError, TimeoutError):
+                    continue
+                connection.close()
+        return _reason(error)
 
     async def aclose(self) -> None:
         """Ends the connections; nothing is buffered between two calls of `publish`."""
