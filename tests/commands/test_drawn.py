@@ -13,6 +13,8 @@ from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedChange, Rede
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.cli import main
 from livepeer_remote_signer.core.rules.redeemed import Verdict
+from tests.ledgers import Session, opened
+from tests.plans import CHAIN, ORCHESTRATOR
 from tests.signer import configuration
 
 TX = "0x" + "ab" * 32
@@ -66,3 +68,26 @@ def test_a_foreign_ticket_is_named_until_it_is_acknowledged(config: str, capsys:
     assert main(["drawn", "--config", config, "--acknowledge"]) == 0
     assert "acknowledged: 1 tickets" in capsys.readouterr().out
     assert main(["drawn", "--config", config]) == 0
+
+
+def test_what_was_drawn_stands_beside_what_was_expected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def lay() -> None:
+        async with opened(tmp_path / "ledger.sqlite") as (ledger,):
+            for _ in range(5):
+                await ledger.pay(Session().next(tickets=40))
+            ours = row(9, "ours")._replace(round=CHAIN.last_initialized_round, face_value_wei=1_200_000_000_000_000, recipient=ORCHESTRATOR)
+            await ledger.store.change_redeemed(RedeemedChange("x", "{}", [ours]))  # type: ignore[attr-defined] # both stores have it
+
+    asyncio.run(lay())
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(configuration(ledger={"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")})))
+    assert main(["drawn", "--config", str(path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    everything, one = document["draws"]
+    assert everything["recipient"] is None
+    assert (one["tickets"], one["winners"], one["drawn_wei"]) == (200, 1, "1200000000000000")
+    assert int(one["expected_wei"]) == pytest.approx(200 * 10**12, abs=10)
+    assert one["chance"] == pytest.approx(1 - (1 - 1 / 1200) ** 200, rel=1e-6)
+    assert document["outstanding"]["worst_wei"] == str(199 * 1_200_000_000_000_000)
+    assert main(["drawn", "--config", str(path)]) == 0
+    assert "can still be redeemed: 199 tickets" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from livepeer_remote_signer.commands.ledger import time_text, with_ledger
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.funding import format_eth
+from livepeer_remote_signer.core.rules.luck import Luck, Outstanding, outstanding, weigh
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedRow
@@ -43,10 +44,27 @@ def run(arguments: argparse.Namespace) -> int:
             ended = await ledger.store.acknowledge_redeemed()
             print(f"acknowledged: {ended} tickets")
             return 0
+        lines, drawn = await ledger.store.draws_since(0), await ledger.store.drawn_since(None, 0)
+        luck, open_tickets = weigh(lines, drawn), outstanding(lines, drawn)
         if arguments.json:
-            print(json.dumps({"redeemed": dict(counts), "not_signed_here": [describe(row) for row in strange]}, indent=2))
+            found = {"redeemed": dict(counts), "not_signed_here": [describe(row) for row in strange]}
+            print(
+                json.dumps(
+                    {
+                        **found,
+                        "draws": [describe_luck(one) for one in luck],
+                        "outstanding": {
+                            "tickets": open_tickets.tickets,
+                            "worst_wei": str(open_tickets.worst_wei),
+                            "safe_wei": str(open_tickets.safe_wei),
+                        },
+                    },
+                    indent=2,
+                )
+            )
         else:
             _print(counts, strange)
+            _print_luck(luck, open_tickets)
         return 1 if counts.get("foreign") else 0
 
     return with_ledger(arguments, show)
@@ -66,6 +84,36 @@ def _print(counts: Any, strange: list[RedeemedRow]) -> None:
             f"{format_eth(row.face_value_wei)} to {checksum_address(row.recipient)}",
             file=sys.stderr,
         )
+
+
+def _print_luck(luck: list[Luck], open_tickets: Outstanding) -> None:
+    for one in luck:
+        who = checksum_address(one.recipient) if one.recipient else "all recipients, newest rounds"
+        print(
+            f"{who}: {one.tickets} tickets, expected {format_eth(one.expected_wei)}, drawn {format_eth(one.drawn_wei)} by {one.winners} "
+            f"winners; fair tickets draw so much or more with a chance of {one.chance:.2g}"
+        )
+    print(
+        f"can still be redeemed: {open_tickets.tickets} tickets; all of them take {format_eth(open_tickets.worst_wei)}, but for 1 case "
+        f"in 100 no more than {format_eth(open_tickets.safe_wei)}"
+    )
+
+
+def describe_outstanding(tickets: Outstanding) -> dict[str, Any]:
+    """What can still be redeemed as JSON, amounts in wei."""
+    return {"tickets": tickets.tickets, "worst_wei": str(tickets.worst_wei), "safe_wei": str(tickets.safe_wei)}
+
+
+def describe_luck(one: Luck) -> dict[str, Any]:
+    """A recipient's draw as JSON, amounts in wei; without a recipient all together."""
+    return {
+        "recipient": checksum_address(one.recipient) if one.recipient else None,
+        "tickets": one.tickets,
+        "expected_wei": str(one.expected_wei),
+        "winners": one.winners,
+        "drawn_wei": str(one.drawn_wei),
+        "chance": one.chance,
+    }
 
 
 def describe(row: RedeemedRow) -> dict[str, Any]:

@@ -153,3 +153,11 @@ def test_tickets_that_are_put_together_stay_as_many() -> None:
     merged = merge_kinds(some)
     assert len(merged) <= MAX_GROUPS
     assert sum(kind.tickets or 0 for kind in merged) == 1400
+
+
+def test_rates_that_are_put_together_keep_what_they_take() -> None:
+    some = [Kind(10**15 + i * 10**12, 0.1) for i in range(200)]
+    merged = merge_kinds(some)
+    assert len(merged) <= MAX_GROUPS
+    assert all(kind.tickets is None for kind in merged)
+    assert mean_loss(merged) == pytest.approx(mean_loss(some))

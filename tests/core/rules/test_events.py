@@ -26,6 +26,7 @@ from livepeer_remote_signer.core.rules.events import (
     event_id_of,
     event_session,
     event_time_ms,
+    event_type,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.proto import net_pb2
@@ -299,3 +300,8 @@ def test_the_age_of_a_backlog_is_that_of_its_oldest_event_and_never_negative() -
     assert Backlog(0, None, 0, 0).oldest_age_seconds(10_000) == 0
     assert Backlog(2, 4_000, 0, 0).oldest_age_seconds(10_000) == 6
     assert Backlog(2, 14_000, 0, 0).oldest_age_seconds(10_000) == 0, "made by a clock that was ahead"
+
+
+def test_the_type_of_an_event_is_read_from_its_bytes() -> None:
+    name = "0" * 36
+    assert event_type(f'{{"id":"{name}","type":"foreign_ticket_redeemed","timestamp":"1"}}'.encode()) == b"foreign_ticket_redeemed"

@@ -8,8 +8,9 @@ from typing import cast
 from psycopg import AsyncConnection
 
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link
-from livepeer_remote_signer.adapters.ledger.redeemed import COLUMNS, Drawn, DrawnLine, RedeemedChange, RedeemedRow, row_of, values_of
+from livepeer_remote_signer.adapters.ledger.redeemed import COLUMNS, RedeemedChange, RedeemedRow, row_of, values_of
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, Row, StoreFailed
+from livepeer_remote_signer.core.rules.luck import Drawn, DrawnLine
 from livepeer_remote_signer.core.rules.redeemed import KnownParams, Verdict
 from livepeer_remote_signer.core.rules.signed import DrawSum
 
@@ -25,7 +26,7 @@ _IDENTITY = "SELECT system_identifier::text || ' ' || substr(pg_walfile_name(pg_
 _DRAWS = """SELECT recipient, round, terms, sum(tickets), sum(winners::numeric), sum(face_value_wei::numeric) FROM lrs_draws
     WHERE minute >= %s GROUP BY 1, 2, 3"""
 _DRAWN = """SELECT recipient, round, terms, count(*), sum(face_value_wei::numeric), sum(paid_wei::numeric) FROM lrs_redeemed
-    WHERE sender = %s AND round >= %s AND is_gone = 0 AND verdict = 'ours' GROUP BY 1, 2, 3"""
+    WHERE sender = coalesce(%s, sender) AND round >= %s AND is_gone = 0 AND verdict = 'ours' GROUP BY 1, 2, 3"""
 
 
 class PostgresRedeemed:
@@ -113,7 +114,7 @@ class PostgresRedeemed:
             for recipient, round_, terms, *sums in await self._slow.fetch(_DRAWS, minute)
         ]
 
-    async def drawn_since(self, sender: bytes, round_: int) -> list[Drawn]:
+    async def drawn_since(self, sender: bytes | None, round_: int) -> list[Drawn]:
         """On the connection of what may take long."""
         return [
             Drawn(recipient, of, terms, *map(int, sums)) for recipient, of, terms, *sums in await self._slow.fetch(_DRAWN, sender, round_)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.ledger.store import Row
+from livepeer_remote_signer.core.rules.luck import Drawn, DrawnLine
 from livepeer_remote_signer.core.rules.redeemed import KnownParams, Verdict
-from livepeer_remote_signer.core.rules.signed import DrawSum
 
 COLUMNS = (
     "ticket",
@@ -54,26 +54,6 @@ class RedeemedRow(NamedTuple):
     payer: bytes
     verdict: Verdict
     found_ms: int
-
-
-class DrawnLine(NamedTuple):
-    """Tickets of one recipient, round and class of terms, as they were signed."""
-
-    recipient: bytes
-    round: int
-    terms: int
-    signed: DrawSum
-
-
-class Drawn(NamedTuple):
-    """What one recipient's tickets of a class have drawn so far."""
-
-    recipient: bytes
-    round: int
-    terms: int
-    tickets: int
-    face_value_wei: int
-    paid_wei: int
 
 
 class RedeemedChange(NamedTuple):
@@ -127,8 +107,9 @@ class RedeemedStore(Protocol):
     async def draws_since(self, minute: int) -> list[DrawnLine]:
         """What was signed at or after a unix minute, by recipient, round and class, over all times and processes."""
 
-    async def drawn_since(self, sender: bytes, round_: int) -> list[Drawn]:
-        """What was drawn of tickets that are ours, of a creation round or later, by recipient, round and class."""
+    async def drawn_since(self, sender: bytes | None, round_: int) -> list[Drawn]:
+        """What was drawn of tickets that are ours, of a creation round or later, by recipient, round and
+        class; `sender` None: of whichever sender."""
 
 
 def values_of(row: RedeemedRow) -> Row:

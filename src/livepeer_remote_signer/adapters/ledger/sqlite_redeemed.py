@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from livepeer_remote_signer.adapters.ledger.redeemed import COLUMNS, Drawn, DrawnLine, RedeemedChange, RedeemedRow, row_of, values_of
+from livepeer_remote_signer.adapters.ledger.redeemed import COLUMNS, RedeemedChange, RedeemedRow, row_of, values_of
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections
 from livepeer_remote_signer.adapters.ledger.store import Row
+from livepeer_remote_signer.core.rules.luck import Drawn, DrawnLine
 from livepeer_remote_signer.core.rules.redeemed import KnownParams, Verdict
 from livepeer_remote_signer.core.rules.signed import DrawSum
 
@@ -25,7 +26,7 @@ _PUT_FOLLOWED = "INSERT INTO lrs_followed (name, value) VALUES (?, ?) ON CONFLIC
 _DRAWS = f"""SELECT recipient, round, terms, sum(tickets), {sums_of("winners")}, {sums_of("face_value_wei")} FROM lrs_draws
     WHERE minute >= ? GROUP BY recipient, round, terms"""  # noqa: S608 - our own names
 _DRAWN = f"""SELECT recipient, round, terms, count(*), {sums_of("face_value_wei")}, {sums_of("paid_wei")} FROM lrs_redeemed
-    WHERE sender = ? AND round >= ? AND is_gone = 0 AND verdict = 'ours' GROUP BY recipient, round, terms"""  # noqa: S608 - our own names
+    WHERE (?1 IS NULL OR sender = ?1) AND round >= ?2 AND is_gone = 0 AND verdict = 'ours' GROUP BY recipient, round, terms"""  # noqa: S608 - our own names
 
 
 class SqliteRedeemed:
@@ -104,7 +105,7 @@ class SqliteRedeemed:
             for recipient, round_, terms, tickets, *halves in await self._look(_DRAWS, minute, is_long=True)
         ]
 
-    async def drawn_since(self, sender: bytes, round_: int) -> list[Drawn]:
+    async def drawn_since(self, sender: bytes | None, round_: int) -> list[Drawn]:
         """In the thread of what may take long, within SQLite."""
         return [
             Drawn(bytes(recipient), of, terms, tickets, *joined(halves))

@@ -25,6 +25,7 @@ _OUTSIDE = 40.0
 """What is left out has a probability of e to this power at most."""
 
 _MAX_TILT = 500.0
+_NEXT_TO_NOTHING = 1e-300
 _FAR_OUT = 3.0
 """Standard deviations."""
 
@@ -52,14 +53,14 @@ def mean_loss(kinds: Sequence[Kind]) -> float:
 def merge_kinds(kinds: Sequence[Kind]) -> list[Kind]:
     """At most `MAX_GROUPS` kinds with the same mean and (for tickets that seldom win) the same variance together."""
     merged = [kind for kind in kinds if kind.face_value_wei > 0 and kind.winners > 0]
-    for steps_an_octave in (64, 16, 4, 2, 1, 0.5, 0.25, 0.1, 0.01):
-        if len(merged) <= MAX_GROUPS:
-            break
+    steps_an_octave = 64.0
+    while len(merged) > MAX_GROUPS:
         alike: dict[tuple[int, bool], list[Kind]] = {}
         for kind in merged:
             place = math.floor(math.log2(kind.face_value_wei) * steps_an_octave)
             alike.setdefault((place, kind.tickets is None), []).append(kind)
         merged = [_merge(some) if len(some) > 1 else some[0] for some in alike.values()]
+        steps_an_octave /= 2
     return merged
 
 
@@ -214,21 +215,15 @@ class _Sum:
                 total += taken - low - high
             else:
                 base = (1 - kind.chance + taken) / whole
-                if base == 0:
-                    return 0j
-                total += kind.tickets * complex(math.log(abs(base)), math.atan2(base.imag, base.real))
+                total += kind.tickets * complex(math.log(abs(base) or _NEXT_TO_NOTHING), math.atan2(base.imag, base.real))
         return _turned(math.exp(total.real), total.imag)
 
     def at_least(self, wanted: int) -> float:
         """The probability of so many steps or more, of the sum as it is without the tilt."""
         start = max(wanted, self.first)
-        terms = self.last - start + 1
-        if terms <= 0:
-            return 0.0
+        terms = max(0, self.last - start + 1)
         parts = []
         for k, value in enumerate(self._values):
-            if not value:
-                continue
             turn = _turned(math.exp(-self._tilt), -2 * math.pi * k / self._count)
             tail = terms if turn == 1 else (1 - turn**terms) / (1 - turn)
             part = (value * _turned(1.0, -2 * math.pi * (k * start % self._count) / self._count) * tail).real

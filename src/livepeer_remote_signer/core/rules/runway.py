@@ -23,8 +23,7 @@ FAN_HOURS = (1, 6, 24, 48, 72, 96, 120, 144, 168)
 WEEK_HOURS = 168
 SAFE = 0.01
 _CELLS = 511
-_BISECTIONS = 24
-_PRECISION = 1.002
+_PRECISION = 1.0002
 _MAX_HOURS = 24.0 * 36525
 
 
@@ -133,9 +132,7 @@ def _lasts_hours(funds_wei: int, burn: Burn, case: float) -> float:
     low = high / 2
     while is_lost(low):
         low, high = low / 4, low
-    for _ in range(_BISECTIONS):
-        if high < low * _PRECISION:
-            break
+    while high > low * _PRECISION:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if is_lost(middle) else (middle, high)
     return low
