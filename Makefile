@@ -64,7 +64,7 @@ test-chaos: setup ## databases, nodes, webhook, disk and clock fail in turn unde
 test-environments: setup ## full and cleaned file systems, closed descriptors, front ends, keystores, IPv6 (root; Debian's nginx, haproxy, caddy)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m environments
 
-test-custody: setup ## keys outside this host with real services: anvil's eth_sign, AWS KMS in Go, SoftHSM (Go, softhsm2)
+test-custody: setup ## keys outside this host with real services: anvil's eth_sign, AWS KMS in Go, SoftHSM; kills between reserving and recording (Go, softhsm2)
 	@$(BIN)/python -m pytest -m custody
 
 test-money: setup ## 2,000 payments on Livepeer's contracts: each redeemed ticket is found once, a stolen key is noticed, all sums agree to the wei
