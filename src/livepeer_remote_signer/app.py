@@ -14,6 +14,7 @@ from livepeer_remote_signer.adapters.instance import instance_name
 from livepeer_remote_signer.adapters.ledger.gauges import add_ledger_gauges
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.adapters.metrics.payments import add_work_gauges
+from livepeer_remote_signer.adapters.overview.refusals import RecentRefusals
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.lifespan import running
@@ -75,7 +76,8 @@ def create_app(
     orchestrators = open_orchestrators(config, sender.address, info_signature, chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
-    told = (recipients, metrics.payments, open_rare_ticket_warning(config), payment_log, traces)
+    refusals = RecentRefusals(status_of, clock_ns)
+    told = (recipients, metrics.payments, open_rare_ticket_warning(config), payment_log, traces, refusals)
     observer = Observers([one for one in told if one is not None])
     rates = open_rates(config.limits)
     signer = open_payment_signer(sender, seal, ledger, metrics.registry, clock_ns, recent_states)
@@ -106,7 +108,7 @@ def create_app(
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery
-        overview = open_overview(config, sender.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns)
+        overview = open_overview(config, sender.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns, refusals)
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     closings = [recipients.aclose if recipients else None, *auth.closers, orchestrators.queries.aclose, traces.aclose if traces else None]
     drawn = open_drawn(config, sender.address, chain, ledger, instance, metrics.registry, clock_ns)

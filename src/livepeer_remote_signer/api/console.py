@@ -40,13 +40,19 @@ MAX_WATCHED_ADDRESSES = 256
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
+MAX_SEARCH_CHARACTERS = 1024
+MAX_PLACE_DIGITS = 7
+
+
 class ConsoleParts(NamedTuple):
     """What the console shows: `overview` gives the figures as JSON values; `hours` is how far back spending goes.
 
+    `budgets` a page of budgets by what their ids hold and the first's place.
     `public_url` is its address as browsers know it, where a proxy stands before it; `trusted_proxies` tell for whom they ask.
     """
 
     overview: Callable[[int], Awaitable[Mapping[str, Any]]]
+    budgets: Callable[[str, int], Awaitable[Mapping[str, Any]]]
     public_url: str | None = None
     trusted_proxies: Sequence[Network] = ()
 
@@ -109,11 +115,11 @@ def load_page() -> tuple[bytes, str]:
 
 def is_console_path(path: str) -> bool:
     """Whether the console itself checks who asks for this path."""
-    return path == CONSOLE or path.startswith(CONSOLE + "/")
+    return path in ("/", CONSOLE) or path.startswith(CONSOLE + "/")
 
 
 def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
-    """The console's four routes."""
+    """The console's routes."""
     sessions = Sessions(token)
 
     @app.get(CONSOLE, include_in_schema=False)
@@ -129,6 +135,21 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
             "cross-origin-opener-policy": "same-origin",
         }
         return Response(body, headers=headers, media_type="text/html; charset=utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def door() -> Response:
+        """Whoever types the bare address is shown in."""
+        return Response(status_code=307, headers={"location": CONSOLE.lstrip("/")})
+
+    @app.get(CONSOLE + "/budgets", include_in_schema=False)
+    async def budgets(request: Request) -> Response:
+        """A page of budgets, for whoever has logged in."""
+        if not sessions.is_open(request.cookies.get(COOKIE, "")):
+            raise Unauthenticated("log in first", hint="open /console")
+        search, first = request.query_params.get("search", ""), request.query_params.get("first", "0")
+        if len(search) > MAX_SEARCH_CHARACTERS or not (first.isascii() and first.isdecimal() and len(first) <= MAX_PLACE_DIGITS):
+            raise BadField(f"search is at most {MAX_SEARCH_CHARACTERS} characters, first a whole number")
+        return to_response(json_reply(200, await parts.budgets(search, int(first)), new_request_id(), ((b"cache-control", b"no-store"),)))
 
     @app.get(CONSOLE + "/data", include_in_schema=False)
     async def data(request: Request) -> Response:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.discovery import Discovery
     from livepeer_remote_signer.adapters.ledger.running import RunningLedger
     from livepeer_remote_signer.adapters.overview import Overview
+    from livepeer_remote_signer.adapters.overview.refusals import RecentRefusals
     from livepeer_remote_signer.config.auth import AdminConfig
 
 MIN_TOKEN_CHARACTERS = 16
@@ -61,6 +62,7 @@ def open_overview(
     readiness: Readiness,
     metrics: MetricsParts,
     clock_ns: Callable[[], int],
+    refusals: RecentRefusals,
 ) -> Overview:
     """What the console shows."""
     from livepeer_remote_signer.adapters.overview import Overview
@@ -78,6 +80,8 @@ def open_overview(
         outcomes=metrics.payments.outcomes,
         runway=metrics.runways.latest,
         clock_ns=clock_ns,
+        refusals=refusals.describe,
+        parked=ledger.outbox.count_parked if ledger is not None and ledger.outbox is not None else None,
     )
 
 
@@ -98,7 +102,7 @@ def open_admin(
             prices.feed_currencies,
             controls,
             render_metrics,
-            ConsoleParts(overview.read, config.public_url, config.trusted_proxies),
+            ConsoleParts(overview.read, overview.budgets, config.public_url, config.trusted_proxies),
             metrics_token,
             usage=controls,
             users=UserParts(ledger.users, ledger.controls.budgets_of, config.manage_users) if ledger is not None else None,

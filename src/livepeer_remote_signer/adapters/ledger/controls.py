@@ -133,6 +133,19 @@ class Controls:
         spent = [used[claim.key].spent(claim.budget.window, now_ns) for claim in claims]
         return [BudgetUse(b, auth_id, wei, max(0, b.limit_wei - wei)) for (b, _, _), wei in zip(claims, spent, strict=True)]
 
+    async def fullest(self, most: int, first: int = 0, search: str = "") -> tuple[list[BudgetUse], int]:
+        """Of the budgets whose id holds `search` the fullest ones from the `first` on, and how many there are."""
+        uses, count, after = list[BudgetUse](), 0, ""
+        uncounted = {key: Usage() for key in global_keys(self._budgets)}
+        while page := await self._store.usage(after, _USAGE_PAGE):
+            after = max(page)
+            fitting = [use for use in self._uses(page) if search in use.id]
+            count += len(fitting)
+            uses = sorted(uses + fitting, key=fullness)[: first + most]
+            uncounted = {key: nothing for key, nothing in uncounted.items() if key not in page}
+        unspent = [use for use in self._uses(uncounted) if search in use.id]
+        return sorted(uses + unspent, key=fullness)[first : first + most], count + len(unspent)
+
     def _uses(self, usage: Mapping[str, Usage]) -> list[BudgetUse]:
         now_ns = self._clock_ns()
         return [use for key, used in usage.items() for use in budget_uses(self.users.beside(key), key, used, now_ns)]

@@ -91,6 +91,10 @@ class LedgerOutbox:
         await self._store.park(ParkedEvent(event_id(event.payload), sink, reason, _now_ms(), event.made_ms, event.payload))
         await self.mark_sent(sink, [event.id])
 
+    def count_parked(self) -> int:
+        """How many events wait for an operator, as of the last look."""
+        return self.backlog.parked
+
     async def parked(self, limit: int, after: tuple[str, str] = ("", "")) -> list[ParkedEvent]:
         """Parked events, by id and sink. Go on with the last one's."""
         return await self._store.parked(limit, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.rules.budgets import BudgetUse
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
 from livepeer_remote_signer.core.rules.runway import Runway, describe_runway
@@ -57,8 +59,12 @@ class Overview:
         outcomes: Callable[[], Mapping[str, int]],
         runway: Callable[[], Runway | None],
         clock_ns: Callable[[], int],
+        refusals: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+        parked: Callable[[], int] | None = None,
     ) -> None:
-        """`rpc` is None where the chain is not read by polling; `outcomes` are answers on the paying routes by status."""
+        """`refusals` are the last ones, `parked` how many events wait for an operator.
+
+        `rpc` is None where the chain is not read by polling; `outcomes` are answers on the paying routes by status."""
         self._address = address
         self._view = view
         self._rpc = rpc
@@ -71,6 +77,9 @@ class Overview:
         self._outcomes = outcomes
         self._runway = runway
         self._clock_ns = clock_ns
+        self._refusals = refusals
+        self._parked = parked
+        self._searching = asyncio.Lock()
         self._ledger_figures = Resting(partial(self._read_ledger, controls)) if controls is not None else None
 
     async def read(self, hours: int) -> dict[str, Any]:
@@ -93,6 +102,9 @@ class Overview:
             "spend": None,
             "sessions": None,
             "budgets": None,
+            "budget_count": None,
+            "refusals": list(self._refusals()),
+            "parked": None if self._parked is None else self._parked(),
             "switches": None,
             **kept,
             "outcomes": describe_outcomes(self._outcomes()),
@@ -105,12 +117,21 @@ class Overview:
             "faults": faults,
         }
 
+    async def budgets(self, search: str, first: int) -> dict[str, Any]:
+        """A page of the budgets whose id holds `search`, the fullest first. One search at a time reads the ledger."""
+        if self._controls is None:
+            return _describe_budgets([], 0)
+        async with self._searching:
+            return _describe_budgets(*await self._controls.fullest(MOST_BUDGETS, first, search))
+
     def _describe_chain(self) -> dict[str, Any]:
         view, rpc = self._view(), self._rpc
-        common = {"l1_block": view.l1_block, "round": view.last_initialized_round, "paused": view.paused}
+        common: dict[str, Any] = {"l1_block": view.l1_block, "round": view.last_initialized_round, "paused": view.paused}
         if rpc is None:
             return {**common, "source": "static", "max_head_age_seconds": None, "endpoints": []}
         status = rpc.status()
+        if status.age_seconds is None:  # unknown is not 0
+            common = {"l1_block": None, "round": None, "paused": False}
         endpoints = [
             {"name": e.name, "is_healthy": e.is_healthy, "fault": e.fault, "l1_block": e.l1_block, "in_use": index == status.in_use}
             for index, e in enumerate(status.endpoints)
@@ -145,14 +166,15 @@ class Overview:
 
     def _describe_funding(self) -> dict[str, Any]:
         view, runway = self._view(), self._runway()
+        is_known = self._rpc is None or self._rpc.status().age_seconds is not None
         return {
-            "deposit_wei": str(view.deposit_wei),
-            "reserve_wei": str(view.reserve_wei),
+            "deposit_wei": str(view.deposit_wei) if is_known else None,
+            "reserve_wei": str(view.reserve_wei) if is_known else None,
             "withdraw_round": view.withdraw_round,
-            "max_face_value_wei": str(view.deposit_wei // self._deposit_multiplier),
+            "max_face_value_wei": str(view.deposit_wei // self._deposit_multiplier) if is_known else None,
             "burn_wei_per_hour": None if runway is None else str(runway.burn_wei_per_hour),
-            "runway_hours": None if runway is None or math.isinf(runway.median_hours) else runway.median_hours,
-            "runway": None if runway is None or not runway.burn_wei_per_hour else describe_runway(runway),
+            "runway_hours": None if not is_known or runway is None or math.isinf(runway.median_hours) else runway.median_hours,
+            "runway": None if not is_known or runway is None or not runway.burn_wei_per_hour else describe_runway(runway),
         }
 
     async def _kept(self, hours: int) -> tuple[dict[str, Any], list[str]]:
@@ -181,7 +203,7 @@ class Overview:
             "ledger_read": now_ms / 1000,
             "spend": describe_spend(total, by_auth_id, by_orchestrator, span),
             "sessions": {"started_last_hour": started[0], "started_last_minute": started[1]},
-            "budgets": [use.describe() for use in await controls.usage(MOST_BUDGETS)],
+            **_describe_budgets(*await controls.fullest(MOST_BUDGETS)),
         }
 
     async def _switches(self, controls: Controls) -> dict[str, Any]:
@@ -192,6 +214,10 @@ class Overview:
             "count": len(in_force.auth_ids),
             "auth_ids": sorted(switch.auth_id for switch in newest if switch.auth_id is not None),
         }
+
+
+def _describe_budgets(uses: Sequence[BudgetUse], count: int) -> dict[str, Any]:
+    return {"budgets": [use.describe() for use in uses], "budget_count": count}
 
 
 def describe_outcomes(by_status: Mapping[str, int]) -> dict[str, int]:
