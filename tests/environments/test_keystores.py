@@ -42,12 +42,13 @@ def keystore(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"keystore_file": str(folder / "key.json"), "password_file": str(folder / "password")}
 
 
+@pytest.mark.timeout(400)
 def test_six_workers_with_a_keystore_start_in_a_gibibyte(tmp_path: Path, a_gibibyte: Path, keystore: dict[str, str]) -> None:
     launcher = tmp_path / "python"
     launcher.write_text(f'#!/bin/sh\necho $$ > {a_gibibyte} && exec {sys.executable} "$@"\n')
     launcher.chmod(0o755)
     with served(tmp_path, workers=6, python=launcher, key=keystore) as signer:
-        signer.wait_for_log("is ready", 6, seconds=90)
+        signer.wait_for_log("is ready", 6, seconds=240)
         wait_for_workers(signer, 6)
         assert "ended with" not in signer.log
         assert all(signer.pay().status == 200 for _ in range(12))

@@ -94,3 +94,12 @@ def test_an_observation_costs_less_than_a_hundredth_of_a_payment() -> None:
 
     best = min(timeit.repeat(observe, number=5000, repeat=7)) / 5000 / 2
     assert best < 5e-6, f"{best * 1e6:.2f} us: a fault of another kind than a busy machine"
+
+
+def test_a_gauge_that_knows_nobody_yet_is_left_out() -> None:
+    metrics = Metrics()
+    known: dict[tuple[str, ...], float] = {}
+    metrics.gauge("left", "Left.", lambda: known, ("who",))
+    assert b"left" not in metrics.render()
+    known[("a",)] = 0.0
+    assert parse_metrics(metrics.render())["left"].value(who="a") == 0

@@ -250,7 +250,7 @@ class Metrics:
             write_numbers(lines, description, {(): compute(merged[family.name])})
         for description, read in self._gauges:
             value = read()
-            if value is not None:
+            if value is not None and value != {}:  # a metric without a number would be a head without a body
                 write_numbers(lines, description, value if isinstance(value, Mapping) else {(): value})
         return ("\n".join(lines) + "\n").encode()
 
