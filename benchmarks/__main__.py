@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.limits import LIMITS
 from benchmarks.measure import GO_P99_SIGNATURES, GO_SIGNATURES, Measured, drive, serving
 from benchmarks.plot import write_plot
-from benchmarks.scenarios import scenarios
+from benchmarks.scenarios import PartMissing, scenarios
 
 HEADS = ("p50 ms", "p99 ms", "CPU us", "CPU sig", "p50 sig", "p99 sig")
 
@@ -32,9 +32,13 @@ def main() -> int:
         for scenario in scenarios(Path(name)):
             if (arguments.quick and not scenario.is_limited) or (arguments.only and arguments.only not in scenario.name):
                 continue
-            with scenario.parts as config, serving(Path(name), config, scenario.workers) as served:
-                figures = drive(served, 1 if arguments.quick else 3, **scenario.plan)
-                found[scenario.name] = measured = Measured(figures, max(served.rss_mb()), served.ready_seconds)
+            try:
+                with scenario.parts as config, serving(Path(name), config, scenario.workers) as served:
+                    figures = drive(served, 1 if arguments.quick else 3, **scenario.plan)
+                    found[scenario.name] = measured = Measured(figures, max(served.rss_mb()), served.ready_seconds)
+            except PartMissing as missing:
+                print(f"{scenario.name:36} not measured: {missing}", flush=True)
+                continue
             print(_row(scenario.name, measured), flush=True)
     if found:
         print(f"one signature takes {min(m.figures.signature for m in found.values()) * 1e6:.1f} us")

@@ -17,6 +17,10 @@ from benchmarks.limits import LIMITED_ROWS, ONE_TICKET, SQLITE, THREE_TICKETS
 Config = dict[str, Any]
 
 
+class PartMissing(Exception):
+    """What a row needs is not on this machine."""
+
+
 class Scenario(NamedTuple):
     """One row. `parts` starts what its configuration needs, `plan` says how it is driven."""
 
@@ -54,6 +58,9 @@ def scenarios(folder: Path) -> list[Scenario]:
         Scenario("SQLite ledger, c=1", sqlite("b.sqlite"), {"connections": 1, "chained": True}),
         Scenario("stateless, 2 workers, c=64", nullcontext({}), {"connections": 64}, workers=2),
         Scenario("SQLite ledger, 2 workers, c=64", sqlite("c.sqlite"), {"connections": 64, "chained": True}, workers=2),
+        Scenario("eth_sign of anvil, SQLite, c=16", _eth_sign(folder), {"chained": True}),
+        Scenario("SoftHSM, SQLite, c=16", _soft_hsm(folder), {"chained": True}),
+        Scenario("SoftHSM, SQLite, 3 tickets, c=16", _soft_hsm(folder), {"chained": True, "tickets": 3}),
         Scenario("PostgreSQL ledger, 2 workers, c=64", postgres(), {"connections": 64, "chained": True}, workers=2),
     ]
 
@@ -62,6 +69,46 @@ def _file_sink(folder: Path) -> AbstractContextManager[Config]:
     """Every payment's billing event is recorded with it and exported beside the payments."""
     sinks = [{"type": "file", "path": str(folder / "events.jsonl")}]
     return nullcontext({"ledger": {"backend": "sqlite", "path": str(folder / "d.sqlite")}, "events": {"sinks": sinks}})
+
+
+def _outside(folder: Path, name: str, key: Config) -> Config:
+    """What a key outside the host needs beside it."""
+    mac = folder / "mac.key"
+    mac.write_text("5a" * 32)
+    mac.chmod(0o600)
+    return {
+        "key": key,
+        "state": {"mac_key_file": str(mac)},
+        "ledger": {"backend": "sqlite", "path": str(folder / name)},
+    }
+
+
+@contextmanager
+def _eth_sign(folder: Path) -> Iterator[Config]:
+    """A node that signs, on the core of the load."""
+    from tests.chain.evm import ToolsMissing, connect, install_tools, running_anvil
+
+    try:
+        tools = install_tools()
+    except ToolsMissing as missing:
+        raise PartMissing(f"anvil is missing: {missing}") from None
+    with running_anvil(tools) as anvil:
+        account = connect(anvil.url).eth.accounts[0]
+        yield _outside(folder, "f.sqlite", {"eth_sign": {"url": anvil.url, "address": account}})
+
+
+@contextmanager
+def _soft_hsm(folder: Path) -> Iterator[Config]:
+    """A token in files."""
+    from tests.custody.services import PartMissing as TokenMissing
+    from tests.custody.services import make_token
+
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            token = make_token(Path(place))
+        except TokenMissing as missing:
+            raise PartMissing(str(missing)) from None
+        yield _outside(folder, f"{Path(place).name}.sqlite", {"pkcs11": token.config()})
 
 
 @contextmanager

@@ -132,6 +132,7 @@ def make_token(folder: Path) -> SoftHsm:
     os.environ["SOFTHSM2_CONF"] = str(config)
     command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN, "--pin", PIN, "--so-pin", secrets.token_hex(8)]
     subprocess.run(command, check=True, capture_output=True)
+    pkcs11.lib(str(library)).reinitialize()  # it knows the tokens of before
     make_hsm_key(library, KEY_LABEL)
     return SoftHsm(library, {"SOFTHSM2_CONF": str(config)}, pin_file)
 
