@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -80,6 +81,14 @@ async def test_what_does_not_answer_is_a_fault_with_what_to_do(tmp_path: Path, c
         assert (checks[name]["ok"], checks[name]["to_do"] != "") == (False, True), checks[name]
         assert "refused" in checks[name]["reason"]
     assert checks["key"]["ok"]
+
+
+async def test_who_calls_it_logs_afterwards_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("livepeer_remote_signer")
+    before = logger.level
+    await examined(capsys, write(tmp_path))
+    assert logger.level == before
+    assert logger.isEnabledFor(logging.WARNING)
 
 
 async def test_a_webhook_that_refuses_the_secret_is_a_doubt_and_the_secret_is_not_told(

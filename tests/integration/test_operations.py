@@ -165,7 +165,7 @@ def test_an_events_file_that_cannot_be_written_ends_the_start(tmp_path: Path) ->
     sinks = {"events": {"sinks": [{"type": "file", "path": str(tmp_path / "no" / "events.jsonl")}]}}
     with served(tmp_path, wait=False, **sinks) as signer:
         assert signer.process.wait(30) == 1
-        assert "events.jsonl cannot be written: No such file or directory" in signer.log
+        assert f"events.jsonl cannot be made: the folder {tmp_path / 'no'} is not there (mkdir -p {tmp_path / 'no'})" in signer.log
 
 
 # --- secrets ---

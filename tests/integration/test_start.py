@@ -144,7 +144,11 @@ def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
         ({"auth": {"api_keys_file": "/nowhere/keys.json"}}, 1, ("auth", "/nowhere/keys.json")),
         ({"auth": {"webhook": {"url": "http://127.0.0.1:1/", "secret_file": "/nowhere/s"}}}, 1, ("auth.webhook.secret_file /nowhere/s",)),
         ({"chain": {"source": "rpc"}}, 2, ("chain.rpc.urls",)),
-        ({"ledger": {"backend": "sqlite", "path": "/nowhere/deep/ledger.sqlite"}}, 1, ("cannot start: ledger.path", "No such file")),
+        (
+            {"ledger": {"backend": "sqlite", "path": "/nowhere/deep/ledger.sqlite"}},
+            1,
+            ("cannot start: ledger.path /nowhere/deep/ledger.sqlite cannot be made", "the folder /nowhere/deep is not there"),
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -127,7 +127,7 @@ def test_a_stale_feed_ends_readiness_only_when_everything_needs_it(price: str, i
     [
         ("1eur", "1eur", True, "1 ETH is 3000.00 EUR"),
         ("1000", "1usd", True, "ceilings in USD refuse: prices.currency_feed must name a feed of that currency, this one quotes EUR"),
-        ("1usd", "1eur", False, "ceilings in USD refuse"),
+        ("1usd", "1usd", False, "ceilings in USD refuse"),
     ],
 )
 def test_a_feed_of_another_currency_than_the_ceilings_is_told(price: str, entry: str, is_ready: bool, said: str) -> None:
@@ -140,6 +140,12 @@ def test_a_feed_of_another_currency_than_the_ceilings_is_told(price: str, entry:
     check = checks(parts)[-1]
     assert (check.name, check.ok) == ("price_feed", is_ready)
     assert said in check.reason
+
+
+def test_prices_in_two_currencies_are_refused_since_a_feed_quotes_one() -> None:
+    entries = [{"pipeline": "llm", "price_per_unit": "1eur"}]
+    with pytest.raises(ConfigError, match=r"prices are given in EUR, USD: a feed quotes one currency, so give all of them in that one"):
+        opened(RPC, max_price_per_unit="1usd", currency_feed=FEED, max_price_per_capability=entries)
 
 
 def test_an_endpoint_that_is_not_http_is_refused_without_being_printed() -> None:

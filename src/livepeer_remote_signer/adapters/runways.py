@@ -85,9 +85,9 @@ class Runways:
 def add_runway_gauges(metrics: Metrics, runways: Runways) -> None:
     """How long deposit, and deposit and reserve, last, by case; and the deposit that lasts a week but for one time in 100."""
 
-    def by_case(seconds: Callable[[Runway], tuple[float, ...]]) -> dict[tuple[str, ...], float]:
+    def by_case(seconds: Callable[[Runway], tuple[float, ...]]) -> dict[tuple[str, ...], float] | None:
         now = runways.current
-        return {} if now is None else {(f"{case:g}",): value for case, value in zip(CASES, seconds(now), strict=True)}
+        return None if now is None else {(f"{case:g}",): value for case, value in zip(CASES, seconds(now), strict=True)}
 
     metrics.gauge(
         "livepeer_signer_runway_seconds",

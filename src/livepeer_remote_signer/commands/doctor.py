@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,16 +72,28 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config)
     if config is None:
         return 2
-    logging.getLogger("livepeer_remote_signer").setLevel(logging.CRITICAL)  # what would be logged stands in the lines below
-    checks = [*_local_checks(config, Path(arguments.config))]
-    if all(check.ok for check in checks if check.name in ("configuration", "files")):
-        checks += asyncio.run(_tried(config))
+    with _nothing_logged():
+        checks = [*_local_checks(config, Path(arguments.config))]
+        if all(check.ok for check in checks if check.name in ("configuration", "files")):
+            checks += asyncio.run(_tried(config))
     if arguments.json:
         print(json.dumps([{**check._asdict(), "to_do": to_do(check)} for check in checks], indent=2))
     else:
         for check in checks:
             _print(check)
     return 0 if all(check.ok for check in checks) else 1
+
+
+@contextmanager
+def _nothing_logged() -> Iterator[None]:
+    """What would be logged stands in the checks' lines."""
+    logger = logging.getLogger("livepeer_remote_signer")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def to_do(check: ReadyCheck) -> str:
