@@ -7,7 +7,7 @@ SERVES := $(VENV)/.serves
 FAST := not (guide or chain or policy or discovery or clients or operate or attack or chaos or money or package or environments or image or custody)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-docs test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key lock openapi
+.PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-docs test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key docs pictures lock openapi
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -97,6 +97,13 @@ bench-gate: setup ## the rows that have a limit, and what grows, in short; limit
 
 bench-growth: setup ## what a payment costs beside much of everything: rows, auth ids, switches, keys, events, connections, an open console
 	@$(BIN)/python -m benchmarks.growth
+
+docs: setup ## the documents as one searchable site, in build/site
+	@test -x build/site-tools/bin/mkdocs || { $(BIN)/uv venv -q --clear --python $(BIN)/python build/site-tools && $(BIN)/uv pip install -q --python build/site-tools/bin/python --require-hashes -r .ci/docs.lock; }
+	@build/site-tools/bin/mkdocs build -q --clean
+
+pictures: setup ## the README's pictures, each with the commit it was made at (Chromium)
+	@$(BIN)/python -m tests.pictures
 
 openapi: setup ## docs/openapi.json from the routes as they are
 	@$(BIN)/livepeer-remote-signer openapi > docs/openapi.json
