@@ -20,6 +20,7 @@ from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
 from livepeer_remote_signer.adapters.chain.clock import HostClock
 from livepeer_remote_signer.adapters.chain.confirmed import ConfirmedReads
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint, Pace, find_standing_head, pick_due, pick_preferred
+from livepeer_remote_signer.adapters.chain.funds_log import FundsLog
 from livepeer_remote_signer.adapters.chain.json_rpc import JsonRpc, RpcFault, TooManyRequests, open_client
 from livepeer_remote_signer.adapters.chain.logs import LogReads
 from livepeer_remote_signer.adapters.chain.reading import (
@@ -119,6 +120,7 @@ class RpcChain:
         self._snapshot: _Snapshot | None = None
         self.for_callers = ConfirmedReads(self._endpoints, self._in_use, lambda: self.contracts, clock)
         self.logs = LogReads(self._endpoints, self._in_use, lambda: self.contracts, clock)
+        self._funds_log = FundsLog()
         self._polls = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -360,6 +362,8 @@ class RpcChain:
             log.warning("chain reads now come from %s", endpoint.rpc.name)
         clock_agrees, _ = self._host_clock.judgement(self._clock())
         self._snapshot = _Snapshot(replace(reading.view, clock_agrees=clock_agrees), asked_at, endpoint)
+        if self._question.controller is not None:
+            self._funds_log.note(reading.view)
         if self._rider is not None:
             self._rider.accept(self._words(asked_at))
 
