@@ -24,6 +24,7 @@ from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.static import StaticChain
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 from livepeer_remote_signer.api import errors as statuses
 from livepeer_remote_signer.app import create_app
@@ -39,7 +40,7 @@ from livepeer_remote_signer.core.rules.policy import Verdict
 from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 from livepeer_remote_signer.proto import net_pb2
-from livepeer_remote_signer.wiring.keys import open_seal, open_signing_key
+from livepeer_remote_signer.wiring.keys import open_seal, open_sender
 from tests.asgi import Answer, call, running
 from tests.plans import CHAIN, NOW_NS, SECRET, orchestrator_info, plan_payment
 from tests.signer import configuration, counted_signatures
@@ -111,7 +112,7 @@ def body_of(info: net_pb2.OrchestratorInfo | bytes | None = None, **fields: Any)
 def sealed(raw: bytes, secret: bytes = SECRET) -> str:
     """A state that the signer takes for its own."""
     config = parse_config(yaml.safe_dump(configuration(key={"private_key": "0x" + secret.hex()})), {})
-    sig = open_seal(config.state, open_signing_key(config.key), lambda: NOW_NS).seal(raw)
+    sig = open_seal(config.state, open_sender(config, Outbound()), lambda: NOW_NS).seal(raw)
     return f"{b64encode(raw).decode()}.{b64encode(sig).decode()}"
 
 

@@ -88,6 +88,7 @@ async def test_a_header_that_contradicts_the_contracts_is_not_believed_on_any_ch
     honest, lying = FakeChain(), FakeChain(l1_block=705, block_num=700)
     async with RpcNode(honest.answer) as first, RpcNode(lying.answer) as second, polling(first, second) as chain:
         await until(lambda: "it contradicts itself" in chain.status().endpoints[1].fault)
+        await until(lambda: chain.status().in_use is not None)
         assert (chain.status().in_use, chain.view().l1_block) == (0, 700)
 
 

@@ -39,7 +39,7 @@ async def test_what_is_judged_is_what_is_paid_and_leaves_nothing_behind(place: P
 async def test_all_that_refuses_is_told(place: Path | str) -> None:
     budgets = [Budget("auth_id", "*", "total", "ev", TICKET_WEI), Budget("global", "", "hour", "ev", TICKET_WEI)]
     async with opened(place, budgets=budgets) as (ledger,):
-        await ledger.controls.suspend("a")
+        await ledger.controls.suspend("a", "test")
         late = Session(auth_id="a")
         asked = late.request(4, tickets=2)
         asked.key = replace(asked.key, last_update_ns=late.now_ns - 10**6 * NS_PER_SECOND)
