@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
@@ -135,6 +135,7 @@ def test_another_release_that_signs_beside_it_starts_it_anew_for_as_long_as_its_
 
 
 @given(st.lists(st.integers(1, 1000), max_size=200), st.integers(0, 10**6))
+@example([7] * 200, 0)
 def test_checkpoints_are_few_in_order_and_reach_back_far(strides: list[int], start: int) -> None:
     followed, number = Followed(SETTLED), start
     for stride in strides:
