@@ -36,6 +36,9 @@ class FakeChain:
     transcoders: set[bytes] = field(default_factory=set)
     """Who is registered and active."""
 
+    funds_of: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
+    """Deposit, withdraw round and reserve of senders whose funds are others."""
+
     transcoder_questions: int = 0
     """How often somebody asked who is."""
 
@@ -90,7 +93,7 @@ class FakeChain:
             (CONTROLLER, "paused()"): (["bool"], [self.paused]),
             (self.contracts.ticket_broker, "getSenderInfo(address)"): (
                 ["uint256"] * 4,
-                [self.deposit, self.withdraw_round, self.reserve, 0],
+                [*self.funds_of.get(data[16:36], (self.deposit, self.withdraw_round, self.reserve)), 0],
             ),
             (self.contracts.rounds_manager, "lastInitializedRound()"): (["uint256"], [self.round]),
             (self.contracts.rounds_manager, "blockNum()"): (["uint256"], [self._block_num()]),

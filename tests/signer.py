@@ -50,7 +50,7 @@ def counted_signatures() -> Iterator[Signatures]:
 def configuration(**sections: Any) -> dict[str, Any]:
     """A static chain with funds, a throw-away key, and what a test adds."""
     return {
-        "key": {"private_key": "0x" + SECRET.hex()},
+        **({} if "keys" in sections else {"key": {"private_key": "0x" + SECRET.hex()}}),
         "chain": {
             "source": "static",
             "static": {

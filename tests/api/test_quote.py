@@ -112,7 +112,7 @@ def body_of(info: net_pb2.OrchestratorInfo | bytes | None = None, **fields: Any)
 def sealed(raw: bytes, secret: bytes = SECRET) -> str:
     """A state that the signer takes for its own."""
     config = parse_config(yaml.safe_dump(configuration(key={"private_key": "0x" + secret.hex()})), {})
-    sig = open_seal(config.state, open_sender(config, Outbound()), lambda: NOW_NS).seal(raw)
+    sig = open_seal(config.state, open_sender(config.key, config.state, Outbound()), lambda: NOW_NS).seal(raw)
     return f"{b64encode(raw).decode()}.{b64encode(sig).decode()}"
 
 
@@ -249,7 +249,15 @@ CASES = [
 
 NEVER_QUOTED = {
     *("bad_json", "bad_request", "head_too_large", "body_too_large", "body_timeout", "not_found", "method_not_allowed", "origin_refused"),
-    *("caller_left", "unauthenticated", "share_exceeded", "overloaded", "not_ready", "timed_out"),  # answered with their own status
+    *(
+        "caller_left",
+        "no_sender",
+        "unauthenticated",
+        "share_exceeded",
+        "overloaded",
+        "not_ready",
+        "timed_out",
+    ),  # answered with their own status
     *("address_refused", "orchestrator_unreachable"),  # of routes that ask orchestrators
     *("key_unavailable", "key_throttled"),  # of the signatures themselves
     *("session_busy",),  # of calls that come at the same time: a quote takes no turn

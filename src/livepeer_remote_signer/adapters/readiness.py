@@ -19,6 +19,7 @@ from livepeer_remote_signer.core.rules.readiness import (
     feed_ready,
     key_ready,
     ledger_ready,
+    senders_ready,
     sink_ready,
 )
 
@@ -114,9 +115,11 @@ class Readiness:
         sinks: Sinks | None = None,
         authorities: Mapping[str, Authority] | None = None,
         places: Places | None = None,
-        key: Key | None = None,
+        keys: Mapping[str, Key] | None = None,
+        senders: Mapping[str, Callable[[], ChainView]] | None = None,
     ) -> None:
-        """With `endpoints` block times are read, which this host's clock is compared with."""
+        """`keys` are those outside this host, by their place in the configuration; `senders` the views of several senders, by the
+        names of their keys. With `endpoints` block times are read, which this host's clock is compared with."""
         self._view = view
         self._endpoints = endpoints
         self._ceilings = ceilings
@@ -126,12 +129,14 @@ class Readiness:
         self._sinks = sinks
         self._authorities = authorities or {}
         self._places = places
-        self._key = key
+        self._keys = keys or {}
+        self._senders = senders or {}
 
     def checks(self) -> list[ReadyCheck]:
         """One line for each part, good or bad."""
         view = self._view()
-        found = [chain_ready(view)]
+        found = [chain_ready(view, has_senders=bool(self._senders))]
+        found += senders_ready({name: view_of() for name, view_of in self._senders.items()})
         if self._endpoints is not None:
             found += [clock_ready(view), endpoints_ready(*self._endpoints.faults())]
         if self._feed is not None:
@@ -141,8 +146,7 @@ class Readiness:
             found.append(discovery_ready(self._discovery.status()))
         if self._ledger is not None:
             found.append(ledger_ready(self._ledger.failure))
-        if self._key is not None:
-            found.append(key_ready(self._key.fault))
+        found += [key_ready(name, key.fault, is_only=not self._senders) for name, key in self._keys.items()]
         found += [authority_ready(name, authority.fault) for name, authority in self._authorities.items()]
         if self._sinks is not None:
             found += [sink_ready(position, fault) for position, fault in enumerate(self._sinks.sink_faults)]

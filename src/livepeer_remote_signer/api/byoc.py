@@ -29,7 +29,6 @@ def add_byoc_route(
     app: FastAPI, caller_of: Callable[[Request], Caller], signer: ByocSigner, answer_seconds: float, errors: dict[int | str, dict[str, Any]]
 ) -> None:
     """Adds the route to `app`; it gives up after `answer_seconds`."""
-    sender = checksum_address(signer.address)
 
     @app.post(
         PATH,
@@ -41,5 +40,5 @@ def add_byoc_route(
         """The sender's address and its signature over the job's fields."""
         trail = Trail(PATH, new_request_id(), "", time.perf_counter, answer_seconds)
         async with answered_within(answer_seconds):
-            signature = await signer.sign(await request.body(), caller_of(request), trail)
-        return to_response(json_reply(200, {"sender": sender, "signature": "0x" + signature.hex()}, trail.request_id))
+            sender, signature = await signer.sign(await request.body(), caller_of(request), trail)
+        return to_response(json_reply(200, {"sender": checksum_address(sender), "signature": "0x" + signature.hex()}, trail.request_id))

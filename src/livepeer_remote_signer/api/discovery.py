@@ -45,7 +45,7 @@ Discover = Callable[[Filters], FoundList]
 
 
 def add_discovery_route(
-    app: FastAPI, identified: Callable[[Request], Awaitable[None]], discover: Discover | None, errors: dict[int | str, dict[str, Any]]
+    app: FastAPI, identified: Callable[[Request], Awaitable[object]], discover: Discover | None, errors: dict[int | str, dict[str, Any]]
 ) -> None:
     """Adds the route; without `discover` it answers 404 and says what to configure."""
 

@@ -43,6 +43,7 @@ STATUSES: dict[type[e.SignerError], int] = {
     e.Unauthenticated: 401,
     e.AuthIdChanged: 403,
     e.Suspended: 403,
+    e.NoSender: 403,
     e.RecipientRefused: 403,
     e.AddressRefused: 403,
     e.OriginRefused: 403,

@@ -29,8 +29,9 @@ from livepeer_remote_signer.api.quote import QuoteParts, add_quote_route
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.api.usage import add_caller_usage_route
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
-from livepeer_remote_signer.core.rules.policy import Caller, Identity
+from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
+from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.service.byoc import ByocSigner
 from livepeer_remote_signer.service.queries import OrchestratorQuestions
 from livepeer_remote_signer.service.signing import InfoSignature
@@ -70,8 +71,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 class RestParts(NamedTuple):
     """What the routes need, as values and callables."""
 
-    sender: bytes
-    info_signature: InfoSignature
+    info: BySender[InfoSignature]
     paying: PayingRoutes
     quotes: QuoteParts
     identify: Callable[[Caller], Awaitable[Identity]] | None
@@ -112,15 +112,15 @@ def caller_of(request: Request) -> Caller:
 
 
 def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
-    address = checksum_address(parts.sender)
+    async def address_and_signature(identity: Identity) -> dict[str, str]:
+        info = parts.info.of(identity)
+        return {"address": checksum_address(info.address), "signature": "0x" + (await info.get()).hex()}
 
-    async def address_and_signature() -> dict[str, str]:
-        return {"address": address, "signature": "0x" + (await parts.info_signature.get()).hex()}
-
-    async def identified(request: Request) -> None:
-        if parts.identify is not None:
-            async with answered_within(parts.answer_seconds):
-                await parts.identify(caller_of(request))
+    async def identified(request: Request) -> Identity:
+        if parts.identify is None:
+            return ANONYMOUS
+        async with answered_within(parts.answer_seconds):
+            return await parts.identify(caller_of(request))
 
     @app.post(
         "/sign-orchestrator-info",
@@ -129,9 +129,9 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     )
     async def sign_orchestrator_info(request: Request) -> Response:
         """go-livepeer's route: the signature a gateway shows to orchestrators. The body is ignored."""
-        await identified(request)
+        identity = await identified(request)
         async with answered_within(parts.answer_seconds):
-            return to_response(json_reply(200, await address_and_signature(), new_request_id()))
+            return to_response(json_reply(200, await address_and_signature(identity), new_request_id()))
 
     @app.post(
         "/getOrchestratorInfo",
@@ -148,7 +148,7 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
             query = parse_orchestrator_query(await request.body())
             if query.url:
                 half = orchestrator_half(await parts.questions.ask(*query, caller, identity, trail))
-            return to_response(json_reply(200, {**await address_and_signature(), **half}, trail.request_id))
+            return to_response(json_reply(200, {**await address_and_signature(identity), **half}, trail.request_id))
 
     def add_paying_route(path: str, reply: type[BaseModel], request_model: type[BaseModel], text: str) -> None:
         async def pay(request: Request) -> Response:

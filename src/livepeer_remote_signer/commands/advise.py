@@ -75,7 +75,7 @@ async def _ask(config: Config, url: str, route: str) -> tuple[bytes, Means]:
     from livepeer_remote_signer.wiring.outbound import open_outbound
 
     outbound = open_outbound(config.outbound)
-    sender = open_sender(config, outbound)
+    sender = open_sender(config.key, config.state, outbound)
     chain = open_chain(config, sender.address, outbound)
     queries = open_queries(config, sender.address, open_info_signature(sender))
     try:

@@ -107,12 +107,17 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     from livepeer_remote_signer.wiring.ledger import open_ledger
     from livepeer_remote_signer.wiring.operations import open_traces
     from livepeer_remote_signer.wiring.outbound import open_outbound
+    from livepeer_remote_signer.wiring.senders import open_senders
 
     def is_whole(section: str) -> bool:
         return not any(key.startswith(section) for key in unread)
 
     outbound = open_outbound(config.outbound if is_whole("outbound.") else config.outbound.model_copy(update={"ca_file": None}))
-    key = open_signing_key(config.key) if config.key.external is None and is_whole("key.") else SigningKey(_NO_KEY)
+    key = SigningKey(_NO_KEY)
+    if config.key.external is None and is_whole("key.") and is_whole("keys."):
+        key = open_signing_key(config.key)
+        if config.keys and is_whole("state.") and not config.has_external_keys:
+            open_senders(config, outbound, time.time_ns)
     chain = open_chain(config, key.address, outbound)
     open_recipients(config, chain)
     open_ledger(config, time.time_ns)

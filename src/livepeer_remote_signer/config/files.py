@@ -56,8 +56,7 @@ def known_urls(config: Config) -> list[str]:
     urls = [sink.url for sink in config.events.sinks if isinstance(sink, HttpSink)]
     if config.auth.webhook is not None:
         urls.append(config.auth.webhook.url)
-    if config.key.eth_sign is not None:
-        urls.append(config.key.eth_sign.url)
+    urls += [key.eth_sign.url for key in (config.key, *config.keys.values()) if key.eth_sign is not None]
     return urls + [url for url in (config.discovery.webhook_url, config.tracing.otlp_endpoint, config.outbound.proxy) if url is not None]
 
 
@@ -78,7 +77,11 @@ def _secret_values(value: object) -> Iterator[str]:
 def _with_value(section: SectionT, key: str, value: object) -> SectionT:
     """The section with another value under a dotted key."""
     name, _, rest = key.partition(".")
-    return section.model_copy(update={name: _with_value(getattr(section, name), rest, value) if rest else value})
+    found = getattr(section, name)
+    if rest and isinstance(found, Mapping):
+        item, _, rest = rest.partition(".")
+        return section.model_copy(update={name: {**found, item: _with_value(found[item], rest, value)}})
+    return section.model_copy(update={name: _with_value(found, rest, value) if rest else value})
 
 
 def _secret_text(path: Path, key: str) -> str:

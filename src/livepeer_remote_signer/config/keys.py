@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     Field,
     SecretStr,
+    StringConstraints,
     model_validator,
 )
 
 from livepeer_remote_signer.config.secret_files import LoadedFile, NeededSecretFile, ProtectedFile, SecretFile
 from livepeer_remote_signer.config.urls import HttpUrl
 from livepeer_remote_signer.config.values import Address, Seconds, Section, Time, Wei, check_one_form
+from livepeer_remote_signer.core.rules.policy import MAX_AUTH_ID_CHARACTERS
+
+KeyName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+MAX_KEYS = 256
+"""The funds of each are read with every poll of the chain."""
 
 LOCAL_FORMS = ("private_key", "private_key_file", "keystore_file")
 EXTERNAL_FORMS = ("eth_sign", "aws_kms", "pkcs11")
@@ -94,6 +100,13 @@ class KeyConfig(Section):
         if self.keystore_file is not None and (self.password is None) == (self.password_file is None):
             raise ValueError("keystore_file needs exactly one of password_file and password")
         return self
+
+
+class SenderConfig(Section):
+    """Whose payments a key makes: one auth id's, or with "*" those of everybody whom no other entry names."""
+
+    auth_id: str = Field(min_length=1, max_length=MAX_AUTH_ID_CHARACTERS)
+    key: str
 
 
 class PreviousSeal(Section):

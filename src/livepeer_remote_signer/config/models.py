@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 from pydantic import (
+    Field,
     model_validator,
 )
 
@@ -10,7 +14,7 @@ from livepeer_remote_signer.config.auth import AdminConfig, AuthConfig, Recipien
 from livepeer_remote_signer.config.chain import ChainConfig
 from livepeer_remote_signer.config.drawn import DrawnConfig
 from livepeer_remote_signer.config.events import EventsConfig
-from livepeer_remote_signer.config.keys import KeyConfig, StateConfig
+from livepeer_remote_signer.config.keys import MAX_KEYS, KeyConfig, KeyName, SenderConfig, StateConfig
 from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig
 from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, ListenAddress
 from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, OrchestratorsConfig
@@ -35,12 +39,20 @@ NEEDS_LEDGER = (
 )
 
 
+def _not_namespaced(auth_id: str) -> str:
+    shown = auth_id[:64]
+    ones = ", ".join(f"{namespace}{shown}" for namespace in NAMESPACES)
+    return f"with auth.namespaces no auth id is {shown!r}: say whose it is, one of {ones}"
+
+
 class Config(Section):
     """The whole configuration, checked."""
 
     listen: Listen = DEFAULT_LISTEN
     allowed_hosts: tuple[HostName, ...] = ()
     key: KeyConfig
+    keys: dict[KeyName, KeyConfig] = Field(default_factory=dict, max_length=MAX_KEYS)
+    senders: tuple[SenderConfig, ...] = ()
     state: StateConfig = StateConfig()
     chain: ChainConfig
     limits: LimitsConfig = LimitsConfig()
@@ -64,6 +76,65 @@ class Config(Section):
     docs: DocsConfig = DocsConfig()
     byoc_jobs: bool = False
 
+    @property
+    def key_names(self) -> list[str]:
+        """The names of several keys, that of everybody else, or of the first sender, first."""
+        first = next((sender.key for sender in self.senders if sender.auth_id == "*"), self.senders[0].key if self.senders else None)
+        return sorted(self.keys, key=lambda name: name != first)
+
+    @property
+    def has_external_keys(self) -> bool:
+        """Whether any key is outside this host."""
+        return any(key.external is not None for key in (self.key, *self.keys.values()))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_key(cls, tree: Any) -> Any:
+        """Where there are several keys, `key` is that of whoever no sender names, or else the first sender's."""
+        if not isinstance(tree, dict) or not tree.get("keys"):
+            return tree
+        if "key" in tree:
+            raise ValueError("give key, or keys with senders, not both (SIGNER_ETH_ADDR and SIGNER_ETH_KEYSTORE_PATH set key)")
+        keys, senders = tree["keys"], tree.get("senders")
+        if not isinstance(keys, dict) or not isinstance(senders, list | tuple) or not senders:
+            raise ValueError('keys is a mapping of names to keys, and senders says whose payments each makes: [{auth_id: "*", key: NAME}]')
+        named = [sender.get("key") for sender in senders if isinstance(sender, dict) and sender.get("auth_id") == "*"]
+        named += [sender.get("key") for sender in senders if isinstance(sender, dict)]
+        name = next((name for name in named if isinstance(name, str) and name in keys), None)
+        return tree if name is None else {**tree, "key": keys[name]}
+
+    @model_validator(mode="after")
+    def _several_senders(self) -> Config:
+        if not self.keys:
+            if self.senders:
+                raise ValueError("senders name keys of keys, which is empty: with one key leave senders away")
+            return self
+        auth_ids = [sender.auth_id for sender in self.senders]
+        if doubled := [auth_id for auth_id, count in Counter(auth_ids).items() if count > 1]:
+            raise ValueError(f"senders name the auth id {doubled[0][:64]!r} twice: its payments have one sender")
+        named = {sender.key for sender in self.senders}
+        if unknown := sorted(named - self.keys.keys()):
+            raise ValueError(f"senders name the key {unknown[0][:64]!r}, and keys has {', '.join(sorted(self.keys))}")
+        if unused := sorted(self.keys.keys() - named):
+            raise ValueError(f"keys.{unused[0]} is nobody's: name it in senders, or take it away")
+        auth = self.auth
+        if set(auth_ids) != {"*"} and not (auth.has_api_keys or auth.jwt is not None or auth.trusted_proxies):
+            raise ValueError(
+                "senders choose a key by who calls, which must be known before anything else: configure auth.api_keys_file, auth.jwt or "
+                "auth.trusted_proxies (a webhook names a caller only after the deposit was checked)"
+            )
+        for index, auth_id in enumerate(auth_ids):
+            if auth.namespaces and auth_id != "*" and not auth_id.startswith(NAMESPACES):
+                raise ValueError(f"senders.{index}: {_not_namespaced(auth_id)}")
+        if self.state.seal == "signature":
+            raise ValueError("state.seal signature does not tell whose a state is: with senders set state.seal to mac")
+        if self.state.mac_key is None and self.state.mac_key_file is None:
+            raise ValueError(
+                "senders: states are sealed with keys that are derived from one MAC key: set state.mac_key_file, which "
+                "`livepeer-remote-signer signing-key mac` makes"
+            )
+        return self
+
     @model_validator(mode="after")
     def _cross_field(self) -> Config:
         if not self.listen.is_loopback and not self.auth.is_configured and not self.auth.allow_unauthenticated:
@@ -84,10 +155,7 @@ class Config(Section):
             )
         for index, budget in enumerate(self.budgets):
             if self.auth.namespaces and budget.scope == "auth_id" and budget.match != "*" and not budget.match.startswith(NAMESPACES):
-                raise ValueError(
-                    f"budgets.{index}: with auth.namespaces no auth id is {budget.match[:64]!r}: say whose it is, one of "
-                    + ", ".join(f"{namespace}{budget.match[:64]}" for namespace in NAMESPACES)
-                )
+                raise ValueError(f"budgets.{index}: {_not_namespaced(budget.match)}")
         if "*" in self.cors.allow_origins and not self.auth.is_configured:
             raise ValueError(
                 "cors.allow_origins '*' would let every web page have tickets signed, because nobody is asked before signing: name the "
@@ -127,9 +195,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _key_outside(self) -> Config:
         """What a key that this host has not cannot do."""
-        external = self.key.external
-        if external is None:
+        if not self.has_external_keys:
             return self
+        external = next(key.external for key in (self.key, *self.keys.values()) if key.external is not None)
         if self.ledger.backend == "none":
             raise ValueError(f"key.{external}: {NEEDS_LEDGER}")
         if self.state.seal == "signature":

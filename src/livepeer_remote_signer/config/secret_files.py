@@ -5,7 +5,7 @@ A key's type says what its file is, so that loading, redaction and `check-config
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
@@ -45,6 +45,10 @@ def named_files(section: Section, where: str = "") -> Iterator[NamedFile]:
             yield from (NamedFile(key, value, kind) for kind in field.metadata if isinstance(kind, FileKind))
         elif isinstance(value, Section):
             yield from named_files(value, f"{key}.")
+        elif isinstance(value, Mapping):
+            for item_name, item in value.items():
+                if isinstance(item, Section):
+                    yield from named_files(item, f"{key}.{item_name}.")
         elif isinstance(value, tuple):
             for index, item in enumerate(value):
                 if isinstance(item, Section):

@@ -8,8 +8,8 @@ SignerError: a fault of ours
             NoBillableUnits BadMaxPrice PriceExceeded NoTickets TooManyTickets TicketEvTooLow TicketEvExceeded TotalEvExceeded
             FaceValueTooLow CreditExceeded StaleState SessionBusy SenderChanged
         who calls and what the operator allows
-            Unauthenticated Denied AuthIdChanged Suspended RecipientRefused OrchestratorPaused AddressRefused OriginRefused
-            BudgetExceeded ShareExceeded RateExceeded
+            Unauthenticated Denied AuthIdChanged Suspended NoSender RecipientRefused OrchestratorPaused AddressRefused
+            OriginRefused BudgetExceeded ShareExceeded RateExceeded
         what the service stands on
             NoDeposit NoReserve DepositUnlocking DepositTooSmall ProtocolPaused
         HTTP
@@ -222,6 +222,10 @@ class AuthIdChanged(Refused):
 
 class Suspended(Refused):
     """A kill switch is set for this auth id, or for all."""
+
+
+class NoSender(Refused):
+    """No key pays for this auth id: senders name others."""
 
 
 class RecipientRefused(Refused):

@@ -43,6 +43,7 @@ from livepeer_remote_signer.core.rules.rates import CallerRates
 from livepeer_remote_signer.core.rules.request_key import request_key
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, restore_plan
 from livepeer_remote_signer.core.rules.sender import LivePaymentSender
+from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.core.rules.trail import Mark, Trail
 from livepeer_remote_signer.service.custody import Custody, Order
 from livepeer_remote_signer.service.observers import Observer
@@ -101,9 +102,11 @@ class _Made(NamedTuple):
 class _Attempt:
     """How far a call came, for whoever has to say so after it was given up."""
 
-    __slots__ = ("is_reserved", "made", "session")
+    __slots__ = ("is_reserved", "made", "service", "session")
 
     def __init__(self) -> None:
+        self.service: RemoteSigner | None = None
+        """Whose service took it, where there are several senders."""
         self.session: OpenedSession | None = None
         self.made: list[_Made] = []
         """What was signed and perhaps recorded; without a ledger nothing waits after signing."""
@@ -138,7 +141,9 @@ class RemoteSigner:
         encode_event: Callable[[PaymentPlan, Trail, Fraction | None], bytes] | None = None,
         usd_per_eth: Callable[[], Fraction | None] | None = None,
         publish: Callable[[bytes], None] | None = None,
+        senders: BySender[RemoteSigner] | None = None,
     ) -> None:
+        """`senders`: whose service takes a caller's payment, where not all are paid by one sender; only the first service has them."""
         self._live_payments = live_payments
         self._custody = signer if isinstance(signer, Custody) else None
         self._sign_plan = signer.sign if isinstance(signer, PaymentSigner) else _sign_nothing
@@ -158,7 +163,8 @@ class RemoteSigner:
         self._usd_per_eth = usd_per_eth
         self._publish = publish
         self._turns = SigningTurns()
-        asked = (identifier, recipients, authorizer, ledger, rates)
+        self._senders = senders
+        asked = (identifier, recipients, authorizer, ledger, rates, senders)
         self.is_inline = not requires_auth_id and all(one is None for one in asked)
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
         self.identifies = identifier is not None
@@ -206,7 +212,7 @@ class RemoteSigner:
                 raise
             error = TimedOut(round(trail.answer_by - trail.started, 3), _waited_for(trail), may_be_recorded=attempt.may_be_recorded)
             if attempt.session is not None and not attempt.may_be_recorded:
-                self._due_after(error, attempt.session, call)
+                (attempt.service or self)._due_after(error, attempt.session, call)
             raise error from None
 
     async def _pay(self, body: bytes, call: _Call, attempt: _Attempt) -> bytes:
@@ -215,6 +221,13 @@ class RemoteSigner:
             with call.trail.phase("identify"):
                 call = call._replace(identity=await self._identifier.identify(call.caller))
             self._name_caller(call)
+        if self._senders is None:
+            return await self._pay_known(body, call, attempt)
+        attempt.service = service = self._senders.of(call.identity)
+        return await service._pay_known(body, call, attempt)
+
+    async def _pay_known(self, body: bytes, call: _Call, attempt: _Attempt) -> bytes:
+        """Of a caller who was identified as far as anybody can say who he is, by the sender that pays for him."""
         attempt.session = session = self._open(body, call)
         if self._ledger is not None:
             return await self._pay_once(self._ledger, session, call, attempt)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from livepeer_remote_signer.core.rules.fairness import Shares
 from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, unpaid_auth_id
+from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.seams import Identifier, QueryAuthorizer
 
@@ -24,7 +25,7 @@ class OrchestratorQuestions:
 
     def __init__(
         self,
-        fetch: FetchInfo,
+        fetch: BySender[FetchInfo],
         *,
         identifier: Identifier | None = None,
         authorizer: QueryAuthorizer | None = None,
@@ -42,7 +43,7 @@ class OrchestratorQuestions:
     async def ask(self, url: str, capabilities: bytes, caller: Caller, identity: Identity, trail: Trail) -> bytes:
         """The serialized OrchestratorInfo of the orchestrator at `url`; `trail.caller` is the caller's address.
 
-        Raises BadField, BadCapabilities, Denied, AuthIdChanged, AuthFailed, AddressRefused, OrchestratorUnreachable, Overloaded,
+        Raises NoSender, BadField, BadCapabilities, Denied, AuthIdChanged, AuthFailed, AddressRefused, OrchestratorUnreachable, Overloaded,
         ShareExceeded.
         """
         auth_id = identity.auth_id or identity.claimed_auth_id
@@ -50,6 +51,6 @@ class OrchestratorQuestions:
         try:
             if self._authorizer is not None:
                 unpaid_auth_id(await self._authorizer.authorize_query(caller, identity, url, trail), identity)
-            return await self._fetch(url, capabilities)
+            return await self._fetch.of(identity)(url, capabilities)
         finally:
             place.release()

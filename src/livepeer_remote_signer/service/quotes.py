@@ -49,6 +49,7 @@ from livepeer_remote_signer.core.rules.rates import Brake, CallerRates
 from livepeer_remote_signer.core.rules.request_key import request_key
 from livepeer_remote_signer.core.rules.reservation import Reserved
 from livepeer_remote_signer.core.rules.sender import LivePaymentSender, Quoted
+from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.advising import Advisor
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, RecipientPolicy
@@ -142,7 +143,10 @@ class PaymentQuotes:
         authorizer: Authorizer | None = None,
         books: Books | None = None,
         rates: CallerRates | None = None,
+        senders: BySender[PaymentQuotes] | None = None,
     ) -> None:
+        """`senders`: whose quotes a caller gets, where not all are paid by one sender; only the first has them."""
+        self._senders = senders
         self._terms = terms
         self._live_payments = live_payments
         self._chain = chain
@@ -165,6 +169,12 @@ class PaymentQuotes:
         auth_id = identity.auth_id or identity.claimed_auth_id
         trail.caller, trail.auth_id = auth_id or trail.caller, auth_id
         self._check_rate(trail)
+        teller = self if self._senders is None else self._senders.of(identity)
+        return await teller._quote_known(body, parse, caller, identity, trail)
+
+    async def _quote_known(
+        self, body: bytes, parse: Callable[[bytes], QuoteRequest], caller: Caller, identity: Identity, trail: Trail
+    ) -> Quote:
         around = Surroundings(parse(body), self._chain.view(), self._ceilings.current(), self._clock_ns(), caller, identity, trail)
         quote = await self._judge(around, self._terms.headroom_seconds)
         if quote.refusals and self._terms.headroom_seconds:

@@ -19,6 +19,14 @@ SEG_CREDS_CACHE_ENTRIES = 4096
 """A signature less for every call of a session but its first. Requests longer than MAX_KEY_BYTES are not kept."""
 
 
+class CountingSigner(Protocol):
+    """Signs tickets."""
+
+    @property
+    def signatures(self) -> int:
+        """How many since start."""
+
+
 class MessageSigner(Protocol):
     """Holds the key. Signs EIP-191 personal messages that this package composed, never a caller's bytes."""
 
@@ -50,7 +58,7 @@ class InfoSignature:
     """The signature that the sender shows to orchestrators: made once for each process, when it is asked for first."""
 
     def __init__(self, address: bytes, sign: SignMessage) -> None:
-        self._address = address
+        self.address = address
         self._sign = sign
         self._lock = asyncio.Lock()
         self._made: bytes | None = None
@@ -60,7 +68,7 @@ class InfoSignature:
         if self._made is None:
             async with self._lock:
                 if self._made is None:
-                    self._made = await self._sign(orchestrator_info_message(self._address))
+                    self._made = await self._sign(orchestrator_info_message(self.address))
         return self._made
 
 
@@ -133,3 +141,15 @@ class PaymentSigner:
                     self._known_seg_creds.clear()
                 self._known_seg_creds[key] = known
         return known
+
+
+class Signatures:
+    """How many tickets were signed for all senders of this process, since start."""
+
+    def __init__(self, signers: Sequence[CountingSigner]) -> None:
+        self._signers = signers
+
+    @property
+    def signatures(self) -> int:
+        """Of all of them."""
+        return sum(signer.signatures for signer in self._signers)

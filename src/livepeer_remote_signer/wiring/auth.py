@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.keys import read_secret_file
-from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Authority
 from livepeer_remote_signer.config.auth import AuthConfig, GuardConfig, JwtConfig, WebhookConfig
@@ -20,7 +19,8 @@ from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.api_keys import KeysFileError
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from livepeer_remote_signer.service.byoc import ByocSigner
+from livepeer_remote_signer.core.rules.senders import BySender
+from livepeer_remote_signer.service.byoc import ByocKey, ByocSigner
 from livepeer_remote_signer.service.queries import FetchInfo, OrchestratorQuestions
 from livepeer_remote_signer.service.seams import Identifier
 from livepeer_remote_signer.wiring.chain import ChainParts
@@ -108,13 +108,12 @@ def _open_webhook(config: WebhookConfig, mac_key: bytes, outbound: Outbound) -> 
     )
 
 
-def open_byoc(config: Config, auth: AuthParts, sender: Sender, ledger: RunningLedger | None) -> ByocSigner | None:
-    """Signs BYOC jobs for those who may pay; None where it is off."""
+def open_byoc(config: Config, auth: AuthParts, ledger: RunningLedger | None, keys: BySender[ByocKey]) -> ByocSigner | None:
+    """Signs BYOC jobs for those who may pay, where that is configured."""
     if not config.byoc_jobs:
         return None
     return ByocSigner(
-        sender.address,
-        sender.sign,
+        keys,
         identifier=auth.identifier,
         authorizer=auth.authorizer,
         switches=ledger.controls if ledger else None,
@@ -122,7 +121,7 @@ def open_byoc(config: Config, auth: AuthParts, sender: Sender, ledger: RunningLe
     )
 
 
-def open_questions(config: Config, auth: AuthParts, fetch: FetchInfo) -> OrchestratorQuestions:
+def open_questions(config: Config, auth: AuthParts, fetch: BySender[FetchInfo]) -> OrchestratorQuestions:
     """Asks orchestrators for those who may; the webhook is asked only where that is configured."""
     asks_webhook = config.auth.webhook is not None and config.auth.webhook.ask_for_orchestrator_info
     return OrchestratorQuestions(

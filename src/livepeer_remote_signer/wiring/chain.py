@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
@@ -28,8 +29,9 @@ class ChainParts(NamedTuple):
     feed: PriceFeed | None = None
 
 
-def open_chain(config: Config, sender: bytes, outbound: Outbound) -> ChainParts:
-    """The chain source, price feed and ceilings that are configured; nothing is polled yet. Raises ConfigError."""
+def open_chain(config: Config, sender: bytes, outbound: Outbound, others: Sequence[bytes] = ()) -> ChainParts:
+    """The chain source, price feed and ceilings that are configured, with the funds of a sender and of `others`; nothing is polled yet.
+    Raises ConfigError."""
     amounts = ceiling_amounts(config.prices)
     feed_config = currency_feed(config, amounts)
     is_live = config.chain.source == "rpc"
@@ -48,12 +50,17 @@ def open_chain(config: Config, sender: bytes, outbound: Outbound) -> ChainParts:
         feed = PriceFeed(feed_config.address, feed_config.max_age_seconds, max_jump_factor=feed_config.max_jump_factor)
     rpc = RpcChain(
         [url.get_secret_value() for url in rpc_config.urls],
-        ChainQuestion(rpc_config.chain_id, rpc_config.controller if is_live else None, sender),
+        ChainQuestion(rpc_config.chain_id, rpc_config.controller if is_live else None, sender, other_senders=tuple(others)),
         Pace(rpc_config.poll_seconds, rpc_config.timeout_seconds, rpc_config.max_age_seconds, max_head_age_seconds(config)),
         rider=feed,
         outbound=outbound,
     )
     return ChainParts(rpc if is_live else _open_static_chain(config), LiveCeilings(amounts, feed), rpc, feed)
+
+
+def open_sender_chain(chain: ChainParts, sender: bytes) -> ChainSource:
+    """The chain with the funds of this sender; a static one has the same for all."""
+    return chain.rpc.of_sender(sender) if chain.rpc is not None and chain.rpc is chain.source else chain.source
 
 
 def _open_static_chain(config: Config) -> StaticChain:

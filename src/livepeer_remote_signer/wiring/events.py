@@ -12,7 +12,6 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from livepeer_remote_signer.adapters.events.delivery import Delivery
-from livepeer_remote_signer.adapters.events.encoder import EventEncoder
 from livepeer_remote_signer.adapters.events.forwarder import Forwarder
 from livepeer_remote_signer.adapters.events.metrics import EventMetrics, add_outbox_gauges
 from livepeer_remote_signer.adapters.events.outbox import MemoryOutbox, Outbox
@@ -25,24 +24,20 @@ from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
 from livepeer_remote_signer.config.in_force import is_tls
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.rules.events import EventSource
 
 DRAIN_SECONDS = 5.0
 
 
 class EventParts(NamedTuple):
-    """How events are made and sent. `memory` is None with a ledger, which has an outbox of its own."""
+    """How events are sent. `memory` is None with a ledger, which has an outbox of its own."""
 
-    encoder: EventEncoder
     forwarder: Forwarder
     memory: MemoryOutbox | None
     delivery: Delivery
 
 
-def open_events(
-    config: Config, sinks: Sequence[Sink], source: EventSource, ledger: RunningLedger | None, metrics: Metrics
-) -> EventParts | None:
-    """What makes and sends events, None without sinks."""
+def open_events(config: Config, sinks: Sequence[Sink], ledger: RunningLedger | None, metrics: Metrics) -> EventParts | None:
+    """What sends events, None without sinks."""
     meter = EventMetrics(metrics)
     if not sinks:
         return None
@@ -54,7 +49,6 @@ def open_events(
     add_outbox_gauges(metrics, meter, outbox, sinks, is_shared=memory is None)
     forwarder = Forwarder(outbox, sinks, meter)
     return EventParts(
-        EventEncoder(source),
         forwarder,
         memory,
         Delivery(sinks, forwarder, memory, min(DRAIN_SECONDS, config.limits.drain_seconds)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from livepeer_remote_signer.adapters.keys import (
@@ -21,7 +21,6 @@ from livepeer_remote_signer.adapters.keys.external import CheckedKey, checked_ad
 from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.keys import AwsKmsConfig, KeyConfig, Pkcs11Config, PreviousSeal, StateConfig
-from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.transaction_keys import LocalTransactionKey, OutsideTransactionKey
 from livepeer_remote_signer.service.signing import InfoSignature
 
+FOR_EVER_NS = 2**63 - 1
 _LOCAL = "key.private_key_file, or key.keystore_file with key.password_file"
 
 
@@ -124,13 +124,13 @@ def open_transaction_key(config: KeyConfig, outbound: Outbound) -> LocalTransact
     )
 
 
-def open_sender(config: Config, outbound: Outbound) -> Sender:
-    """The sender of the configuration. Raises SigningKeyError."""
-    if config.key.external is None:
-        local = open_signing_key(config.key)
-        return Sender(local.address, open_mac_key(config.state, local), local, None)
-    outside = open_external_key(config.key, outbound)
-    return Sender(outside.address, open_mac_key(config.state, None), None, outside)
+def open_sender(key: KeyConfig, state: StateConfig, outbound: Outbound) -> Sender:
+    """The sender that a key pays as. Raises SigningKeyError."""
+    if key.external is None:
+        local = open_signing_key(key)
+        return Sender(local.address, open_mac_key(state, local), local, None)
+    outside = open_external_key(key, outbound)
+    return Sender(outside.address, open_mac_key(state, None), None, outside)
 
 
 def open_info_signature(sender: Sender) -> InfoSignature:
@@ -138,18 +138,20 @@ def open_info_signature(sender: Sender) -> InfoSignature:
     return InfoSignature(sender.address, sender.sign)
 
 
-def open_seal(config: StateConfig, sender: Sender, clock_ns: Callable[[], int]) -> StateSeal:
+def open_seal(config: StateConfig, sender: Sender, clock_ns: Callable[[], int], others: Sequence[bytes] | None = None) -> StateSeal:
     """The seal over states, with the previous keys that are still accepted.
 
-    With a key outside this host the MAC key is derived for the sender: one MAC key may serve several, and none takes another's states.
+    With a key outside this host the MAC key is derived for the sender: one MAC key may serve several, and none takes another's
+    states. So it is where there are several senders: `others` are those beside this one, whose states are known as theirs.
     """
     previous = [_open_previous_key(each) for each in config.previous]
-    if sender.local is not None:
+    if sender.local is not None and others is None:
         sign = sender.local.sign_personal if config.seal == "signature" else None
         return StateSeal(sender.address, sign=sign, mac_key=sender.mac_key, previous=tuple(previous), clock_ns=clock_ns)
     derived = [PreviousKey(derive_sender_mac_key(p.mac_key, sender.address), None, p.accept_until_ns) for p in previous if p.sender is None]
     mac_key = derive_sender_mac_key(sender.mac_key, sender.address)
-    return StateSeal(sender.address, mac_key=mac_key, previous=(*previous, *derived), clock_ns=clock_ns)
+    theirs = [PreviousKey(derive_sender_mac_key(sender.mac_key, other), other, FOR_EVER_NS) for other in others or ()]
+    return StateSeal(sender.address, mac_key=mac_key, previous=(*previous, *derived, *theirs), clock_ns=clock_ns)
 
 
 def open_mac_key(config: StateConfig, key: SigningKey | None) -> bytes:

@@ -66,7 +66,7 @@ def _open_parts(
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
     rules = LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets)
-    engine = GroupCommitLedger(store, rules, reserves=config.key.external is not None)
+    engine = GroupCommitLedger(store, rules, reserves=config.has_external_keys)
     if config.chain.source == "rpc":
         engine.params_kept_seconds = REDEEMABLE_SECONDS
     controls = Controls(store, budgets, users, clock_ns, namespaces=config.auth.namespaces)

@@ -5,13 +5,20 @@ What is not configured is not imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer import __version__
-from livepeer_remote_signer.adapters.chain.gauges import add_chain_gauges, add_endpoint_gauges, add_feed_gauges, reading_age
+from livepeer_remote_signer.adapters.chain.gauges import (
+    add_chain_gauges,
+    add_endpoint_gauges,
+    add_feed_gauges,
+    add_sender_gauges,
+    reading_age,
+)
+from livepeer_remote_signer.adapters.keys.gauges import add_key_metrics
 from livepeer_remote_signer.adapters.metrics import Metrics, Slots
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.process import add_process_metrics
@@ -21,7 +28,8 @@ from livepeer_remote_signer.adapters.runways import Runways, add_runway_gauges, 
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.chain import ChainParts, open_sender_chain
+from livepeer_remote_signer.wiring.senders import SenderParts
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.running import RunningLedger
@@ -52,6 +60,14 @@ def open_metrics(chain: ChainParts, ledger: RunningLedger | None, workers_folder
         add_endpoint_gauges(registry, chain.rpc)
     add_process_metrics(registry, __version__)
     return MetricsParts(registry, payments, Sampler(registry, rate), runways)
+
+
+def open_sender_gauges(metrics: Metrics, senders: Sequence[SenderParts], chain: ChainParts) -> None:
+    """What is shown of keys outside this host, and of the funds of several senders."""
+    if outside := [sender.key.outside for sender in senders if sender.key.outside is not None]:
+        add_key_metrics(metrics, outside)
+    if named := {sender.name: open_sender_chain(chain, sender.address).view for sender in senders if sender.name}:
+        add_sender_gauges(metrics, named)
 
 
 def open_traces(config: Config, instance: str, outbound: Outbound) -> PaymentTraces | None:

@@ -5,7 +5,7 @@ Discovery asks in a process of its own, so that it costs the paying process neit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,20 +29,22 @@ if TYPE_CHECKING:
 class OrchestratorParts(NamedTuple):
     """What asks orchestrators on behalf of a caller, and what keeps the list of them where discovery is enabled."""
 
-    queries: OrchestratorQueries
+    queries: Sequence[OrchestratorQueries]
+    """Of each sender, in their order."""
+
     discovery: Discovery | None
 
 
 def open_orchestrators(
-    config: Config, sender: bytes, info: InfoSignature, chain: ChainParts, metrics: Metrics, clock_ns: Callable[[], int]
+    config: Config, infos: Sequence[InfoSignature], chain: ChainParts, metrics: Metrics, clock_ns: Callable[[], int]
 ) -> OrchestratorParts:
-    """Nobody is asked yet. Raises ConfigError for an on-chain pool without a chain."""
-    queries = open_queries(config, sender, info)
+    """Nobody is asked yet. Discovery asks as the first sender. Raises ConfigError for an on-chain pool without a chain."""
+    queries = [open_queries(config, info.address, info) for info in infos]
     discovery = None
     if config.discovery.enabled:
         from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauges
 
-        discovery = open_discovery(config, sender, info, chain, clock_ns)
+        discovery = open_discovery(config, infos[0].address, infos[0], chain, clock_ns)
         add_discovery_gauges(metrics, discovery)
     return OrchestratorParts(queries, discovery)
 

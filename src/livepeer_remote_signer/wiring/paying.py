@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.keys import StateSeal
-from livepeer_remote_signer.adapters.keys.gauges import add_key_metrics
 from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
-from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.api.paying import PayingRoutes
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import NEEDS_LEDGER, Config
@@ -49,7 +47,6 @@ def open_payment_signer(
     sender: Sender,
     seal: StateSeal,
     ledger: RunningLedger | None,
-    metrics: Metrics,
     clock_ns: Callable[[], int],
     recent_states: RecentStates,
 ) -> PaymentSigner | Custody:
@@ -58,5 +55,4 @@ def open_payment_signer(
         return PaymentSigner(sender.local, seal, recent_states.remember)
     if sender.outside is None or ledger is None:
         raise ConfigError(NEEDS_LEDGER)
-    add_key_metrics(metrics, [sender.outside])
     return Custody(sender.outside, seal, ledger.engine, clock_ns, recent_states.remember)

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from livepeer_remote_signer.adapters.ledger.running import RunningLedger
-from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes
 from livepeer_remote_signer.api.quote import QuoteParts
-from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.rules.rates import CallerRates
-from livepeer_remote_signer.core.rules.sender import LivePaymentSender
+from livepeer_remote_signer.core.protocol.state import RecentStates
+from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.service.quotes import PaymentQuotes, QuoteTerms
 from livepeer_remote_signer.wiring.advising import open_advisor
-from livepeer_remote_signer.wiring.auth import AuthParts
-from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.chain import open_sender_chain
+from livepeer_remote_signer.wiring.live_payments import open_live_payments
+from livepeer_remote_signer.wiring.payers import RECENT_STATES, SharedParts
+from livepeer_remote_signer.wiring.senders import SenderParts, open_by_sender
 
 
-def open_quotes(
-    config: Config,
-    live_payments: LivePaymentSender,
-    chain: ChainParts,
-    clock_ns: Callable[[], int],
-    auth: AuthParts,
-    recipients: RecipientRegistry | None,
-    ledger: RunningLedger | None,
-    rates: CallerRates | None,
-    paying: PayingRoutes,
-) -> QuoteParts:
-    """`/quoteTicket`, about payments of `/signTicket`."""
+def open_quotes(senders: Sequence[SenderParts], shared: SharedParts, paying: PayingRoutes) -> QuoteParts:
+    """`/quoteTicket`, about payments of `/signTicket` by the caller's own sender."""
+    config = shared.config
+    quotes = [_open_quotes(sender, shared) for sender in senders]
+    teller = quotes[0]
+    if len(senders) > 1 or senders[0].auth_ids != ("*",):
+        teller = _open_quotes(senders[0], shared, open_by_sender(senders, quotes))
+    return QuoteParts(teller, paying.begin, config.live_payment_interval_seconds, config.limits.answer_seconds)
+
+
+def _open_quotes(sender: SenderParts, shared: SharedParts, senders: BySender[PaymentQuotes] | None = None) -> PaymentQuotes:
+    config, ledger, feed = shared.config, shared.ledger, shared.chain.feed
+    chain = open_sender_chain(shared.chain, sender.address)
     terms = QuoteTerms(
         SIGN_TICKET,
         config.headroom_seconds.sign_ticket,
@@ -37,18 +37,18 @@ def open_quotes(
         requires_auth_id=config.auth.require_auth_id,
         per_minute=config.limits.quotes_per_minute,
     )
-    quotes = PaymentQuotes(
+    return PaymentQuotes(
         terms,
-        live_payments=live_payments,
-        chain=chain.source,
-        ceilings=chain.ceilings,
-        clock_ns=clock_ns,
-        advisor=open_advisor(config, chain.source, config.headroom_seconds.sign_ticket),
-        usd_per_eth=chain.feed.usd_per_eth if chain.feed is not None else None,
-        identifier=auth.identifier,
-        recipients=recipients,
-        authorizer=auth.authorizer,
+        live_payments=open_live_payments(config, sender.seal, RecentStates(RECENT_STATES)),
+        chain=chain,
+        ceilings=shared.chain.ceilings,
+        clock_ns=shared.clock_ns,
+        advisor=open_advisor(config, chain, config.headroom_seconds.sign_ticket),
+        usd_per_eth=feed.usd_per_eth if feed is not None else None,
+        identifier=shared.auth.identifier,
+        recipients=shared.recipients,
+        authorizer=shared.auth.authorizer,
         books=ledger.engine if ledger is not None else None,
-        rates=rates,
+        rates=shared.rates,
+        senders=senders,
     )
-    return QuoteParts(quotes, paying.begin, config.live_payment_interval_seconds, config.limits.answer_seconds)

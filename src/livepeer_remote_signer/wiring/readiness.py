@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from livepeer_remote_signer.adapters.keys.external import CheckedKey
+from collections.abc import Sequence
+
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.api.bounds import Bounds
 from livepeer_remote_signer.wiring.auth import AuthParts
-from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.chain import ChainParts, open_sender_chain
 from livepeer_remote_signer.wiring.events import EventParts
 from livepeer_remote_signer.wiring.orchestrators import OrchestratorParts
+from livepeer_remote_signer.wiring.senders import SenderParts
 
 
 def open_readiness(
@@ -19,9 +21,11 @@ def open_readiness(
     ledger: RunningLedger | None,
     events: EventParts | None,
     bounds: Bounds,
-    key: CheckedKey | None = None,
+    senders: Sequence[SenderParts],
 ) -> Readiness:
     """What `/readyz` and the console show."""
+    outside = {f"keys.{sender.name}" if sender.name else "key": sender.key.outside for sender in senders}
+    views = {sender.name: open_sender_chain(chain, sender.address).view for sender in senders if sender.name}
     return Readiness(
         chain.source.view,
         chain.ceilings,
@@ -32,5 +36,6 @@ def open_readiness(
         sinks=events.forwarder if events else None,
         authorities=auth.authorities,
         places=bounds.places,
-        key=key,
+        keys={name: key for name, key in outside.items() if key is not None},
+        senders=views,
     )

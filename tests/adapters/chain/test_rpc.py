@@ -361,3 +361,25 @@ async def test_reads_for_others_go_in_one_batch_and_say_when_nobody_answers() ->
         node.status = 500
         with pytest.raises(ChainUnavailable, match="no endpoint answered"):
             await chain.read_contracts([Call(CONTROLLER, call_data("paused()"))])
+
+
+@pytest.mark.parametrize("has_multicall", [True, False])
+async def test_the_funds_of_several_senders_come_with_one_reading(has_multicall: bool) -> None:
+    tenant, pauper = bytes([0xAA]) * 20, bytes([0xBB]) * 20
+    fake = FakeChain(has_multicall=has_multicall, funds_of={tenant: (5, 0, 7), pauper: (0, 12, 0)})
+    feed = PriceFeed(FEED, 86_400)
+    question = replace(QUESTION, other_senders=(tenant, pauper))
+    async with RpcNode(fake.answer) as node, polling(node, question=question, rider=feed) as chain:
+        sources = [chain.of_sender(sender) for sender in (SENDER, tenant, pauper)]
+        assert [source.view().stale is None for source in sources] == [False] * 3
+        await until(is_fresh(chain))
+        first, second, third = (source.view() for source in sources)
+        assert first == chain.view()
+        assert second == replace(first, deposit_wei=5, reserve_wei=7)
+        assert third == replace(first, deposit_wei=0, reserve_wei=0, withdraw_round=12)
+        assert feed.status().rate is not None, "what others added is still told apart"
+        node.is_hanging = True
+        await until(lambda: chain.view().stale is not None)
+        assert [source.view().stale is None for source in sources] == [False] * 3
+        with pytest.raises(ValueError, match="not in tuple"):
+            chain.of_sender(bytes(20))

@@ -198,8 +198,10 @@ def test_nobody_pays_without_the_ledger_or_those_who_say_who_may_spend() -> None
 
 
 def test_nobody_pays_without_a_key_that_signs() -> None:
-    assert key_ready("") == ReadyCheck("key", True, "signs", degraded=False)
-    assert key_ready("it is away") == ReadyCheck("key", False, "it is away", degraded=False)
+    assert key_ready("key", "", is_only=True) == ReadyCheck("key", True, "signs", degraded=False)
+    assert key_ready("key", "it is away", is_only=True) == ReadyCheck("key", False, "it is away", degraded=False)
+    assert key_ready("keys.tenant", "it is away", is_only=False) == ReadyCheck("keys.tenant", True, "it is away", degraded=True)
+    assert key_ready("keys.tenant", "", is_only=False) == ReadyCheck("keys.tenant", True, "signs", degraded=False)
 
 
 def test_a_sink_that_takes_no_events_is_told_by_its_place_and_stops_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
@@ -43,6 +43,16 @@ def add_chain_gauges(metrics: Metrics, view: Callable[[], ChainView], age_second
     metrics.gauge(
         "livepeer_signer_withdraw_round", "Round in which the funds unlock; 0 while they are locked.", lambda: view().withdraw_round
     )
+
+
+def add_sender_gauges(metrics: Metrics, views: Mapping[str, Callable[[], ChainView]]) -> None:
+    """Funds of several senders, by the names of their keys."""
+
+    def gwei(amount: str) -> Callable[[], dict[tuple[str, ...], float]]:
+        return lambda: {(name,): getattr(view(), amount) / WEI_PER_GWEI for name, view in views.items()}
+
+    metrics.gauge("livepeer_signer_sender_deposit_gwei", "Deposit of each sender in TicketBroker, gwei.", gwei("deposit_wei"), ("key",))
+    metrics.gauge("livepeer_signer_sender_reserve_gwei", "Reserve of each sender in TicketBroker, gwei.", gwei("reserve_wei"), ("key",))
 
 
 def add_feed_gauges(metrics: Metrics, feed: PriceFeed) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.chain.abi import (
@@ -35,6 +35,8 @@ MAX_L1_LAG = 3
 
 _FIGURES = re.compile(r"[0-9.]+")
 _NAMES = ("TicketBroker", "RoundsManager", "BondingManager")
+_SHARED_CALLS = 10
+"""Calls before those on other senders."""
 
 
 class Contracts(NamedTuple):
@@ -77,11 +79,13 @@ class Head(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A complete answer. `extra` holds what the calls added by others returned, None for one that failed."""
+    """A complete answer. `extra` holds what the calls added by others returned, None for one that failed; `others` is the view of
+    each sender beside the first."""
 
     view: ChainView
     head: Head
     extra: list[bytes | None]
+    others: tuple[ChainView, ...] = ()
 
 
 class Word(NamedTuple):
@@ -95,12 +99,13 @@ class Word(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ChainQuestion:
     """What to read: a chain, the sender's funds as the Controller's contracts have them (`controller` None: only the extra
-    calls are read), and calls added by others."""
+    calls are read), those of other senders of the same signer, and calls added by others."""
 
     chain_id: int
     controller: bytes | None
     sender: bytes
     extra: tuple[Call, ...] = ()
+    other_senders: tuple[bytes, ...] = ()
 
     def introduction(self) -> list[RpcRequest]:
         """The first batch to an endpoint: is this the chain, has it Multicall3.
@@ -140,7 +145,10 @@ class ChainQuestion:
         round_ = read_word(results[5], "RoundsManager.lastInitializedRound")
         if round_ not in (known.round, known.round + 1):
             return known._replace(round=round_)
-        return Reading(_view(header, results, known, round_), head, extra)
+        view = _view(header, results, known, round_)
+        return Reading(
+            view, head, extra, tuple(_with_funds(view, funds) for funds in results[_SHARED_CALLS : len(results) - len(self.extra)])
+        )
 
     def _resolving(self) -> list[Call]:
         assert self.controller is not None  # noqa: S101 - every caller has asked
@@ -161,6 +169,7 @@ class ChainQuestion:
             Call(rounds, call_data("blockHashForRound(uint256)", known.round + 1)),
             Call(rounds, call_data("blockNum()")),
             Call(bonding, call_data("getTranscoderPoolSize()")),
+            *(Call(broker, call_data("getSenderInfo(address)", sender)) for sender in self.other_senders),
             *self.extra,
         ]
 
@@ -197,20 +206,25 @@ def parse_reads(answers: Sequence[Any], count: int, has_multicall: bool) -> list
     return [None if isinstance(a, RpcError) else parse_data(a, "eth_call") for a in answers]
 
 
+def _with_funds(view: ChainView, sender_info: bytes | None) -> ChainView:
+    """The view of a sender."""
+    deposit, withdraw_round, reserve, _claimed = read_words(sender_info, 4, "TicketBroker.getSenderInfo")
+    return replace(view, deposit_wei=deposit, reserve_wei=reserve, withdraw_round=withdraw_round)
+
+
 def _view(header: Mapping[str, Any], results: Sequence[bytes | None], known: Known, round_: int) -> ChainView:
-    deposit, withdraw_round, reserve, _claimed = read_words(results[4], 4, "TicketBroker.getSenderInfo")
     round_hash = read_word(results[6 + round_ - known.round], "RoundsManager.blockHashForRound")
     has_bonding = known.contracts is not None and any(known.contracts.bonding_manager)
-    return ChainView(
+    view = ChainView(
         l1_block=_l1_block(header.get("l1BlockNumber"), results[8]),
         last_initialized_round=round_,
         last_initialized_round_block_hash=round_hash.to_bytes(32, "big"),
-        deposit_wei=deposit,
-        reserve_wei=reserve,
-        withdraw_round=withdraw_round,
+        deposit_wei=0,
+        reserve_wei=0,
         paused=read_bool(results[3], "Controller.paused"),
         transcoder_pool_size=read_word(results[9], "BondingManager.getTranscoderPoolSize") if has_bonding else 0,
     )
+    return _with_funds(view, results[4])
 
 
 def _l1_block(header_field: Any, block_num: bytes | None) -> int:

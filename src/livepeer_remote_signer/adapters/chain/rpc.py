@@ -93,6 +93,20 @@ class _Snapshot:
     view: ChainView
     asked_at: float
     source: Endpoint
+    others: tuple[ChainView, ...]
+
+
+class ChainSource(Protocol):
+    """A reading of the chain, from memory."""
+
+    def view(self) -> ChainView: ...
+
+
+class OtherSender:
+    """A ChainSource of a sender beside the first."""
+
+    def __init__(self, view: Callable[[], ChainView]) -> None:
+        self.view = view
 
 
 class RpcChain:
@@ -134,22 +148,31 @@ class RpcChain:
 
     def view(self) -> ChainView:
         """The last reading; with `stale` set when it may not be used. Never waits."""
-        snapshot = self._snapshot
+        return self._judged(self._snapshot, self._snapshot.view if self._snapshot is not None else _NOTHING)
+
+    def of_sender(self, sender: bytes) -> ChainSource:
+        """The chain with the funds of this sender. ValueError for one that is not read."""
+        if sender == self._question.sender:
+            return self
+        place = self._question.other_senders.index(sender)
+        return OtherSender(lambda: self._judged(self._snapshot, self._snapshot.others[place] if self._snapshot is not None else _NOTHING))
+
+    def _judged(self, snapshot: _Snapshot | None, view: ChainView) -> ChainView:
         if snapshot is None:
             return replace(_NOTHING, stale=StaleReading(f"no reading yet{self._faults()}", None, self._pace.max_age))
         now = self._clock()
         age = now - snapshot.asked_at
         if age > self._pace.max_age:
             reason = f"the last good reading is {age:.1f} s old, the limit is {self._pace.max_age:g} s{self._faults()}"
-            return replace(snapshot.view, stale=StaleReading(reason, age, self._pace.max_age))
+            return replace(view, stale=StaleReading(reason, age, self._pace.max_age))
         limit = self._pace.max_head_age
         if limit is not None and (head_age := now - snapshot.source.head_since) > limit:
             reason = f"the chain's head stands still for {head_age:.0f} s, the limit is {limit:g} s{self._faults()}"
-            return replace(snapshot.view, stale=StaleReading(reason, head_age, limit))
+            return replace(view, stale=StaleReading(reason, head_age, limit))
         agrees, fault = self._host_clock.judgement(now)
-        if agrees is snapshot.view.clock_agrees and fault is None:
-            return snapshot.view
-        return replace(snapshot.view, clock_agrees=agrees, clock_fault=fault)
+        if agrees is view.clock_agrees and fault is None:
+            return view
+        return replace(view, clock_agrees=agrees, clock_fault=fault)
 
     @property
     def contracts(self) -> Contracts | None:
@@ -361,7 +384,8 @@ class RpcChain:
         if self._snapshot is not None and self._snapshot.source is not endpoint:
             log.warning("chain reads now come from %s", endpoint.rpc.name)
         clock_agrees, _ = self._host_clock.judgement(self._clock())
-        self._snapshot = _Snapshot(replace(reading.view, clock_agrees=clock_agrees), asked_at, endpoint)
+        others = tuple(replace(view, clock_agrees=clock_agrees) for view in reading.others)
+        self._snapshot = _Snapshot(replace(reading.view, clock_agrees=clock_agrees), asked_at, endpoint, others)
         if self._question.controller is not None:
             self._funds_log.note(reading.view)
         if self._rider is not None:

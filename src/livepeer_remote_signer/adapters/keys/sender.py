@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.keys.external import CheckedKey
+from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.adapters.keys.signing import SigningKey
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 
 
 class Sender(NamedTuple):
@@ -24,3 +27,11 @@ class Sender(NamedTuple):
         if self.outside is None:
             raise RuntimeError("there is no key")
         return (await self.outside.sign_personal([message]))[0]
+
+
+def check_distinct(keys: Mapping[str, Sender]) -> None:
+    """Raises SigningKeyError where two of several keys are one address: budgets, funds and states of the one would be the other's."""
+    names: dict[bytes, str] = {}
+    for name, key in keys.items():
+        if (other := names.setdefault(key.address, name)) != name:
+            raise SigningKeyError(f"keys.{other} and keys.{name} are one address, {checksum_address(key.address)}: name it once")

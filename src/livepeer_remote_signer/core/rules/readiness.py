@@ -58,11 +58,24 @@ class DiscoveryStatus(NamedTuple):
         return self.age_seconds is not None and self.age_seconds > self.kept_seconds
 
 
-def chain_ready(view: ChainView) -> ReadyCheck:
-    """Whether the chain's reading and the funds allow payments."""
-    fault = find_chain_fault(view) or find_funds_fault(view)
+def chain_ready(view: ChainView, *, has_senders: bool = False) -> ReadyCheck:
+    """Whether the chain's reading and the funds allow payments. `has_senders`: there are several, whose funds have lines of their own."""
+    fault = find_chain_fault(view) or (None if has_senders else find_funds_fault(view))
     reason = f"L1 block {view.l1_block}, round {view.last_initialized_round}" if fault is None else fault.message
     return ReadyCheck("chain", fault is None, reason)
+
+
+def senders_ready(views: Mapping[str, ChainView]) -> list[ReadyCheck]:
+    """One line for each of several senders, by the name of its key: one that can pay is enough, what others lack stops their own
+    callers alone."""
+    faults = {name: find_funds_fault(view) for name, view in views.items()}
+    is_any = any(fault is None for fault in faults.values())
+    return [
+        ReadyCheck(f"senders.{name}", True, "can pay")
+        if fault is None
+        else ReadyCheck(f"senders.{name}", is_any, fault.message, degraded=is_any)
+        for name, fault in faults.items()
+    ]
 
 
 def clock_ready(view: ChainView) -> ReadyCheck:
@@ -115,9 +128,9 @@ def ledger_ready(failure: str) -> ReadyCheck:
     return ReadyCheck("ledger", not failure, failure or "records payments")
 
 
-def key_ready(fault: str) -> ReadyCheck:
-    """Whether a key outside this host signs; `fault` is "" when it does."""
-    return ReadyCheck("key", not fault, fault or "signs")
+def key_ready(name: str, fault: str, *, is_only: bool) -> ReadyCheck:
+    """Whether a key outside this host signs; `fault` is "" when it does. Where it is not the only key, others go on without it."""
+    return ReadyCheck(name, not (fault and is_only), fault or "signs", degraded=bool(fault) and not is_only)
 
 
 def authority_ready(name: str, fault: str) -> ReadyCheck:
