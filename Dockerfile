@@ -28,8 +28,10 @@ COPY --from=build /opt/signer /opt/signer
 # The ledger and whatever else is kept; a volume mounted here starts with these owners. Group 0: a platform that picks the
 # user's number itself gives it that group.
 RUN install -d -m 0770 -o 65532 -g 0 /data
+# STATE_DIRECTORY: where the funding commands note what they sent.
 ENV PATH=/opt/signer/bin:$PATH \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    STATE_DIRECTORY=/data
 WORKDIR /data
 USER 65532:65532
 EXPOSE 8936 8937

@@ -70,6 +70,9 @@ test-custody: setup ## keys outside this host with real services: anvil's eth_si
 test-money: setup ## 2,000 payments on Livepeer's contracts: each redeemed ticket is found once, a stolen key is noticed, all sums agree to the wei
 	@$(BIN)/python -m pytest -m money
 
+test-image: setup ## the image built and run on a Docker engine, compose with both ledgers (root; Debian's docker.io, debootstrap; Go for compose)
+	@$(BIN)/python -m pytest -m image
+
 coverage: setup ## branch coverage of the pure core by its own tests, which must be whole
 	@$(BIN)/python -m coverage run --source=livepeer_remote_signer.core -m pytest tests/core --hypothesis-seed=1
 	@$(BIN)/python -m coverage report --fail-under=100

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from livepeer_remote_signer.adapters.ledger.owner import Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from tests.ledgers import NOW_NS, Session, opened
+from tests.ledgers import NOW_NS, Session, opened, run_sql
 
 A, B, C = (bytes([letter]) * 20 for letter in (0xAA, 0xBB, 0xCC))
 NOW_MS = NOW_NS // 1_000_000
@@ -115,3 +118,17 @@ async def test_at_start_it_is_told_which_ledger_it_is(place: Path | str, caplog:
         (told,) = [text for text in caplog.messages if text.startswith("ledger: ")]
         assert re.fullmatch(r"ledger: (SQLite at /.*|PostgreSQL at .*), in use since 20.*Z, 1 events wait to be sent", told)
         assert "password" not in told
+
+
+async def test_a_database_without_an_encoding_tells_texts_all_the_same(postgres_url: Callable[[], str]) -> None:
+    """As initdb makes it where the locale is C."""
+    server = postgres_url()
+    name = f"ascii_{os.urandom(4).hex()}"
+    run_sql(server, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    place = make_conninfo(server, dbname=name, options="")
+    for _ in range(2):
+        async with opened(place) as (ledger,):
+            await claim(ledger.store, owner(A, B), NOW_MS)
+            assert await ledger.pay(Session(auth_id="Zoë").next(event=b"an event")) is None
+            await ledger.store.put_setting("name", "Zoë", NOW_MS)
+            assert (await ledger.store.settings())["name"] == "Zoë"

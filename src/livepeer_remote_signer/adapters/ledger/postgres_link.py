@@ -276,7 +276,8 @@ def _targets(url: str, timeout_seconds: float) -> list[str]:
         "keepalives_count": 2,
         "target_session_attrs": "read-write",
     }
-    wanted = {**defaults, **values}
+    # a database without an encoding of its own (SQL_ASCII) would hand out every text as bytes
+    wanted = {**defaults, **values, "client_encoding": "UTF8"}
     hosts, ports = str(values.get("host", "")).split(","), str(values.get("port", "")).split(",")
     if len(hosts) == 1 or "hostaddr" in values or wanted["target_session_attrs"] not in ("read-write", "primary"):
         return [conninfo.make_conninfo("", **wanted)]
