@@ -23,6 +23,7 @@ from livepeer_remote_signer.core.rules.readiness import (
     feed_ready,
     key_ready,
     ledger_ready,
+    senders_ready,
     sink_ready,
 )
 from tests.strategies import CHAIN
@@ -69,6 +70,22 @@ def test_the_chain_is_ready_while_its_reading_and_the_funds_are_good_whatever_th
     changes: dict[str, Any], is_ok: bool, reason: str
 ) -> None:
     assert chain_ready(replace(CHAIN, **changes)) == ReadyCheck("chain", is_ok, reason, degraded=False)
+
+
+def test_with_several_senders_the_chain_is_ready_without_funds_but_not_without_a_reading() -> None:
+    assert chain_ready(replace(CHAIN, deposit_wei=0), has_senders=True).ok
+    assert not chain_ready(replace(CHAIN, stale=STALE), has_senders=True).ok
+
+
+def test_one_sender_that_can_pay_is_enough_and_the_others_are_told() -> None:
+    rich, poor = CHAIN, replace(CHAIN, deposit_wei=0)
+    lacks = "the signer's address has no deposit in TicketBroker"
+    assert senders_ready({"eu": rich, "us": poor}) == [
+        ReadyCheck("senders.eu", True, "can pay"),
+        ReadyCheck("senders.us", True, lacks, degraded=True),
+    ]
+    assert senders_ready({"eu": poor, "us": poor}) == [ReadyCheck("senders.eu", False, lacks), ReadyCheck("senders.us", False, lacks)]
+    assert senders_ready({}) == []
 
 
 @pytest.mark.parametrize(
