@@ -89,5 +89,14 @@ def test_what_was_drawn_stands_beside_what_was_expected(tmp_path: Path, capsys: 
     assert int(one["expected_wei"]) == pytest.approx(200 * 10**12, abs=10)
     assert one["chance"] == pytest.approx(1 - (1 - 1 / 1200) ** 200, rel=1e-6)
     assert document["outstanding"]["worst_wei"] == str(199 * 1_200_000_000_000_000)
+    assert [loss["hours"] for loss in document["ahead"]] == [1, 24]
+    for loss in document["ahead"]:  # nothing was signed within the last hour
+        assert {name: loss[name] for name in ("worst_wei", "safe_wei")} == {
+            name: document["outstanding"][name] for name in ("worst_wei", "safe_wei")
+        }
+        assert (loss["new_worst_wei"], loss["new_safe_wei"]) == ("0", "0")
     assert main(["drawn", "--config", str(path)]) == 0
-    assert "can still be redeemed: 199 tickets" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "can still be redeemed: 199 tickets" in printed
+    assert "next hour: these and what is signed meanwhile take 0.2388 ETH at worst" in printed
+    assert "next 24 hours: these" in printed

@@ -27,7 +27,8 @@ async def read_burn(store: LedgerStore, clock_ns: Callable[[], int]) -> Burn:
         signed = signed.plus(part)
     lines = await store.draws_since(minute)
     mean = signed.face_value_wei // signed.tickets if signed.tickets else 0
-    return burn_of(signed.ev_wei, [line.signed for line in lines], mean)
+    burn = burn_of(signed.ev_wei, [line.signed for line in lines], mean)
+    return burn._replace(face_value_wei_per_hour=signed.face_value_wei)
 
 
 class Runways:

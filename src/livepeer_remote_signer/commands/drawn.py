@@ -5,13 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from livepeer_remote_signer.commands.ledger import time_text, with_ledger
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.funding import format_eth
-from livepeer_remote_signer.core.rules.luck import Luck, Outstanding, outstanding, weigh
+from livepeer_remote_signer.core.rules.luck import (
+    Loss,
+    Luck,
+    Outstanding,
+    describe_loss,
+    describe_luck,
+    describe_outstanding,
+    losses_ahead,
+    outstanding,
+    weigh,
+)
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedRow
@@ -37,6 +48,8 @@ def add_parsers(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints them; 1 where there are tickets that this ledger never signed."""
 
+    from livepeer_remote_signer.adapters.runways import read_burn
+
     async def show(ledger: RunningLedger, config: Config) -> int:
         counts = await ledger.store.count_redeemed(None)
         strange = [row for verdict in ("foreign", "suspected") for row in await ledger.store.with_verdict(None, verdict, MOST_SHOWN)]
@@ -46,25 +59,19 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         lines, drawn = await ledger.store.draws_since(0), await ledger.store.drawn_since(None, 0)
         luck, open_tickets = weigh(lines, drawn), outstanding(lines, drawn)
+        ahead = losses_ahead(lines, drawn, await read_burn(ledger.store, time.time_ns))
         if arguments.json:
-            found = {"redeemed": dict(counts), "not_signed_here": [describe(row) for row in strange]}
-            print(
-                json.dumps(
-                    {
-                        **found,
-                        "draws": [describe_luck(one) for one in luck],
-                        "outstanding": {
-                            "tickets": open_tickets.tickets,
-                            "worst_wei": str(open_tickets.worst_wei),
-                            "safe_wei": str(open_tickets.safe_wei),
-                        },
-                    },
-                    indent=2,
-                )
-            )
+            document = {
+                "redeemed": dict(counts),
+                "not_signed_here": [describe(row) for row in strange],
+                "draws": [describe_luck(one) for one in luck],
+                "outstanding": describe_outstanding(open_tickets),
+                "ahead": [describe_loss(loss) for loss in ahead],
+            }
+            print(json.dumps(document, indent=2))
         else:
             _print(counts, strange)
-            _print_luck(luck, open_tickets)
+            _print_luck(luck, open_tickets, ahead)
         return 1 if counts.get("foreign") else 0
 
     return with_ledger(arguments, show)
@@ -86,7 +93,7 @@ def _print(counts: Any, strange: list[RedeemedRow]) -> None:
         )
 
 
-def _print_luck(luck: list[Luck], open_tickets: Outstanding) -> None:
+def _print_luck(luck: list[Luck], open_tickets: Outstanding, ahead: list[Loss]) -> None:
     for one in luck:
         who = checksum_address(one.recipient) if one.recipient else "all recipients, newest rounds"
         print(
@@ -97,23 +104,13 @@ def _print_luck(luck: list[Luck], open_tickets: Outstanding) -> None:
         f"can still be redeemed: {open_tickets.tickets} tickets; all of them take {format_eth(open_tickets.worst_wei)}, but for 1 case "
         f"in 100 no more than {format_eth(open_tickets.safe_wei)}"
     )
-
-
-def describe_outstanding(tickets: Outstanding) -> dict[str, Any]:
-    """What can still be redeemed as JSON, amounts in wei."""
-    return {"tickets": tickets.tickets, "worst_wei": str(tickets.worst_wei), "safe_wei": str(tickets.safe_wei)}
-
-
-def describe_luck(one: Luck) -> dict[str, Any]:
-    """A recipient's draw as JSON, amounts in wei; without a recipient all together."""
-    return {
-        "recipient": checksum_address(one.recipient) if one.recipient else None,
-        "tickets": one.tickets,
-        "expected_wei": str(one.expected_wei),
-        "winners": one.winners,
-        "drawn_wei": str(one.drawn_wei),
-        "chance": one.chance,
-    }
+    for loss in ahead:
+        span = "hour" if loss.hours == 1 else f"{loss.hours} hours"
+        print(
+            f"next {span}: these and what is signed meanwhile take {format_eth(loss.worst_wei)} at worst, but for 1 case in 100 no more "
+            f"than {format_eth(loss.safe_wei)}; of that what is signed meanwhile alone {format_eth(loss.new_worst_wei)} and "
+            f"{format_eth(loss.new_safe_wei)}"
+        )
 
 
 def describe(row: RedeemedRow) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from livepeer_remote_signer.wiring.chain import ChainParts
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.drawn.follower import Follower
 
+SUSPENDED_BY = "drawn.on_foreign_ticket"
+"""The author in the audit log."""
+
 
 def open_drawn(
     config: Config,
@@ -44,7 +47,7 @@ def open_drawn(
         store=ledger.store,
         rules=rules,
         teller=Teller(instance, sends_events=ledger.outbox is not None),
-        suspend=partial(ledger.controls.suspend, None),
+        suspend=partial(ledger.controls.suspend, None, SUSPENDED_BY),
         keep_params=ledger.engine.keep_params,
         holder=os.urandom(8).hex(),
         clock_ns=clock_ns,

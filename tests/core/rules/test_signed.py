@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from livepeer_remote_signer.core.rules.ledger import Lines
+from livepeer_remote_signer.core.rules.ledger import Books, Lines
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.signed import (
     DRAW_MINUTES,
@@ -21,6 +21,7 @@ from livepeer_remote_signer.core.rules.signed import (
     find_run,
     merge_draws,
     note_signed,
+    note_tickets,
     open_draws,
     signed_runs,
     terms_class,
@@ -51,6 +52,21 @@ def test_a_run_goes_on_while_terms_and_payer_stay_and_nonces_follow_each_other()
     signed = note_signed(signed, 9, plan(10, 1, auth_id="bob"))
     signed = note_signed(signed, 10, plan(11, 1, recipient=b"\x22" * 20))
     assert [(run.first, run.last) for run in signed_runs(signed)] == [(1, 5), (9, 9), (10, 10), (11, 11)]
+
+
+def test_tickets_are_noted_beside_the_nonces_that_were_given_out_before() -> None:
+    books = Books()
+    made = plan(1, 3)
+    rand_hash = made.session.info.ticket_params.recipient_rand_hash
+    note_tickets(made, books)
+    assert [(run.first, run.last) for run in signed_runs(books.signed[rand_hash])] == [(1, 3)]
+    books.nonces[rand_hash] = 5  # a release that keeps no terms has signed two more
+    note_tickets(plan(6, 2), books)
+    assert [(run.terms == UNKNOWN_TERMS, run.first, run.last) for run in signed_runs(books.signed[rand_hash])] == [
+        (False, 1, 3),
+        (True, 4, 5),
+        (False, 6, 7),
+    ]
 
 
 def test_a_ticket_is_found_by_nonce_and_terms_together_and_not_by_one_of_them() -> None:

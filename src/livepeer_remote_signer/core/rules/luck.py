@@ -8,16 +8,18 @@ Winners that are not redeemed yet make the draw look luckier than it was, never 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from livepeer_remote_signer.core.rules.draws import Kind, Losses
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.rules.draws import MAX_CELLS, Kind, Losses
+from livepeer_remote_signer.core.rules.runway import SAFE, Burn
 from livepeer_remote_signer.core.rules.signed import WINNER_BITS, DrawSum
 
 JUDGED_ROUNDS = 4
 """What was signed is counted for five days: these rounds are whole."""
 
 REDEEMABLE_ROUNDS = 2
-SAFE = 0.01
+LOSS_HOURS = (1, 24)
 
 
 class DrawnLine(NamedTuple):
@@ -60,7 +62,19 @@ class Outstanding(NamedTuple):
     safe_wei: int
 
 
-def weigh(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], most: int = 50) -> list[Luck]:
+class Loss(NamedTuple):
+    """What winners may take within `hours`: those of tickets that are outstanding, and those of tickets that are signed meanwhile at
+    the pace of the last hour. `worst_wei`: each ticket wins; `safe_wei`: no more but for one case in 100. `new_worst_wei` and
+    `new_safe_wei` are the same without what is outstanding. What the deposit does not hold the reserve pays."""
+
+    hours: int
+    worst_wei: int
+    safe_wei: int
+    new_worst_wei: int
+    new_safe_wei: int
+
+
+def weigh(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], most: int = 50, *, max_cells: int = MAX_CELLS) -> list[Luck]:
     """All together, then the `most` recipients with the most expected value, of the newest rounds."""
     newest = max((line.round for line in lines), default=0)
     lines = [line for line in lines if line.round > newest - JUDGED_ROUNDS]
@@ -72,21 +86,47 @@ def weigh(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], most: int = 50) ->
     for one in drawn:
         taken.setdefault(one.recipient, []).append(one)
     largest = sorted(by_recipient, key=lambda name: (-_expected_wei(by_recipient[name]), name))[:most]
-    return [_weigh(b"", lines, drawn), *(_weigh(name, by_recipient[name], taken.get(name, ())) for name in largest)] if lines else []
+    if not lines:
+        return []
+    everything = _weigh(b"", lines, drawn, max_cells)
+    return [everything, *(_weigh(name, by_recipient[name], taken.get(name, ()), max_cells) for name in largest)]
 
 
-def outstanding(lines: Sequence[DrawnLine], drawn: Sequence[Drawn]) -> Outstanding:
-    """Of the rounds whose tickets can still be redeemed."""
-    newest = max((line.round for line in lines), default=0)
-    lines = [line for line in lines if line.round > newest - REDEEMABLE_ROUNDS]
-    lost = [one for one in drawn if one.round > newest - REDEEMABLE_ROUNDS]
+def outstanding(
+    lines: Sequence[DrawnLine], drawn: Sequence[Drawn], round_: int | None = None, *, max_cells: int = MAX_CELLS
+) -> Outstanding:
+    """Of the rounds whose tickets can still be redeemed. `round_` is the chain's; None: that of the newest ticket."""
+    lines, lost = _redeemable(lines, drawn, round_)
     gone, taken = sum(one.tickets for one in lost), sum(one.face_value_wei for one in lost)
     worst = sum(line.signed.face_value_wei for line in lines) - taken
-    safe = Losses(_kinds(lines)).quantile_wei(SAFE) - taken
-    return Outstanding(sum(line.signed.tickets for line in lines) - gone, max(0, worst), max(0, safe))
+    safe = Losses(_kinds(lines), max_cells=max_cells).quantile_wei(SAFE) - taken
+    return Outstanding(max(0, sum(line.signed.tickets for line in lines) - gone), max(0, worst), max(0, safe))
 
 
-def _weigh(recipient: bytes, lines: Sequence[DrawnLine], drawn: Sequence[Drawn]) -> Luck:
+def losses_ahead(
+    lines: Sequence[DrawnLine], drawn: Sequence[Drawn], burn: Burn, round_: int | None = None, *, max_cells: int = MAX_CELLS
+) -> list[Loss]:
+    """What may be lost in the next hour and day. Whoever holds a winner may redeem it at any moment, so all that is outstanding
+    counts for the hour already; tickets that expire within the day count, too."""
+    lines, lost = _redeemable(lines, drawn, round_)
+    taken, signed = sum(one.face_value_wei for one in lost), sum(line.signed.face_value_wei for line in lines)
+    found = []
+    for hours in LOSS_HOURS:
+        both = Losses([*_kinds(lines), *burn.kinds], hours, max_cells=max_cells)
+        new = Losses(burn.kinds, hours, max_cells=max_cells).quantile_wei(SAFE)
+        new_worst = max(new, burn.face_value_wei_per_hour * hours)
+        # winners that are outstanding are those of all tickets without those that were redeemed
+        safe = max(new, both.quantile_wei(SAFE) - taken)
+        found.append(Loss(hours, max(safe, signed - taken + new_worst), safe, new_worst, new))
+    return found
+
+
+def _redeemable(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], round_: int | None) -> tuple[list[DrawnLine], list[Drawn]]:
+    after = (max((line.round for line in lines), default=0) if round_ is None else round_) - REDEEMABLE_ROUNDS
+    return [line for line in lines if line.round > after], [one for one in drawn if one.round > after]
+
+
+def _weigh(recipient: bytes, lines: Sequence[DrawnLine], drawn: Sequence[Drawn], max_cells: int) -> Luck:
     taken = sum(one.face_value_wei for one in drawn)
     return Luck(
         recipient,
@@ -94,7 +134,7 @@ def _weigh(recipient: bytes, lines: Sequence[DrawnLine], drawn: Sequence[Drawn])
         _expected_wei(lines),
         sum(one.tickets for one in drawn),
         taken,
-        Losses(_kinds(lines)).chance_of(taken),
+        Losses(_kinds(lines), max_cells=max_cells).chance_of(taken),
     )
 
 
@@ -109,3 +149,25 @@ def _kinds(lines: Iterable[DrawnLine]) -> list[Kind]:
         terms = signed.face_value_wei // signed.tickets, signed.winners / (signed.tickets << WINNER_BITS)
         merged[terms] = merged.get(terms, 0) + signed.tickets
     return [Kind(face_value, chance, tickets) for (face_value, chance), tickets in merged.items()]
+
+
+def describe_luck(one: Luck) -> dict[str, Any]:
+    """A recipient's draw as JSON, amounts in wei; without a recipient all together."""
+    return {
+        "recipient": checksum_address(one.recipient) if one.recipient else None,
+        "tickets": one.tickets,
+        "expected_wei": str(one.expected_wei),
+        "winners": one.winners,
+        "drawn_wei": str(one.drawn_wei),
+        "chance": one.chance,
+    }
+
+
+def describe_outstanding(tickets: Outstanding) -> dict[str, Any]:
+    """What can still be redeemed as JSON, amounts in wei."""
+    return {"tickets": tickets.tickets, "worst_wei": str(tickets.worst_wei), "safe_wei": str(tickets.safe_wei)}
+
+
+def describe_loss(loss: Loss) -> dict[str, Any]:
+    """What may be lost as JSON, amounts in wei."""
+    return {name: value if name == "hours" else str(value) for name, value in loss._asdict().items()}

@@ -28,17 +28,20 @@ _MAX_HOURS = 24.0 * 36525
 
 
 class Burn(NamedTuple):
-    """What is signed in an hour: its expected value in wei, and the winners that take it, by face value (Poisson, an hour)."""
+    """What is signed in an hour: its expected value in wei, the winners that take it, by face value (Poisson, an hour), and the face
+    value of all its tickets, 0 where that is not known."""
 
     wei_per_hour: int
     kinds: tuple[Kind, ...]
+    face_value_wei_per_hour: int = 0
 
 
 class Runway(NamedTuple):
     """How long funds last. Seconds by case, infinite where nothing is signed; amounts in wei.
 
     `deposit_seconds` until the deposit is used up: then payments stop; `funds_seconds` until the reserve is, too. `hour_wei` and
-    `day_wei` are what is lost in an hour and a day but for one time in 100. A deposit of `safe_week_wei` lasts a week but for one
+    `day_wei` are what tickets that are still to be signed take in an hour and a day but for one time in 100; `luck.losses_ahead` has
+    it together with what is outstanding. A deposit of `safe_week_wei` lasts a week but for one
     time in 100. `fan`: hours from now, and what is left of the deposit then in each of `FAN_CASES`.
     """
 
