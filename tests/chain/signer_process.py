@@ -60,7 +60,9 @@ def running_signer(folder: Path, rpc_urls: list[str], controller: str, chain_id:
     key.write_text(SECRET.hex())
     key.chmod(0o600)
     rpc = {"urls": rpc_urls, "controller": controller, "chain_id": chain_id, "poll_seconds": 1, "max_age_seconds": 5}
-    document = {"listen": f"127.0.0.1:{port}", "key": {"private_key_file": str(key)}, "chain": {"source": "rpc", "rpc": rpc}, **sections}
+    document = {"listen": f"127.0.0.1:{port}", "chain": {"source": "rpc", "rpc": rpc}, **sections}
+    if "keys" not in document:
+        document.setdefault("key", {"private_key_file": str(key)})
     config.write_text(yaml.safe_dump(document))
     command = [sys.executable, "-m", "livepeer_remote_signer", "serve", "--config", str(config)]
     with log.open("wb") as output:

@@ -170,6 +170,18 @@ async def test_segment_credentials_are_signed_once_a_session_by_all_signers_toge
         assert key.asked.count(creds) == 1
 
 
+async def test_segment_credentials_are_of_the_sender_that_pays(key: OutsideKey, ledger: dict[str, Any]) -> None:
+    """A gateway that is moved to another sender may go on with the stream's name."""
+    other = OutsideKey(bytes.fromhex("56" * 32))
+    ledger = {**ledger, "senders": [checksum_address(key.address), checksum_address(other.address)]}
+    for sender in (key, other):
+        async with signer_with(sender, ledger) as signer:
+            answer = await signer.pay(info_of())
+            assert answer.status_code == 200, answer.text
+            made = net_pb2.SegData.FromString(b64decode(answer.json()["segCreds"]))
+            assert recover_address(personal_digest(seg_creds_message("m1")), made.sig) == sender.address
+
+
 async def fails_with(error: Exception) -> bytes:
     raise error
 

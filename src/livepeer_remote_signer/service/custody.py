@@ -188,7 +188,8 @@ class Custody:
         nonces = range(plan.first_nonce, plan.first_nonce + plan.num_tickets)
         messages = [keccak256(head + nonce.to_bytes(32, "big") + tail) for nonce in nonces]
         creds_message = seg_creds_message(session.manifest_id)
-        creds_sig = self._seg_creds.get(creds_message) or await self._ledger.seg_creds(creds_message)
+        creds_key = keccak256(sender + creds_message)  # a ledger of several senders has those of each
+        creds_sig = self._seg_creds.get(creds_key) or await self._ledger.seg_creds(creds_key)
         new_creds = [] if creds_sig else [creds_message]
         try:
             async with asyncio.timeout(SIGN_SECONDS):
@@ -198,7 +199,7 @@ class Custody:
                 f"the key outside this host did not sign within {SIGN_SECONDS:g} s", retry_after_seconds=1, limit_seconds=SIGN_SECONDS
             ) from None
         creds_sig = creds_sig or sigs[-1]
-        self._seg_creds.put(creds_message, creds_sig)
+        self._seg_creds.put(creds_key, creds_sig)
         tickets = tuple(Ticket(*ticket) for ticket in zip(nonces, messages, sigs, strict=False))
         self.signatures += len(tickets)
         payment = encode_payment(
@@ -208,4 +209,4 @@ class Custody:
         self._remember_state(state, plan.state)
         creds = encode_seg_data(session.manifest_id, creds_sig, session.capabilities, session.auth_token)
         signed = SignedPayment(plan, sender, payment, creds, state, self._seal.seal(state), tickets)
-        return signed, SegCreds(creds_message, creds_sig) if new_creds else None
+        return signed, SegCreds(creds_key, creds_sig) if new_creds else None

@@ -85,7 +85,7 @@ Found = Stored | Newest | Reserved | None
 
 
 class SegCreds(NamedTuple):
-    """The signature under a session's segment credentials, by the message that was signed."""
+    """The signature under a session's segment credentials, by what names its sender and the message that was signed: 32 bytes."""
 
     message: bytes
     sig: bytes
