@@ -89,13 +89,13 @@ def create_app(
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery
-        overview = open_overview(config, first.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns, refusals)
+        overview = open_overview(config, first.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns, refusals, drawn)
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     asking = [queries.aclose for queries in orchestrators.queries]
     closings = [recipients.aclose if recipients else None, *auth.closers, *asking, traces.aclose if traces else None]
     custodies = [signer for signer in payers.signers if isinstance(signer, Custody)]
     delivery = events.delivery if events else None
-    parts = [metrics.sampler, *outside, chain.rpc, orchestrators.discovery, ledger, metrics.runways, *custodies, drawn, prices, delivery]
+    parts = [metrics.sampler, *outside, chain.rpc, orchestrators.discovery, ledger, metrics.runways, *custodies, *drawn, prices, delivery]
     rest = create_rest(
         RestParts(
             info=open_by_sender(senders, [sender.info for sender in senders]),

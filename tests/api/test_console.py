@@ -168,6 +168,7 @@ async def test_without_a_ledger_the_console_says_what_it_cannot_know(tmp_path: P
     assert [data[name] for name in ("spend", "sessions", "budgets", "switches")] == [None] * 4
     assert data["funding"]["runway_hours"] is None
     assert data["chain"]["source"] == "static"
+    assert data["drawn"] is None
 
 
 def test_a_session_ends_with_its_time_and_with_the_token() -> None:

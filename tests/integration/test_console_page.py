@@ -94,6 +94,7 @@ async def test_an_operator_logs_in_looks_suspends_and_resumes(tmp_path: Path) ->
         await log_in(page, base, TOKEN)
         await page.until("!document.getElementById('app').hidden")
         await check_figures(page)
+        await check_drawn(page)
         await take_pictures(page)
         await check_switches(page, signer)
         assert [line for line in page.console if "401" not in line] == []
@@ -112,7 +113,30 @@ async def check_figures(page: Page) -> None:
     await page.run("document.querySelector('[data-hours=\"24\"]').click()")
     await page.until("document.querySelector('[data-hours=\"24\"]').getAttribute('aria-pressed') === 'true'")
     await page.run("document.querySelector('[data-hours=\"1\"]').click(); document.querySelector('[data-by=auth_id]').click()")
-    assert "days" in await page.run("document.getElementById('runway').textContent")
+    await page.until("document.getElementById('runway').textContent.includes('days')")  # worked out in turn
+
+
+DRAWN = """{redeemed: {ours: 5, foreign: 1}, behind_blocks: 0, fault: "",
+    outstanding: {tickets: 90, worst_wei: "9000000000000000", safe_wei: "5"},
+    draws: [null, "0x00000000000000000000000000000000000000A1"].map((recipient) => ({recipient, tickets: 100, winners: 5,
+        expected_wei: "1000000000000000", drawn_wei: "5000000000000000", chance: 1e-12})),
+    ahead: [1, 24].map((hours) => ({hours, worst_wei: "9000000000000000", safe_wei: "7", new_worst_wei: "3", new_safe_wei: "2"}))}"""
+
+
+async def check_drawn(page: Page) -> None:
+    """A chain that is not read has nothing drawn; a ticket that was not signed here stands at the top, with what ends it. What is shown
+    is read at once, before the next poll shows something else."""
+    assert await page.run("document.getElementById('drawn-card').hidden")
+    texts = "['alerts', 'drawn', 'drawn-facts', 'draws'].map((id) => document.getElementById(id).textContent)"
+    alarm, drawn, facts, table = await page.run(f"(show({{...latest, drawn: {DRAWN}}}), {texts})")
+    assert "1 redeemed ticket was not signed here" in alarm
+    assert "drawn --config FILE --acknowledge" in alarm
+    assert "0.005 ETH drawn of 0.001 ETH expected" in drawn
+    assert "at most 0.009 ETH" in facts
+    assert "1.0e-12" in table
+    unknown = f"{{...{DRAWN}, redeemed: {{ours: 5}}, draws: null, outstanding: null, ahead: null}}"
+    alarm, drawn, _, table = await page.run(f"(show({{...latest, drawn: {unknown}}}), {texts})")
+    assert ("not worked out yet" in drawn, alarm, table) == (True, "", "")
 
 
 async def take_pictures(page: Page) -> None:

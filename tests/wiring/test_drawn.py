@@ -25,7 +25,7 @@ async def test_what_stops_payments_for_a_foreign_ticket_sets_the_switch_for_all_
     config = parse_config(yaml.safe_dump(sections), {})
     ledger = open_ledger(config, lambda: NOW_NS)
     assert ledger is not None
-    follower = open_drawn(config, bytes(20), open_chain(config, bytes(20), Outbound()), ledger, "a", Metrics(), lambda: NOW_NS)
+    follower, _ = open_drawn(config, bytes(20), open_chain(config, bytes(20), Outbound()), ledger, "a", Metrics(), lambda: NOW_NS)
     assert follower is not None
     await ledger.store.open()
     try:

@@ -13,6 +13,7 @@ from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.drawn import DrawnParts
 from livepeer_remote_signer.wiring.operations import MetricsParts
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def open_overview(
     metrics: MetricsParts,
     clock_ns: Callable[[], int],
     refusals: RecentRefusals,
+    drawn: DrawnParts,
 ) -> Overview:
     """What the console shows."""
     from livepeer_remote_signer.adapters.overview import Overview
@@ -81,6 +83,7 @@ def open_overview(
         runway=metrics.runways.latest,
         clock_ns=clock_ns,
         refusals=refusals.describe,
+        drawn=drawn.watch.describe if drawn.watch is not None else None,
         parked=ledger.outbox.count_parked if ledger is not None and ledger.outbox is not None else None,
     )
 

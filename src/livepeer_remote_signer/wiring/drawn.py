@@ -8,18 +8,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.metrics import Metrics
+from livepeer_remote_signer.adapters.runways import read_burn
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.wiring.chain import ChainParts
 
 if TYPE_CHECKING:
+    from livepeer_remote_signer.adapters.drawn.figures import DrawnWatch
     from livepeer_remote_signer.adapters.drawn.follower import Follower
 
 SUSPENDED_BY = "drawn.on_foreign_ticket"
 """The author in the audit log."""
+
+
+class DrawnParts(NamedTuple):
+    """What follows redeemed tickets, and what works out what they mean; None where the chain is not read, or nothing is kept to be
+    compared with it."""
+
+    follower: Follower | None = None
+    watch: DrawnWatch | None = None
 
 
 def open_drawn(
@@ -30,11 +40,12 @@ def open_drawn(
     instance: str,
     metrics: Metrics,
     clock_ns: Callable[[], int],
-) -> Follower | None:
-    """The follower, not started; None where the chain is not read, or nothing is kept to be compared with it."""
+) -> DrawnParts:
+    """Both parts, not started."""
     if config.chain.source != "rpc" or chain.rpc is None or ledger is None or not config.drawn.enabled:
-        return None
+        return DrawnParts()
     from livepeer_remote_signer.adapters.drawn.alarm import Teller
+    from livepeer_remote_signer.adapters.drawn.figures import DrawnWatch, add_figure_gauges
     from livepeer_remote_signer.adapters.drawn.follower import Follower, FollowerRules
     from livepeer_remote_signer.adapters.drawn.gauges import add_drawn_gauges
 
@@ -53,4 +64,7 @@ def open_drawn(
         clock_ns=clock_ns,
     )
     add_drawn_gauges(metrics, follower)
-    return follower
+    burn = partial(read_burn, ledger.store, clock_ns)
+    watch = DrawnWatch(sender=sender, store=ledger.store, burn=burn, view=chain.rpc.view, status=follower.status)
+    add_figure_gauges(metrics, watch)
+    return DrawnParts(follower, watch)

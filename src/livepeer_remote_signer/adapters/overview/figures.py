@@ -61,8 +61,10 @@ class Overview:
         clock_ns: Callable[[], int],
         refusals: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
         parked: Callable[[], int] | None = None,
+        drawn: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
-        """`refusals` are the last ones, `parked` how many events wait for an operator.
+        """`refusals` are the last ones, `parked` how many events wait for an operator; `drawn` is None where redeemed tickets are not
+        followed.
 
         `rpc` is None where the chain is not read by polling; `outcomes` are answers on the paying routes by status."""
         self._address = address
@@ -79,6 +81,7 @@ class Overview:
         self._clock_ns = clock_ns
         self._refusals = refusals
         self._parked = parked
+        self._drawn = drawn
         self._searching = asyncio.Lock()
         self._ledger_figures = Resting(partial(self._read_ledger, controls)) if controls is not None else None
 
@@ -98,6 +101,7 @@ class Overview:
             "chain": self._describe_chain(),
             "feed": self._describe_feed(),
             "funding": self._describe_funding(),
+            "drawn": None if self._drawn is None else self._drawn(),
             "ledger_read": None,
             "spend": None,
             "sessions": None,

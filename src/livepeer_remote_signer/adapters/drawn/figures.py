@@ -1,0 +1,161 @@
+"""What was drawn against what was expected, and what may be lost next: worked out in a thread beside payments, for a twentieth of
+the time at most, and shown by metrics and console."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from livepeer_remote_signer.adapters.drawn.follower import FollowedStatus
+from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedStore
+from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.luck import (
+    Drawn,
+    DrawnLine,
+    Loss,
+    Luck,
+    Outstanding,
+    describe_loss,
+    describe_luck,
+    describe_outstanding,
+    losses_ahead,
+    outstanding,
+    weigh,
+)
+from livepeer_remote_signer.core.rules.runway import Burn
+
+MOST_RECIPIENTS = 10
+MIN_REST_SECONDS = 15.0
+RESTS = 20
+_CELLS = 1023
+
+
+class DrawnFigures(NamedTuple):
+    """`luck`: all together first, then the recipients with the most expected value; empty where nothing was signed."""
+
+    luck: list[Luck]
+    outstanding: Outstanding
+    ahead: list[Loss]
+
+    @property
+    def chances(self) -> dict[tuple[str, ...], float]:
+        """How likely fair tickets draw so much or more: of all, and of those with the least chance among all and the recipients."""
+        if not self.luck:
+            return {("all",): 1.0, ("least",): 1.0}
+        return {("all",): self.luck[0].chance, ("least",): min(one.chance for one in self.luck)}
+
+
+class DrawnWatch:
+    """A part of the application. `current` is the newest answer, None before the first one."""
+
+    def __init__(
+        self,
+        *,
+        sender: bytes,
+        store: RedeemedStore,
+        burn: Callable[[], Awaitable[Burn]],
+        view: Callable[[], ChainView],
+        status: Callable[[], FollowedStatus],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sender = sender
+        self._store = store
+        self._burn = burn
+        self._view = view
+        self._status = status
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self.current: DrawnFigures | None = None
+
+    async def start(self) -> None:
+        """Begins to look."""
+        self._task = asyncio.create_task(self._keep_looking(), name="drawn-figures")
+
+    async def stop(self) -> None:
+        """Ends; what is being worked out is of no use any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            began = self._clock()
+            with suppress(StoreFailed):  # the look at the ledger tells of it, and the answer before stands
+                await self.look()
+            await asyncio.sleep(max(MIN_REST_SECONDS, RESTS * (self._clock() - began)))
+
+    async def look(self) -> None:
+        """Works it out. Raises StoreFailed."""
+        view = self._view()
+        round_ = view.last_initialized_round if view.stale is None else None
+        lines, drawn = await self._store.draws_since(0), await self._store.drawn_since(self._sender, 0)
+        self.current = await asyncio.to_thread(_work_out, lines, drawn, await self._burn(), round_)
+
+    def describe(self) -> dict[str, Any]:
+        """For the console; amounts in wei. `draws` None: not worked out yet."""
+        status, now = self._status(), self.current
+        return {
+            "redeemed": dict(status.counts),
+            "behind_blocks": status.behind_blocks,
+            "fault": status.fault,
+            "draws": None if now is None else [describe_luck(one) for one in now.luck],
+            "outstanding": None if now is None else describe_outstanding(now.outstanding),
+            "ahead": None if now is None else [describe_loss(loss) for loss in now.ahead],
+        }
+
+
+def _work_out(lines: list[DrawnLine], drawn: list[Drawn], burn: Burn, round_: int | None) -> DrawnFigures:
+    return DrawnFigures(
+        weigh(lines, drawn, MOST_RECIPIENTS, max_cells=_CELLS),
+        outstanding(lines, drawn, round_, max_cells=_CELLS),
+        losses_ahead(lines, drawn, burn, round_, max_cells=_CELLS),
+    )
+
+
+def add_figure_gauges(metrics: Metrics, watch: DrawnWatch) -> None:
+    """What was drawn, how likely that is, and what may be lost next; left out before the first answer."""
+
+    def of_all(amount: Callable[[Luck], int]) -> float | None:
+        if watch.current is None:
+            return None
+        return amount(watch.current.luck[0]) / 10**9 if watch.current.luck else 0.0
+
+    def losses() -> dict[tuple[str, ...], float] | None:
+        if watch.current is None:
+            return None
+        cases = [
+            (str(loss.hours), case, wei)
+            for loss in watch.current.ahead
+            for case, wei in (("worst", loss.worst_wei), ("0.01", loss.safe_wei))
+        ]
+        return {(hours, case): wei / 10**9 for hours, case, wei in cases}
+
+    metrics.gauge(
+        "livepeer_signer_drawn_chance",
+        "How likely fair tickets of the newest four rounds draw as much as was redeemed, or more: of all, and the least among all and the "
+        "recipients with the most expected value.",
+        lambda: None if watch.current is None else watch.current.chances,
+        ("of",),
+    )
+    metrics.gauge(
+        "livepeer_signer_drawn_gwei",
+        "Face value of the redeemed tickets of the newest four rounds.",
+        lambda: of_all(lambda one: one.drawn_wei),
+    )
+    metrics.gauge(
+        "livepeer_signer_drawn_expected_gwei",
+        "What the tickets of these rounds take on average.",
+        lambda: of_all(lambda one: one.expected_wei),
+    )
+    metrics.gauge(
+        "livepeer_signer_loss_ahead_gwei",
+        "What outstanding winners, and those that are signed meanwhile, take in the next hours: if each ticket wins (worst), and but for "
+        "one case in 100.",
+        losses,
+        ("hours", "case"),
+    )
