@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, Minutes, Writes
 from livepeer_remote_signer.core.errors import BadField, BudgetExceeded, OutboxFull, SignerError, Suspended
@@ -77,7 +76,7 @@ async def test_whoever_sends_it_again_finishes_with_the_same_tickets_and_one_of_
         assert sorted(ended) == [False, True]
         winner = b" by one" if ended[0] else b" by other"
         for ledger in (one, other):
-            stored = await ledger.engine.find(replace(payment.key, last_update_ns=NOW_NS), payment.plan.now_ns)
+            stored = await ledger.engine.look_up(payment.key, payment.plan.now_ns)
             assert isinstance(stored, Stored)
             assert stored.kept.endswith(winner)
         assert [await one.count(t) for t in ("lrs_reservations", "lrs_payments")] == [0, 2]
