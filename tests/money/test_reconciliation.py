@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from livepeer_remote_signer.adapters.drawn.follower import Follower
 from tests.chain.evm import CHAIN_ID, ETH
 from tests.chain.livepeer import LivepeerEvm
 from tests.ledgers import run_sql
@@ -29,10 +34,12 @@ from tests.money.rig import (
     until,
 )
 from tests.prometheus_text import parse_metrics
-from tests.signer import RunningSigner, running_signer
+from tests.signer import RunningSigner, configuration, running_signer
 
 SESSIONS, ROUNDS = 40, 50
 PAYMENTS = SESSIONS * ROUNDS
+ALARM_MARGIN_SECONDS = 10
+"""Beside the interval of polls: for a look at ten blocks at a time, the second endpoint's word, and a busy machine."""
 
 
 class Rig:
@@ -43,6 +50,7 @@ class Rig:
         self.clock = Clock()
         self.ledger = folder / "ledger.sqlite"
         self.events = folder / "events.jsonl"
+        self._config = folder / "config.yaml"
         self._token = folder / "token"
         self._token.write_text("an admin token of these tests")
         self._token.chmod(0o600)
@@ -89,6 +97,18 @@ class Rig:
     def counts(self) -> dict[str, int]:
         return dict(self.sql("SELECT verdict, count(*) FROM lrs_redeemed WHERE is_gone = 0 GROUP BY verdict"))  # type: ignore[arg-type]
 
+    async def statements(self, began_ns: int) -> list[dict[str, Any]]:
+        """What `statement` prints, as an operator runs it, of the months that were paid in since then."""
+        self._config.write_text(yaml.safe_dump(configuration(**self.sections)))
+        months = {time.strftime("%Y-%m", time.gmtime(ns // NS)) for ns in (began_ns, self.clock())}
+        command = [sys.executable, "-m", "livepeer_remote_signer", "statement", "--config", str(self._config), "--auth-id", ""]
+        found = []
+        for month in sorted(months):
+            done = await asyncio.to_thread(subprocess.run, [*command, "--month", month], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            found.append(json.loads(done.stdout))
+        return found
+
     async def metric(self, signer: RunningSigner, verdict: str) -> float:
         assert signer.admin is not None
         reply = await signer.admin.get("/metrics", headers={"authorization": "Bearer an admin token of these tests"})
@@ -105,7 +125,7 @@ async def pay_all(rig: Rig, signer: RunningSigner, sessions: list[Session], roun
         rig.clock.ahead_ns += INTERVAL_SECONDS * NS
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(150)
 async def test_2000_payments_reconcile_to_the_wei_through_reorg_restart_and_small_steps(livepeer: LivepeerEvm, tmp_path: Path) -> None:
     evm = livepeer
     accounts = evm.web3.eth.accounts[5:9]
@@ -117,6 +137,7 @@ async def test_2000_payments_reconcile_to_the_wei_through_reorg_restart_and_smal
         rig = Rig(evm, [node.url for node in nodes], tmp_path)
         async with rig.signer() as signer:
             await rig.settle(signer)
+            began_ns = rig.clock()
             sessions = [Session(LuckyOrchestrator(evm, accounts[i % 4], rig.clock)) for i in range(SESSIONS)]
             await pay_all(rig, signer, sessions, ROUNDS)
             winners = [winner for session in sessions for winner in session.winners]
@@ -138,7 +159,8 @@ async def test_2000_payments_reconcile_to_the_wei_through_reorg_restart_and_smal
             redeemer.redeem([*reorganized[:6], *rest], 20)
             await until(rig.counts, {"ours": len(winners)})
             assert await rig.metric(signer, "foreign") == 0
-            check_sums(rig, sessions, winners)
+            spent, fees = check_sums(rig, sessions, winners)
+            await check_statement(rig, began_ns, sessions, winners, (spent, fees))
     steps = [query for node in nodes for query in taken_steps(node)]
     assert steps
     assert all(last - first < 10 for first, last in steps), "every look-up that was answered was for ten blocks at most"
@@ -156,8 +178,8 @@ def _requests(body: bytes) -> list[dict[str, Any]]:
     return document if isinstance(document, list) else [document]
 
 
-def check_sums(rig: Rig, sessions: list[Session], winners: list[Any]) -> None:
-    """Chain, ledger, statistics and events say the same, to the wei."""
+def check_sums(rig: Rig, sessions: list[Session], winners: list[Any]) -> tuple[int, int]:
+    """Chain, ledger, statistics and events say the same, to the wei: returned are expected value and fee of all payments."""
     tickets = sum(session.tickets for session in sessions)
     paid = len(winners) * FACE_VALUE
     assert rig.evm.deposit_of(SENDER) == ETH - paid
@@ -176,13 +198,44 @@ def check_sums(rig: Rig, sessions: list[Session], winners: list[Any]) -> None:
     fees = sum(int(event["data"]["computed_fee"]) for event in events)
     spent = sum(int(event["data"]["total_ev"]) for event in events)
     assert (spent, fees) == tuple(sum(int(row[i]) for row in rig.sql("SELECT ev_wei, fee_wei FROM lrs_spend")) for i in (0, 1))
+    return spent, fees
+
+
+async def check_statement(rig: Rig, began_ns: int, sessions: list[Session], winners: list[Any], spent: tuple[int, int]) -> None:
+    """What the auth id is billed, and what was drawn of it, are the same figures."""
+    totals = [statement["total"] for statement in await rig.statements(began_ns)]
+    for name, wanted in {
+        "payments": PAYMENTS,
+        "sessions": SESSIONS,
+        "tickets": sum(session.tickets for session in sessions),
+        "total_ev_wei": spent[0],
+        "fee_wei": spent[1],
+        "drawn_wei": len(winners) * FACE_VALUE,
+    }.items():
+        assert sum(int(total[name]) for total in totals) == wanted, name
+
+
+class Polls:
+    """How many looks of the follower have begun, and the newest one that came to its end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = self.ended = 0
+        real = Follower.poll
+
+        async def counted(follower: Follower) -> None:
+            self.begun += 1
+            number = self.begun
+            await real(follower)
+            self.ended = number
+
+        monkeypatch.setattr(Follower, "poll", counted)
 
 
 @pytest.mark.timeout(120)
 async def test_a_ticket_that_was_signed_elsewhere_is_an_alarm_and_suspends(
-    livepeer: LivepeerEvm, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    livepeer: LivepeerEvm, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evm = livepeer
+    evm, polls = livepeer, Polls(monkeypatch)
     account = evm.web3.eth.accounts[5]
     evm.join(account)
     evm.fund(SENDER, deposit=ETH, reserve=ETH)
@@ -199,7 +252,11 @@ async def test_a_ticket_that_was_signed_elsewhere_is_an_alarm_and_suspends(
             assert ours
             stolen = sign_elsewhere(evm, account, like=ours[0])  # on params that the ledger knows
             Redeemer(evm).redeem([*ours, stolen], 50)
-            await until(rig.counts, {"unjudged": 1, "ours": len(ours), "foreign": 1}, seconds=20)
+            redeemed, last_before = time.monotonic(), polls.begun
+            await until(lambda: polls.ended > last_before, seconds=20)
+            assert rig.counts() == {"unjudged": 1, "ours": len(ours), "foreign": 1}, "the first look after it finds it"
+            assert caplog.text.count("SOMEBODY ELSE SIGNS") == 1
+            assert time.monotonic() - redeemed < rig.sections["drawn"]["poll_seconds"] + ALARM_MARGIN_SECONDS
             async with asyncio.timeout(10):
                 while await rig.metric(signer, "foreign") != 1:  # noqa: ASYNC110 - asked as a scraper would
                     await asyncio.sleep(0.1)
