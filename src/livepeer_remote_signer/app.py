@@ -41,8 +41,6 @@ from livepeer_remote_signer.wiring.readiness import open_readiness
 from livepeer_remote_signer.wiring.senders import open_by_sender, open_senders
 from livepeer_remote_signer.wiring.usage import open_usage
 
-RECENT_STATES = 2048
-
 
 def create_app(
     config: Config,
@@ -79,7 +77,7 @@ def create_app(
     shared = SharedParts(config, clock_ns, instance, chain, auth, recipients, ledger, rates, events, observer)
     payers = open_payers(senders, shared)
     paying = open_paying(config, payers.service, observer)
-    add_work_gauges(metrics.registry, paying, Signatures(payers.signers))
+    add_work_gauges(metrics.registry, paying, Signatures([payer.signer for payer in payers.each]))
     if ledger is not None:
         add_ledger_gauges(metrics.registry, ledger)
     bounds = open_bounds(config.limits, metrics.registry)
@@ -93,14 +91,14 @@ def create_app(
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     asking = [queries.aclose for queries in orchestrators.queries]
     closings = [recipients.aclose if recipients else None, *auth.closers, *asking, traces.aclose if traces else None]
-    custodies = [signer for signer in payers.signers if isinstance(signer, Custody)]
+    custodies = [payer.signer for payer in payers.each if isinstance(payer.signer, Custody)]
     delivery = events.delivery if events else None
     parts = [metrics.sampler, *outside, chain.rpc, orchestrators.discovery, ledger, metrics.runways, *custodies, *drawn, prices, delivery]
     rest = create_rest(
         RestParts(
             info=open_by_sender(senders, [sender.info for sender in senders]),
             paying=paying,
-            quotes=open_quotes(senders, shared, paying),
+            quotes=open_quotes(payers.each, shared, paying),
             identify=auth.identifier.identify if auth.identifier else None,
             questions=open_questions(config, auth, open_by_sender(senders, [one.fetch_info for one in orchestrators.queries])),
             discover=orchestrators.discovery.find if orchestrators.discovery else None,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from livepeer_remote_signer.config.doubtful import doubtful_settings
 from livepeer_remote_signer.config.files import known_secrets, known_urls
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.config.secret_files import named_files
@@ -66,3 +69,13 @@ def test_secrets_and_files_of_every_key_are_known() -> None:
     assert "http://127.0.0.1:1/" in known_urls(config)
     local = parse_config(text(), {})
     assert {ONE, OTHER, MAC} <= set(known_secrets(local))
+
+
+def test_a_key_asked_in_the_clear_is_doubtful_whichever_it_is(tmp_path: Path) -> None:
+    keys = f"keys: {{ours: {{private_key: '{ONE}'}}, tenant: {{eth_sign: {{url: 'http://signer.example/', address: '0x{'ab' * 20}'}}}}}}\n"
+    written = text(keys=keys, auth="auth: {api_keys_file: keys.json}\nledger: {backend: sqlite, path: ledger.sqlite}\n")
+    file = tmp_path / "config.yaml"
+    file.write_text(written)
+    doubts = [doubt for doubt in doubtful_settings(parse_config(written, {}), file) if "eth_sign" in doubt]
+    assert len(doubts) == 1
+    assert doubts[0].startswith("keys.tenant.eth_sign.url")

@@ -18,7 +18,9 @@ from livepeer_remote_signer.core.protocol.eip191 import (
     personal_digest,
     recover_address,
 )
+from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
 from livepeer_remote_signer.proto import net_pb2
+from livepeer_remote_signer.wiring import live_payments
 from tests.fake_chain import CHAIN_ID, CONTROLLER, FakeChain
 from tests.plans import CHAIN, orchestrator_info
 from tests.rpc_node import RpcNode
@@ -57,6 +59,14 @@ async def paid(signer: RunningSigner, headers: dict[str, str], **fields: Any) ->
     assert reply.status_code == 200, reply.text
     body: dict[str, Any] = reply.json()
     return body
+
+
+async def quoted(signer: RunningSigner, headers: dict[str, str], info: bytes) -> dict[str, Any]:
+    body = json.dumps({"orchestratorInfo": b64encode(info).decode(), "type": "live"})
+    reply = await signer.client.post("/quoteTicket", headers=headers, content=body)
+    assert reply.status_code == 200, reply.text
+    quote: dict[str, Any] = reply.json()
+    return quote
 
 
 @pytest.mark.parametrize("backend", ["none", "sqlite"])
@@ -99,6 +109,56 @@ async def test_a_state_of_another_sender_says_that_the_sender_changed(callers: C
         assert refused.json()["error"]["code"] == "sender_changed"
         assert payment_of(await paid(signer, callers.acme, **job)).sender == OUR_ADDRESS
         assert payment_of(await paid(signer, callers.bob, **job)).sender == TENANTS_ADDRESS
+
+
+@pytest.mark.parametrize("way", ["ledger.senders", "state.previous", "another MAC key"])
+async def test_a_state_of_a_key_that_was_taken_away_is_known_while_it_is_named(callers: Callers, tmp_path: Path, way: str) -> None:
+    job = {"type": "", "inPixels": 20}
+    async with running_signer(**callers.sections()) as signer:
+        info = orchestrator_info(now_ns=time.time_ns())
+        acmes = await paid(signer, callers.acme, info=info, **job)
+    (tmp_path / "secret").write_text(("3f" * 32) if way == "another MAC key" else TENANTS.hex())
+    until = {"accept_until": "2100-01-01T00:00:00Z"}
+    sections: dict[str, dict[str, Any]] = {
+        "ledger.senders": {"ledger": {"senders": ["0x" + TENANTS_ADDRESS.hex()]}},
+        "state.previous": {"state": {**MAC, "previous": [{"private_key_file": str(tmp_path / "secret"), **until}]}},
+        "another MAC key": {
+            "ledger": {"senders": ["0x" + TENANTS_ADDRESS.hex()]},
+            "state": {"mac_key": "0x" + "4e" * 32, "previous": [{"mac_key_file": str(tmp_path / "secret"), **until}]},
+        },
+    }
+    left = {"keys": {"ours": KEYS["ours"]}, "senders": [EVERYBODY]}
+    async with running_signer(**callers.sections(**left)) as signer:
+        refused = await signer.pay(callers.acme, info=info, state=acmes["state"], **job)
+        assert refused.json()["error"]["code"] == "invalid_sig", "nobody knows it"
+    async with running_signer(**callers.sections(**left, **sections[way])) as signer:
+        refused = await signer.pay(callers.acme, info=info, state=acmes["state"], **job)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "sender_changed")
+        assert refused.json()["error"]["former_sender"] == "0x" + TENANTS_ADDRESS.hex()
+
+
+async def test_what_is_parsed_is_kept_once_for_all_senders(callers: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def parse(raw: bytes) -> OrchestratorInfo:
+        parsed.append(raw)
+        return parse_orchestrator_info(raw)
+
+    monkeypatch.setattr(live_payments, "parse_orchestrator_info", parse)
+    info = orchestrator_info(now_ns=time.time_ns())
+    async with running_signer(**callers.sections()) as signer:
+        for headers in (callers.acme, callers.bob):
+            await paid(signer, headers, info=info)
+            assert (await quoted(signer, headers, info))["refusals"] == []
+    assert parsed == [info]
+
+
+async def test_advice_counts_what_a_signature_of_the_callers_own_key_costs(callers: Callers) -> None:
+    costly = {**KEYS, "tenant": {**KEYS["tenant"], "signature_cost_wei": str(10**18)}}
+    async with running_signer(**callers.sections(keys=costly)) as signer:
+        for headers, costs in ((callers.acme, True), (callers.bob, False)):
+            advice = (await quoted(signer, headers, orchestrator_info(now_ns=time.time_ns())))["advice"]
+            assert ("signature_cost" in [finding["code"] for finding in advice["findings"]]) is costs
 
 
 async def test_whoever_has_no_sender_is_refused_everywhere(callers: Callers) -> None:

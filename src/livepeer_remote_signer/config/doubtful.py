@@ -75,8 +75,9 @@ def _urls_with_secrets(config: Config) -> Iterator[tuple[str, str]]:
     """Who is believed about callers, who signs, and who is told of payments."""
     if config.auth.webhook is not None:
         yield "auth.webhook.url", config.auth.webhook.url
-    if config.key.eth_sign is not None:
-        yield "key.eth_sign.url", config.key.eth_sign.url
+    for place, key in config.named_keys:
+        if key.eth_sign is not None:
+            yield f"{place}.eth_sign.url", key.eth_sign.url
     if config.auth.jwt is not None:
         yield ("auth.jwt.jwks_url", config.auth.jwt.jwks_url) if config.auth.jwt.jwks_url else ("auth.jwt.issuer", config.auth.jwt.issuer)
     for index, sink in enumerate(config.events.sinks):

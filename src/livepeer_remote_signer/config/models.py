@@ -83,6 +83,11 @@ class Config(Section):
         return sorted(self.keys, key=lambda name: name != first)
 
     @property
+    def named_keys(self) -> list[tuple[str, KeyConfig]]:
+        """Every key with its place in the configuration, that of everybody else first."""
+        return [(f"keys.{name}", self.keys[name]) for name in self.key_names] or [("key", self.key)]
+
+    @property
     def has_external_keys(self) -> bool:
         """Whether any key is outside this host."""
         return any(key.external is not None for key in (self.key, *self.keys.values()))

@@ -142,15 +142,23 @@ def open_seal(config: StateConfig, sender: Sender, clock_ns: Callable[[], int], 
     """The seal over states, with the previous keys that are still accepted.
 
     With a key outside this host the MAC key is derived for the sender: one MAC key may serve several, and none takes another's
-    states. So it is where there are several senders: `others` are those beside this one, whose states are known as theirs.
+    states. So it is where there are several senders. `others` are those beside this one, present and former: their states are known
+    as theirs.
     """
     previous = [_open_previous_key(each) for each in config.previous]
     if sender.local is not None and others is None:
         sign = sender.local.sign_personal if config.seal == "signature" else None
         return StateSeal(sender.address, sign=sign, mac_key=sender.mac_key, previous=tuple(previous), clock_ns=clock_ns)
-    derived = [PreviousKey(derive_sender_mac_key(p.mac_key, sender.address), None, p.accept_until_ns) for p in previous if p.sender is None]
     mac_key = derive_sender_mac_key(sender.mac_key, sender.address)
-    theirs = [PreviousKey(derive_sender_mac_key(sender.mac_key, other), other, FOR_EVER_NS) for other in others or ()]
+    former_macs = [(p.mac_key, p.accept_until_ns) for p in previous if p.sender is None]
+    known = [(other, FOR_EVER_NS) for other in others or ()] + [(p.sender, p.accept_until_ns) for p in previous if p.sender is not None]
+    derived = [PreviousKey(derive_sender_mac_key(mac, sender.address), None, until_ns) for mac, until_ns in former_macs]
+    theirs = [
+        PreviousKey(derive_sender_mac_key(mac, address), address, min(until_ns, mac_until_ns))
+        for mac, mac_until_ns in ((sender.mac_key, FOR_EVER_NS), *former_macs)
+        for address, until_ns in known
+        if address != sender.address
+    ]
     return StateSeal(sender.address, mac_key=mac_key, previous=(*previous, *derived, *theirs), clock_ns=clock_ns)
 
 

@@ -9,9 +9,9 @@ from livepeer_remote_signer.adapters.events.encoder import EventEncoder
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.recipients import RecipientRegistry
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.rules.events import EventSource
 from livepeer_remote_signer.core.rules.rates import CallerRates
+from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.service.custody import Custody
 from livepeer_remote_signer.service.observers import Observers
@@ -20,11 +20,9 @@ from livepeer_remote_signer.service.signing import PaymentSigner
 from livepeer_remote_signer.wiring.auth import AuthParts
 from livepeer_remote_signer.wiring.chain import ChainParts, open_sender_chain
 from livepeer_remote_signer.wiring.events import EventParts
-from livepeer_remote_signer.wiring.live_payments import open_live_payments
+from livepeer_remote_signer.wiring.live_payments import Parsing, open_live_payments, open_parsing
 from livepeer_remote_signer.wiring.paying import open_payment_signer
 from livepeer_remote_signer.wiring.senders import SenderParts, open_by_sender
-
-RECENT_STATES = 2048
 
 
 class SharedParts(NamedTuple):
@@ -43,47 +41,42 @@ class SharedParts(NamedTuple):
 
 
 class Payer(NamedTuple):
-    """What signs for one sender, and the service that pays with it."""
+    """The rules of one sender's payments, and what signs them."""
 
+    sender: SenderParts
+    live_payments: LivePaymentSender
     signer: PaymentSigner | Custody
-    service: RemoteSigner
 
 
 class Payers(NamedTuple):
-    """The service that takes payments, and what signs for each sender."""
+    """The service that takes payments, and what it is made of for each sender."""
 
     service: RemoteSigner
-    signers: Sequence[PaymentSigner | Custody]
+    each: Sequence[Payer]
 
 
 def open_payers(senders: Sequence[SenderParts], shared: SharedParts) -> Payers:
     """With several senders the first one's service asks who calls, and gives each caller to that of its own sender. Raises ConfigError."""
-    payers = [_open_payer(sender, shared) for sender in senders]
-    signers = [payer.signer for payer in payers]
+    parsing = open_parsing()
+    payers = [_open_payer(sender, shared, parsing) for sender in senders]
+    services = [_open_service(payer, shared) for payer in payers]
     if len(senders) == 1 and senders[0].auth_ids == ("*",):
-        return Payers(payers[0].service, signers)
-    by_sender = open_by_sender(senders, [payer.service for payer in payers])
-    return Payers(_open_service(senders[0], signers[0], RecentStates(RECENT_STATES), shared, by_sender), signers)
+        return Payers(services[0], payers)
+    return Payers(_open_service(payers[0], shared, open_by_sender(senders, services)), payers)
 
 
-def _open_payer(sender: SenderParts, shared: SharedParts) -> Payer:
-    recent_states = RecentStates(RECENT_STATES)
-    signer = open_payment_signer(sender.key, sender.seal, shared.ledger, shared.clock_ns, recent_states)
-    return Payer(signer, _open_service(sender, signer, recent_states, shared))
+def _open_payer(sender: SenderParts, shared: SharedParts, parsing: Parsing) -> Payer:
+    signer = open_payment_signer(sender.key, sender.seal, shared.ledger, shared.clock_ns, parsing.states)
+    return Payer(sender, open_live_payments(shared.config, sender.seal, parsing), signer)
 
 
-def _open_service(
-    sender: SenderParts,
-    signer: PaymentSigner | Custody,
-    recent_states: RecentStates,
-    shared: SharedParts,
-    senders: BySender[RemoteSigner] | None = None,
-) -> RemoteSigner:
+def _open_service(payer: Payer, shared: SharedParts, senders: BySender[RemoteSigner] | None = None) -> RemoteSigner:
+    address = payer.sender.address
     config, chain, events, ledger = shared.config, shared.chain, shared.events, shared.ledger
     return RemoteSigner(
-        live_payments=open_live_payments(config, sender.seal, recent_states),
-        signer=signer,
-        chain=open_sender_chain(chain, sender.address),
+        live_payments=payer.live_payments,
+        signer=payer.signer,
+        chain=open_sender_chain(chain, address),
         ceilings=chain.ceilings,
         clock_ns=shared.clock_ns,
         observer=shared.observer,
@@ -94,7 +87,7 @@ def _open_service(
         rates=shared.rates,
         requires_auth_id=config.auth.require_auth_id,
         heal_stale=config.ledger.on_stale == "heal",
-        encode_event=EventEncoder(EventSource(sender.address, shared.instance)).encode if events else None,
+        encode_event=EventEncoder(EventSource(address, shared.instance)).encode if events else None,
         usd_per_eth=chain.feed.usd_per_eth if chain.feed is not None else None,
         publish=events.memory.publish if events and events.memory else None,
         senders=senders,

@@ -6,29 +6,27 @@ from collections.abc import Sequence
 
 from livepeer_remote_signer.api.paying import SIGN_TICKET, PayingRoutes
 from livepeer_remote_signer.api.quote import QuoteParts
-from livepeer_remote_signer.core.protocol.state import RecentStates
 from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.service.quotes import PaymentQuotes, QuoteTerms
 from livepeer_remote_signer.wiring.advising import open_advisor
 from livepeer_remote_signer.wiring.chain import open_sender_chain
-from livepeer_remote_signer.wiring.live_payments import open_live_payments
-from livepeer_remote_signer.wiring.payers import RECENT_STATES, SharedParts
-from livepeer_remote_signer.wiring.senders import SenderParts, open_by_sender
+from livepeer_remote_signer.wiring.payers import Payer, SharedParts
+from livepeer_remote_signer.wiring.senders import open_by_sender
 
 
-def open_quotes(senders: Sequence[SenderParts], shared: SharedParts, paying: PayingRoutes) -> QuoteParts:
+def open_quotes(payers: Sequence[Payer], shared: SharedParts, paying: PayingRoutes) -> QuoteParts:
     """`/quoteTicket`, about payments of `/signTicket` by the caller's own sender."""
-    config = shared.config
-    quotes = [_open_quotes(sender, shared) for sender in senders]
+    config, senders = shared.config, [payer.sender for payer in payers]
+    quotes = [_open_quotes(payer, shared) for payer in payers]
     teller = quotes[0]
     if len(senders) > 1 or senders[0].auth_ids != ("*",):
-        teller = _open_quotes(senders[0], shared, open_by_sender(senders, quotes))
+        teller = _open_quotes(payers[0], shared, open_by_sender(senders, quotes))
     return QuoteParts(teller, paying.begin, config.live_payment_interval_seconds, config.limits.answer_seconds)
 
 
-def _open_quotes(sender: SenderParts, shared: SharedParts, senders: BySender[PaymentQuotes] | None = None) -> PaymentQuotes:
+def _open_quotes(payer: Payer, shared: SharedParts, senders: BySender[PaymentQuotes] | None = None) -> PaymentQuotes:
     config, ledger, feed = shared.config, shared.ledger, shared.chain.feed
-    chain = open_sender_chain(shared.chain, sender.address)
+    chain = open_sender_chain(shared.chain, payer.sender.address)
     terms = QuoteTerms(
         SIGN_TICKET,
         config.headroom_seconds.sign_ticket,
@@ -39,11 +37,11 @@ def _open_quotes(sender: SenderParts, shared: SharedParts, senders: BySender[Pay
     )
     return PaymentQuotes(
         terms,
-        live_payments=open_live_payments(config, sender.seal, RecentStates(RECENT_STATES)),
+        live_payments=payer.live_payments,
         chain=chain,
         ceilings=shared.chain.ceilings,
         clock_ns=shared.clock_ns,
-        advisor=open_advisor(config, chain, config.headroom_seconds.sign_ticket),
+        advisor=open_advisor(config, chain, config.headroom_seconds.sign_ticket, config.keys.get(payer.sender.name)),
         usd_per_eth=feed.usd_per_eth if feed is not None else None,
         identifier=shared.auth.identifier,
         recipients=shared.recipients,

@@ -36,16 +36,18 @@ def open_senders(config: Config, outbound: Outbound, clock_ns: Callable[[], int]
     """The senders, that of everybody else first. Raises SigningKeyError, also where two keys are one address."""
     if not config.keys:
         key = open_sender(config.key, config.state, outbound)
-        return [_open_parts("", ("*",), key, open_seal(config.state, key, clock_ns))]
+        former = config.ledger.senders if key.local is None else None
+        return [_open_parts("", ("*",), key, open_seal(config.state, key, clock_ns, former))]
     keys = {name: open_sender(config.keys[name], config.state, outbound) for name in config.key_names}
     check_distinct(keys)
     return [_open_named(config, keys, name, clock_ns) for name in keys]
 
 
 def _open_named(config: Config, keys: Mapping[str, Sender], name: str, clock_ns: Callable[[], int]) -> SenderParts:
-    others = [other.address for other in keys.values() if other is not keys[name]]
+    others = dict.fromkeys((*(key.address for key in keys.values()), *config.ledger.senders))
+    del others[keys[name].address]
     auth_ids = tuple(sender.auth_id for sender in config.senders if sender.key == name)
-    return _open_parts(name, auth_ids, keys[name], open_seal(config.state, keys[name], clock_ns, others))
+    return _open_parts(name, auth_ids, keys[name], open_seal(config.state, keys[name], clock_ns, list(others)))
 
 
 def _open_parts(name: str, auth_ids: Sequence[str], key: Sender, seal: StateSeal) -> SenderParts:

@@ -9,10 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer_remote_signer.adapters.keys import PreviousKey, SigningKey, SigningKeyError, StateSeal
+from livepeer_remote_signer.adapters.keys import PreviousKey, SigningKey, SigningKeyError, StateSeal, seals
 from livepeer_remote_signer.adapters.keys.sender import Sender
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
 from livepeer_remote_signer.core.errors import SenderChanged
+from livepeer_remote_signer.core.protocol.eip191 import recover_address
 from livepeer_remote_signer.wiring.keys import open_mac_key, open_seal
 
 NOW_NS = 1_775_592_000_000_000_000
@@ -123,6 +124,24 @@ def test_a_former_mac_key_alone_does_not_accept_signatures() -> None:
     seal = seal_of(KEY, previous=(PreviousKey(OLD.derive_mac_key(), None, NOW_NS + 1),))
     assert seal.verify(STATE, seal_of(OLD).seal(STATE))
     assert not seal.verify(STATE, OLD.sign_personal(STATE))
+
+
+def test_however_many_keys_are_known_a_signature_is_recovered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller may send whatever he likes, and recovering takes its time."""
+    asked: list[bytes] = []
+
+    def recover(digest: bytes, sig: bytes) -> bytes:
+        asked.append(sig)
+        return recover_address(digest, sig)
+
+    monkeypatch.setattr(seals, "recover_address", recover)
+    known = tuple(PreviousKey(bytes([number]) * 32, bytes([number]) * 20, NOW_NS + 1) for number in range(255))
+    seal = seal_of(KEY, previous=(*known, PreviousKey(OLD.derive_mac_key(), OLD.address, NOW_NS + 1)))
+    assert not seal.verify(STATE, FOREIGN.sign_personal(STATE))
+    assert len(asked) == 1
+    with pytest.raises(SenderChanged):
+        seal.verify(STATE, OLD.sign_personal(STATE))
+    assert len(asked) == 2
 
 
 def test_nothing_secret_is_in_a_representation() -> None:

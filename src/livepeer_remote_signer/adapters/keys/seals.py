@@ -78,12 +78,13 @@ class StateSeal:
             return True
         if len(sig) not in (MAC_BYTES, SIGNATURE_BYTES):
             return False
-        if _matches(self._mac_key, self._sender, state, sig):
+        signer = _recovered(state, sig) if len(sig) == SIGNATURE_BYTES else None  # once, however many keys are known
+        if _matches(self._mac_key, self._sender, state, sig, signer):
             self._made.put(state, sig)
             return True
         now_ns = self._clock_ns() if self._previous else 0
         for previous in self._previous:
-            if now_ns < previous.accept_until_ns and _matches(previous.mac_key, previous.sender, state, sig):
+            if now_ns < previous.accept_until_ns and _matches(previous.mac_key, previous.sender, state, sig, signer):
                 self._check_sender(previous.sender)
                 return True
         return False
@@ -102,12 +103,15 @@ def _mac(key: bytes, state: bytes) -> bytes:
     return blake2b(state, key=key, digest_size=MAC_BYTES).digest()
 
 
-def _matches(mac_key: bytes, sender: bytes | None, state: bytes, sig: bytes) -> bool:
+def _matches(mac_key: bytes, sender: bytes | None, state: bytes, sig: bytes, signer: bytes | None) -> bool:
     if len(sig) == MAC_BYTES:
         return compare_digest(_mac(mac_key, state), sig)
-    if sender is None:
-        return False
+    return signer is not None and signer == sender
+
+
+def _recovered(state: bytes, sig: bytes) -> bytes | None:
+    """Whose signature it is; None where it is nobody's."""
     try:
-        return recover_address(personal_digest(state), sig) == sender
+        return recover_address(personal_digest(state), sig)
     except ValueError:
-        return False
+        return None
