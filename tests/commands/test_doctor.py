@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from livepeer_remote_signer.adapters.keys import SigningKey
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.cli import main
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from tests.fake_chain import CONTROLLER, FEED, LiveArbitrum
 from tests.hooks import reply, running_hook
 from tests.issuer import AUDIENCE, running_issuer
@@ -117,6 +119,37 @@ async def test_another_chain_no_funds_and_a_wrong_clock_are_told(tmp_path: Path,
         status, checks = await examined(capsys, write(tmp_path, chain=rpc(node.url)))
         assert (status, checks["chain"]["ok"], checks["funds"]["reason"]) == (1, False, "deposit 0 ETH, reserve 2 ETH")
         assert "`fund` pays in" in checks["chain"]["to_do"]
+
+
+async def test_every_key_is_tried_and_every_senders_funds_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tenant = SigningKey(b"\x02" * 32).address
+    async with RpcNode(LiveArbitrum(funds_of={tenant: (0, 0, 10**18)}).answer) as node:
+        keys = {"ours": {"private_key": "01" * 32}, "tenant": {"private_key": "02" * 32}}
+        gone = {"eth_sign": {"url": DEAD, "address": "0x" + "ab" * 20}}
+        senders = [{"auth_id": "acme", "key": "tenant"}, {"auth_id": "*", "key": "ours"}]
+        sections: dict[str, Any] = {
+            "listen": "127.0.0.1:0",
+            "keys": keys,
+            "senders": senders,
+            "state": {"mac_key": "3f" * 32},
+            "auth": {"jwt": {"issuer": DEAD, "audience": AUDIENCE}},
+            "chain": rpc(node.url),
+        }
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(sections))
+        _, checks = await examined(capsys, str(file))
+        assert ADDRESS in checks["keys.ours"]["reason"]
+        assert checksum_address(tenant) in checks["keys.tenant"]["reason"]
+        assert checks["funds.ours"]["reason"] == "deposit 1 ETH, reserve 2 ETH"
+        assert checks["funds.tenant"]["reason"] == "deposit 0 ETH, reserve 1 ETH"
+        assert checks["senders.ours"]["reason"] == "can pay"
+        assert "no deposit" in checks["senders.tenant"]["reason"]
+        assert "`fund` pays in" in checks["senders.tenant"]["to_do"]
+        ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger")}
+        file.write_text(yaml.safe_dump({**sections, "keys": {**keys, "tenant": gone}, "ledger": ledger}))
+        status, checks = await examined(capsys, str(file))
+        assert (status, checks["keys.ours"]["ok"], checks["keys.tenant"]["ok"]) == (1, True, False)
+        assert "how to make one" in checks["keys.tenant"]["to_do"]
 
 
 async def test_files_that_are_missing_are_faults_and_nothing_is_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

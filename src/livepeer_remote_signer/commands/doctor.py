@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from livepeer_remote_signer.commands.serve import open_listeners, read_config
 from livepeer_remote_signer.config.doubtful import doubtful_settings
 from livepeer_remote_signer.config.events import FileSink, HttpSink, KafkaSink
 from livepeer_remote_signer.config.exposure import missing_bounds
+from livepeer_remote_signer.config.keys import KeyConfig
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import LedgerUnavailable, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
@@ -51,6 +52,9 @@ _TO_DO = {
     "auth.webhook": "try auth.webhook.url with curl from this host",
     "auth.jwt": "compare auth.jwt.issuer with the `iss` of a token, and try its /.well-known/openid-configuration with curl",
 }
+_ONE_OF_SEVERAL = {"keys": "key", "senders": "chain"}
+"""What is done about each of several keys and senders is what is done about the one."""
+
 _ELSE = "compare the key of this name in the configuration with what runs there"
 
 
@@ -100,7 +104,10 @@ def to_do(check: ReadyCheck) -> str:
     """What an operator may do about a check that is not good, "" where it is."""
     if check.ok and not check.degraded:
         return ""
-    return "" if check.name in ("warning", "note") else _TO_DO.get(check.name, _ELSE)
+    if check.name in ("warning", "note"):
+        return ""
+    section = check.name.partition(".")[0]
+    return _TO_DO.get(check.name, _TO_DO.get(_ONE_OF_SEVERAL.get(section, ""), _ELSE))
 
 
 def _print(check: ReadyCheck) -> None:
@@ -157,55 +164,61 @@ async def _tried(config: Config) -> list[ReadyCheck]:
 
     outbound = open_outbound(config.outbound)
     try:
-        address, key = await _try_key(config, outbound)
+        tried = {place: await _try_key(place, key, outbound) for place, key in config.named_keys}
     except SigningKeyError as error:
         return [ReadyCheck("key", False, str(error))]
+    addresses = {place: address for place, (address, _) in tried.items()}
     tries: list[Awaitable[Iterable[ReadyCheck]]] = [
-        _try_chain(config, address, outbound),
+        _try_chain(config, addresses, outbound),
         _try_webhook(config, outbound),
         _try_issuer(config, outbound),
         _try_ledger(config),
         *(_try_sink(index, sink, config, outbound) for index, sink in enumerate(config.events.sinks)),
         *(_try_url(name, url, outbound) for name, url in _further_urls(config)),
     ]
-    return [key, *(check for checks in await asyncio.gather(*tries) for check in checks)]
+    return [*(check for _, check in tried.values()), *(check for checks in await asyncio.gather(*tries) for check in checks)]
 
 
-async def _try_key(config: Config, outbound: Outbound) -> tuple[bytes, ReadyCheck]:
+async def _try_key(place: str, config: KeyConfig, outbound: Outbound) -> tuple[bytes, ReadyCheck]:
+    """Its address, and whether it signs. Raises SigningKeyError."""
     from livepeer_remote_signer.adapters.keys.external import PROBE
     from livepeer_remote_signer.wiring.keys import open_external_key, open_signing_key
 
-    if config.key.external is None:
-        address = open_signing_key(config.key).address
-        return address, ReadyCheck("key", True, f"{checksum_address(address)}, opened and tried")
-    key = open_external_key(config.key, outbound)
+    if config.external is None:
+        address = open_signing_key(config).address
+        return address, ReadyCheck(place, True, f"{checksum_address(address)}, opened and tried")
+    key = open_external_key(config, outbound)
     try:
         await key.sign_personal([PROBE])
     except SignerError as error:
-        return key.address, ReadyCheck("key", False, error.message)
+        return key.address, ReadyCheck(place, False, error.message)
     finally:
         await key.stop()
-    return key.address, ReadyCheck("key", True, f"{checksum_address(key.address)} signs through key.{config.key.external}")
+    return key.address, ReadyCheck(place, True, f"{checksum_address(key.address)} signs through {place}.{config.external}")
 
 
-async def _try_chain(config: Config, address: bytes, outbound: Outbound) -> Iterable[ReadyCheck]:
-    """The same checks as `/readyz`, of two readings made now."""
+async def _try_chain(config: Config, addresses: Mapping[str, bytes], outbound: Outbound) -> Iterable[ReadyCheck]:
+    """The same checks as `/readyz`, of two readings made now; `addresses` are those of the keys, by their places."""
     from livepeer_remote_signer.adapters.readiness import Readiness
-    from livepeer_remote_signer.wiring.chain import open_chain
+    from livepeer_remote_signer.wiring.chain import open_chain, open_sender_chain
 
-    chain = open_chain(config, address, outbound)
+    address, *others = addresses.values()
+    chain = open_chain(config, address, outbound, others)
+    senders = {name: open_sender_chain(chain, addresses[f"keys.{name}"]).view for name in config.key_names}
     if chain.rpc is not None:
         for _ in range(READINGS):
             await chain.rpc.poll()
             await chain.rpc.look_around()
     view = chain.source.view()
-    checks = Readiness(chain.source.view, chain.ceilings, endpoints=chain.rpc, feed=chain.feed).checks()
+    checks = Readiness(chain.source.view, chain.ceilings, endpoints=chain.rpc, feed=chain.feed, senders=senders).checks()
     if chain.rpc is not None:
         await chain.rpc.stop()
     if config.chain.source == "static":
         checks.append(ReadyCheck("chain.source", True, "static: what is signed can never be redeemed", degraded=True))
     elif view.stale is None:
-        checks.append(ReadyCheck("funds", True, f"deposit {format_eth(view.deposit_wei)}, reserve {format_eth(view.reserve_wei)}"))
+        for name, funds in senders.items() or (("", chain.source.view),):
+            said = f"deposit {format_eth(funds().deposit_wei)}, reserve {format_eth(funds().reserve_wei)}"
+            checks.append(ReadyCheck(f"funds.{name}" if name else "funds", True, said))
     return checks
 
 

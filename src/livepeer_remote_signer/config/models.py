@@ -202,14 +202,14 @@ class Config(Section):
         """What a key that this host has not cannot do."""
         if not self.has_external_keys:
             return self
-        external = next(key.external for key in (self.key, *self.keys.values()) if key.external is not None)
+        external = next(f"{place}.{key.external}" for place, key in self.named_keys if key.external is not None)
         if self.ledger.backend == "none":
-            raise ValueError(f"key.{external}: {NEEDS_LEDGER}")
+            raise ValueError(f"{external}: {NEEDS_LEDGER}")
         if self.state.seal == "signature":
-            raise ValueError(f"state.seal signature would sign every state anew with key.{external}: set state.seal to mac")
+            raise ValueError(f"state.seal signature would sign every state anew with {external}: set state.seal to mac")
         if self.state.mac_key is None and self.state.mac_key_file is None:
             raise ValueError(
-                f"key.{external}: states are sealed with a MAC key that cannot be derived from a key outside this host: set "
+                f"{external}: states are sealed with a MAC key that cannot be derived from a key outside this host: set "
                 "state.mac_key_file, which `livepeer-remote-signer signing-key mac` makes"
             )
         return self
