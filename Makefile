@@ -67,7 +67,7 @@ test-environments: setup ## full and cleaned file systems, closed descriptors, f
 test-custody: setup ## keys outside this host with real services: anvil's eth_sign, AWS KMS in Go, SoftHSM; kills between reserving and recording (Go, softhsm2)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m custody
 
-test-money: setup ## 2,000 payments on Livepeer's contracts: each redeemed ticket is found once, a stolen key is noticed, all sums agree to the wei
+test-money: setup ## 2,000 payments on Livepeer's contracts: each redeemed ticket is found once, a stolen key is noticed, all sums agree to the wei, the ledger stays small
 	@$(BIN)/python -m pytest -m money
 
 test-image: setup ## the image built and run on a Docker engine, compose with both ledgers (root; Debian's docker.io, debootstrap; Go for compose)

@@ -32,6 +32,7 @@ async def picture_console(file: Path) -> None:
             await page.show_as(1280, 900)
             await log_in(page, str(signer.admin.base_url).rstrip("/"), TOKEN)
             await page.until("document.querySelectorAll('#chart rect').length > 60")
+            await page.until("document.querySelector('#fan svg')")  # worked out in turn
             await page.take_picture(file)
 
 
