@@ -22,6 +22,7 @@ from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_or
 from livepeer_remote_signer.proto import net_pb2
 from livepeer_remote_signer.wiring import live_payments
 from tests.fake_chain import CHAIN_ID, CONTROLLER, FakeChain
+from tests.hooks import reply, running_hook
 from tests.plans import CHAIN, orchestrator_info
 from tests.rpc_node import RpcNode
 from tests.signer import RunningSigner, running_signer
@@ -177,6 +178,21 @@ async def test_whoever_has_no_sender_is_refused_everywhere(callers: Callers) -> 
         ):
             refused = await signer.client.post(path, headers=callers.bob, content=body)
             assert (path, refused.status_code, refused.json()["error"]["code"]) == (path, 403, "no_sender")
+
+
+async def test_whom_a_webhook_names_too_late_is_not_paid_by_another_sender(callers: Callers) -> None:
+    async with running_hook() as hook:
+        hook.answer = reply(b'{"status": 200, "auth_id": "acme"}')
+        auth = {"trusted_proxies": ["127.0.0.1"], "webhook": {"url": hook.url}}
+        async with running_signer(**callers.sections(auth=auth)) as signer:
+            for headers in ({}, {"Signer-Auth-Id": "bob"}):
+                refused = await signer.pay(headers)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (403, "no_sender"), refused.text
+            assert payment_of(await paid(signer, {"Signer-Auth-Id": "acme"})).sender == TENANTS_ADDRESS
+            hook.answer = reply(b'{"status": 200, "auth_id": "corp"}')
+            assert payment_of(await paid(signer, {"Signer-Auth-Id": "bob"})).sender == OUR_ADDRESS
+            refused = await signer.pay({"Signer-Auth-Id": "acme"})
+            assert refused.json()["error"]["code"] == "no_sender"
 
 
 async def test_jobs_and_quotes_are_of_the_callers_own_sender(callers: Callers) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from livepeer_remote_signer.core.errors import (
     CallerLeft,
     KeyThrottled,
+    NoSender,
     NoTickets,
     Refused,
     SessionBusy,
@@ -142,8 +143,10 @@ class RemoteSigner:
         usd_per_eth: Callable[[], Fraction | None] | None = None,
         publish: Callable[[bytes], None] | None = None,
         senders: BySender[RemoteSigner] | None = None,
+        sender_of: BySender[bytes] | None = None,
     ) -> None:
-        """`senders`: whose service takes a caller's payment, where not all are paid by one sender; only the first service has them."""
+        """`senders`: whose service takes a caller's payment, where not all are paid by one sender; only the first service has them.
+        `sender_of`: whose address pays for whom then."""
         self._live_payments = live_payments
         self._custody = signer if isinstance(signer, Custody) else None
         self._sign_plan = signer.sign if isinstance(signer, PaymentSigner) else _sign_nothing
@@ -164,6 +167,8 @@ class RemoteSigner:
         self._publish = publish
         self._turns = SigningTurns()
         self._senders = senders
+        self._sender_of = sender_of
+        self._address = signer.address
         asked = (identifier, recipients, authorizer, ledger, rates, senders)
         self.is_inline = not requires_auth_id and all(one is None for one in asked)
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
@@ -377,6 +382,7 @@ class RemoteSigner:
             self._recipients.check(plan)
         plan = await self._allowed(plan, call)
         call.trail.auth_id = plan.state.auth_id
+        self._check_payer(plan.state.auth_id)
         if self._requires_auth_id:
             check_named(plan.state.auth_id)
         if self._rates is not None:
@@ -387,6 +393,14 @@ class RemoteSigner:
         with call.trail.phase("recipients"):
             await self._recipients.look_up(plan)
         return plan
+
+    def _check_payer(self, auth_id: str) -> None:
+        """A webhook names a caller after his sender was chosen: nobody else's deposit pays for him. Raises NoSender."""
+        if self._sender_of is not None and auth_id and self._sender_of.of_auth_id(auth_id) != self._address:
+            raise NoSender(
+                f"another key pays for the auth id {auth_id[:128]}, which was named too late to choose it",
+                hint="the caller must be known by its API key, its token or a trusted proxy as the auth id that senders names",
+            )
 
     async def _allowed(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
         """The caller's own auth id, then the webhook's verdict unless the one in the state still holds."""

@@ -59,9 +59,10 @@ def open_payers(senders: Sequence[SenderParts], shared: SharedParts) -> Payers:
     """With several senders the first one's service asks who calls, and gives each caller to that of its own sender. Raises ConfigError."""
     parsing = open_parsing()
     payers = [_open_payer(sender, shared, parsing) for sender in senders]
-    services = [_open_service(payer, shared) for payer in payers]
     if len(senders) == 1 and senders[0].auth_ids == ("*",):
-        return Payers(services[0], payers)
+        return Payers(_open_service(payers[0], shared), payers)
+    sender_of = open_by_sender(senders, [sender.address for sender in senders])
+    services = [_open_service(payer, shared, sender_of=sender_of) for payer in payers]
     return Payers(_open_service(payers[0], shared, open_by_sender(senders, services)), payers)
 
 
@@ -70,7 +71,9 @@ def _open_payer(sender: SenderParts, shared: SharedParts, parsing: Parsing) -> P
     return Payer(sender, open_live_payments(shared.config, sender.seal, parsing), signer)
 
 
-def _open_service(payer: Payer, shared: SharedParts, senders: BySender[RemoteSigner] | None = None) -> RemoteSigner:
+def _open_service(
+    payer: Payer, shared: SharedParts, senders: BySender[RemoteSigner] | None = None, sender_of: BySender[bytes] | None = None
+) -> RemoteSigner:
     address = payer.sender.address
     config, chain, events, ledger = shared.config, shared.chain, shared.events, shared.ledger
     return RemoteSigner(
@@ -91,4 +94,5 @@ def _open_service(payer: Payer, shared: SharedParts, senders: BySender[RemoteSig
         usd_per_eth=chain.feed.usd_per_eth if chain.feed is not None else None,
         publish=events.memory.publish if events and events.memory else None,
         senders=senders,
+        sender_of=sender_of,
     )

@@ -24,7 +24,10 @@ class BySender(Generic[_T]):
 
     def of(self, identity: Identity) -> _T:
         """What belongs to the sender of this caller. Raises NoSender."""
-        auth_id = identity.auth_id or identity.claimed_auth_id
+        return self.of_auth_id(identity.auth_id or identity.claimed_auth_id)
+
+    def of_auth_id(self, auth_id: str) -> _T:
+        """The same of a caller of this auth id, "" for one without."""
         found = self._by_auth_id.get(auth_id, self._everybody_else) if auth_id else self._everybody_else
         if found is None:
             raise NoSender(
