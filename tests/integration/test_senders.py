@@ -184,8 +184,13 @@ async def test_whom_a_webhook_names_too_late_is_not_paid_by_another_sender(calle
     async with running_hook() as hook:
         hook.answer = reply(b'{"status": 200, "auth_id": "acme"}')
         auth = {"trusted_proxies": ["127.0.0.1"], "webhook": {"url": hook.url}}
-        async with running_signer(**callers.sections(auth=auth)) as signer:
+        job = json.dumps({"request": "{}", "parameters": "{}", "capability": "c", "id": "i", "timeout_seconds": 1})
+        async with running_signer(**callers.sections(auth=auth, byoc_jobs=True)) as signer:
+            signed = await signer.client.post("/sign-byoc-job", headers={"Signer-Auth-Id": "acme"}, content=job)
+            assert signed.json().get("sender") == checksum_address(TENANTS_ADDRESS), signed.text
             for headers in ({}, {"Signer-Auth-Id": "bob"}):
+                refused = await signer.client.post("/sign-byoc-job", headers=headers, content=job)
+                assert (refused.status_code, refused.json().get("error", {}).get("code")) == (403, "no_sender"), refused.text
                 refused = await signer.pay(headers)
                 assert (refused.status_code, refused.json()["error"]["code"]) == (403, "no_sender"), refused.text
             assert payment_of(await paid(signer, {"Signer-Auth-Id": "acme"})).sender == TENANTS_ADDRESS

@@ -60,6 +60,7 @@ class ByocSigner:
             auth_id = named
         if self._requires_auth_id:
             check_named(auth_id)
+        self._senders.check(auth_id, key)
         return key.address, await key.sign(byoc_job_message(job))
 
     async def _check_switches(self, auth_id: str) -> None:

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from livepeer_remote_signer.core.errors import (
     CallerLeft,
     KeyThrottled,
-    NoSender,
     NoTickets,
     Refused,
     SessionBusy,
@@ -382,7 +381,8 @@ class RemoteSigner:
             self._recipients.check(plan)
         plan = await self._allowed(plan, call)
         call.trail.auth_id = plan.state.auth_id
-        self._check_payer(plan.state.auth_id)
+        if self._sender_of is not None:
+            self._sender_of.check(plan.state.auth_id, self._address)
         if self._requires_auth_id:
             check_named(plan.state.auth_id)
         if self._rates is not None:
@@ -393,14 +393,6 @@ class RemoteSigner:
         with call.trail.phase("recipients"):
             await self._recipients.look_up(plan)
         return plan
-
-    def _check_payer(self, auth_id: str) -> None:
-        """A webhook names a caller after his sender was chosen: nobody else's deposit pays for him. Raises NoSender."""
-        if self._sender_of is not None and auth_id and self._sender_of.of_auth_id(auth_id) != self._address:
-            raise NoSender(
-                f"another key pays for the auth id {auth_id[:128]}, which was named too late to choose it",
-                hint="the caller must be known by its API key, its token or a trusted proxy as the auth id that senders names",
-            )
 
     async def _allowed(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
         """The caller's own auth id, then the webhook's verdict unless the one in the state still holds."""

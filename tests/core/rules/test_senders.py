@@ -27,3 +27,12 @@ def test_where_nobody_is_everybody_else_those_without_an_entry_are_refused() -> 
     assert caught.value.hint is not None
     with pytest.raises(NoSender, match="callers without an auth id"):
         senders.of(ANONYMOUS)
+
+
+def test_whoever_is_named_later_must_be_of_the_sender_that_was_chosen() -> None:
+    senders = BySender("ours", {"acme": "tenant"})
+    for auth_id, chosen in (("", "tenant"), ("acme", "tenant"), ("bob", "ours")):
+        senders.check(auth_id, chosen)
+    for auth_id, chosen in (("acme", "ours"), ("bob", "tenant")):
+        with pytest.raises(NoSender, match=f"another key pays for the auth id {auth_id}"):
+            senders.check(auth_id, chosen)

@@ -35,3 +35,11 @@ class BySender(Generic[_T]):
                 hint='the operator names its key in senders, or one for everybody else with auth_id "*"',
             )
         return found
+
+    def check(self, auth_id: str, chosen: _T) -> None:
+        """That what was chosen for a caller is his also once a webhook has named him: nobody else's deposit pays. Raises NoSender."""
+        if auth_id and self.of_auth_id(auth_id) != chosen:
+            raise NoSender(
+                f"another key pays for the auth id {auth_id[:128]}, which was named too late to choose it",
+                hint="the caller must be known by its API key, its token or a trusted proxy as the auth id that senders names",
+            )
