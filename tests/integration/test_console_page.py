@@ -114,6 +114,9 @@ async def check_figures(page: Page) -> None:
     await page.until("document.querySelector('[data-hours=\"24\"]').getAttribute('aria-pressed') === 'true'")
     await page.run("document.querySelector('[data-hours=\"1\"]').click(); document.querySelector('[data-by=auth_id]').click()")
     await page.until("document.getElementById('runway').textContent.includes('days')")  # worked out in turn
+    heights = await page.run("[...document.querySelectorAll('#funding dd')].map((value) => value.clientHeight)")
+    assert len(heights) == 9
+    assert max(heights) < 70, "no figure is broken into letters beside a long name"
 
 
 DRAWN = """{redeemed: {ours: 5, foreign: 1}, behind_blocks: 0, fault: "",
