@@ -51,7 +51,15 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 "discovery": {"enabled": True, "static": ["https://127.0.0.1:1"]},
             },
         ),
-        ("live", {"chain": {"source": "rpc", "rpc": rpc}, "prices": {"currency_feed": {}}, "recipients": {"require": "any"}}),
+        (
+            "live",
+            {
+                "chain": {"source": "rpc", "rpc": rpc},
+                "prices": {"currency_feed": {}},
+                "recipients": {"require": "any"},
+                "ledger": {"backend": "sqlite", "path": str(folder / "live-ledger")},
+            },
+        ),
     ):
         (folder / name).mkdir()
         with served(folder / name, **sections) as signer:
@@ -62,6 +70,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 ONLY_WITH_AN_ANSWER = {
     "livepeer_signer_key_signatures_total": "key outside",
+    "livepeer_signer_redeemed_behind_blocks": "redeemed",
     "livepeer_gateway_max_float": "transcoder_pool_size",
     "livepeer_signer_eth_usd_price": "price_feed",
     "livepeer_signer_price_feed_age_seconds": "price_feed",
