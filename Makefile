@@ -6,6 +6,10 @@ STAMP := $(VENV)/.installed
 SERVES := $(VENV)/.serves
 FAST := not (guide or chain or policy or discovery or clients or operate or attack or chaos or money or package or environments or image or custody)
 
+# What surrounds a signer and needs no machine part: names, kept connections, reasons, variables, pauses, values nobody means.
+SURROUNDINGS := tests/process tests/adapters/outbound tests/adapters/auth/test_webhook.py tests/commands/test_surroundings.py \
+	tests/integration/test_draining.py tests/config tests/adapters/ledger/test_owner.py
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-docs test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key docs pictures lock openapi
 
@@ -63,6 +67,7 @@ test-chaos: setup ## databases, nodes, webhook, disk and clock fail in turn unde
 
 test-environments: setup ## full and cleaned file systems, closed descriptors, front ends, keystores, IPv6 (root; Debian's nginx, haproxy, caddy)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m environments
+	@$(BIN)/python -m pytest -n 2 -m "$(FAST)" $(SURROUNDINGS)
 
 test-custody: setup ## keys outside this host with real services: anvil's eth_sign, AWS KMS in Go, SoftHSM; kills between reserving and recording (Go, softhsm2)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m custody
