@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.errors import (
     AuthFailed,
     BudgetExceeded,
@@ -68,3 +71,23 @@ def test_who_waited_for_a_payment_that_may_be_recorded_is_to_send_the_identical_
     )
     assert error.values == {"limit_seconds": 2, "may_be_recorded": True}
     assert error.may_be_recorded is True
+
+
+def test_an_error_that_was_told_lets_go_of_the_calls_it_came_through_and_of_those_behind_it() -> None:
+    def fail() -> None:
+        try:
+            raise ValueError("what was sent")
+        except ValueError as error:
+            try:
+                raise errors.BadJson("first") from error
+            except errors.BadJson:
+                raise errors.BadField("second")  # noqa: B904 - its context is what is looked at
+
+    with pytest.raises(errors.BadField) as caught:
+        fail()
+    told = caught.value
+    first = told.__context__
+    assert first is not None
+    assert first.__cause__ is not None
+    errors.let_go_of_frames(told)
+    assert [told.__traceback__, first.__traceback__, first.__cause__.__traceback__] == [None] * 3

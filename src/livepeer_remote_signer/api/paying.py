@@ -24,7 +24,7 @@ from livepeer_remote_signer.api.live_payment import (
 )
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
-from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.errors import SignerError, let_go_of_frames
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
 from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes
 from livepeer_remote_signer.core.rules.policy import Caller, header_text
@@ -159,6 +159,7 @@ class PayingRoutes:
 
     def _refused(self, error: SignerError, trail: Trail) -> Reply:
         self._observer.refused(error, trail)
+        let_go_of_frames(error)
         return error_reply(error, trail.request_id)
 
     def _failed(self, trail: Trail) -> Reply:

@@ -384,3 +384,15 @@ class MethodNotAllowed(Refused):
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
         self.allow = allow
+
+
+def let_go_of_frames(error: BaseException) -> None:
+    """Forgets where an error was raised, once it has been told.
+
+    A call that raised an error it had in a variable holds the error, which holds the call and whatever that worked on: a circle that
+    only the garbage collector finds, long after bodies of strangers have filled the memory.
+    """
+    following: BaseException | None = error
+    while following is not None:
+        following.__traceback__ = None
+        following = following.__cause__ or following.__context__

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as as_json
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
-from livepeer_remote_signer.core.errors import Denied, Failed, InvalidSig, InvalidState, SenderChanged, SignerError
+from livepeer_remote_signer.core.errors import Denied, Failed, InvalidSig, InvalidState, SenderChanged, SignerError, let_go_of_frames
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState, parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
@@ -117,16 +117,25 @@ def _asked_fields(error: SignerError, trail: Trail) -> Fields:
     found |= {
         name: _short(text) for name, text in (("app", request.app), ("type", request.type), ("manifest_id", request.manifest_id)) if text
     }
-    with suppress(SignerError):
+    with _passed_over():
         info = parse_orchestrator_info(request.orchestrator)
         found |= {"orch_address": checksum_address(info.address), "orch_url": _short(info.transcoder), "pm_session_id": info.pm_session_id}
     if request.state and not isinstance(error, InvalidSig | SenderChanged | InvalidState):
-        with suppress(SignerError):
+        with _passed_over():
             state = parse_state(request.state)
             found |= {"session_id": state.state_id, "sequence_number": state.sequence_number}
             if state.auth_id:
                 found["auth_id"] = _short(state.auth_id)
     return found
+
+
+@contextmanager
+def _passed_over() -> Iterator[None]:
+    """What cannot be read is not shown, and nothing of it is kept."""
+    try:
+        yield
+    except SignerError as error:
+        let_go_of_frames(error)
 
 
 def _known_fields(trail: Trail, ended: float) -> Fields:

@@ -1,0 +1,54 @@
+"""A refused request leaves nothing behind: no circle of an error and the calls that it came through, which hold what was sent."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import time
+from types import FrameType
+
+import pytest
+import yaml
+
+from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.proto import net_pb2
+from tests.asgi import running
+from tests.plans import orchestrator_info
+from tests.signer import configuration
+
+
+def with_padded_token() -> bytes:
+    info = net_pb2.OrchestratorInfo.FromString(orchestrator_info(now_ns=time.time_ns()))
+    info.auth_token.token = bytes(100 * 1024)
+    return info.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"orchestrator": base64.b64encode(with_padded_token()).decode(), "type": "live"},
+        {"orchestrator": "A" * 1000, "app": "\\"},
+        {"orchestrator": base64.b64encode(orchestrator_info(now_ns=1)).decode(), "type": "no such type"},
+        {"orchestrator": base64.b64encode(orchestrator_info(price_per_unit=0)).decode(), "type": "live"},
+    ],
+)
+async def test_a_refusal_is_gone_with_its_reply(body: dict[str, str]) -> None:
+    front = create_app(parse_config(yaml.safe_dump(configuration()), {}))
+    async with running(front):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):  # more than are kept for anybody to look at
+                answer = front.paying.respond("/generate-live-payment", [], json.dumps(body).encode(), "127.0.0.1")
+                reply = answer if isinstance(answer, Reply) else await answer
+                assert 400 <= reply.status < 500
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            assert [found.f_code.co_qualname for found in gc.garbage if isinstance(found, FrameType)] == []
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
