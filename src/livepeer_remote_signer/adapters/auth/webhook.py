@@ -20,8 +20,8 @@ from livepeer_remote_signer.adapters.auth.breaker import CircuitBreaker
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.headers import checked_headers
+from livepeer_remote_signer.adapters.outbound.posting import Posting
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
-from livepeer_remote_signer.adapters.outbound.watched import StaleConnection, WatchingConnector
 from livepeer_remote_signer.core.errors import AuthFailed
 from livepeer_remote_signer.core.protocol.byoc import ByocJob
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
@@ -66,9 +66,9 @@ class WebhookAuthorizer:
             named = f"{self._url.user or ''}:{self._url.password or ''}".encode()
             self._headers["authorization"] = f"Basic {b64encode(named).decode()}"
             self._url = self._url.with_user(None)
-        self._outbound = outbound or Outbound()
-        self._session: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession
+        self._posting = Posting(
+            self._url, self._headers, outbound or Outbound(), max_connections=MAX_CONNECTIONS, max_line_bytes=MAX_REPLY_BYTES
+        )
         self.asked = 0
         """How many questions were sent since start."""
 
@@ -82,9 +82,7 @@ class WebhookAuthorizer:
 
     async def aclose(self) -> None:
         """Closes the kept connections."""
-        if self._session is not None:
-            await self._session.close()
-            await self._fresh.close()
+        await self._posting.aclose()
 
     def binding(self, caller: Caller, identity: Identity) -> str:
         """A short keyed digest of the caller's credential, to be kept in the state; "" when verdicts are not bound."""
@@ -123,7 +121,7 @@ class WebhookAuthorizer:
         settle = self._breaker.abandoned
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                body = await self._exchange(question)
+                body = await self._posting.post(question, _read_reply)
             settle = self._breaker.answered
         except AuthFailed:
             settle = self._breaker.answered
@@ -150,44 +148,17 @@ class WebhookAuthorizer:
             settle(trail.caller)
         return body
 
-    async def _exchange(self, question: bytes) -> bytes:
-        try:
-            return await self._exchange_on(self._session or self._open_sessions(), question)
-        except StaleConnection:
-            return await self._exchange_on(self._fresh, question)
 
-    async def _exchange_on(self, session: aiohttp.ClientSession, question: bytes) -> bytes:
-        async with session.post(self._url, data=question, allow_redirects=False) as response:
-            if response.status != 200:
-                raise AuthFailed(f"the authorization webhook answered HTTP {response.status}, not 200")
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise AuthFailed("the authorization webhook sent a compressed answer, which was not asked for")
-            body = await read_bounded(response.content.iter_any(), MAX_REPLY_BYTES)
-            if body is None:
-                raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
-            return body
-
-    def _open_sessions(self) -> aiohttp.ClientSession:
-        """Made with the first question: they belong to the event loop that is running then."""
-        needs_tls = self._url.scheme == "https" or (self._outbound.proxy or "").startswith("https:")
-        tls = self._outbound.tls if needs_tls else True
-        kept = WatchingConnector(limit=MAX_CONNECTIONS, keepalive_timeout=self._outbound.idle_seconds, ssl=tls)
-        self._fresh = self._open_session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS, force_close=True, ssl=tls))
-        self._session = self._open_session(kept)
-        return self._session
-
-    def _open_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=connector,
-            headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=None),  # the whole exchange is timed, in `_ask`
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            max_line_size=MAX_REPLY_BYTES,
-            max_field_size=MAX_REPLY_BYTES,
-            trust_env=False,
-            proxy=self._outbound.proxy,
-        )
+async def _read_reply(response: aiohttp.ClientResponse) -> bytes:
+    """Raises AuthFailed for what is no plain 200 within the bound."""
+    if response.status != 200:
+        raise AuthFailed(f"the authorization webhook answered HTTP {response.status}, not 200")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise AuthFailed("the authorization webhook sent a compressed answer, which was not asked for")
+    body = await read_bounded(response.content.iter_any(), MAX_REPLY_BYTES)
+    if body is None:
+        raise AuthFailed(f"the authorization webhook's answer is longer than {MAX_REPLY_BYTES} bytes")
+    return body
 
 
 def _parse_url(text: str) -> URL:

@@ -18,9 +18,9 @@ from yarl import URL
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.outbound.bounded import read_bounded
 from livepeer_remote_signer.adapters.outbound.headers import checked_headers
+from livepeer_remote_signer.adapters.outbound.posting import Posting
 from livepeer_remote_signer.adapters.outbound.reasons import connection_reason
 from livepeer_remote_signer.adapters.outbound.retry_after import parse_retry_after
-from livepeer_remote_signer.adapters.outbound.watched import StaleConnection, WatchingConnector
 from livepeer_remote_signer.core.errors import KeyThrottled, KeyUnavailable
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 
@@ -45,7 +45,6 @@ class EthSign:
         self.max_parallel = max_parallel
         self._url = URL(url)
         self._account = checksum_address(address)
-        self._outbound = outbound
         self._headers = {
             "content-type": "application/json",
             "accept": "application/json",
@@ -55,8 +54,7 @@ class EthSign:
         }
         if self._url.user is not None and "authorization" in own:
             raise ValueError("a user in the URL and a header both claim the Authorization header; give one")
-        self._session: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession
+        self._posting = Posting(self._url, self._headers, outbound, max_connections=max_parallel, max_line_bytes=MAX_ANSWER_BYTES)
 
     def __repr__(self) -> str:
         return f"EthSign(host={self._url.host})"
@@ -66,7 +64,7 @@ class EthSign:
         call = {"jsonrpc": "2.0", "id": 1, "method": "eth_sign", "params": [self._account, "0x" + message.hex()]}
         body = json.dumps(call).encode()
         try:
-            answer = await self._exchange(body)
+            answer = await self._posting.post(body, _read_answer)
         except aiohttp.ClientHttpProxyError as error:
             raise KeyUnavailable(f"could not be reached: outbound.proxy answered HTTP {error.status}") from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
@@ -79,51 +77,22 @@ class EthSign:
 
     async def aclose(self) -> None:
         """Closes the kept connections."""
-        if self._session is not None:
-            await self._session.close()
-            await self._fresh.close()
+        await self._posting.aclose()
 
-    async def _exchange(self, body: bytes) -> bytes:
-        try:
-            return await self._exchange_on(self._session or self._open_sessions(), body)
-        except StaleConnection:
-            return await self._exchange_on(self._fresh, body)
 
-    async def _exchange_on(self, session: aiohttp.ClientSession, body: bytes) -> bytes:
-        async with session.post(self._url, data=body, allow_redirects=False) as response:
-            if response.status == 429:
-                wait = parse_retry_after(response.headers.get("retry-after", ""), time.time(), MAX_RETRY_AFTER_SECONDS)
-                raise KeyThrottled("the key's service takes no more requests now (429)", retry_after_seconds=max(1, round(wait or 1)))
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise KeyUnavailable("sent a compressed answer, which was not asked for")
-            answer = await read_bounded(response.content.iter_any(), MAX_ANSWER_BYTES)
-            if answer is None:
-                raise KeyUnavailable(f"sent an answer of more than {MAX_ANSWER_BYTES} bytes")
-            if response.status != 200 and not _is_error(answer):
-                raise KeyUnavailable(f"answered HTTP {response.status}, not 200")
-            return answer
-
-    def _open_sessions(self) -> aiohttp.ClientSession:
-        """Made with the first request: they belong to the event loop that is running then."""
-        needs_tls = self._url.scheme == "https" or (self._outbound.proxy or "").startswith("https:")
-        tls = self._outbound.tls if needs_tls else True
-        kept = WatchingConnector(limit=self.max_parallel, keepalive_timeout=self._outbound.idle_seconds, ssl=tls)
-        self._fresh = self._open_session(aiohttp.TCPConnector(limit=self.max_parallel, force_close=True, ssl=tls))
-        self._session = self._open_session(kept)
-        return self._session
-
-    def _open_session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=connector,
-            headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=None),  # the whole call is timed, in CheckedKey
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            max_line_size=MAX_ANSWER_BYTES,
-            max_field_size=MAX_ANSWER_BYTES,
-            trust_env=False,
-            proxy=self._outbound.proxy,
-        )
+async def _read_answer(response: aiohttp.ClientResponse) -> bytes:
+    """Raises KeyThrottled, and KeyUnavailable for what is no plain answer within the bound."""
+    if response.status == 429:
+        wait = parse_retry_after(response.headers.get("retry-after", ""), time.time(), MAX_RETRY_AFTER_SECONDS)
+        raise KeyThrottled("the key's service takes no more requests now (429)", retry_after_seconds=max(1, round(wait or 1)))
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise KeyUnavailable("sent a compressed answer, which was not asked for")
+    answer = await read_bounded(response.content.iter_any(), MAX_ANSWER_BYTES)
+    if answer is None:
+        raise KeyUnavailable(f"sent an answer of more than {MAX_ANSWER_BYTES} bytes")
+    if response.status != 200 and not _is_error(answer):
+        raise KeyUnavailable(f"answered HTTP {response.status}, not 200")
+    return answer
 
 
 def _document(answer: bytes) -> Any:
