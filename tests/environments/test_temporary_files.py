@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,12 +55,8 @@ def shared_folder(signer: Served) -> Path:
 def fill(folder: Path) -> Path:
     """Takes all the room that is left."""
     filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left on device"):
+        deque(iter(lambda: file.write(bytes(4096)), 0), maxlen=0)
     return filler
 
 

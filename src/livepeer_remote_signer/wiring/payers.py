@@ -59,9 +59,9 @@ def open_payers(senders: Sequence[SenderParts], shared: SharedParts) -> Payers:
     """With several senders the first one's service asks who calls, and gives each caller to that of its own sender. Raises ConfigError."""
     parsing = open_parsing()
     payers = [_open_payer(sender, shared, parsing) for sender in senders]
-    if len(senders) == 1 and senders[0].auth_ids == ("*",):
-        return Payers(_open_service(payers[0], shared), payers)
     sender_of = open_by_sender(senders, [sender.address for sender in senders])
+    if sender_of.is_one:
+        return Payers(_open_service(payers[0], shared), payers)
     services = [_open_service(payer, shared, sender_of=sender_of) for payer in payers]
     return Payers(_open_service(payers[0], shared, open_by_sender(senders, services)), payers)
 

@@ -18,9 +18,8 @@ def open_quotes(payers: Sequence[Payer], shared: SharedParts, paying: PayingRout
     """`/quoteTicket`, about payments of `/signTicket` by the caller's own sender."""
     config, senders = shared.config, [payer.sender for payer in payers]
     quotes = [_open_quotes(payer, shared) for payer in payers]
-    teller = quotes[0]
-    if len(senders) > 1 or senders[0].auth_ids != ("*",):
-        teller = _open_quotes(payers[0], shared, open_by_sender(senders, quotes))
+    by_sender = open_by_sender(senders, quotes)
+    teller = quotes[0] if by_sender.is_one else _open_quotes(payers[0], shared, by_sender)
     return QuoteParts(teller, paying.begin, config.live_payment_interval_seconds, config.limits.answer_seconds)
 
 

@@ -19,6 +19,12 @@ def test_a_callers_own_entry_comes_before_everybody_elses() -> None:
     assert senders.of(ANONYMOUS) == OURS
 
 
+def test_one_sender_for_everybody_is_known_as_such() -> None:
+    assert BySender(OURS).is_one
+    assert not BySender(OURS, {"acme": TENANT}).is_one
+    assert not BySender(None, {"acme": TENANT}).is_one
+
+
 def test_where_nobody_is_everybody_else_those_without_an_entry_are_refused() -> None:
     senders = BySender(None, {"acme": TENANT, "": TENANT})
     assert senders.of(Identity(auth_id="acme")) == TENANT

@@ -22,6 +22,11 @@ class BySender(Generic[_T]):
         self._everybody_else = everybody_else
         self._by_auth_id = dict(by_auth_id or {})
 
+    @property
+    def is_one(self) -> bool:
+        """Whether one sender pays for everybody, so that nobody has to be told apart."""
+        return self._everybody_else is not None and not self._by_auth_id
+
     def of(self, identity: Identity) -> _T:
         """What belongs to the sender of this caller. Raises NoSender."""
         return self.of_auth_id(identity.auth_id or identity.claimed_auth_id)
