@@ -90,7 +90,7 @@ check: setup ## ruff, mypy and the tests' layout: what CI runs
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-mutants: setup ## small wrong changes to the source, by seed: which of them does no test notice? (SEED=1 COUNT=1000; half an hour)
+mutants: setup ## small wrong changes to the source, by seed: which of them does no test notice? (SEED=1 COUNT=1000)
 	@nice $(BIN)/python -m tests.mutants --seed $(or $(SEED),1) --count $(or $(COUNT),1000)
 
 bench: setup ## requests per second, latency and CPU per request over real HTTP

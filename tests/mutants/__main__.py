@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -61,15 +62,24 @@ def sample(subjects: list[str], count: int, seed: int) -> list[Mutant]:
     return sorted(chosen, key=lambda mutant: mutant[:6])
 
 
+def named(names: list[str]) -> list[Mutant]:
+    """The mutants of these names, as a survivor's line and `survivors.yaml` spell them."""
+    paths = sorted({name.partition(" ")[0] for name in names})
+    found = {mutant.name: mutant for path in paths for mutant in find_mutants(path, (SOURCE / path).read_text())}
+    return [found[name] for name in names]
+
+
 def main() -> int:
     """1 when a survivor is not judged."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--subject", action="append", choices=SUBJECTS)
+    parser.add_argument("--only", action="append", metavar="MUTANT", help="by its name, instead of a sample")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time; as many as there are cores")
     parser.add_argument("--tests", action="append", metavar="PATH", help="instead of all fast ones that run in one process")
     arguments = parser.parse_args()
-    mutants = sample(arguments.subject or list(SUBJECTS), arguments.count, arguments.seed)
+    mutants = named(arguments.only) if arguments.only else sample(arguments.subject or list(SUBJECTS), arguments.count, arguments.seed)
     known, began, unjudged = judged(), time.monotonic(), []
 
     def tell(outcome: Outcome) -> None:
@@ -77,7 +87,7 @@ def main() -> int:
             unjudged.append(outcome)
             print(f"{outcome.verdict} ({outcome.tests} tests), line {outcome.mutant.line}: {outcome.mutant.name}", flush=True)
 
-    run = MutantRun(mutants, tell)
+    run = MutantRun(mutants, tell, arguments.jobs)
     pytest.main(
         ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", "-m", FAST, *(arguments.tests or TESTS)],
         plugins=[run],

@@ -13,20 +13,25 @@ import signal
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import coverage
 import pytest
 
 from tests.mutants.mutations import Mutant
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SOURCE = ROOT / "src/livepeer_remote_signer"
-MAP = ROOT / "build/mutants/map.pickle"
+MAPS = ROOT / "build/mutants"
+"""By the digest of source and tests."""
+
 FAULTS = ROOT / "build/mutants/fault.txt"
 """What went wrong in a fork the last time, other than a test."""
 
@@ -35,6 +40,9 @@ MOST_SECONDS = 25.0
 
 PATIENCE = 8.0
 """How many times longer a mutant's tests may take before they count as hanging: machines are busy."""
+
+
+Named = TypeVar("Named", bound=Hashable)
 
 
 class Touches(NamedTuple):
@@ -77,9 +85,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 class MutantRun:
     """A pytest plugin that takes over once everything is collected."""
 
-    def __init__(self, mutants: Sequence[Mutant], tell: Any) -> None:
+    def __init__(self, mutants: Sequence[Mutant], tell: Callable[[Outcome], None], jobs: int = 1) -> None:
         self._mutants = mutants
         self._tell = tell
+        self._jobs = jobs
         self.outcomes: list[Outcome] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -87,23 +96,33 @@ class MutantRun:
         if session.testsfailed:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         items = {item.nodeid: item for item in session.items}
-        touches = load_map(session.items)
+        touches = load_map(session.items, self._jobs)
+        tested: dict[Mutant, int] = {}
+        works: dict[Mutant, Work] = {}
         for mutant in self._mutants:
-            outcome = self._try(mutant, items, touches)
-            self.outcomes.append(outcome)
-            self._tell(outcome)
+            chosen, seconds = _chosen(mutant, items, touches)
+            tested[mutant] = len(chosen)
+            if chosen:
+                works[mutant] = Work(partial(_run_mutant, mutant, chosen), 30 + PATIENCE * seconds)
+            else:
+                self._note(Outcome(mutant, "untouched", 0))
+        for mutant, verdict in in_forks(works, self._jobs):
+            self._note(Outcome(mutant, verdict, tested[mutant]))
         return True
 
-    def _try(self, mutant: Mutant, items: dict[str, pytest.Item], touches: Touches) -> Outcome:
-        named = touches.tests.get((mutant.path, mutant.line), [])
-        chosen, seconds = [], 0.0
-        for name in sorted(named, key=lambda name: touches.seconds[name]):
-            if name in items and seconds < MOST_SECONDS:
-                chosen.append(items[name])
-                seconds += touches.seconds[name]
-        if not chosen:
-            return Outcome(mutant, "untouched", 0)
-        return Outcome(mutant, in_fork(lambda: _run_mutant(mutant, chosen), 30 + PATIENCE * seconds), len(chosen))
+    def _note(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._tell(outcome)
+
+
+def _chosen(mutant: Mutant, items: dict[str, pytest.Item], touches: Touches) -> tuple[list[pytest.Item], float]:
+    """The tests that touch its line, quickest first, and how long they take together."""
+    chosen, seconds = [], 0.0
+    for name in sorted(touches.tests.get((mutant.path, mutant.line), []), key=touches.seconds.__getitem__):
+        if name in items and seconds < MOST_SECONDS:
+            chosen.append(items[name])
+            seconds += touches.seconds[name]
+    return chosen, seconds
 
 
 def _run_mutant(mutant: Mutant, items: Sequence[pytest.Item]) -> str:
@@ -135,8 +154,32 @@ def _passes(items: Sequence[pytest.Item], index: int) -> bool:
     return not failed
 
 
-def in_fork(work: Any, seconds: float) -> str:
-    """What `work` returns in a process of its own; `hung` when it takes longer. Whatever it has started ends with it."""
+class Work(NamedTuple):
+    """What is done in a process of its own, and how long it may take."""
+
+    run: Callable[[], str]
+    seconds: float
+
+
+def in_forks(works: dict[Named, Work], jobs: int) -> Iterator[tuple[Named, str]]:
+    """What each work returns, as they end, so many at a time; `hung` when one takes longer. Whatever it has started ends with it."""
+    waiting = list(works)[::-1]
+    living: dict[int, tuple[Named, int, float]] = {}
+    while waiting or living:
+        while waiting and len(living) < jobs:
+            name = waiting.pop()
+            reading, child = _fork(works[name].run)
+            living[reading] = (name, child, time.monotonic() + works[name].seconds)
+        soonest = min(until for _, _, until in living.values())
+        ready, _, _ = select.select(list(living), [], [], max(soonest - time.monotonic(), 0))
+        now = time.monotonic()
+        for reading, (name, child, until) in list(living.items()):
+            if reading in ready or now >= until:
+                del living[reading]
+                yield name, _ended(reading, child, "" if reading in ready else "hung")
+
+
+def _fork(run: Callable[[], str]) -> tuple[int, int]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -148,7 +191,7 @@ def in_fork(work: Any, seconds: float) -> str:
             os.dup2(null, 2)
             word = "noticed"
             try:
-                word = work()
+                word = run()
             except Exception:  # noqa: BLE001 - told to whoever looks; a test that breaks the runner has noticed something
                 FAULTS.parent.mkdir(parents=True, exist_ok=True)
                 FAULTS.write_text(traceback.format_exc())
@@ -157,8 +200,11 @@ def in_fork(work: Any, seconds: float) -> str:
     os.close(writing)
     with suppress(OSError):
         os.setpgid(child, child)
-    ready, _, _ = select.select([reading], [], [], seconds)
-    word = os.read(reading, 64).decode() if ready else "hung"
+    return reading, child
+
+
+def _ended(reading: int, child: int, word: str) -> str:
+    word = word or os.read(reading, 64).decode()
     os.close(reading)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
@@ -166,32 +212,49 @@ def in_fork(work: Any, seconds: float) -> str:
     return word or "noticed"
 
 
-def load_map(items: Sequence[pytest.Item]) -> Touches:
+def load_map(items: Sequence[pytest.Item], jobs: int) -> Touches:
     """Which tests touch which lines: from the last run, if neither source nor tests have changed."""
-    key = _tree_digest(items)
-    if MAP.exists():
-        kept_key, touches = pickle.loads(MAP.read_bytes())
-        if kept_key == key:
-            return Touches(*touches)
-    MAP.parent.mkdir(parents=True, exist_ok=True)
+    digest = _tree_digest(items)
+    kept = MAPS / f"{digest}.pickle"
+    if kept.exists():
+        return Touches(*pickle.loads(kept.read_bytes()))
+    MAPS.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     print(f"noting which of {len(items)} tests touches which line", flush=True)
-    assert in_fork(lambda: _make_map(items, key), 7200) == "made", (
-        f"the first run did not end: {FAULTS.read_text() if FAULTS.exists() else ''}"
-    )
+    parts = {MAPS / f"{digest}.{number}": part for number, part in enumerate(_parts(items, jobs))}
+    works = {path: Work(partial(_make_map, part, path), 7200) for path, part in parts.items()}
+    tests: dict[tuple[str, int], list[str]] = {}
+    seconds: dict[str, float] = {}
+    for path, verdict in in_forks(works, jobs):
+        assert verdict == "made", f"the first run did not end: {FAULTS.read_text() if FAULTS.exists() else ''}"
+        part = Touches(*pickle.loads(path.read_bytes()))
+        path.unlink()
+        seconds |= part.seconds
+        for line, names in part.tests.items():
+            tests.setdefault(line, []).extend(names)
     print(f"noted in {time.monotonic() - began:.0f} s", flush=True)
-    return Touches(*pickle.loads(MAP.read_bytes())[1])
+    kept.write_bytes(pickle.dumps((tests, seconds)))
+    return Touches(tests, seconds)
+
+
+def _parts(items: Sequence[pytest.Item], jobs: int) -> list[list[pytest.Item]]:
+    """The tests of each file together, as they share what is set up for it."""
+    parts: list[list[pytest.Item]] = [[] for _ in range(jobs)]
+    for _, of_file in groupby(items, key=lambda item: item.path):
+        min(parts, key=len).extend(of_file)
+    return [part for part in parts if part]
 
 
 def _tree_digest(items: Sequence[pytest.Item]) -> str:
     digest = hashlib.sha256()
     for path in sorted([*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]):
-        digest.update(path.read_bytes())
+        if path.parent != HERE:
+            digest.update(path.read_bytes())
     digest.update("\n".join(item.nodeid for item in items).encode())
     return digest.hexdigest()
 
 
-def _make_map(items: Sequence[pytest.Item], key: str) -> str:
+def _make_map(items: Sequence[pytest.Item], target: Path) -> str:
     """Runs everything once. Tests that fail by themselves are left out: they would notice anything."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     measuring = coverage.Coverage(data_file=None, source=[str(SOURCE)], messages=False, config_file=False)
@@ -212,5 +275,5 @@ def _make_map(items: Sequence[pytest.Item], key: str) -> str:
         path = str(Path(file).relative_to(SOURCE))
         for line, contexts in data.contexts_by_lineno(file).items():
             tests[path, line] = [context for context in contexts if context in seconds]
-    MAP.write_bytes(pickle.dumps((key, tuple(Touches(tests, seconds)))))
+    target.write_bytes(pickle.dumps((tests, seconds)))
     return "made"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import time
+from pathlib import Path
 from typing import Any
 
 from tests.mutants.mutations import find_mutants
-from tests.mutants.running import replace_code
+from tests.mutants.running import Work, in_forks, replace_code
 
 SOURCE = '''
 LIMIT = 3
@@ -58,3 +60,22 @@ def test_the_code_of_a_live_function_is_replaced() -> None:
     assert place["check"](1, True) == 3
     assert replace_code("a.py", mutant.changed()) == 1
     assert place["check"](1, True) == 4
+
+
+def test_so_many_forks_live_at_a_time_and_one_that_hangs_is_ended(tmp_path: Path) -> None:
+    def together() -> str:
+        """Ends once another one is here too."""
+        (tmp_path / str(time.perf_counter_ns())).touch()
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        return "met"
+
+    def forever() -> str:
+        while True:
+            time.sleep(60)
+
+    def failing() -> str:
+        raise ValueError
+
+    works = {"one": Work(together, 60), "other": Work(together, 60), "third": Work(forever, 0.1), "fourth": Work(failing, 60)}
+    assert dict(in_forks(works, 2)) == {"one": "met", "other": "met", "third": "hung", "fourth": "noticed"}
