@@ -29,7 +29,7 @@ PAYMENT_WEI = 2 * 10**12
 
 USERS = 300
 AT_ONCE = 12
-EVERYBODY_FOLLOWS_SECONDS = 20
+EVERYBODY_FOLLOWS_SECONDS = 60
 """A second on a quiet machine."""
 
 
@@ -162,26 +162,26 @@ async def test_three_hundred_users_by_api_alone(backend: str, tmp_path: Path, re
         limits = [{"auth_id": user.auth_id, "window": "total", "limit_wei": PAYMENT_WEI} for user in users]
         await signers.admin("POST", "/admin/budgets", {"budgets": limits})
 
-        async def follows() -> bool:
-            await answers(signers, users[-1])
-            return users[-1].payments > 0
+        async def pays(user: User, number: int) -> None:
+            """One payment. A process that has not read this budget yet refuses, and a refusal changes nothing."""
+            url = signers.signers[number % len(signers.signers)].url
 
-        await until(follows, "the last key's budget is not followed")
+            async def is_paid() -> bool:
+                status = await user.pay(signers.client, url)
+                assert status in (200, 401, 483), "a key or a budget that is not known yet, and nothing else"
+                return status == 200
+
+            await until(is_paid, f"{user.auth_id} cannot pay")
+
+        await everybody(users, pays)
 
         async def is_spent() -> bool:
             return await answers(signers, users[-1]) == {483}
 
         await until(is_spent, "not every process knows the last key")
-        assert users[-1].payments == 1, "two processes never sign more than a budget"
-
-        async def pays(user: User, number: int) -> None:
-            assert await user.pay(signers.client, signers.signers[number % len(signers.signers)].url) == 200
-
-        await everybody(users[:-1], pays)
-        assert sum(user.payments for user in users) == USERS
         poor, bad, lost = users[:3]
-
-        assert await answers(signers, poor) == {483}
+        await answers(signers, poor)
+        assert [user.payments for user in users] == [1] * USERS, "two processes never sign more than a budget"
         for _ in range(2):
             topped = await signers.admin("POST", "/admin/budgets/top-up", budget(poor, add_wei=PAYMENT_WEI), idempotency_key="invoice-1")
             assert topped.json()["budgets"][0]["limit_wei"] == str(2 * PAYMENT_WEI)
