@@ -44,6 +44,7 @@ class OpenLedger:
             LedgerRules(tuple(budgets), retention, runtime=self.users.budgets),
             turn_wait_seconds=options.get("turn_wait_seconds", 2.0),
             reserves=options.get("reserves", False),
+            senders=options.get("senders", ()),
         )
         self.controls = Controls(store, budgets, self.users, lambda: self.now_ns)
         self.outbox = LedgerOutbox(

@@ -26,6 +26,7 @@ CHAIN = ChainView(
     reserve_wei=10**18,
 )
 SEAL = SignatureSeal(PlainKey(SECRET))
+PAYER = bytes.fromhex("5e" * 20)
 
 
 def orchestrator_info(
@@ -61,7 +62,7 @@ def orchestrator_info(
 def payment_sender(*, must_be_orchestrator: bool = True) -> LivePaymentSender:
     """Decides payments with default limits and random session names."""
     ids = SessionIds(lambda: os.urandom(16).hex(), lambda: os.urandom(4).hex())
-    return LivePaymentSender(TicketLimits(), SEAL, ids, must_be_orchestrator=must_be_orchestrator)
+    return LivePaymentSender(TicketLimits(), SEAL, ids, must_be_orchestrator=must_be_orchestrator, sender=PAYER)
 
 
 def plan_payment(

@@ -29,12 +29,13 @@ CHAIN = ChainView(
     deposit_wei=ETHER // 4,
     reserve_wei=ETHER // 3,
 )
+PAYER = bytes([5]) * 20
 IDS = SessionIds(state_id=lambda: "5e" * 16, manifest_id=lambda: "invented")
 
 
 def new_sender(limits: TicketLimits | None = None) -> LivePaymentSender:
     """A sender with the test key's seal."""
-    return LivePaymentSender(limits or TicketLimits(), SEAL, IDS)
+    return LivePaymentSender(limits or TicketLimits(), SEAL, IDS, sender=PAYER)
 
 
 def win_prob_for(face_value: int, ev: int | Fraction) -> int:

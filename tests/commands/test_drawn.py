@@ -47,7 +47,7 @@ def config(tmp_path: Path) -> str:
     async def lay() -> None:
         store = SqliteStore(tmp_path / "ledger.sqlite", writer="w")
         await store.open()
-        await store.change_redeemed(RedeemedChange("x", "{}", [row(1, "ours"), row(2, "ours"), row(3, "foreign")]))
+        await store.change_redeemed(RedeemedChange({"x": "{}"}, [row(1, "ours"), row(2, "ours"), row(3, "foreign")]))
         await store.close()
 
     asyncio.run(lay())
@@ -76,7 +76,7 @@ def test_what_was_drawn_stands_beside_what_was_expected(tmp_path: Path, capsys: 
             for _ in range(5):
                 await ledger.pay(Session().next(tickets=40))
             ours = row(9, "ours")._replace(round=CHAIN.last_initialized_round, face_value_wei=1_200_000_000_000_000, recipient=ORCHESTRATOR)
-            await ledger.store.change_redeemed(RedeemedChange("x", "{}", [ours]))  # type: ignore[attr-defined] # both stores have it
+            await ledger.store.change_redeemed(RedeemedChange({"x": "{}"}, [ours]))  # type: ignore[attr-defined] # both stores have it
 
     asyncio.run(lay())
     path = tmp_path / "config.yaml"

@@ -68,6 +68,7 @@ class Session:
 
     def __init__(self, orchestrator: LuckyOrchestrator, auth_key: str = "") -> None:
         self.orchestrator = orchestrator
+        self.headers = {"X-Api-Key": auth_key} if auth_key else {}
         self.state: Any = None
         self.manifest_id = os.urandom(4).hex()
         self.tickets = 0
@@ -76,7 +77,7 @@ class Session:
     async def pay(self, client: httpx.AsyncClient) -> None:
         info = base64.b64encode(self.orchestrator.info().SerializeToString()).decode()
         body = {"orchestrator": info, "type": "live", "ManifestID": self.manifest_id, "state": self.state}
-        reply = await client.post("/generate-live-payment", json=body)
+        reply = await client.post("/generate-live-payment", json=body, headers=self.headers)
         assert reply.status_code == 200, reply.text
         answer = reply.json()
         self.state = answer["state"]
@@ -111,16 +112,17 @@ class Redeemer:
         return call.transact({"from": self._evm.owner, "gas": 1_000_000})
 
 
-def sign_elsewhere(evm: LivepeerEvm, recipient: str, like: Winner | None = None) -> Winner:
-    """A winning ticket of the sender's key that the signer has not seen; with `like` on another ticket's params, with another nonce."""
-    key = PrivateKey(SECRET)
+def sign_elsewhere(evm: LivepeerEvm, recipient: str, like: Winner | None = None, secret: bytes = SECRET) -> Winner:
+    """A winning ticket of a sender's key that the signer has not seen; with `like` on another ticket's params, with another nonce."""
+    key = PrivateKey(secret)
+    sender = key.public_key.to_canonical_address()
     round_ = evm.rounds.functions.lastInitializedRound().call()
     aux = like.ticket["auxData"] if like is not None else round_.to_bytes(32, "big") + evm.round_hash
     for nonce in range(200, 600):
         rand = like.rand if like is not None else int.from_bytes(os.urandom(32), "big")
         ticket = {
             "recipient": like.ticket["recipient"] if like is not None else recipient,
-            "sender": "0x" + SENDER.hex(),
+            "sender": "0x" + sender.hex(),
             "faceValue": FACE_VALUE,
             "winProb": CERTAIN // ODDS,
             "senderNonce": nonce,
@@ -128,7 +130,7 @@ def sign_elsewhere(evm: LivepeerEvm, recipient: str, like: Winner | None = None)
             "auxData": aux,
         }
         numbers = [ticket[name].to_bytes(32, "big") for name in ("faceValue", "winProb", "senderNonce")]
-        packed = bytes.fromhex(ticket["recipient"][2:]) + SENDER + b"".join(numbers) + ticket["recipientRandHash"] + aux
+        packed = bytes.fromhex(ticket["recipient"][2:]) + sender + b"".join(numbers) + ticket["recipientRandHash"] + aux
         digest = keccak(b"\x19Ethereum Signed Message:\n32" + keccak(packed))
         sig = key.sign_msg_hash(digest).to_bytes()
         sig = sig[:64] + bytes([sig[64] + 27])

@@ -45,8 +45,9 @@ ALARM_MARGIN_SECONDS = 10
 class Rig:
     """The chain, the ledger's file and the signer's configuration."""
 
-    def __init__(self, evm: LivepeerEvm, urls: list[str], folder: Path) -> None:
+    def __init__(self, evm: LivepeerEvm, urls: list[str], folder: Path, **sections: Any) -> None:
         self.evm = evm
+        self.senders = len(sections.get("keys", {})) or 1
         self.clock = Clock()
         self.ledger = folder / "ledger.sqlite"
         self.events = folder / "events.jsonl"
@@ -60,20 +61,21 @@ class Rig:
             "ledger": {"backend": "sqlite", "path": str(self.ledger)},
             "events": {"sinks": [{"type": "file", "path": str(self.events)}]},
             "drawn": {"poll_seconds": 0.3},
+            **sections,
         }
 
     @asynccontextmanager
     async def signer(self, **drawn: Any) -> AsyncIterator[RunningSigner]:
         sections = {**self.sections, "drawn": {**self.sections["drawn"], **drawn}}
         async with running_signer(admin_token_file=self._token, clock_ns=self.clock, **sections) as signer:
-            await until(lambda: self.sql("SELECT count(*) FROM lrs_followed WHERE value LIKE '%checkpoints\":[[%'") == [(1,)])
+            await until(lambda: self.sql("SELECT count(*) FROM lrs_followed WHERE value LIKE '%checkpoints\":[[%'") == [(self.senders,)])
             async with asyncio.timeout(30):
                 while (await signer.client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - asked as a client would
                     await asyncio.sleep(0.1)
             yield signer
 
     async def settle(self, signer: RunningSigner) -> None:
-        """Until it is sure which round it was when the ledger began, and then the next round."""
+        """Until it is sure which round it was when the ledger began, for every sender, and then the next round."""
         for _ in range(3):
             self.clock.ahead_ns += 50 * NS
             now_ms = self.clock() // 10**6
@@ -87,7 +89,7 @@ class Rig:
 
     @property
     def watch(self) -> dict[str, Any]:
-        ((text,),) = self.sql("SELECT value FROM lrs_followed")
+        ((text,), *_) = self.sql("SELECT value FROM lrs_followed")  # those of several senders are kept together
         names = ("first_round", "settles_ms", "seen_ms", "unsigned_ms", "ledger")
         return dict(zip(names, json.loads(text)["watch"], strict=True))
 
@@ -109,10 +111,10 @@ class Rig:
             found.append(json.loads(done.stdout))
         return found
 
-    async def metric(self, signer: RunningSigner, verdict: str) -> float:
+    async def metric(self, signer: RunningSigner, verdict: str, **labels: str) -> float:
         assert signer.admin is not None
         reply = await signer.admin.get("/metrics", headers={"authorization": "Bearer an admin token of these tests"})
-        return parse_metrics(reply.content)["livepeer_signer_redeemed_tickets"].value(verdict=verdict)
+        return parse_metrics(reply.content)["livepeer_signer_redeemed_tickets"].value(verdict=verdict, **labels)
 
 
 async def pay_all(rig: Rig, signer: RunningSigner, sessions: list[Session], rounds: int) -> None:

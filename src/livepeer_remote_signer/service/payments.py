@@ -322,7 +322,7 @@ class RemoteSigner:
         another one, or is being signed, or has ended meanwhile."""
         if reservation.digest != key.digest or reservation.sender != custody.address or custody.is_in_work(reservation):
             return False
-        plan = restore_plan(session, reservation.plan)
+        plan = restore_plan(session, reservation.plan, reservation.sender)
         await self._check_asker(reservation.auth_id, encode_state(plan.state), session, call)
         call.trail.session, call.trail.auth_id = plan.session, plan.state.auth_id
         return await self._outside(custody.finish(Held(reservation, plan), order), attempt)

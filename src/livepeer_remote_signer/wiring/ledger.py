@@ -21,12 +21,19 @@ from livepeer_remote_signer.core.rules.signed import REDEEMABLE_SECONDS
 
 
 def open_ledger(
-    config: Config, clock_ns: Callable[[], int], *, sinks: Sequence[str] = (), may_create: bool = True, senders: Collection[bytes] = ()
+    config: Config,
+    clock_ns: Callable[[], int],
+    *,
+    sinks: Sequence[str] = (),
+    may_create: bool = True,
+    senders: Collection[bytes] = (),
+    former: Collection[bytes] = (),
 ) -> RunningLedger | None:
     """The configured ledger, not started; None for the stateless backend. Raises ConfigError.
 
-    `sinks` are the names of those that events are sent to, `senders` the addresses that pay; none: nobody does. Without
-    `may_create` a file that is not there is not made: a command with a wrong path must not succeed on an empty one.
+    `sinks` are the names of those that events are sent to, `senders` the addresses that pay; none: nobody does. `former` are
+    others whose payments the ledger may hold. Without `may_create` a file that is not there is not made: a command with a wrong
+    path must not succeed on an empty one.
     """
     ledger = config.ledger
     writer = os.urandom(8).hex()
@@ -34,7 +41,7 @@ def open_ledger(
         from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 
         file = SqliteStore(ledger.path, writer=writer, may_create=may_create)
-        return _open_parts(config, file, _open_users(config, file.users, clock_ns, may_create), clock_ns, writer, sinks, senders)
+        return _open_parts(config, file, _open_users(config, file.users, clock_ns, may_create), clock_ns, writer, sinks, senders, former)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -44,7 +51,7 @@ def open_ledger(
             store = PostgresStore(ledger.url.get_secret_value(), writer=writer, timeout_seconds=ledger.timeout_seconds)
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
-        return _open_parts(config, store, _open_users(config, store.users, clock_ns, may_create), clock_ns, writer, sinks, senders)
+        return _open_parts(config, store, _open_users(config, store.users, clock_ns, may_create), clock_ns, writer, sinks, senders, former)
     return None
 
 
@@ -62,11 +69,12 @@ def _open_parts(
     writer: str,
     sinks: Sequence[str],
     senders: Collection[bytes],
+    former: Collection[bytes],
 ) -> RunningLedger:
     ledger = config.ledger
     budgets = budgets_of(config.budgets)
     rules = LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets)
-    engine = GroupCommitLedger(store, rules, reserves=config.has_external_keys)
+    engine = GroupCommitLedger(store, rules, reserves=config.has_external_keys, senders=senders)
     if config.chain.source == "rpc":
         engine.params_kept_seconds = REDEEMABLE_SECONDS
     controls = Controls(store, budgets, users, clock_ns, namespaces=config.auth.namespaces)
@@ -91,7 +99,7 @@ def _open_parts(
         usage_retention_days=ledger.usage_retention_days,
         audit_retention_days=ledger.audit_retention_days,
         clock_ns=clock_ns,
-        owner=_open_owner(config, sinks, senders) if senders else None,
+        owner=_open_owner(config, sinks, (*senders, *former)) if senders else None,
     )
     return RunningLedger(store, engine, controls, users, outbox, housekeeping)
 

@@ -33,8 +33,8 @@ def open_parsing() -> Parsing:
     return Parsing(RecentStates(RECENT_STATES), remembering(parse_orchestrator_info, INFO_CACHE_ENTRIES))
 
 
-def open_live_payments(config: Config, seal: StateSeal, parsing: Parsing) -> LivePaymentSender:
-    """The rules of a payment with the operator's limits. Names of sessions are 128 random bits."""
+def open_live_payments(config: Config, sender: bytes, seal: StateSeal, parsing: Parsing) -> LivePaymentSender:
+    """The rules of a sender's payments with the operator's limits. Names of sessions are 128 random bits."""
     return LivePaymentSender(
         open_ticket_limits(config.limits),
         seal,
@@ -42,6 +42,7 @@ def open_live_payments(config: Config, seal: StateSeal, parsing: Parsing) -> Liv
         parse_info=parsing.info,
         parse_state=parsing.states.parse,
         must_be_orchestrator=config.recipients.must_be_orchestrator,
+        sender=sender,
     )
 
 

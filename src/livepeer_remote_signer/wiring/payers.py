@@ -68,7 +68,7 @@ def open_payers(senders: Sequence[SenderParts], shared: SharedParts) -> Payers:
 
 def _open_payer(sender: SenderParts, shared: SharedParts, parsing: Parsing) -> Payer:
     signer = open_payment_signer(sender.key, sender.seal, shared.ledger, shared.clock_ns, parsing.states)
-    return Payer(sender, open_live_payments(shared.config, sender.seal, parsing), signer)
+    return Payer(sender, open_live_payments(shared.config, sender.address, sender.seal, parsing), signer)
 
 
 def _open_service(

@@ -56,7 +56,7 @@ async def test_the_chance_of_the_draw_and_the_losses_ahead_are_told_once_they_ar
         round_ = CHAIN.last_initialized_round
         ours = row(9, "ours")._replace(round=round_, face_value_wei=FACE, recipient=ORCHESTRATOR, sender=SENDER)
         other = ours._replace(ticket=b"\7" * 32, sender=b"\1" * 20)  # of another sender on this ledger
-        await ledger.store.change_redeemed(RedeemedChange("x", "{}", [ours, other]))  # type: ignore[attr-defined] # both stores have it
+        await ledger.store.change_redeemed(RedeemedChange({"x": "{}"}, [ours, other]))  # type: ignore[attr-defined] # both stores have it
         await watch.look()
         read, told = parse_metrics(metrics.render()), watch.describe()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from livepeer_remote_signer.adapters.chain.endpoints import Pace
 from livepeer_remote_signer.adapters.chain.json_rpc import RpcFault
@@ -24,17 +25,21 @@ from livepeer_remote_signer.core.rules.events import event_id, event_session, ev
 from livepeer_remote_signer.core.rules.redeemed import RedeemedTicket
 from tests.fake_chain import CHAIN_ID, CONTRACTS, CONTROLLER, FakeChain
 from tests.ledgers import OpenLedger, Session, opened
-from tests.plans import CHAIN
+from tests.plans import CHAIN, PAYER
 from tests.rpc_node import RpcNode
 
 Place = Path | str
-SENDER = bytes.fromhex("5e" * 20)
+SENDER = PAYER
 PACE = Pace(poll=60, timeout=5, max_age=600, max_head_age=None)
 ROUND = CHAIN.last_initialized_round
 
 
 def word(value: int) -> str:
     return value.to_bytes(32, "big").hex()
+
+
+def topic_of(address: bytes) -> str:
+    return "0x" + address.hex().rjust(64, "0")
 
 
 class PayingChain(FakeChain):
@@ -47,13 +52,14 @@ class PayingChain(FakeChain):
         self.fork: dict[int, str] = {}
         self.hides = False
         self.asked: list[tuple[int, int]] = []
+        self.senders: list[str | list[str]] = []
 
     def redeem(self, ticket: RedeemedTicket, *, paid: int | None = None) -> None:
         """In a block of its own."""
         self.number += 1
         aux = ticket.aux_data.hex().ljust(-(-len(ticket.aux_data) // 32) * 64, "0")
         numbers = (ticket.face_value, ticket.win_prob, ticket.sender_nonce, ticket.recipient_rand, 160, len(ticket.aux_data))
-        topics = ["0x" + SENDER.hex().rjust(64, "0"), "0x" + ticket.recipient.hex().rjust(64, "0")]
+        topics = [topic_of(ticket.sender), "0x" + ticket.recipient.hex().rjust(64, "0")]
         common = {"address": "0x" + CONTRACTS.ticket_broker.hex(), "blockNumber": hex(self.number), "removed": False}
         common |= {"blockHash": self.hash_of(self.number), "transactionHash": "0x" + keccak256(ticket.hash).hex()}
         paid_wei = ticket.face_value if paid is None else paid
@@ -79,7 +85,10 @@ class PayingChain(FakeChain):
             if last - first >= self.most_blocks:
                 return {"error": {"code": -32005, "message": "too many blocks"}}
             self.asked.append((first, last))
-            return {"result": [] if self.hides else [log for number in range(first, last + 1) for log in self.logs.get(number, ())]}
+            senders = params[0]["topics"][1]
+            self.senders.append(senders)
+            found = [log for number in range(first, last + 1) for log in self.logs.get(number, ()) if log["topics"][1] in senders]
+            return {"result": [] if self.hides else found}
         answer = super()._answer(method, params)
         if method == "eth_getBlockByNumber":
             answer["result"]["hash"] = self.hash_of(self.number)
@@ -98,19 +107,21 @@ class Rig:
         self.rpc = chain
         self.chains = chains
         self.suspended = 0
+        self.senders = [SENDER]
+        self.keys: dict[bytes, str] = {}
 
     def follower(self, *, other_signers: bool = False, suspends: bool = False, holder: str = "one") -> Follower:
         async def suspend() -> None:
             self.suspended += 1
 
         return Follower(
-            sender=SENDER,
+            senders=self.senders,
             logs=self.rpc.logs,
             contracts=self.rpc,
             view=self.rpc.view,
             store=self.ledger.store,  # type: ignore[arg-type] # both stores are made of it
             rules=FollowerRules(0.1, other_signers, suspends),
-            teller=Teller("test", sends_events=True),
+            teller=Teller("test", sends_events=True, keys=self.keys),
             suspend=suspend,
             keep_params=self.ledger.engine.keep_params,
             holder=holder,
@@ -138,16 +149,17 @@ class Rig:
     def verdicts(self) -> list[tuple[str, int]]:
         return self.ledger.sql("SELECT verdict, count(*) FROM lrs_redeemed WHERE is_gone = 0 GROUP BY verdict ORDER BY verdict")  # type: ignore[return-value]
 
-    async def signed(self, tickets: int = 1) -> list[RedeemedTicket]:
+    async def signed(self, tickets: int = 1, sender: bytes = SENDER) -> list[RedeemedTicket]:
         """Tickets that the ledger has signed."""
         rand = int.from_bytes(keccak256(str(self.ledger.now_ns).encode()), "big")
         self.ledger.now_ns += NS_PER_SECOND
         payment = Session(rand_hash=keccak256(rand.to_bytes(32, "big")), started_ns=self.ledger.now_ns).next(tickets=tickets)
+        payment.plan = replace(payment.plan, sender=sender)
         await self.ledger.pay(payment)
         plan = payment.made[-1]
         params = plan.session.info.ticket_params
         return [
-            RedeemedTicket(SENDER, params.recipient, params.face_value, params.win_prob, nonce, rand, plan.aux_data)
+            RedeemedTicket(sender, params.recipient, params.face_value, params.win_prob, nonce, rand, plan.aux_data)
             for _, nonce in payment.nonces
         ]
 
@@ -328,7 +340,7 @@ def test_an_event_of_another_form_is_a_fault_of_the_endpoint(change: dict[str, A
     chain = PayingChain()
     chain.redeem(RedeemedTicket(SENDER, b"\1" * 20, 5, 6, 7, 8, bytes(64)))
     (_, log) = chain.logs[1001]
-    assert len(parse_redemptions([log], CONTRACTS.ticket_broker, SENDER, 1001, 1001)) == 1
-    assert parse_redemptions([{**log, "removed": True}], CONTRACTS.ticket_broker, SENDER, 1001, 1001) == []
+    assert len(parse_redemptions([log], CONTRACTS.ticket_broker, [SENDER], 1001, 1001)) == 1
+    assert parse_redemptions([{**log, "removed": True}], CONTRACTS.ticket_broker, [SENDER], 1001, 1001) == []
     with pytest.raises(RpcFault):
-        parse_redemptions([{**log, **change}], CONTRACTS.ticket_broker, SENDER, 1001, 1001)
+        parse_redemptions([{**log, **change}], CONTRACTS.ticket_broker, [SENDER], 1001, 1001)

@@ -243,6 +243,6 @@ async def test_a_statement_says_what_was_drawn_in_its_month_where_the_chain_is_f
             redeemed(5, digest_payer("bob"), begins_ms),
             redeemed(6, alice, begins_ms, verdict="foreign"),
         ]
-        await ledger.store.change_redeemed(RedeemedChange("chain", "{}", rows))
+        await ledger.store.change_redeemed(RedeemedChange({"chain": "{}"}, rows))
         assert (await ledger.controls.statement("alice", month)).drawn_wei == 2 * 10**20 + 3
         assert (await ledger.controls.statement("carol", month)).drawn_wei == 0

@@ -70,7 +70,7 @@ async def test_whoever_sends_it_again_finishes_with_the_same_tickets_and_one_of_
         found = await other.engine.find(payment.key, payment.plan.now_ns)
         assert isinstance(found, Reserved)
         assert found.reservation == held.reservation
-        again = Held(found.reservation, restore_plan(payment.plan.session, found.reservation.plan))
+        again = Held(found.reservation, restore_plan(payment.plan.session, found.reservation.plan, payment.plan.sender))
         assert again.plan == held.plan
         ended = await asyncio.gather(finish(one, payment, held, b" by one"), finish(other, payment, again, b" by other"))
         assert sorted(ended) == [False, True]

@@ -17,9 +17,9 @@ from livepeer_remote_signer.core.rules.ledger import Books, LedgerRules, Request
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import HELD_MS, Reservation, encode_plan, is_held, parse_spent, restore_plan
 from tests.decisions import continued, decide, sealed
-from tests.strategies import NOW_NS, info_bytes, new_request, new_sender
+from tests.strategies import NOW_NS, PAYER, info_bytes, new_request, new_sender
 
-SENDER = bytes([5]) * 20
+SENDER = PAYER
 NOW_MS = NOW_NS // 10**6
 TOTAL = Budget("auth_id", "*", "total", "ev", 40 * 10**12)
 HOUR = Budget("global", "*", "hour", "face_value", 60 * 10**15)
@@ -195,7 +195,7 @@ def test_the_identical_request_restores_the_plan_that_was_reserved(
         return
     plan = replace(plan, state=replace(plan.state, auth_id="späti <1>"), is_clock_right=True)
     opened = new_sender().open(request, NOW_NS + 17 * NS_PER_SECOND)
-    assert restore_plan(opened, encode_plan(plan)) == plan
+    assert restore_plan(opened, encode_plan(plan), plan.sender) == plan
 
 
 class Signers(RuleBasedStateMachine):
@@ -247,7 +247,7 @@ class Signers(RuleBasedStateMachine):
     @rule(target=attempts, held=attempts)
     def finish_too(self, held: Held) -> Held:
         """Another replica, or the same one after a crash, goes on with the reservation: with the same tickets."""
-        restored = restore_plan(held.plan.session, held.reservation.plan)
+        restored = restore_plan(held.plan.session, held.reservation.plan, held.plan.sender)
         assert restored == held.plan
         return Held(held.reservation, restored)
 

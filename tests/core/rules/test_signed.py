@@ -40,7 +40,7 @@ def plan(first_nonce: int = 1, tickets: int = 1, *, auth_id: str = "alice", reci
 
 def terms_of(made: PaymentPlan) -> bytes:
     params = made.session.info.ticket_params
-    return digest_terms(params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, made.aux_data)
+    return digest_terms(made.sender, params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, made.aux_data)
 
 
 def test_a_run_goes_on_while_terms_and_payer_stay_and_nonces_follow_each_other() -> None:
@@ -76,9 +76,10 @@ def test_a_ticket_is_found_by_nonce_and_terms_together_and_not_by_one_of_them() 
     assert not any(find_run(signed, terms_of(other), nonce) for nonce in range(12))
 
 
-@given(st.sampled_from(["recipient", "face_value", "win_prob", "rand_hash", "aux_data"]), st.integers(1, 2**64))
+@given(st.sampled_from(["sender", "recipient", "face_value", "win_prob", "rand_hash", "aux_data"]), st.integers(1, 2**64))
 def test_every_part_of_the_terms_counts(name: str, change: int) -> None:
-    terms = {"recipient": b"\1" * 20, "face_value": 10**15, "win_prob": 2**250, "rand_hash": RAND_HASH, "aux_data": b"\2" * 64}
+    addresses = {"sender": b"\3" * 20, "recipient": b"\1" * 20}
+    terms = {**addresses, "face_value": 10**15, "win_prob": 2**250, "rand_hash": RAND_HASH, "aux_data": b"\2" * 64}
     before = terms[name]
     terms[name] = before + change if isinstance(before, int) else (int.from_bytes(before, "big") ^ change).to_bytes(len(before), "big")
     unchanged = {**terms, name: before}

@@ -1,9 +1,10 @@
-"""TicketBroker's events of one sender, read in steps as small as an endpoint asks for, and apart from the poll.
+"""TicketBroker's events of one sender or several, read in steps as small as an endpoint asks for, and apart from the poll.
 
 Some endpoints answer `eth_getLogs` for ten blocks at a time, others for a hundred thousand. What one refuses is halved, and
 what it takes is found by halves and kept for an hour. Endpoints that the poll does not use are asked first, and one that
 says "too many" is left alone for a while by these reads only. With each step goes the header of its last block, so that an
-endpoint which does not have that block yet is not taken for one that has no events of it.
+endpoint which does not have that block yet is not taken for one that has no events of it. Several senders are one filter: an array of
+topics, of which an event has one.
 Source: section 10 of the protocol; the events of TicketBroker.
 """
 
@@ -109,15 +110,16 @@ class LogReads:
         """The blocks of these numbers, None: the newest one. Those that the endpoint does not have are None. Raises RpcFault."""
         return [_block(answer) for answer in await self._ask(endpoint, [_block_request(number) for number in numbers])]
 
-    async def step(self, endpoint: Endpoint, sender: bytes, first: int, last: int) -> Step | None:
-        """The next events from a block on, as far as the endpoint goes at once; None: it refused, and takes less the next time.
+    async def step(self, endpoint: Endpoint, senders: Sequence[bytes], first: int, last: int) -> Step | None:
+        """The next events of these senders from a block on, as far as the endpoint goes at once; None: it refused, and takes less the
+        next time.
 
         Raises RpcFault.
         """
         size = self._sizes[endpoint.place]
         end = min(last, first + size.blocks - 1)
         try:
-            block_answer, answer = await self._ask(endpoint, [_block_request(end), self._request(sender, first, end)])
+            block_answer, answer = await self._ask(endpoint, [_block_request(end), self._request(senders, first, end)])
         except (BatchRefused, AnswerTooLong):
             block_answer, answer = None, RpcError(None)
         except RpcFault:
@@ -133,7 +135,7 @@ class LogReads:
         if block is None or block.number != end:
             raise RpcFault("it does not have the blocks that it names itself")
         size.taken(end - first + 1, self._clock())
-        return Step(block, parse_redemptions(answer, self._broker(), sender, first, end))
+        return Step(block, parse_redemptions(answer, self._broker(), senders, first, end))
 
     async def confirms(self, redemption: Redemption, but: Endpoint) -> bool | None:
         """Whether another endpoint has the same event in the same block; None: no other one answered.
@@ -141,15 +143,15 @@ class LogReads:
         Also one that is not believed on the L1 block is asked: it cannot know an event that is not there.
         """
         said: bool | None = None
-        now = self._clock()
+        senders, now = (redemption.ticket.sender,), self._clock()
         for endpoint in self._endpoints:
             if endpoint is but or now < self._paused_until.get(endpoint.place, now):
                 continue
             try:
-                (answer,) = await self._ask(endpoint, [self._request(redemption.ticket.sender, redemption.block, redemption.block)])
+                (answer,) = await self._ask(endpoint, [self._request(senders, redemption.block, redemption.block)])
                 if isinstance(answer, RpcError):
                     continue
-                found = parse_redemptions(answer, self._broker(), redemption.ticket.sender, redemption.block, redemption.block)
+                found = parse_redemptions(answer, self._broker(), senders, redemption.block, redemption.block)
             except RpcFault:
                 continue
             if redemption in found:
@@ -163,8 +165,9 @@ class LogReads:
             raise RpcFault("the contracts are not known")
         return contracts.ticket_broker
 
-    def _request(self, sender: bytes, first: int, last: int) -> RpcRequest:
-        topics = [["0x" + REDEEMED.hex(), "0x" + TRANSFER.hex()], "0x" + sender.rjust(WORD, b"\0").hex()]
+    def _request(self, senders: Sequence[bytes], first: int, last: int) -> RpcRequest:
+        asked = ["0x" + _topic(sender).hex() for sender in senders]
+        topics = [["0x" + REDEEMED.hex(), "0x" + TRANSFER.hex()], asked if len(asked) > 1 else asked[0]]
         query = {"fromBlock": hex(first), "toBlock": hex(last), "address": "0x" + self._broker().hex(), "topics": topics}
         return RpcRequest("eth_getLogs", [query])
 
@@ -177,27 +180,28 @@ class LogReads:
             raise
 
 
-def parse_redemptions(answer: Any, broker: bytes, sender: bytes, first: int, last: int) -> list[Redemption]:
+def parse_redemptions(answer: Any, broker: bytes, senders: Sequence[bytes], first: int, last: int) -> list[Redemption]:
     """The redeemed tickets of an answer to `eth_getLogs`, in their order. Raises RpcFault for whatever was not asked for."""
     if not isinstance(answer, list):
         raise RpcFault("eth_getLogs: not a list")
     found: list[Redemption] = []
-    paid: dict[tuple[str, bytes], int] = {}
+    paid: dict[tuple[str, bytes, bytes], int] = {}
+    asked = {_topic(sender): sender for sender in senders}
     logs = [_Log(entry) for entry in answer if not (isinstance(entry, dict) and entry.get("removed") is True)]
     for log in sorted(logs, key=lambda log: (log.block, log.index)):
-        is_asked = log.address == broker and first <= log.block <= last and len(log.topics) == 3 and log.topics[1] == _topic(sender)
+        is_asked = log.address == broker and first <= log.block <= last and len(log.topics) == 3 and log.topics[1] in asked
         if not is_asked or log.topics[0] not in (REDEEMED, TRANSFER) or any(log.topics[2][:12]):
             raise RpcFault("eth_getLogs: an event that was not asked for")
-        recipient = log.topics[2][12:]
+        sender, recipient = asked[log.topics[1]], log.topics[2][12:]
         if log.topics[0] == TRANSFER:  # the contract writes it just before the ticket that is paid by it
-            (paid[log.transaction, recipient],) = _words(log.data, 1)
+            (paid[log.transaction, sender, recipient],) = _words(log.data, 1)
             continue
         face_value, win_prob, nonce, rand, offset, length = _words(log.data, 6)
         aux_data = log.data[6 * WORD : 6 * WORD + length]
         if offset != 5 * WORD or length > MAX_AUX_BYTES or len(aux_data) != length:
             raise RpcFault("eth_getLogs: an event of another form")
         ticket = RedeemedTicket(sender, recipient, face_value, win_prob, nonce, rand, aux_data)
-        paid_wei = paid.pop((log.transaction, recipient), 0)
+        paid_wei = paid.pop((log.transaction, sender, recipient), 0)
         found.append(Redemption(ticket, log.block, log.block_hash, log.transaction, log.index, paid_wei))
     return found
 

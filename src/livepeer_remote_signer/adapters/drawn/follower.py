@@ -1,10 +1,13 @@
-"""Follows the chain's redeemed tickets of the sender, and finds each in the ledger.
+"""Follows the chain's redeemed tickets of the senders, and finds each in the ledger.
 
 One of all processes that share the ledger follows: the one that holds the lease. A poll goes on from the block that the
 ledger has noted, a few steps at most, so that it never takes more than its own share of an endpoint's quota. The hash of that
 block is looked at first: where it is another one, the chain was reorganized, and what was found after the newest block that
 is still there is taken back and looked for again. A ticket is kept by its hash, so none counts twice. The last few blocks are
 looked at again with each poll: behind one URL there may be nodes of which one is a moment late.
+
+Of several senders each is watched for itself: since when its tickets are judged, and how far it was followed. Those that were
+followed equally far, which are all but a new one, go on together: a look at the chain takes as many questions as for one.
 
 Everything here runs beside payments; a fault is logged once and tried again with the next poll.
 """
@@ -13,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call, call_data, read_word
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint
@@ -27,6 +31,7 @@ from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.funding import SECONDS_PER_L1_BLOCK
 from livepeer_remote_signer.core.rules.redeemed import (
+    Checkpoint,
     Followed,
     encode_followed,
     judge_redeemed,
@@ -39,6 +44,9 @@ MAX_LOOKUPS = 30
 """In one poll. At ten blocks a look-up and 15 s a poll that is five times as fast as Arbitrum One makes blocks."""
 
 OVERLAP_BLOCKS = 8
+MOST_SENDERS = 100
+"""In one question."""
+
 LEASE = "drawn"
 LEASE_MS = 60_000
 MAX_SUSPECTED = 20
@@ -71,13 +79,17 @@ class FollowedStatus(NamedTuple):
     fault: str
 
 
+_Party: TypeAlias = dict[bytes, Followed]
+"""Senders that were followed equally far, each with its own watch."""
+
+
 class Follower:
     """A part of the application: started and stopped with it."""
 
     def __init__(
         self,
         *,
-        sender: bytes,
+        senders: Sequence[bytes],
         logs: LogReads,
         contracts: ContractReader,
         view: Callable[[], ChainView],
@@ -90,7 +102,7 @@ class Follower:
         clock_ns: Callable[[], int],
     ) -> None:
         """`suspend` sets the kill switch for all; `keep_params` is told for how many seconds tickets can be redeemed."""
-        self._sender = sender
+        self._names = {sender: "0x" + sender.hex() for sender in senders}
         self._logs = logs
         self._contracts = contracts
         self._view = view
@@ -101,11 +113,10 @@ class Follower:
         self._keep_params = keep_params
         self._holder = holder
         self._clock_ns = clock_ns
-        self._name = "0x" + sender.hex()
         self._validity_rounds: int | None = None
-        self._counts: Mapping[str, int] = {}
-        self._followed: Followed | None = None
-        self._behind: int | None = None
+        self._counts: dict[bytes, Mapping[str, int]] = {}
+        self._followed: _Party = {}
+        self._behind: dict[bytes, int] = {}
         self._strange = 0
         self._warned: set[bytes] = set()
         self._task: asyncio.Task[None] | None = None
@@ -126,16 +137,20 @@ class Follower:
             except StoreFailed as error:
                 log.info("the lease of the chain's follower ends by itself: %s", error.reason)
 
-    def status(self) -> FollowedStatus:
-        """From memory."""
-        followed = self._followed
-        watch, cursor = (followed.watch, followed.cursor) if followed is not None else (None, None)
-        judges = watch is not None and watch.is_settled and not self._rules.other_signers
+    def status(self, sender: bytes | None = None) -> FollowedStatus:
+        """From memory; None: of all senders together, judged and followed as far as each of them."""
+        senders = list(self._names) if sender is None else [sender]
+        followed = [self._followed.get(one) for one in senders]
+        judged = [one.watch.first_round if one is not None and one.watch.is_settled else None for one in followed]
+        blocks = [one.cursor.number if one is not None and one.cursor is not None else None for one in followed]
+        counts: Counter[str] = Counter()
+        for one in senders:
+            counts.update(self._counts.get(one, {}))
         return FollowedStatus(
-            self._counts,
-            watch.first_round if watch is not None and judges else None,
-            cursor.number if cursor is not None else None,
-            self._behind,
+            counts,
+            None if self._rules.other_signers else _of_each(judged, max),
+            _of_each(blocks, min),
+            max((self._behind[one] for one in senders if one in self._behind), default=None),
             self.fault,
         )
 
@@ -160,17 +175,24 @@ class Follower:
         """One look. Raises StoreFailed, RpcFault, AnswerFault or ChainUnavailable."""
         view = self._view()
         round_ = view.last_initialized_round if view.stale is None else None
-        followed, self._behind = None, None
+        followed: _Party = {}
+        self._behind = {}
         if await self._store.take_lease(LEASE, self._holder, max(LEASE_MS, int(3000 * self._rules.poll_seconds))):
             followed = await self._keep_watch(round_)  # whatever the chain says: that somebody looks must not be missed
         if self._validity_rounds is None and self._contracts.contracts is not None:
             self._validity_rounds = await self._read_validity()
-        if followed is not None and round_ is not None and self._validity_rounds is not None:
-            await self._follow(followed, round_)
-        text = await self._store.followed(self._name)
-        self._followed = None if text is None else parse_followed(text)
-        self._counts = await self._store.count_redeemed(self._sender)
-        self._strange = self._counts.get("suspected", 0) + self._counts.get("foreign", 0)
+        if round_ is not None and self._validity_rounds is not None:
+            parties = _parties(followed)
+            for party in parties:
+                await self._follow(party, round_, max(1, MAX_LOOKUPS // len(parties)))
+        self._followed = await self._load(self._names)
+        self._counts = {sender: await self._store.count_redeemed(sender) for sender in self._names}
+        self._strange = sum(counts.get("suspected", 0) + counts.get("foreign", 0) for counts in self._counts.values())
+
+    async def _load(self, senders: Iterable[bytes]) -> _Party:
+        """How far the chain was followed, of those that were."""
+        kept = [(sender, await self._store.followed(self._names[sender])) for sender in senders]
+        return {sender: parse_followed(text) for sender, text in kept if text is not None}
 
     async def _read_validity(self) -> int:
         """TicketBroker's ticketValidityPeriod, in rounds; tells for how long what is signed must be kept."""
@@ -185,83 +207,84 @@ class Follower:
         self._keep_params(max(REDEEMABLE_SECONDS, (validity + 1) * length * SECONDS_PER_L1_BLOCK))
         return validity
 
-    async def _keep_watch(self, round_: int | None) -> Followed:
+    async def _keep_watch(self, round_: int | None) -> _Party:
         """How far the chain was followed, and since when tickets are judged, as it is kept now."""
-        text = await self._store.followed(self._name)
-        before = None if text is None else parse_followed(text)
-        watch = keep_watch(
-            None if before is None else before.watch,
-            now_ms=self._clock_ns() // 1_000_000,
-            round_=round_,
-            ledger=await self._store.identity(),
-            unsigned_ms=await self._store.unsigned_ms(),
-        )
-        followed = Followed(watch, () if before is None else before.checkpoints)
+        before = await self._load(self._names)
+        now_ms, ledger, unsigned_ms = self._clock_ns() // 1_000_000, await self._store.identity(), await self._store.unsigned_ms()
+        followed = {}
+        for sender in self._names:
+            was = before.get(sender)
+            watch, checkpoints = (was.watch, was.checkpoints) if was is not None else (None, ())
+            watch = keep_watch(watch, now_ms=now_ms, round_=round_, ledger=ledger, unsigned_ms=unsigned_ms)
+            followed[sender] = Followed(watch, checkpoints)
         await self._keep(followed)
         return followed
 
-    async def _follow(self, followed: Followed, round_: int) -> None:
+    async def _follow(self, party: _Party, round_: int, most: int) -> None:
         """Goes along the chain with the first endpoint that lets it."""
         faults = []
         for endpoint in self._logs.order():
             try:
-                await self._walk(endpoint, followed, round_)
+                await self._walk(endpoint, party, round_, most)
             except RpcFault as fault:
                 faults.append(f"{endpoint.rpc.name}: {fault}")
-                text = await self._store.followed(self._name)
-                followed = followed if text is None else parse_followed(text)
+                party = party | await self._load(party)
             else:
                 return
         raise RpcFault("; ".join(faults) or "no endpoint can be asked now")
 
-    async def _keep(self, followed: Followed) -> None:
-        await self._store.change_redeemed(RedeemedChange(self._name, encode_followed(followed)))
+    async def _keep(self, party: _Party) -> None:
+        await self._store.change_redeemed(RedeemedChange(self._written(party)))
 
-    async def _walk(self, endpoint: Endpoint, followed: Followed, round_: int) -> None:
-        """Up to the endpoint's newest block, or as far as a poll may go."""
-        if followed.cursor is None:
+    def _written(self, party: _Party) -> dict[str, str]:
+        return {self._names[sender]: encode_followed(followed) for sender, followed in party.items()}
+
+    async def _walk(self, endpoint: Endpoint, party: _Party, round_: int, most: int) -> None:
+        """Up to the endpoint's newest block, or `most` steps."""
+        cursor = next(iter(party.values())).cursor
+        if cursor is None:
             (newest,) = await self._logs.blocks(endpoint, [None])
             if newest is None:
                 raise RpcFault("it names no newest block")
-            await self._keep(followed.up_to(newest))
+            await self._keep(_up_to(party, newest))
             return
-        newest, standing = await self._logs.blocks(endpoint, [None, followed.cursor.number])
+        newest, standing = await self._logs.blocks(endpoint, [None, cursor.number])
         if newest is None:
             raise RpcFault("it names no newest block")
-        gone_from = None
-        if standing is None and newest.number < followed.cursor.number:
-            self._behind = 0  # it is late, or its chain is shorter now: the next blocks tell which
+        if standing is None and newest.number < cursor.number:
+            self._behind.update(dict.fromkeys(party, 0))  # it is late, or its chain is shorter now: the next blocks tell which
             return
-        if standing != followed.cursor:
-            followed, gone_from = await self._rewind(endpoint, followed)
-        await self._confirm_suspected(endpoint)
-        at = followed.cursor.number if followed.cursor is not None else max(0, (gone_from or 1) - 1)
-        first = at + 1 if gone_from is not None else max(0, at + 1 - OVERLAP_BLOCKS)
-        for _ in range(MAX_LOOKUPS):
-            step = await self._logs.step(endpoint, self._sender, first, newest.number) if first <= newest.number else None
+        gone_from, first = None, max(0, cursor.number + 1 - OVERLAP_BLOCKS)
+        if standing != cursor:
+            party, first = await self._rewind(endpoint, party)
+            gone_from = first
+        await self._confirm_suspected(endpoint, party)
+        for _ in range(most):
+            step = await self._logs.step(endpoint, list(party), first, newest.number) if first <= newest.number else None
             if step is not None:
-                followed = followed.up_to(step.end)
-                await self._record(endpoint, followed, step.redemptions, round_, gone_from)
+                party = _up_to(party, step.end)
+                await self._record(endpoint, party, step.redemptions, round_, gone_from)
                 first, gone_from = step.end.number + 1, None
-            self._behind = max(0, newest.number + 1 - first)
-            if not self._behind:
+            behind = max(0, newest.number + 1 - first)
+            self._behind.update(dict.fromkeys(party, behind))
+            if not behind:
                 return
 
-    async def _rewind(self, endpoint: Endpoint, followed: Followed) -> tuple[Followed, int]:
+    async def _rewind(self, endpoint: Endpoint, party: _Party) -> tuple[_Party, int]:
         """Back to the newest block that is still on the chain, and the block from which on all is looked for again."""
-        assert followed.cursor is not None  # noqa: S101 - the caller has asked
-        was = followed.cursor.number
-        for checkpoint in reversed(followed.checkpoints[:-1]):
+        known = sorted({checkpoint for followed in party.values() for checkpoint in followed.checkpoints}, reverse=True)
+        was = known[0].number
+        for checkpoint in known[1:]:
             (standing,) = await self._logs.blocks(endpoint, [checkpoint.number])
             if standing == checkpoint:
                 log.warning("the chain was reorganized: blocks after %d, up to %d, are looked at again", checkpoint.number, was)
-                return followed.back_to(checkpoint.number), checkpoint.number + 1
-        oldest = followed.checkpoints[0].number
+                return _back_to(party, checkpoint.number), checkpoint.number + 1
+        oldest = known[-1].number
         log.warning("the chain was reorganized: all blocks from %d, up to %d, are looked at again", oldest, was)
-        return followed.back_to(-1), oldest
+        return _back_to(party, -1), oldest
 
     async def _record(
-        self, endpoint: Endpoint, followed: Followed, redemptions: Sequence[Redemption], round_: int, gone_from: int | None
+        self, endpoint: Endpoint, party: _Party, redemptions: Sequence[Redemption], round_: int, gone_from: int | None
     ) -> None:
         """Judges what a step has found, tells what must be told, and keeps it together with how far the chain was followed."""
         known = await self._store.redeemed([redemption.ticket.hash for redemption in redemptions]) if redemptions else {}
@@ -273,16 +296,15 @@ class Follower:
                 rows.append(_placed(before, redemption))
                 continue
             assert self._validity_rounds is not None  # noqa: S101 - nothing is walked before
-            judged = judge_redeemed(
-                ticket, params.get(ticket.rand_hash), followed.watch, round_=round_, validity_rounds=self._validity_rounds
-            )
+            watch = party[ticket.sender].watch
+            judged = judge_redeemed(ticket, params.get(ticket.rand_hash), watch, round_=round_, validity_rounds=self._validity_rounds)
             row = self._row(redemption)._replace(verdict=judged.verdict, payer=judged.payer)
             if row.verdict == "foreign":
                 row = await self._judge_foreign(endpoint, redemption, row)
             if row.verdict == "foreign" and self._teller.sends_events:
                 events.append((row.found_ms, self._teller.event(row)))
             rows.append(row)
-        await self._store.change_redeemed(RedeemedChange(self._name, encode_followed(followed), rows, gone_from, self._sender, events))
+        await self._store.change_redeemed(RedeemedChange(self._written(party), rows, gone_from, list(party), events))
 
     async def _judge_foreign(self, endpoint: Endpoint, redemption: Redemption, row: RedeemedRow) -> RedeemedRow:
         """Where there are two endpoints it takes both. The switch is set before anything is recorded: a crash between sets it again."""
@@ -303,18 +325,17 @@ class Follower:
             log.error("all payments are suspended (drawn.on_foreign_ticket: suspend); the resume command ends it")
         return row._replace(verdict="foreign")
 
-    async def _confirm_suspected(self, endpoint: Endpoint) -> None:
+    async def _confirm_suspected(self, endpoint: Endpoint, senders: Iterable[bytes]) -> None:
         """Asks again for those that one endpoint alone has named."""
-        for row in await self._store.with_verdict(self._sender, "suspected", MAX_SUSPECTED):
-            step = await self._logs.step(endpoint, self._sender, row.block, row.block)
+        for row in [row for sender in senders for row in await self._store.with_verdict(sender, "suspected", MAX_SUSPECTED)]:
+            step = await self._logs.step(endpoint, [row.sender], row.block, row.block)
             for redemption in step.redemptions if step is not None else ():
                 if redemption.ticket.hash != row.ticket:
                     continue
                 now = await self._judge_foreign(endpoint, redemption, row._replace(verdict="foreign"))
                 if now.verdict == "foreign":
-                    text = await self._store.followed(self._name)
                     events = [(now.found_ms, self._teller.event(now))] if self._teller.sends_events else []
-                    await self._store.change_redeemed(RedeemedChange(self._name, text or "", [now], events=events))
+                    await self._store.change_redeemed(RedeemedChange({}, [now], events=events))
 
     def _row(self, redemption: Redemption) -> RedeemedRow:
         """A row as far as it does not depend on what the ledger knows. Figures of a stranger's ticket may be of any size."""
@@ -349,3 +370,24 @@ def _placed(row: RedeemedRow, redemption: Redemption) -> RedeemedRow:
         log_index=redemption.log_index,
         paid_wei=redemption.paid_wei,
     )
+
+
+def _parties(followed: _Party) -> list[_Party]:
+    """Those that go on together."""
+    parties: dict[tuple[Checkpoint | None, int], _Party] = {}
+    for place, (sender, one) in enumerate(followed.items()):
+        parties.setdefault((one.cursor, place // MOST_SENDERS), {})[sender] = one
+    return list(parties.values())
+
+
+def _up_to(party: _Party, block: Checkpoint) -> _Party:
+    return {sender: followed.up_to(block) for sender, followed in party.items()}
+
+
+def _back_to(party: _Party, number: int) -> _Party:
+    return {sender: followed.back_to(number) for sender, followed in party.items()}
+
+
+def _of_each(found: Sequence[int | None], choose: Callable[[Iterable[int]], int]) -> int | None:
+    known = [one for one in found if one is not None]
+    return choose(known) if known and len(known) == len(found) else None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from livepeer_remote_signer.adapters.drawn.follower import Follower
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 
 
-def add_drawn_gauges(metrics: Metrics, follower: Follower) -> None:
+def add_drawn_gauges(metrics: Metrics, senders: SenderGauges, follower: Follower) -> None:
     """Gauges that are the same whichever process of the ledger is asked."""
-    metrics.gauge(
+
+    def by_verdict(sender: bytes) -> dict[tuple[str, ...], float]:
+        counts = follower.status(sender).counts
+        return {(verdict,): float(counts.get(verdict, 0)) for verdict in ("ours", "foreign", "suspected", "unjudged")}
+
+    senders.gauge(
         "livepeer_signer_redeemed_tickets",
         "Redeemed tickets that the ledger knows of, by what they are: ours, foreign (somebody else signs with this key), suspected (by one "
         "endpoint's word), unjudged.",
-        lambda: {(verdict,): float(follower.status().counts.get(verdict, 0)) for verdict in ("ours", "foreign", "suspected", "unjudged")},
+        by_verdict,
         ("verdict",),
     )
     metrics.gauge(

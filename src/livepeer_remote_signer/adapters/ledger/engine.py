@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -51,7 +51,7 @@ from livepeer_remote_signer.core.rules.ledger import (
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, parse_spent
-from livepeer_remote_signer.core.rules.signed import open_draws
+from livepeer_remote_signer.core.rules.signed import open_draws, sender_mark
 from livepeer_remote_signer.core.rules.usage import open_days
 
 MAX_BATCH_TICKETS = 256
@@ -84,8 +84,17 @@ class _Entry:
 class GroupCommitLedger:
     """The ledger that the service sees."""
 
-    def __init__(self, store: Store, rules: LedgerRules, *, turn_wait_seconds: float = TURN_WAIT_SECONDS, reserves: bool = False) -> None:
-        """`reserves`: payments are reserved before they are signed, because the key is outside this host."""
+    def __init__(
+        self,
+        store: Store,
+        rules: LedgerRules,
+        *,
+        turn_wait_seconds: float = TURN_WAIT_SECONDS,
+        reserves: bool = False,
+        senders: Collection[bytes] = (),
+    ) -> None:
+        """`reserves`: payments are reserved before they are signed, because the key is outside this host. `senders` are told apart in
+        what may be drawn, where there are several."""
         self.switches = Switches()
         """The kill switches as last read; every batch reads them again."""
         self.outbox_full: OutboxFull | None = None
@@ -105,7 +114,8 @@ class GroupCommitLedger:
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._statistics = Statistics(OpenLines(), open_draws(), open_days(), open_heads(), store.writer)
+        marks = {sender: sender_mark(sender) for sender in senders} if len(senders) > 1 else {}
+        self._statistics = Statistics(OpenLines(), open_draws(), open_days(), open_heads(), store.writer, marks)
         self.params_kept_seconds = 0
         """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()

@@ -98,12 +98,14 @@ class PostgresRedeemed:
                 if self._side.is_pooled:
                     await connection.execute(*self._side.settings(is_local=True))
                 if change.gone_from is not None:
-                    await connection.execute(_GONE, (change.sender, change.gone_from))
+                    for sender in change.senders:
+                        await connection.execute(_GONE, (sender, change.gone_from))
                 for row in change.rows:
                     await connection.execute(_PUT, values_of(row))
                 for event in change.events:
                     await connection.execute(_NEW_EVENT, event)
-                await connection.execute(_PUT_FOLLOWED, (change.name, change.followed))
+                for named in change.followed.items():
+                    await connection.execute(_PUT_FOLLOWED, named)
 
         await self._side.use(put)
 

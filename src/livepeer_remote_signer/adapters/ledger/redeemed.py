@@ -57,14 +57,13 @@ class RedeemedRow(NamedTuple):
 
 
 class RedeemedChange(NamedTuple):
-    """What one step along the chain changes, together. `gone_from`: events of this block and later ones are not on the chain any
-    more, but for those in `rows`. `events` go into the outbox; `followed` is kept under `name`."""
+    """What one step along the chain changes, together. `gone_from`: events of `senders` in this block and later ones are not on the
+    chain any more, but for those in `rows`. `events` go into the outbox; `followed` is how far the chain was followed, by name."""
 
-    name: str
-    followed: str
+    followed: Mapping[str, str]
     rows: Sequence[RedeemedRow] = ()
     gone_from: int | None = None
-    sender: bytes = b""
+    senders: Sequence[bytes] = ()
     events: Sequence[tuple[int, bytes]] = ()
 
 

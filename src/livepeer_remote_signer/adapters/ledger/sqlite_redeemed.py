@@ -92,10 +92,11 @@ class SqliteRedeemed:
         """Between two batches."""
         statements: list[tuple[str, Sequence[object]]] = []
         if change.gone_from is not None:
-            statements.append(("UPDATE lrs_redeemed SET is_gone = 1 WHERE sender = ? AND block >= ?", (change.sender, change.gone_from)))
+            gone = "UPDATE lrs_redeemed SET is_gone = 1 WHERE sender = ? AND block >= ?"
+            statements += [(gone, (sender, change.gone_from)) for sender in change.senders]
         statements += [(_PUT, values_of(row)) for row in change.rows]
         statements += [("INSERT INTO lrs_outbox (made_ms, payload) VALUES (?, ?)", event) for event in change.events]
-        statements.append((_PUT_FOLLOWED, (change.name, change.followed)))
+        statements += [(_PUT_FOLLOWED, named) for named in change.followed.items()]
         await self._file.change_together(statements)
 
     async def draws_since(self, minute: int) -> list[DrawnLine]:

@@ -5,7 +5,7 @@ Each says which rows it needs, and judges against them when they are there: what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -111,6 +111,9 @@ class Statistics(NamedTuple):
     heads: Lines[LineName, LineHead]
     writer: str
     """The name of this process, which no other one has."""
+
+    marks: Mapping[bytes, int]
+    """What lines of draws are marked with, by sender; empty where there is one."""
 
     def keep(self, writes: Writes) -> None:
         """Told of what is in the database now."""
@@ -275,7 +278,7 @@ def _put_payment(key: RequestKey | Reservation, plan: PaymentPlan, record: Recor
     """A payment's own rows: its place, its reply, its event and its line in the statistics."""
     writes.tips[key.state_id] = tip = books.tips[key.state_id]
     add_spend(writes.spend, plan, lines.spend)
-    add_draws(writes.draws, plan, lines.draws)
+    add_draws(writes.draws, plan, lines.draws, lines.marks.get(plan.sender, 0))
     figures = figures_of(plan, record.eth_usd)
     add_usage(writes.days, plan, figures, lines.days)
     state_id, auth_id, orchestrator = text_bytes(key.state_id), text_bytes(key.auth_id), plan.session.info.address

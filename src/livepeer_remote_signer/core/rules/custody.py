@@ -46,7 +46,7 @@ def reserve(
     """
     known = books.reserved.get(key.state_id)
     if known is not None and known.token == stamp.token:
-        return Held(known, restore_plan(plan.session, known.plan)), False
+        return Held(known, restore_plan(plan.session, known.plan, known.sender)), False
     if known is not None or key.idempotency_key in books.reserved_keys:
         return None
     admitted = admit(key, plan, claims, books, rules)

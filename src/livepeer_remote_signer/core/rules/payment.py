@@ -63,7 +63,7 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     """Everything a payment consists of but its signatures. Amounts in wei; `state` is the session's state afterwards.
 
     `due_tickets` cover all that is due. `may_be_part`: the session may catch up, and be paid fewer. `owed_ns` is the time that
-    stays unpaid. `is_clock_right`: `now_ns` is known to be so.
+    stays unpaid. `is_clock_right`: `now_ns` is known to be so. `sender` is whose deposit pays.
     """
 
     session: OpenedSession
@@ -83,6 +83,7 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     may_be_part: bool = False
     owed_ns: int = 0
     is_clock_right: bool = False
+    sender: bytes = b""
 
     @property
     def updated_ns(self) -> int:

@@ -60,6 +60,7 @@ class Terms(NamedTuple):
     parse_info: Callable[[bytes], OrchestratorInfo]
     parse_state: Callable[[bytes], SignerState]
     must_be_orchestrator: bool
+    sender: bytes
 
 
 class Draft(PartlyKnown):

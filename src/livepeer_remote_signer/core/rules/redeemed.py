@@ -1,9 +1,9 @@
 """Which redeemed tickets this ledger has signed, and from which round on a ticket that it does not know is an alarm. Pure.
 
-A ticket that TicketBroker has paid carries a signature of the sender's key. The ledger knows every ticket that its signers
-made; one that it does not know was made by somebody else who has the key. That is said only where it must be true: the
-ticket's creation round began after every signer of this ledger kept what it signed, and what is kept of the round is not
-forgotten yet. A ledger that is new, was restored, was left alone for a while, or shared with a release that keeps none of it,
+A ticket that TicketBroker has paid carries a signature of its sender's key. The ledger knows every ticket that its signers
+made, and for which sender; one that it does not know was made by somebody else who has the key. That is said only where it must
+be true: the ticket's creation round began after every signer of this ledger kept what it signed, and what is kept of the round is
+not forgotten yet. A ledger that is new, was restored, was left alone for a while, or shared with a release that keeps none of it,
 starts anew with the next round. Sources: sections 3 and 10 of the protocol, TicketBroker's events.
 """
 
@@ -107,7 +107,7 @@ def judge_redeemed(ticket: RedeemedTicket, known: KnownParams | None, watch: Wat
     if known is not None and known.signed is None:
         return Judged("unjudged")
     if known is not None and known.signed is not None:
-        terms = digest_terms(ticket.recipient, ticket.face_value, ticket.win_prob, ticket.rand_hash, ticket.aux_data)
+        terms = digest_terms(ticket.sender, ticket.recipient, ticket.face_value, ticket.win_prob, ticket.rand_hash, ticket.aux_data)
         run = find_run(known.signed, terms, ticket.sender_nonce)
         if run is not None:
             return Judged("unjudged") if run.terms == UNKNOWN_TERMS else Judged("ours", run.payer)

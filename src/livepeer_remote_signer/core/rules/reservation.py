@@ -86,7 +86,7 @@ def encode_plan(plan: PaymentPlan) -> bytes:
     ).encode()
 
 
-def restore_plan(session: OpenedSession, raw: bytes) -> PaymentPlan:
+def restore_plan(session: OpenedSession, raw: bytes, sender: bytes) -> PaymentPlan:
     """The plan again, whose `session` was opened from the identical request. It is continued from the state that it was then."""
     kept: dict[str, Any] = json.loads(raw)
     block_hash = bytes.fromhex(kept["creation_round_block_hash"])
@@ -108,6 +108,7 @@ def restore_plan(session: OpenedSession, raw: bytes) -> PaymentPlan:
         may_be_part=kept["may_be_part"],
         owed_ns=kept["owed_ns"],
         is_clock_right=kept["is_clock_right"],
+        sender=sender,
     )
 
 

@@ -52,7 +52,8 @@ class Quoted(Struct, frozen=True):
 class LivePaymentSender:
     """Decides payments. Holds values only: the operator's limits, and the seal that tells whether a state is ours.
 
-    Without `must_be_orchestrator` tickets may pay another than the orchestrator that OrchestratorInfo names.
+    Without `must_be_orchestrator` tickets may pay another than the orchestrator that OrchestratorInfo names. `sender` is the address
+    that pays.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class LivePaymentSender:
         parse_state: Callable[[bytes], SignerState] = parse_state,
         *,
         must_be_orchestrator: bool = True,
+        sender: bytes = b"",
     ) -> None:
-        self._terms = Terms(limits, seal, ids, parse_info, parse_state, must_be_orchestrator)
+        self._terms = Terms(limits, seal, ids, parse_info, parse_state, must_be_orchestrator, sender)
 
     def open(self, request: PaymentRequest, now_ns: int, newest: SignerState | None = None) -> OpenedSession:
         """Steps 2 to 9. `newest`, the session's latest state, stands in for the one sent (whose seal is still checked)."""
@@ -180,6 +182,7 @@ def _planned(session: OpenedSession, draft: Draft) -> PaymentPlan:
         balance_before=state.balance,
         may_be_part=draft.may_be_part,
         is_clock_right=draft.reading.clock_agrees is True,
+        sender=draft.terms.sender,
     )
     return whole if num_tickets >= due.tickets else whole.with_tickets(num_tickets)
 

@@ -1,14 +1,16 @@
 """What a ledger keeps of the tickets that it signs, so that a redeemed one can be told from one that somebody else has signed.
 
 Beside the newest nonce of each recipient rand hash stands a row of bytes: an entry of 22 bytes for each run of nonces that
-were signed on the same terms. An entry holds 96 bits of a digest over everything that is signed of a ticket but sender and
-nonce, so that a ticket on other terms (more face value, another recipient) is not taken for ours; and 48 bits of a digest of
+were signed on the same terms. An entry holds 96 bits of a digest over everything that is signed of a ticket but its nonce,
+so that a ticket on other terms (more face value, another recipient, another sender) is not taken for ours; and 48 bits of a digest of
 the auth id that paid. Nonces that a release signed which kept none of this are marked as such. A nonce that stands in no
 entry was not signed by this ledger.
 
 Beside that the tickets are counted by recipient, creation round and terms (`DrawKey`): what may have been drawn. Terms are
 told apart by classes an eighth of a power of two wide, and each class keeps its exact sums: terms of one class are counted as
-if each had their mean. Sources: sections 3 and 10 of the protocol. Pure.
+if each had their mean. Where a signer has several senders, the class carries a mark of its sender (`sender_mark`): bits above
+those of the terms, so that a line of each is told apart and one sender's lines stay as they are. Sources: sections 3 and 10 of
+the protocol. Pure.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ REDEEMABLE_SECONDS = 3 * 24 * 3600
 
 _CLASS_BITS = 3
 _CLASSES = 1 << 12
+_MARK_SHIFT = 24
+"""A class of terms has fewer bits."""
+
+_MARK_BYTES = 4
 _DRAW_NS = DRAW_MINUTES * 60 * NS_PER_SECOND
 
 
@@ -67,9 +73,9 @@ class DrawSum(NamedTuple):
     face_value_wei: int = 0
 
 
-def digest_terms(recipient: bytes, face_value: int, win_prob: int, rand_hash: bytes, aux_data: bytes) -> bytes:
-    """12 bytes over what is signed of a ticket, but for sender and nonce."""
-    packed = recipient + face_value.to_bytes(32, "big") + win_prob.to_bytes(32, "big") + rand_hash + aux_data
+def digest_terms(sender: bytes, recipient: bytes, face_value: int, win_prob: int, rand_hash: bytes, aux_data: bytes) -> bytes:
+    """12 bytes over what is signed of a ticket, but for its nonce."""
+    packed = sender + recipient + face_value.to_bytes(32, "big") + win_prob.to_bytes(32, "big") + rand_hash + aux_data
     return blake2b(packed, digest_size=TERMS_BYTES).digest()
 
 
@@ -82,7 +88,7 @@ def digest_payer(auth_id: str) -> bytes:
 def note_signed(signed: bytes, last_nonce: int, plan: PaymentPlan) -> bytes:
     """The row's bytes with a payment's tickets. `last_nonce` is the newest that was given out before it."""
     params = plan.session.info.ticket_params
-    terms = digest_terms(params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, plan.aux_data)
+    terms = digest_terms(plan.sender, params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, plan.aux_data)
     payer = digest_payer(plan.state.auth_id)
     newest = _nonce(signed, len(signed)) if signed else 0
     if newest < last_nonce:
@@ -127,11 +133,23 @@ def terms_class(face_value: int, win_prob: int) -> int:
     return _class_of(face_value) * _CLASSES + _class_of(win_prob)
 
 
-def add_draws(draws: dict[DrawKey, DrawSum], plan: PaymentPlan, before: Lines[DrawKey, DrawSum]) -> None:
-    """Counts a payment's tickets in `draws`, whose lines go on from those in `before`."""
+def sender_mark(sender: bytes) -> int:
+    """What a class of terms is marked with where a signer has several senders: never 0, which marks none."""
+    return ((1 << 8 * _MARK_BYTES) + int.from_bytes(sender[-_MARK_BYTES:], "big")) << _MARK_SHIFT
+
+
+def mark_of(terms: int) -> int:
+    """The mark that a class of terms carries; 0: none."""
+    return terms >> _MARK_SHIFT << _MARK_SHIFT
+
+
+def add_draws(draws: dict[DrawKey, DrawSum], plan: PaymentPlan, before: Lines[DrawKey, DrawSum], mark: int = 0) -> None:
+    """Counts a payment's tickets in `draws`, whose lines go on from those in `before`. `mark` is that of the sender, where there are
+    several."""
     params = plan.session.info.ticket_params
     minute = plan.now_ns // _DRAW_NS * DRAW_MINUTES
-    key = DrawKey(minute, params.recipient, plan.creation_round, terms_class(params.face_value, params.win_prob), before.part(minute))
+    terms = terms_class(params.face_value, params.win_prob) + mark
+    key = DrawKey(minute, params.recipient, plan.creation_round, terms, before.part(minute))
     tickets, winners, face_value_wei = draws.get(key) or before.get(key)
     count = plan.num_tickets
     draws[key] = DrawSum(
