@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 
 from livepeer_remote_signer.adapters.recipients import LOOKUPS_AT_ONCE, RecipientRegistry
-from livepeer_remote_signer.core.errors import RecipientRefused, RecipientUndetermined
+from livepeer_remote_signer.core.errors import OrchestratorPaused, RecipientRefused, RecipientUndetermined
+from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
-from tests.plans import CHAIN, ORCHESTRATOR, orchestrator_info, plan_payment
+from livepeer_remote_signer.core.rules.trail import Trail
+from tests.plans import CHAIN, NOW_NS, ORCHESTRATOR, orchestrator_info, plan_payment
 
 
 class Chain:
@@ -201,3 +204,23 @@ async def test_all_who_wait_for_one_look_up_count_once() -> None:
     await asyncio.sleep(0)
     chain.gate.set()
     assert await asyncio.gather(*waiting) == [None] * (2 * LOOKUPS_AT_ONCE)
+
+
+def test_an_orchestrator_that_the_guard_pauses_is_refused_and_who_only_asks_begins_no_pause() -> None:
+    def after(seconds: int) -> PaymentPlan:
+        now_ns = NOW_NS + seconds * 10**9
+        return plan_payment(orchestrator_info(now_ns=now_ns), now_ns=now_ns)
+
+    guard = OrchestratorGuard(window_seconds=100, pause_seconds=300, max_abandoned_sessions=0)
+    policy = RecipientRegistry(RecipientRules(), guard=guard)
+    policy.check_caller(after(0))
+    policy.paid(after(0), Trail("/r", "r1", "", time.monotonic))
+    with pytest.raises(OrchestratorPaused):
+        policy.check_caller(after(95), is_paid=False)
+    policy.check_caller(after(201), is_paid=False)
+    policy.paid(after(201), Trail("/r", "r1", "", time.monotonic))
+    with pytest.raises(OrchestratorPaused):
+        policy.check_caller(after(296))
+    with pytest.raises(OrchestratorPaused):
+        policy.check_caller(after(402))
+    RecipientRegistry(RecipientRules()).check_caller(after(296))

@@ -31,9 +31,10 @@ SUBJECTS = {
     "composition": ["config/*.py", "wiring/*.py", "app.py"],
     "figures and logs": ["adapters/logs/*.py", "adapters/metrics/*.py", "adapters/overview/*.py", "adapters/readiness.py"],
 }
+_INTEGRATION = "catching_up console_page console_sizes headroom later_versions lying_endpoints namespaces orchestrator_info promises replay"
 TESTS = [
-    *("tests/core", "tests/config", "tests/adapters", "tests/api", "tests/service", "tests/wiring"),
-    *(f"tests/integration/test_{name}.py" for name in ("headroom", "replay", "namespaces", "catching_up", "promises")),
+    *("tests/core", "tests/config", "tests/adapters", "tests/api", "tests/service", "tests/wiring", "tests/commands"),
+    *(f"tests/integration/test_{name}.py" for name in (*_INTEGRATION.split(), "senders", "sessions_with_a_ledger", "usage")),
 ]
 """Those that run the code in their own process, where the change is."""
 
@@ -86,6 +87,9 @@ def main() -> int:
         if outcome.verdict in ("survived", "untouched") and outcome.mutant.name not in known:
             unjudged.append(outcome)
             print(f"{outcome.verdict} ({outcome.tests} tests), line {outcome.mutant.line}: {outcome.mutant.name}", flush=True)
+
+        if len(run.outcomes) % 100 == 0:
+            print(f"{len(run.outcomes)} of {len(mutants)} after {time.monotonic() - began:.0f} s", flush=True)
 
     run = MutantRun(mutants, tell, arguments.jobs)
     pytest.main(

@@ -35,7 +35,7 @@ MAPS = ROOT / "build/mutants"
 FAULTS = ROOT / "build/mutants/fault.txt"
 """What went wrong in a fork the last time, other than a test."""
 
-MOST_SECONDS = 25.0
+MOST_SECONDS = 12.0
 """Of tests for one mutant, by what they took when nothing was wrong."""
 
 PATIENCE = 8.0

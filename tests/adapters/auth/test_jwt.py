@@ -241,6 +241,18 @@ async def test_an_issuer_that_drips_ends_in_time(issuer: Issuer, monkeypatch: py
         assert time.monotonic() - started < 15
 
 
+async def test_a_fetch_in_work_does_not_hold_up_the_end(issuer: Issuer) -> None:
+    issuer.drip_seconds = 3600
+    async with verifying(issuer) as verifier:
+        asking = asyncio.create_task(verifier.verify(issuer.token()))
+        async with asyncio.timeout(20):
+            while not issuer.asked:  # noqa: ASYNC110 - the issuer's plain list
+                await asyncio.sleep(0.01)
+        await asyncio.wait_for(verifier.aclose(), tokens_module.FETCH_TIMEOUT_SECONDS / 2)
+        with pytest.raises((AuthFailed, asyncio.CancelledError)):
+            await asking
+
+
 async def test_an_issuer_that_publishes_no_keys_any_more_is_believed(issuer: Issuer) -> None:
     clock = Seconds()
     async with verifying(issuer, clock) as verifier:

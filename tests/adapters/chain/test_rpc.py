@@ -15,9 +15,11 @@ from livepeer_remote_signer.adapters.chain.abi import Call, call_data
 from livepeer_remote_signer.adapters.chain.endpoints import Pace
 from livepeer_remote_signer.adapters.chain.reading import ChainQuestion
 from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable, RpcChain
+from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.price_feed import PriceFeed
 from livepeer_remote_signer.core.rules.chain import ChainView
 from tests.fake_chain import CHAIN_ID, CONTRACTS, CONTROLLER, FEED, FakeChain
+from tests.outbound import proxying
 from tests.rpc_node import RpcNode, answer_of
 
 SENDER = bytes.fromhex("5e" * 20)
@@ -383,3 +385,10 @@ async def test_the_funds_of_several_senders_come_with_one_reading(has_multicall:
         assert [source.view().stale is None for source in sources] == [False] * 3
         with pytest.raises(ValueError, match="not in tuple"):
             chain.of_sender(bytes(20))
+
+
+async def test_endpoints_are_asked_the_way_out_that_is_configured() -> None:
+    async with RpcNode(FakeChain().answer) as node, proxying() as proxy:
+        async with polling(node, outbound=Outbound(proxy=f"http://{proxy.address}")) as chain:
+            await until(is_fresh(chain))
+        assert proxy.targets

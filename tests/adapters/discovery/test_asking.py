@@ -237,6 +237,15 @@ async def test_the_asking_process_imports_nothing_from_the_folder_it_is_started_
     assert isinstance(answer, Answer)
 
 
+async def test_of_the_webhooks_pool_and_the_configured_ones_the_pool_is_asked_while_it_can_be_had() -> None:
+    pooled, configured = "https://127.0.0.1:1", "https://127.0.0.1:2"
+    async with PlainHttp() as webhook:
+        for status, asked in ((200, pooled), (500, configured)):
+            webhook.status, webhook.body = status, json.dumps([{"address": pooled}]).encode()
+            said = await all_of(ask_all(job(configured, webhook_url=webhook.url)))
+            assert [answer.url for answer in said if isinstance(answer, Answer)] == [asked]
+
+
 async def test_the_webhooks_pool_is_asked() -> None:
     async with Network() as network, PlainHttp() as webhook:
         node = Orchestrator(Clock(), Chain(), Asked(1000))

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from livepeer_remote_signer.adapters.keys import external
-from livepeer_remote_signer.adapters.keys.external import PROBE, CheckedKey, Outcome
+from livepeer_remote_signer.adapters.keys.external import PROBE, CheckedKey, Outcome, checked_address
 from livepeer_remote_signer.adapters.keys.gauges import add_key_metrics
+from livepeer_remote_signer.adapters.keys.loading import SigningKeyError
 from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.core.errors import KeyThrottled, KeyUnavailable
 from livepeer_remote_signer.core.protocol.eip191 import keccak256, personal_digest, recover_address
@@ -245,3 +246,24 @@ async def test_a_fault_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.
         for _ in range(5):
             await key.sign_personal(MESSAGES)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_whose_key_it_is_must_be_said_by_its_service_or_the_configuration_and_by_both_alike(caplog: pytest.LogCaptureFixture) -> None:
+    one, other = bytes([1]) * 20, bytes([2]) * 20
+
+    def away() -> bytes | None:
+        raise KeyUnavailable("is away")
+
+    assert checked_address("pkcs11", lambda: one, None) == one
+    assert checked_address("pkcs11", lambda: one, one) == one
+    assert checked_address("pkcs11", lambda: None, one) == one
+    assert not caplog.records
+    assert checked_address("pkcs11", away, one) == one
+    assert "key.pkcs11: its service is away; key.address says the address" in caplog.text
+    for find, configured, words in (
+        (lambda: None, None, "key.address must say its address"),
+        (away, None, "with key.address the signer starts all the same"),
+        (lambda: one, other, f"the key's address is 0x{one.hex()}, but key.address says 0x{other.hex()}"),
+    ):
+        with pytest.raises(SigningKeyError, match=words):
+            checked_address("pkcs11", find, configured)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from livepeer_remote_signer.adapters.chain.gauges import add_chain_gauges
+from livepeer_remote_signer.adapters.chain.gauges import add_chain_gauges, add_endpoint_gauges, add_feed_gauges
+from livepeer_remote_signer.adapters.chain.rpc import EndpointStatus, RpcChain
+from livepeer_remote_signer.adapters.discovery import Discovery
+from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauges
 from livepeer_remote_signer.adapters.events.metrics import EventMetrics
 from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.spending import SpendRate
+from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
 from livepeer_remote_signer.core.rules.draws import Kind
+from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus
 from livepeer_remote_signer.core.rules.runway import Burn
 from livepeer_remote_signer.core.rules.trail import Trail
 from tests.plans import CHAIN, orchestrator_info, plan_payment
@@ -170,3 +178,26 @@ def test_events_are_counted_by_sink() -> None:
     assert read["livepeer_signer_event_send_failures_total"].value(sink="http") == 1
     assert read["livepeer_kafka_event_send_errors"].value(event_type="create_signed_ticket") == 1
     assert read["livepeer_signer_events_lost_total"].value() == 3
+
+
+def test_the_gauges_of_prices_discovery_and_endpoints_follow_what_they_show() -> None:
+    metrics = Metrics()
+    price: list[Fraction | None] = [Fraction(7001, 2), None]
+    feed = SimpleNamespace(usd_per_eth=lambda: price[0], status=lambda: FeedStatus(None, 30.0, 5400.0, ""))
+    found = DiscoveryStatus(1, 1, 3, 5, "", 0.5, 60.0, {"unreachable": 2}, [])
+    healths = [EndpointStatus("a", True, 0, "", 7), EndpointStatus("b", False, 3, "silent", 0)]
+    add_feed_gauges(metrics, cast(PriceFeed, feed))
+    add_discovery_gauges(metrics, cast(Discovery, SimpleNamespace(status=lambda: found)))
+    add_endpoint_gauges(metrics, cast(RpcChain, SimpleNamespace(status=lambda: SimpleNamespace(endpoints=healths))))
+    read = parse_metrics(metrics.render())
+    assert read["livepeer_signer_eth_usd_price"].value() == 3500.5
+    assert read["livepeer_signer_price_feed_age_seconds"].value() == 30
+    assert read["livepeer_signer_discovery_orchestrators"].value() == 3
+    assert read["livepeer_signer_discovery_left_out"].value(cause="unreachable") == 2
+    assert read["livepeer_signer_discovery_left_out"].value(cause="price") == 0
+    assert read["livepeer_signer_discovery_age_seconds"].value() == 0.5
+    assert read["livepeer_signer_discovery_kept_seconds"].value() == 60
+    usable = read["livepeer_signer_rpc_endpoint_usable"]
+    assert (usable.value(endpoint="0"), usable.value(endpoint="1")) == (1, 0)
+    price.pop(0)
+    assert "livepeer_signer_eth_usd_price" not in parse_metrics(metrics.render())
