@@ -27,7 +27,7 @@ FLAGS = (
     "--disable-sync",
     "--remote-debugging-port=0",
 )
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 def find_chromium() -> str:
@@ -74,7 +74,7 @@ class Page:
         assert "exceptionDetails" not in reply, reply["exceptionDetails"]
         return reply["result"].get("value")
 
-    async def until(self, script: str, seconds: float = 10) -> None:
+    async def until(self, script: str, seconds: float = 60) -> None:
         """Waits until an expression is true; on a page that is still loading it is not."""
         async with asyncio.timeout(seconds):
             while not await self.run(f"(() => {{ try {{ return Boolean({script}) }} catch {{ return false }} }})()"):  # noqa: ASYNC110

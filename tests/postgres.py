@@ -77,7 +77,7 @@ class Postgres:
         quiet = subprocess.DEVNULL
         self._started = subprocess.Popen(command, stdout=quiet, stderr=quiet, user=self.data.stat().st_uid, cwd=self.data)
         self._process = psutil.Process(self._started.pid)
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while True:
             try:
                 self.run("SELECT 1")

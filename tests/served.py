@@ -16,15 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, BinaryIO, NamedTuple
 
 import yaml
 
 from tests.plans import orchestrator_info
+from tests.ports import free_port
 from tests.signer import PAY, configuration
 
 DELAY_HEADER = "x-delay"
+HOLD_HEADER = "x-hold"
 HANG_UP_HEADER = "x-hang-up"
 """How many seconds the patient webhook takes for the request that carries it."""
 
@@ -108,12 +110,12 @@ class Served:
         """A live session's first payment."""
         return self.exchange(post(live_body(**fields)))
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
+    def end(self, number: int = signal.SIGTERM, seconds: float = 40) -> int:
         """Its exit status after a signal."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
 
-    def wait_for_log(self, text: str, times: int = 1, seconds: float = 30) -> None:
+    def wait_for_log(self, text: str, times: int = 1, seconds: float = 60) -> None:
         """Until `text` was printed so often."""
         give_up = time.monotonic() + seconds
         while self.log.count(text) < times:
@@ -135,9 +137,7 @@ def served(
 
     `open_files` is the limit of file descriptors, hard and soft; `python` the interpreter whose package is run.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config, log = folder / "config.yaml", folder / "signer.log"
     told = {"listen": f"127.0.0.1:{port}", "log": {"format": "console", "level": "info"}, **sections}
     config.write_text(yaml.safe_dump(configuration(**told)))
@@ -180,13 +180,17 @@ def _await_health(signer: Served) -> None:
 
 
 class PatientHook:
-    """A webhook that agrees, after the seconds that the caller's request asked for in its `X-Delay` header; with `X-Hang-Up` never."""
+    """A webhook that agrees, after the seconds that the caller's request asked for in its `X-Delay` header; with `X-Hang-Up` never.
+
+    With `X-Hold` it agrees once `released` is set.
+    """
 
     def __init__(self) -> None:
+        self.released = Event()
         self.questions: list[dict[str, Any]] = []
         self.url = ""
 
-    def wait_for_questions(self, count: int, seconds: float = 30) -> None:
+    def wait_for_questions(self, count: int, seconds: float = 60) -> None:
         """Until it was asked so often: then as many payments are in work, or were."""
         give_up = time.monotonic() + seconds
         while len(self.questions) < count:
@@ -209,6 +213,8 @@ def patient_hook() -> Iterator[PatientHook]:
             if HANG_UP_HEADER in headers:
                 self.close_connection = True
                 return
+            if HOLD_HEADER in headers:
+                hook.released.wait(60)
             time.sleep(float(headers.get(DELAY_HEADER, ["0"])[0]))
             body = b'{"status": 200}'
             with contextlib.suppress(OSError):
@@ -227,6 +233,7 @@ def patient_hook() -> Iterator[PatientHook]:
     try:
         yield hook
     finally:
+        hook.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -110,8 +110,8 @@ async def running_signer(
             assert not task.done(), "the server did not start"
             await asyncio.sleep(0.01)
         async with (
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin_port}", timeout=10, trust_env=False) as admin,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin_port}", timeout=30, trust_env=False) as admin,
         ):
             yield RunningSigner(client, admin if admin_listener else None)
     finally:

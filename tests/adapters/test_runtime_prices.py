@@ -70,7 +70,7 @@ async def test_workers_on_one_file_see_each_others_changes(tmp_path: Path) -> No
     await two.start()
     try:
         await one.change(SEVEN, "test")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while seen.current().global_ceiling != 7:  # noqa: ASYNC110 - the file is looked at every half second
                 await asyncio.sleep(0.01)
         await two.change(PriceChange("llm/x", Amount(Fraction(3))), "test")

@@ -77,7 +77,7 @@ def connection(front: Front, wire: Wire) -> PaymentProtocol:
 
 async def replied(protocol: PaymentProtocol) -> None:
     """Until the reply to the connection's last request is written."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not protocol.cycle.response_complete:  # noqa: ASYNC110 - a server's connection has no event to wait for
             await asyncio.sleep(0)
 

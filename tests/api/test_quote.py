@@ -514,7 +514,7 @@ async def test_a_ledger_that_does_not_answer_is_told_and_keeps_nobody(tmp_path: 
             quote = await signer.quote(body_of())
             assert [refusal["code"] for refusal in quote["refusals"]] == ["ledger_unavailable"]
             assert quote["tickets"] == 2
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 20
 
 
 async def test_a_quote_comes_with_advice_and_the_deposits_part_of_it_for_who_was_identified(tmp_path: Path) -> None:

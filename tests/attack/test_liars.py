@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure import free_port
 from tests.attack import liars
 from tests.attack.rig import Target, attacked, attacking
+from tests.ports import free_port
 from tests.served import served
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.attack import strangers
 from tests.attack.rig import Attack, attacked
-from tests.policy.processes import free_port
+from tests.ports import free_port
 from tests.served import patient_hook, served
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]
@@ -52,7 +52,7 @@ def test_refusals_do_not_fill_the_log(tmp_path: Path) -> None:
         report = attacked(signer, strangers.refusals_for_the_log)
         signer.end()
         printed = [line for line in signer.log.splitlines() if "refused" in line]
-    assert report.said > 500
+    assert report.said > 100
     assert len(printed) <= 2 * 10 + 2  # a minute may end meanwhile
     assert "more requests refused" in printed[-1]
     report.check()
@@ -62,5 +62,5 @@ def test_a_page_gets_no_ticket(tmp_path: Path) -> None:
     with served(tmp_path) as signer:
         report = attacked(signer, strangers.a_page_in_the_operators_browser)
     assert list(report.said) == ["403"]
-    assert report.said["403"] > 100
+    assert report.said["403"] > 20
     report.check()

@@ -124,11 +124,11 @@ def running_anvil(tools: Tools) -> Iterator[Anvil]:
         finally:
             process.send_signal(signal.SIGCONT)
             process.terminate()
-            process.wait(10)
+            process.wait(30)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         for line in log.read_text().splitlines():
             if line.startswith("Listening on "):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx
 import yaml
+
+from tests.ports import free_port
 
 SECRET = bytes.fromhex("0b" * 32)
 """The sender's key in these tests."""
@@ -52,14 +53,12 @@ def is_ready(signer: SignerProcess) -> bool:
 
 @contextlib.contextmanager
 def running_signer(folder: Path, rpc_urls: list[str], controller: str, chain_id: int, **sections: Any) -> Iterator[SignerProcess]:
-    """A signer over live RPC with a poll of 1 s and an age limit of 5 s; `sections` are added to its configuration."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A signer over live RPC with a poll of 1 s and an age limit of 8 s; `sections` are added to its configuration."""
+    port = free_port()
     key, config, log = folder / "key", folder / "config.yaml", folder / "signer.log"
     key.write_text(SECRET.hex())
     key.chmod(0o600)
-    rpc = {"urls": rpc_urls, "controller": controller, "chain_id": chain_id, "poll_seconds": 1, "max_age_seconds": 5}
+    rpc = {"urls": rpc_urls, "controller": controller, "chain_id": chain_id, "poll_seconds": 1, "max_age_seconds": 8}
     document = {"listen": f"127.0.0.1:{port}", "chain": {"source": "rpc", "rpc": rpc}, **sections}
     if "keys" not in document:
         document.setdefault("key", {"private_key_file": str(key)})
@@ -74,11 +73,11 @@ def running_signer(folder: Path, rpc_urls: list[str], controller: str, chain_id:
     finally:
         signer.client.close()
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _wait_for_socket(process: subprocess.Popen[bytes], signer: SignerProcess) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         try:
             signer.client.get("/healthz")

@@ -180,7 +180,7 @@ def test_burn_runway_claimable_and_largest_ticket_follow_what_happened(evm: Evm,
     orch = SmallOrchestrator(to_canonical_address(evm.web3.eth.accounts[7]), evm.web3.eth.block_number)
     (tmp_path / "signer").mkdir()
     with running_signer(tmp_path / "signer", [evm.url], evm.controller.address, CHAIN_ID) as signer:
-        signer.wait(is_ready, 10)
+        signer.wait(is_ready, 30)
         winners = pay(signer, orch, "/generate-live-payment")
     for winner in winners:
         redeem(evm, winner)

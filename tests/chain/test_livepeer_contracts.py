@@ -39,12 +39,12 @@ def evm(livepeer: LivepeerEvm) -> Iterator[LivepeerEvm]:
 def signer(evm: LivepeerEvm, tmp_path: Path) -> Iterator[SignerProcess]:
     evm.fund(SENDER, deposit=ETH, reserve=ETH)
     with running_signer(tmp_path, [evm.url], evm.controller.address, CHAIN_ID) as running:
-        running.wait(is_ready, 10)
+        running.wait(is_ready, 30)
         yield running
 
 
 def wait_for_round(signer: SignerProcess, evm: Evm) -> None:
-    signer.wait(lambda s: f"round {evm.rounds.functions.lastInitializedRound().call()}" in s.ready().text, 10)
+    signer.wait(lambda s: f"round {evm.rounds.functions.lastInitializedRound().call()}" in s.ready().text, 30)
 
 
 def paid_for(evm: Evm, receipt: Any) -> int:

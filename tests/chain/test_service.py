@@ -25,7 +25,7 @@ LEAK = "/?key=l3ak-th1s-key"
 def signer(evm: Evm, tmp_path: Path) -> Iterator[SignerProcess]:
     evm.fund(SENDER, deposit=ETH, reserve=ETH)
     with running_signer(tmp_path, [evm.url + LEAK], evm.controller.address, CHAIN_ID) as running:
-        running.wait(is_ready, 10)
+        running.wait(is_ready, 30)
         yield running
         assert "l3ak" not in running.log + running.ready().text
 
@@ -101,7 +101,7 @@ def test_a_ticket_pays_in_the_next_round_and_reverts_after_that(evm: Evm, signer
     evm.next_round()
     redeem(evm, first)
     second = SmallOrchestrator(orch.address, evm.web3.eth.block_number)
-    signer.wait(lambda s: f"round {evm.rounds.functions.lastInitializedRound().call()}" in s.ready().text, 10)
+    signer.wait(lambda s: f"round {evm.rounds.functions.lastInitializedRound().call()}" in s.ready().text, 30)
     late = pay(signer, second, "/generate-live-payment")[0]
     evm.next_round()
     evm.next_round()
@@ -113,21 +113,21 @@ def test_params_of_a_passed_l1_block_ask_for_a_refresh(evm: Evm, signer: SignerP
     orch = orchestrator(evm)
     assert signer.post("/generate-live-payment", orch.request()).status_code == 200
     evm.mine(40)
-    signer.wait(lambda s: f"L1 block {evm.web3.eth.block_number}" in s.ready().text, 10)
+    signer.wait(lambda s: f"L1 block {evm.web3.eth.block_number}" in s.ready().text, 30)
     reply = signer.post("/generate-live-payment", orch.request())
     assert (reply.status_code, reply.json()["error"]["code"]) == (480, "refresh_session")
 
 
 def test_a_suspended_node_ends_readiness_and_payments_and_both_recover(evm: Evm, anvil: Anvil, signer: SignerProcess) -> None:
     orch = orchestrator(evm)
-    signer.wait(lambda s: s.post("/generate-live-payment", orch.request()).status_code == 200, 5)
+    signer.wait(lambda s: s.post("/generate-live-payment", orch.request()).status_code == 200, 30)
     anvil.suspend()
     try:
         time.sleep(3)
         assert signer.post("/generate-live-payment", orch.request()).status_code == 200, "within the limit it goes on"
-        signer.wait(lambda s: not is_ready(s), 5)
+        signer.wait(lambda s: not is_ready(s), 30)
         checks = signer.ready().text
-        assert "the limit is 5 s" in checks
+        assert "the limit is 8 s" in checks
         assert "no answer within" in checks
         for route, body in (("/generate-live-payment", orch.request()), ("/signTicket", orch.sign_ticket_request())):
             reply = signer.post(route, body)
@@ -137,9 +137,9 @@ def test_a_suspended_node_ends_readiness_and_payments_and_both_recover(evm: Evm,
     finally:
         anvil.resume()
     resumed = time.monotonic()
-    signer.wait(is_ready, 10)
-    signer.wait(lambda s: s.post("/generate-live-payment", orch.request()).status_code == 200, 10)
-    assert time.monotonic() - resumed < 10
+    signer.wait(is_ready, 30)
+    signer.wait(lambda s: s.post("/generate-live-payment", orch.request()).status_code == 200, 30)
+    assert time.monotonic() - resumed < 40
 
 
 def error_code(signer: SignerProcess, orch: SmallOrchestrator) -> str:
@@ -150,23 +150,23 @@ def error_code(signer: SignerProcess, orch: SmallOrchestrator) -> str:
 def check_pause_unlock_and_withdrawal(evm: Evm, signer: SignerProcess) -> None:
     """That each ends payments, and that what can be taken back lets them go on."""
     orch = orchestrator(evm)
-    signer.wait(lambda s: error_code(s, orch) == "", 5)
+    signer.wait(lambda s: error_code(s, orch) == "", 30)
     evm.send(evm.controller.functions.pause())
-    signer.wait(lambda s: error_code(s, orch) == "503 protocol_paused", 5)
+    signer.wait(lambda s: error_code(s, orch) == "503 protocol_paused", 30)
     evm.send(evm.controller.functions.unpause())
-    signer.wait(lambda s: error_code(s, orch) == "", 5)
+    signer.wait(lambda s: error_code(s, orch) == "", 30)
     sender = to_checksum_address(SENDER)
     evm.give(SENDER, ETH)
     evm.rpc("anvil_impersonateAccount", sender)
     evm.send(evm.broker.functions.unlock(), sender=sender)
     evm.next_round()
     late = orchestrator(evm)
-    signer.wait(lambda s: error_code(s, late) == "503 deposit_unlocking", 5)
+    signer.wait(lambda s: error_code(s, late) == "503 deposit_unlocking", 30)
     assert not is_ready(signer)
     evm.next_round()
     evm.send(evm.broker.functions.withdraw(), sender=sender)
     late = orchestrator(evm)
-    signer.wait(lambda s: error_code(s, late) == "503 no_deposit", 5)
+    signer.wait(lambda s: error_code(s, late) == "503 no_deposit", 30)
 
 
 def test_a_paused_protocol_an_unlock_and_an_empty_deposit_refuse(evm: Evm, signer: SignerProcess) -> None:
@@ -183,12 +183,12 @@ def test_ceilings_in_usd_follow_the_feed_and_refuse_when_it_is_stale(evm: Evm, t
         "currency_feed": {"address": evm.feed.address, "max_age_seconds": 3600},
     }
     with running_signer(tmp_path, [evm.url], evm.controller.address, CHAIN_ID, prices=prices) as signer:
-        signer.wait(is_ready, 10)
+        signer.wait(is_ready, 30)
         assert error_code(signer, orch) == ""
         evm.send(evm.feed.functions.set(3001 * 10**8, int(time.time())))
-        signer.wait(lambda s: error_code(s, orch) == "481 price_exceeded", 5)
+        signer.wait(lambda s: error_code(s, orch) == "481 price_exceeded", 30)
         evm.send(evm.feed.functions.set(3000 * 10**8, int(time.time()) - 4000))
-        signer.wait(lambda s: error_code(s, orch) == "503 price_feed_stale", 5)
+        signer.wait(lambda s: error_code(s, orch) == "503 price_feed_stale", 30)
         assert "the limit is 3600 s" in signer.ready().text
         evm.send(evm.feed.functions.set(2999 * 10**8, int(time.time())))
-        signer.wait(lambda s: error_code(s, orch) == "", 5)
+        signer.wait(lambda s: error_code(s, orch) == "", 30)

@@ -25,7 +25,7 @@ from tests.clients.live_runner import LiveRunner
 from tests.fake_chain import CONTROLLER, LiveArbitrum
 from tests.hooks import Hook, running_hook
 from tests.plans import SECRET
-from tests.policy.processes import free_port
+from tests.ports import free_port
 from tests.rpc_node import RpcNode
 from tests.signer import configuration
 from tests.signing import PlainKey

@@ -198,7 +198,7 @@ async def sqlite_script(rig: Rig, rows: list[Row]) -> None:
     watching.cancel()
 
 
-async def all_received(rig: Rig, payments: Callable[[], int], seconds: float = 20) -> None:
+async def all_received(rig: Rig, payments: Callable[[], int], seconds: float = 60) -> None:
     """Until the receiver has an event of each payment."""
     give_up = time.monotonic() + seconds
     while len(rig.receiver.events) < payments() and time.monotonic() < give_up:  # noqa: ASYNC110 - as an accountant looks

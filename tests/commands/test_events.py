@@ -73,7 +73,7 @@ async def fill(path: Path, sink: HttpSink, disliked: Sequence[int], receiver: Re
             await ledger.pay(Session().next(event=event))
         forwarder = Forwarder(ledger.outbox, [sink], CountingMeter())
         forwarder.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await ledger.outbox.unsent(1):  # noqa: ASYNC110 - the table has no event to wait for
                 await asyncio.sleep(0.01)
         await forwarder.stop(5)

@@ -7,7 +7,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from pkcs11 import Attribute, KeyType
 from pkcs11.util.ec import encode_named_curve_parameters
+
+from tests.ports import free_port
 
 CACHE = Path(__file__).parent.parent.parent / ".cache" / "custody"
 LOCAL_KMS = "github.com/nsmithuk/local-kms"
@@ -72,9 +73,7 @@ class Kms(NamedTuple):
 @contextlib.contextmanager
 def running_kms(program: Path, folder: Path) -> Iterator[Kms]:
     """A service with one key that signs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {"PORT": str(port), "KMS_DATA_PATH": str(folder / "kms"), "KMS_REGION": REGION, "KMS_SEED_PATH": str(folder / "none")}
     with (folder / "kms.log").open("wb") as log:
         process = subprocess.Popen([str(program)], env={**os.environ, **environment}, stdout=log, stderr=log)

@@ -128,10 +128,10 @@ async def test_without_its_service_a_key_waits_where_its_address_is_known(tmp_pa
 
 
 async def test_a_service_that_hangs_costs_no_more_than_the_time_out_and_is_used_again(kms: Kms) -> None:
-    async with opened(aws_kms=aws(kms, timeout_seconds=0.5)) as key:
+    async with opened(aws_kms=aws(kms, timeout_seconds=2)) as key:
         kms.process.send_signal(signal.SIGSTOP)
         try:
-            with pytest.raises(KeyUnavailable, match=r"did not sign within 0\.5 s|could not be reached"):
+            with pytest.raises(KeyUnavailable, match=r"did not sign within 2 s|could not be reached"):
                 await key.sign_personal(MESSAGES)
         finally:
             kms.process.send_signal(signal.SIGCONT)
@@ -150,9 +150,11 @@ async def until_signed(key: CheckedKey) -> None:
 
 async def test_the_quota_is_kept_before_the_provider_has_to(kms: Kms) -> None:
     async with opened(aws_kms=aws(kms, max_per_second=50)) as key:
-        await key.sign_personal(MESSAGES)
-        with pytest.raises(KeyThrottled, match="above the 50 a second"):
-            await key.sign_personal(MESSAGES)
+        results = await asyncio.gather(*(key.sign_personal(MESSAGES) for _ in range(50)), return_exceptions=True)
+        throttled = [result for result in results if isinstance(result, KeyThrottled)]
+        assert 0 < len(throttled) < len(results)
+        assert all("above the 50 a second" in str(refusal) for refusal in throttled)
+        assert all(isinstance(result, KeyThrottled | list) for result in results)
 
 
 # --- PKCS#11 ---

@@ -16,19 +16,26 @@ from tests.simulators import Chain, Clock, Network, Offer, Orchestrator
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "session.sh"
 SPEED = 30
+OVERDUE_SECONDS = 40
 
 pytestmark = pytest.mark.discovery
 
 
 class FastClock(Clock):
-    """A clock that runs SPEED times as fast as life."""
+    """A clock that runs SPEED times as fast as life, but stands still where a payment is overdue: the script waits for the machine."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.node: Orchestrator | None = None
+        self._paid = 0
+        self._paid_ns = self.start_ns
         self._since = time.monotonic_ns()
 
     def __call__(self) -> int:
-        self.now_ns = self.start_ns + (time.monotonic_ns() - self._since) * SPEED
+        paid = sum(account.payments for account in self.node.accounts.values()) if self.node else 0
+        if paid != self._paid:
+            self._paid, self._paid_ns, self._since = paid, self.now_ns, time.monotonic_ns()
+        self.now_ns = self._paid_ns + min((time.monotonic_ns() - self._since) * SPEED, OVERDUE_SECONDS * 10**9)
         return self.now_ns
 
 
@@ -40,7 +47,8 @@ async def orchestrator() -> AsyncIterator[Orchestrator]:
             pytest.fail(f"{missing} must be installed here")
         pytest.skip(f"needs {missing}")
     async with Network() as network:
-        node = Orchestrator(FastClock(), Chain(), Offer(15_000_000_000, token_seconds=240))
+        clock = FastClock()
+        node = clock.node = Orchestrator(clock, Chain(), Offer(15_000_000_000, token_seconds=240))
         await network.host_orchestrator(node)
         yield node
 

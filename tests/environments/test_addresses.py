@@ -55,7 +55,7 @@ def is_healthy(signer: Served, launcher: Path) -> bool:
 
 
 def wait_until_healthy(signer: Served, launcher: Path) -> None:
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while not is_healthy(signer, launcher):
         assert signer.process.poll() is None, signer.log
         assert time.monotonic() < give_up, signer.log

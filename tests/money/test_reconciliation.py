@@ -38,7 +38,7 @@ from tests.signer import RunningSigner, configuration, running_signer
 
 SESSIONS, ROUNDS = 40, 50
 PAYMENTS = SESSIONS * ROUNDS
-ALARM_MARGIN_SECONDS = 10
+ALARM_MARGIN_SECONDS = 30
 """Beside the interval of polls: for a look at ten blocks at a time, the second endpoint's word, and a busy machine."""
 
 
@@ -255,11 +255,11 @@ async def test_a_ticket_that_was_signed_elsewhere_is_an_alarm_and_suspends(
             stolen = sign_elsewhere(evm, account, like=ours[0])  # on params that the ledger knows
             Redeemer(evm).redeem([*ours, stolen], 50)
             redeemed, last_before = time.monotonic(), polls.begun
-            await until(lambda: polls.ended > last_before, seconds=20)
+            await until(lambda: polls.ended > last_before)
             assert rig.counts() == {"unjudged": 1, "ours": len(ours), "foreign": 1}, "the first look after it finds it"
             assert caplog.text.count("SOMEBODY ELSE SIGNS") == 1
             assert time.monotonic() - redeemed < rig.sections["drawn"]["poll_seconds"] + ALARM_MARGIN_SECONDS
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await rig.metric(signer, "foreign") != 1:  # noqa: ASYNC110 - asked as a scraper would
                     await asyncio.sleep(0.1)
             rig.clock.ahead_ns += INTERVAL_SECONDS * NS

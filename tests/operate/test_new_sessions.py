@@ -74,8 +74,8 @@ async def pay_new_sessions(folder: Path, ledger: dict[str, Any], rows: Rows) -> 
         half, paid, began = {}, 0, time.monotonic()
         begun_by: list[tuple[float, int]] = []
         waiting: set[asyncio.Future[Reply]] = set()
-        while paid < SESSIONS_A_SECOND * SECONDS:
-            due = min(int((time.monotonic() - began) * SESSIONS_A_SECOND) + 1, paid + MAX_IN_WORK - len(waiting))
+        while (passed := time.monotonic() - began) < SECONDS:
+            due = min(int(passed * SESSIONS_A_SECOND) + 1, paid + MAX_IN_WORK - len(waiting))
             for number in range(paid, due):
                 body = json.dumps(payment_body(number % ORCHESTRATORS, number, 1)).encode()
                 answer = front.paying.respond("/generate-live-payment", [], body, "127.0.0.1")
@@ -87,7 +87,7 @@ async def pay_new_sessions(folder: Path, ledger: dict[str, Any], rows: Rows) -> 
             done = {task for task in waiting if task.done()}
             assert {task.result().status for task in done} <= {200}
             waiting -= done
-            if not half and paid >= SESSIONS_A_SECOND * SECONDS // 2:
+            if not half and passed >= SECONDS / 2:
                 half = await asyncio.to_thread(rows)
         assert {reply.status for reply in await asyncio.gather(*waiting)} <= {200}
         since = time.monotonic() - 2 * RETENTION_SECONDS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,15 +18,8 @@ import httpx
 
 from livepeer_remote_signer.proto import net_pb2
 from tests.plans import orchestrator_info
+from tests.ports import free_port
 from tests.signer import PAY, configuration
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class SignerProcess:
@@ -45,7 +37,7 @@ class SignerProcess:
 
     async def started(self) -> None:
         """Returns when it is ready."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         async with httpx.AsyncClient(trust_env=False) as client:
             while True:
                 assert self.process.poll() is None, "the signer ended"
@@ -60,7 +52,7 @@ class SignerProcess:
         """Ends it, if it still runs."""
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60)
         self.log.close()
 
 

@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from tests.ledgers import run_sql
-from tests.policy.processes import SignerProcess, UnitSession, free_port
+from tests.policy.processes import SignerProcess, UnitSession
+from tests.ports import free_port
 from tests.postgres import postgres_databases
 
 pytestmark = pytest.mark.policy

@@ -21,7 +21,7 @@ from tests.plans import orchestrator_info
 from tests.prometheus_text import Metric, parse_metrics
 from tests.signer import PAY, RunningSigner, counted_signatures, running_signer
 
-ANSWER_SECONDS = 0.4
+ANSWER_SECONDS = 1.5
 LIMITS = {"answer_seconds": ANSWER_SECONDS}
 
 
@@ -80,7 +80,7 @@ async def test_a_silent_webhook_is_given_up_in_time_and_left_alone_after_a_while
                 late = await signer.pay()
                 assert time.monotonic() - started >= ANSWER_SECONDS * 0.9
                 assert (late.status_code, error_of(late)["code"], late.headers["retry-after"]) == (503, "timed_out", "1")
-                assert error_of(late)["message"] == "the request could not be answered within 0.4 s: webhook did not end in time"
+                assert error_of(late)["message"] == "the request could not be answered within 1.5 s: webhook did not end in time"
                 assert error_of(late)["limit_seconds"] == ANSWER_SECONDS
                 assert "may_be_recorded" not in error_of(late)
             held_back = await signer.pay()

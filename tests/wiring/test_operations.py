@@ -31,8 +31,10 @@ async def test_no_number_depends_on_the_worker_that_is_asked_nor_goes_back_when_
         async with running_signer(workers_folder=folder, **NOBODY_LISTENS) as second:
             for worker in (first, first, second):
                 assert (await worker.pay()).status_code == 200
-            await asyncio.sleep(20 * spending.SETTLE_SECONDS)
-            tickets = (await scrape(first))["livepeer_tickets_sent"].value()
+            async with asyncio.timeout(30):
+                while (read := await scrape(first))["livepeer_signer_payments_total"].value(type="live") != 3:  # noqa: ASYNC110 - as a scraper
+                    await asyncio.sleep(spending.SETTLE_SECONDS)
+            tickets = read["livepeer_tickets_sent"].value()
             cpu = 0.0
             for worker in (first, second, first):
                 read = await scrape(worker)
@@ -52,8 +54,7 @@ async def test_no_number_depends_on_the_worker_that_is_asked_nor_goes_back_when_
 
 async def pending_of(worker: RunningSigner, expected: int) -> float:
     """What this worker says waits, once it has been measured."""
-    for _ in range(100):
-        pending = (await scrape(worker))["livepeer_signer_outbox_pending"].value()
-        if pending == expected:
-            break
+    async with asyncio.timeout(30):
+        while (pending := (await scrape(worker))["livepeer_signer_outbox_pending"].value()) != expected:  # noqa: ASYNC110 - as a scraper
+            await asyncio.sleep(spending.SETTLE_SECONDS)
     return pending

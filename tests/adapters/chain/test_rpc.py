@@ -24,7 +24,7 @@ from tests.rpc_node import RpcNode, answer_of
 
 SENDER = bytes.fromhex("5e" * 20)
 QUESTION = ChainQuestion(CHAIN_ID, CONTROLLER, SENDER)
-PACE = Pace(poll=0.02, timeout=0.5, max_age=1.5, max_head_age=None)
+PACE = Pace(poll=0.02, timeout=1.0, max_age=3.0, max_head_age=None)
 SECRET = "s3cr3t-api-key"
 
 

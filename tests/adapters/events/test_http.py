@@ -145,7 +145,7 @@ async def test_the_pause_that_a_receiver_asks_for_is_seconds_or_a_date(text: str
         with pytest.raises(SinkError) as failed:
             await sink.publish([make_event()])
         await sink.aclose()
-        assert failed.value.retry_after_seconds == (seconds if seconds is None else pytest.approx(seconds, abs=3))
+        assert failed.value.retry_after_seconds == (seconds if seconds is None else pytest.approx(seconds, abs=20))
 
 
 async def test_a_batch_that_is_too_large_is_halved_in_order() -> None:
@@ -162,8 +162,8 @@ async def test_a_batch_that_is_too_large_is_halved_in_order() -> None:
 async def test_silence_ends_after_the_time_out() -> None:
     async with receiving() as receiver:
         receiver.statuses = ["silence"]
-        sink = HttpSink(receiver.url, timeout_seconds=0.2)
-        with pytest.raises(SinkError, match=r"did not answer within 0\.2 s"):
+        sink = HttpSink(receiver.url, timeout_seconds=1)
+        with pytest.raises(SinkError, match=r"did not answer within 1 s"):
             await sink.publish([make_event()])
         await sink.aclose()
 

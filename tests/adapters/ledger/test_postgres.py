@@ -101,12 +101,12 @@ async def test_a_process_that_stands_still_inside_a_transaction_is_cut_off_and_p
             await prepare(self, connection)
 
         monkeypatch.setattr(Link, "_prepare", older)
-    async with opened(postgres_url(), store={"timeout_seconds": 0.5}) as (ledger,):
+    async with opened(postgres_url(), store={"timeout_seconds": 1.0}) as (ledger,):
         payment = Session().next()
 
         def sign(plan: PaymentPlan) -> Record:
             if not payment.made:
-                time.sleep(2.5)
+                time.sleep(5)
             return payment.sign(plan)
 
         assert await ledger.engine.pay(payment.key, payment.plan, sign) is None
@@ -250,10 +250,9 @@ async def test_a_ledger_whose_server_comes_later_starts_then(postgres_url: Calla
         assert payment.made == []
         assert late.housekeeping.failure
         store._server._targets = _targets(url, 2)  # the same address, now with a server behind it
-        for _ in range(60):
-            if not late.housekeeping.failure:
-                break
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            while late.housekeeping.failure:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.05)
         assert await late.pay(payment) is None
         await late.engine.close()
         await late.housekeeping.close()

@@ -20,7 +20,7 @@ from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.ledgers import OpenLedger, Session, opened, outcome_of
 from tests.postgres import Line
 
-TIMEOUT_SECONDS = 0.7
+TIMEOUT_SECONDS = 2.0
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def test_payments_on_a_silent_line_end_in_time_and_later_ones_at_once_unti
         first = [Session().next() for _ in range(5)]
         started = time.monotonic()
         results = await asyncio.gather(*(outcome_of(ledger, payment) for payment in first))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert all(isinstance(result, LedgerUnavailable) for result in results)
         await until(lambda: ledger.store._server.down is not None)  # type: ignore[attr-defined]
         accepted = line.accepted
@@ -61,7 +61,7 @@ async def test_payments_on_a_silent_line_end_in_time_and_later_ones_at_once_unti
         assert all(isinstance(result, LedgerUnavailable) and result.retry_after_seconds == 1 for result in results)
         assert line.accepted <= accepted + 1, "one look tries, not each caller"
         assert all(payment.made == [] for payment in first + later), "nothing was signed that could not be recorded"
-        assert "did not answer within 0.7 s" in ledger.housekeeping.failure
+        assert "did not answer within 2 s" in ledger.housekeeping.failure
         line.mend()
         await until(lambda: not ledger.housekeeping.failure)
         for payment in (*first, *later):
@@ -169,10 +169,10 @@ async def test_a_server_that_never_answers_does_not_hold_up_a_start(postgres_url
     async with line.running():
         line.cut()
         started = time.monotonic()
-        with pytest.raises(StoreFailed, match=r"did not answer within 0\.7 s"):
+        with pytest.raises(StoreFailed, match=r"did not answer within 2 s"):
             async with opened(line.url, store={"timeout_seconds": TIMEOUT_SECONDS}):
                 raise AssertionError("it cannot be open")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 20
 
 
 async def test_of_several_hosts_one_that_hangs_does_not_stand_before_the_one_that_answers(postgres_url: Callable[[], str]) -> None:

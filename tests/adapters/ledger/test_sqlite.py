@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -66,8 +65,7 @@ def test_what_two_killed_processes_acknowledged_is_there_and_the_file_is_whole(p
     acknowledged = set()
     for process in processes:
         assert process.stdout is not None
-        acknowledged.add(process.stdout.readline().strip().decode())
-    time.sleep(0.7)
+        acknowledged |= {process.stdout.readline().strip().decode() for _ in range(10)}
     for process in processes:
         process.send_signal(signal.SIGKILL)
         out, _ = process.communicate()

@@ -38,7 +38,7 @@ def names() -> Iterator[Names]:
 
 
 async def _has_begun(names: Names, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(names.asked) < count:  # noqa: ASYNC110 - what is waited for happens in a thread
             await asyncio.sleep(0.01)
 
@@ -52,7 +52,7 @@ async def test_names_that_hang_do_not_stand_before_anybody_elses_look_ups(names:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     hanging = [asyncio.create_task(resolve_name(f"slow{n}.example", 1)) for n in range(40)]
     await _has_begun(names, 40)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await asyncio.get_running_loop().getaddrinfo("rpc.example", 1)
         assert await resolve_name("good.example", 1) == ["127.0.0.1"]
     names.released.set()
@@ -101,7 +101,7 @@ def test_a_look_up_may_end_after_the_loop_that_asked(names: Names) -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(ask("slow.example", 0.05))
     names.released.set()
-    assert asyncio.run(ask("good.example", 5)) == ["good.example:1"]
+    assert asyncio.run(ask("good.example", 30)) == ["good.example:1"]
 
 
 async def test_where_the_system_has_no_thread_left_the_others_answer_or_it_is_said(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:

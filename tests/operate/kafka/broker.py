@@ -9,11 +9,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[3]
 POM = Path(__file__).with_name("pom.xml")
 JARS = ROOT / ".cache" / "kafka"
 CLUSTER_ID = "Zm9yLXRlc3RzLW9ubHktMQ"
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 def missing_tool() -> str | None:
@@ -43,14 +45,6 @@ def fetch_jars() -> None:
         timeout=600,
     )
     stamp.write_bytes(POM.read_bytes())
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class KafkaNode:
