@@ -1,12 +1,25 @@
-"""What tests of many folders start once."""
+"""What tests of many folders start once, and how property tests look for counter-examples."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import postgres_databases
+
+# No example has a time limit, nor has making them: a machine that stands still for a moment is no counter-example. Where everything
+# is required the same examples are tried each time: the same sources give the same answer there, and new examples are looked for here.
+settings.register_profile(
+    "ours",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("LRS_REQUIRE_ALL") == "1",
+    print_blob=True,
+)
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     method=st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "HEAD", "OPTIONS"]),
     path=st.sampled_from([PAY, "/signTicket", "/sign-orchestrator-info", "/getOrchestratorInfo", "/healthz", "/readyz", "/nothing"]),

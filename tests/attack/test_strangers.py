@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,13 @@ def test_silent_connections_and_few_open_files(tmp_path: Path) -> None:
 
 def test_refusals_do_not_fill_the_log(tmp_path: Path) -> None:
     with served(tmp_path, log={"level": "warning"}) as signer:
+        began = time.monotonic()
         report = attacked(signer, strangers.refusals_for_the_log)
         signer.end()
+        minutes = (time.monotonic() - began) // 60 + 2  # those that ended meanwhile, and the one that went on
         printed = [line for line in signer.log.splitlines() if "refused" in line]
     assert report.said > 100
-    assert len(printed) <= 2 * 10 + 2  # a minute may end meanwhile
+    assert len(printed) <= minutes * (10 + 1)
     assert "more requests refused" in printed[-1]
     report.check()
 

@@ -38,7 +38,7 @@ def test_a_second_sender_on_one_ledger_is_refused_at_start(tmp_path: Path) -> No
         other = tmp_path / "other"
         other.mkdir()
         with served(other, ledger=ledger, key={"private_key": OTHER_KEY}, wait=False) as second:
-            assert second.process.wait(30) == 1
+            assert second.process.wait(60) == 1
             assert "this ledger holds the payments of 0x" in second.log
             assert "name the others in ledger.senders" in second.log
         assert first.pay().status == 200
@@ -55,7 +55,7 @@ def test_a_file_system_without_locks_is_named_as_such(tmp_path: Path, monkeypatc
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     monkeypatch.setenv("LD_PRELOAD", str(library))
     with served(tmp_path, ledger={"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")}, wait=False) as signer:
-        assert signer.process.wait(30) == 1
+        assert signer.process.wait(60) == 1
         assert "the file system does not lock files or share memory as SQLite needs it (ENOLCK)" in signer.log
         assert "keep the ledger on a local disk, or use PostgreSQL" in signer.log
 

@@ -61,7 +61,7 @@ def with_httpx(url: str, body: bytes) -> Seen:
 def with_urllib(url: str, body: bytes) -> Seen:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             return Seen(reply.status, {k.lower(): v for k, v in reply.headers.items()}, reply.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -82,7 +82,7 @@ def with_go(tmp_path_factory: pytest.TempPathFactory) -> Client:
     subprocess.run([go, "build", "-o", str(program), "main.go"], cwd=folder, check=True, env=os.environ | {"GO111MODULE": "off"})
 
     def ask(url: str, body: bytes) -> Seen:
-        done = subprocess.run([str(program), url], input=body, capture_output=True, check=True, timeout=20)
+        done = subprocess.run([str(program), url], input=body, capture_output=True, check=True, timeout=60)
         seen: dict[str, Any] = json.loads(done.stdout)
         return Seen(seen["status"], {k.lower(): v[0] for k, v in seen["headers"].items()}, seen["body"].encode())
 

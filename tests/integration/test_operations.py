@@ -164,7 +164,7 @@ def test_kept_events_can_be_sent_again(tmp_path: Path) -> None:
 def test_an_events_file_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
     sinks = {"events": {"sinks": [{"type": "file", "path": str(tmp_path / "no" / "events.jsonl")}]}}
     with served(tmp_path, wait=False, **sinks) as signer:
-        assert signer.process.wait(30) == 1
+        assert signer.process.wait(60) == 1
         assert f"events.jsonl cannot be made: the folder {tmp_path / 'no'} is not there (mkdir -p {tmp_path / 'no'})" in signer.log
 
 
@@ -284,6 +284,6 @@ def test_a_check_that_is_excluded_is_told_and_does_not_count(tmp_path: Path) -> 
 def test_a_start_that_fails_does_not_tell_a_secret(tmp_path: Path) -> None:
     broken = {"key": {"private_key": "0x" + PLANTED["mac key"][:-1] + "z"}}
     with served(tmp_path, wait=False, **broken) as signer:
-        assert signer.process.wait(30) != 0
+        assert signer.process.wait(60) != 0
     assert_clean(signer.log, "the log")
     assert PLANTED["mac key"][:-1] not in signer.log

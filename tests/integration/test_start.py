@@ -76,7 +76,7 @@ def test_a_small_configuration_imports_no_optional_part_and_needs_little_memory(
                 break
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert "livepeer_remote_signer.app" in imported
     assert not [name for name in imported for part in OPTIONAL if name == part or name.startswith(part + ".")]
 

@@ -248,5 +248,5 @@ def test_workers_leave_when_their_supervisor_is_killed(tmp_path: Path) -> None:
 
 def test_a_service_that_cannot_start_says_so_once_and_ends(tmp_path: Path) -> None:
     with served(tmp_path, workers=3, wait=False, key={"private_key_file": "/nowhere/key"}) as signer:
-        assert signer.process.wait(30) == 1
+        assert signer.process.wait(60) == 1
         assert signer.log.count("cannot start: key.private_key_file /nowhere/key cannot be read: No such file or directory") == 1

@@ -95,7 +95,7 @@ async def test_replicas_of_two_releases_share_sessions_budgets_and_switches(
     others: list[SignerProcess] = []
     try:
         await old.started()
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             sessions = [UnitSession(f"auth-{n}") for n in range(3)]
             answers: dict[int, tuple[bytes, bytes]] = {}
             for n, session in enumerate(sessions):
@@ -166,7 +166,7 @@ async def test_a_part_that_one_release_paid_is_gone_on_from_by_the_other(
         await old.started()
         await new.started()
 
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
 
             async def pay(signer: SignerProcess, state: dict[str, str]) -> httpx.Response:
                 info = orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32))

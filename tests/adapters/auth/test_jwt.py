@@ -38,7 +38,7 @@ class Seconds:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Waits for what other tasks do."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not holds() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.005)
     assert holds()

@@ -15,7 +15,7 @@ HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 
 SECRETS = st.integers(1, 2 * HALF_ORDER).map(lambda number: number.to_bytes(32, "big"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(secret=SECRETS, message=st.binary(max_size=200))
 def test_both_signers_make_the_same_bytes(secret: bytes, message: bytes) -> None:
     fast, reference = SigningKey(secret, "coincurve"), SigningKey(secret, "eth-account")
@@ -28,7 +28,7 @@ def test_both_signers_make_the_same_bytes(secret: bytes, message: bytes) -> None
     assert recover_address(personal_digest(message), signature) == fast.address
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(secret=SECRETS, digest=st.binary(min_size=32, max_size=32))
 def test_a_digest_is_signed_as_libsecp256k1_signs_it(secret: bytes, digest: bytes) -> None:
     raw = coincurve.PrivateKey(secret).sign_recoverable(digest, hasher=None)

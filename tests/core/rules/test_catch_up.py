@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -78,7 +78,6 @@ def paid_in_parts(request: PaymentRequest, limits: TicketLimits, pauses: Sequenc
     raise AssertionError("the session never catches up")
 
 
-@settings(deadline=None)  # up to 900 payments
 @given(
     types,
     seconds_per_ticket,

@@ -297,5 +297,5 @@ class Signers(RuleBasedStateMachine):
             assert parse_state(encode_state(plan.state)) == plan.state
 
 
-Signers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Signers.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestSigners = Signers.TestCase

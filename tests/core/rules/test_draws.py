@@ -127,7 +127,7 @@ def test_face_values_without_a_common_lattice_are_worked_out_to_a_small_part_of_
 kinds = st.lists(st.builds(Kind, st.integers(1, 10**20), st.floats(1e-6, 0.5), st.integers(1, 10**6)), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(kinds, st.lists(st.integers(0, 10**27), min_size=2, max_size=4))
 def test_more_is_never_likelier_than_less(some: list[Kind], amounts: list[int]) -> None:
     losses = Losses(some, max_cells=255)

@@ -95,7 +95,7 @@ def test_the_fan_opens_and_goes_down() -> None:
     assert described["deposit_hours"]["0.5"] == runway.median_hours
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 10**22), st.integers(1, 10**21), st.integers(1, 10**19))
 def test_worse_cases_are_shorter_and_more_funds_last_longer(funds: int, hourly: int, face_value: int) -> None:
     burn = burn_of(hourly, (), face_value)
