@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -47,7 +48,7 @@ async def stepped(*chains: FakeChain) -> AsyncIterator[Stepped]:
     question = ARBITRUM if isinstance(chains[0], LiveArbitrum) else QUESTION
     async with contextlib.AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(RpcNode(chain.answer)) for chain in chains]
-        chain = RpcChain([node.url for node in nodes], question, SLOW, clock=lambda: one.now, wall_clock=lambda: one.now)
+        chain = RpcChain([node.url for node in nodes], question, SLOW, clock=lambda: one.now, wall_clock=time.time)
         one = Stepped(chain, nodes)
         try:
             yield one
@@ -84,6 +85,7 @@ async def test_a_word_of_the_last_second_need_not_be_said_again(kind: type[FakeC
         assert await one.asked(after=1) == [True, True, False], "the second is asked in place of the first"
         assert one.failures == [1, 0, 0]
         assert await one.asked() == [False, True, False]
+        assert one.failures == [1, 0, 0], "who is left alone fails no more often"
 
 
 @pytest.mark.parametrize(("kind", "again"), [(FakeChain, True), (LiveArbitrum, False)])
@@ -126,3 +128,29 @@ async def test_two_that_contradict_each_other_do_not_wait_for_ever() -> None:
     async with stepped(FakeChain(), FakeChain(l1_block=5_000)) as one:
         assert await one.asked() == [True, True]
         assert one.chain.status().in_use is not None
+
+
+async def test_what_two_have_said_lifts_the_line_for_one_alone() -> None:
+    shared = LiveArbitrum()
+    async with stepped(shared, shared) as one:
+        await one.asked()
+        before = one.chain.view().l1_block
+        jump(shared, 8)
+        await one.asked(after=5)
+        one.nodes[1].status = 500
+        jump(shared, 12)  # five of them are due in a minute, and ten may be ahead
+        assert await one.asked(after=61) == [True, True]
+        assert one.chain.view().l1_block >= before + 20
+        assert one.chain.view().stale is None
+
+
+async def test_a_clock_that_jumps_is_no_longer_known_to_agree_on_a_chain_where_it_stops_nothing() -> None:
+    wall = [1_700_000_000.0]
+    shared = FakeChain(timestamp=int(wall[0]))
+    async with stepped(shared) as one:
+        one.chain._host_clock._wall = lambda: wall[0]
+        await one.asked()
+        assert one.chain.view().clock_agrees is True
+        wall[0] += 3600
+        view = one.chain.view()
+        assert (view.clock_agrees, view.clock_fault, view.stale) == (None, None, None)

@@ -91,6 +91,7 @@ NO_BATCHES: dict[str, dict[str, Any]] = {
     "only the first answer": {"alter_batch": lambda _, answers: answers[:1]},
     "the first answer alone": {"alter_batch": lambda _, answers: answers[0]},
     "the same id for all": {"alter_batch": lambda _, answers: [{**a, "id": 0} for a in answers]},
+    "answers that are none": {"alter_batch": lambda _, answers: [1 for _ in answers]},
     "no ids": {"alter_batch": lambda _, answers: [{"jsonrpc": "2.0", "result": a["result"]} for a in answers]},
 }
 
@@ -185,3 +186,9 @@ async def test_a_batch_that_was_refused_keeps_its_reason_when_the_calls_alone_ta
             rpc = JsonRpc(client, node.url, 0)
             with pytest.raises(RpcFault, match="HTTP status 413"):
                 await rpc.batch([CHAIN_ID, HEADER], 0.5)
+
+
+async def test_a_call_that_was_made_alone_may_be_answered_in_a_list_of_one() -> None:
+    async with RpcNode(FakeChain().answer) as node:
+        node.batch_limit, node.alter = 0, lambda _, answers: [answers]  # a list that the node does not take apart
+        assert (await ask(node, CHAIN_ID))[1] == [hex(31337)]

@@ -13,7 +13,8 @@ import pytest
 
 from livepeer_remote_signer.adapters.chain.abi import Call, call_data
 from livepeer_remote_signer.adapters.chain.endpoints import Pace
-from livepeer_remote_signer.adapters.chain.reading import ChainQuestion
+from livepeer_remote_signer.adapters.chain.json_rpc import RpcError, RpcFault
+from livepeer_remote_signer.adapters.chain.reading import ChainQuestion, parse_reads
 from livepeer_remote_signer.adapters.chain.rpc import ChainUnavailable, RpcChain
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.price_feed import PriceFeed
@@ -152,6 +153,8 @@ async def test_before_the_first_reading_the_view_is_stale_without_an_age() -> No
         stale = chain.view().stale
         assert stale is not None
         assert (stale.reason, stale.age_seconds) == ("no reading yet", None)
+        assert chain.contracts is None
+        assert chain.status().polls == 0
         await chain.stop()
 
 
@@ -392,3 +395,18 @@ async def test_endpoints_are_asked_the_way_out_that_is_configured() -> None:
         async with polling(node, outbound=Outbound(proxy=f"http://{proxy.address}")) as chain:
             await until(is_fresh(chain))
         assert proxy.targets
+
+
+async def test_between_two_polls_the_endpoint_is_left_alone() -> None:
+    async with RpcNode(FakeChain().answer) as node, polling(node, pace=PACE._replace(poll=60.0, max_age=600.0)) as chain:
+        await until(is_fresh(chain))
+        asked = len(node.batches)
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert (chain.status().polls, len(node.batches)) == (1, asked)
+
+
+async def test_without_multicall_a_read_that_reverts_costs_only_itself() -> None:
+    assert parse_reads([RpcError(3), "0x01"], 2, False) == [None, b"\1"]
+    with pytest.raises(RpcFault, match="eth_call is not hex data"):
+        parse_reads(["0x01", "0x1"], 2, False)

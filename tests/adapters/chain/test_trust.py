@@ -178,6 +178,20 @@ def test_whatever_is_claimed_each_one_is_either_believed_or_not_with_a_reason(gi
             line.note(claim.l1_block, claim.at, may_lift=False)
 
 
+def test_of_two_words_within_twelve_seconds_the_higher_one_stays_the_line() -> None:
+    line = expected(1000, at=100.0)
+    line.note(997, 105.0, may_lift=False)
+    assert line.at(100.0) == pytest.approx(1000)
+    line.note(1008, 106.0, may_lift=True)
+    assert line.at(106.0) == pytest.approx(1008)
+
+
+def test_words_of_different_age_are_judged_by_the_time_between_where_the_clock_can_tell() -> None:
+    spoken = [Claim(0, "a", 1000, 100.0), Claim(1, "b", 1007, 160.0)]
+    assert places(judge(spoken, expected()).believed) == [0, 1]
+    assert len(judge(spoken, None).believed) == 1
+
+
 def test_younger_words_may_be_higher_by_the_time_between() -> None:
     old, new = Claim(0, "a", 1000, 100.0), Claim(1, "b", 1005, 115.0)
     assert do_agree(old, new, is_paced=True)

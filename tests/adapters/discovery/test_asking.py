@@ -18,7 +18,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.discovery import AskingCrew, Job
 from livepeer_remote_signer.adapters.discovery.asking import ask_all, ask_one, fetch_pool
-from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
+from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed, _budget
 from livepeer_remote_signer.adapters.discovery.messages import (
     Answer,
     Pool,
@@ -335,3 +335,11 @@ async def test_the_process_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -
     assert "WEBHOOK_SECRET" not in str(caught.value)
     assert "PATH" in str(caught.value)
     assert os.environ["WEBHOOK_SECRET"] == "hunter2"
+
+
+def test_a_job_may_take_as_long_as_all_its_orchestrators_at_their_slowest() -> None:
+    one = job()  # three seconds for an answer, eight at a time
+    assert _budget(one, 0) == _budget(one, 8) == 17
+    assert _budget(one, 9) == 24
+    assert _budget(one._replace(follow_nodes=2), 8) == 31
+    assert _budget(one._replace(timeout_seconds=0.5), 8) == 13.5

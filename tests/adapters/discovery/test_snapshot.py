@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, Job
+from livepeer_remote_signer.adapters.discovery import Discovery, DiscoveryPace, Job, snapshot
 from livepeer_remote_signer.adapters.discovery.crew import WorkerFailed
 from livepeer_remote_signer.adapters.discovery.messages import Answer, Pool, SourceFault
 from livepeer_remote_signer.core.errors import NotReady
@@ -393,7 +393,7 @@ async def test_a_changed_ceiling_changes_the_list_without_asking_again() -> None
 
 async def test_a_list_is_given_out_when_the_first_round_is_whole_or_has_taken_long_enough() -> None:
     """Who reads early keeps what he was told for a minute: it must not be a part."""
-    now = 0.0
+    now = began = 10_000.0
     half, rest = asyncio.Event(), asyncio.Event()
 
     class Slow(ScriptedCrew):
@@ -411,9 +411,9 @@ async def test_a_list_is_given_out_when_the_first_round_is_whole_or_has_taken_lo
         with pytest.raises(NotReady, match="1 orchestrators have answered, and the others are still being asked") as caught:
             found.find(Filters())
         assert caught.value.retry_after_seconds
-        now = 15.0
+        now = began + 15.0
         assert addresses(found) == [A]
-        now = 14.9
+        now = began + 14.9
         rest.set()
         await _until(lambda: found.status().refreshes == 1)
         assert addresses(found) == [A, B]
@@ -494,3 +494,41 @@ async def test_the_first_that_are_listed_are_shown_with_what_sessions_with_them_
     advised = found.status().advised
     assert [(told["url"], told["live"]) for told in advised] == [(A, "lapses"), (B, "lapses")]
     assert all("sessions will lapse" in told["message"] for told in advised)
+
+
+async def test_the_list_is_made_anew_as_its_answers_age_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "REBUILD_SECONDS", 0.001)
+    clock, crew = Clock(), ScriptedCrew({A: (OFFER,), B: (OFFER,)})
+    found = discovery(crew, clock)
+    built: list[int] = []
+    build = Discovery._build
+
+    async def counted(self: Discovery) -> None:
+        built.append(1)
+        await build(self)
+
+    monkeypatch.setattr(Discovery, "_build", counted)
+    await found.start()
+    try:
+        await _until(lambda: found.status().refreshes == 1 and not found._has_news)
+        await asyncio.sleep(0.01)
+        before = len(built)
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+        assert len(built) == before, "nothing has changed"
+        clock.now_ns += int(PACE.kept_seconds * 10**9 / 20)
+        await _until(lambda: len(built) > before)
+    finally:
+        await found.stop()
+
+
+async def test_nodes_count_also_of_an_orchestrator_that_names_no_terms_and_keep_their_time() -> None:
+    class Halves(ScriptedCrew):
+        async def ask(self, job: Job) -> AsyncGenerator[Answer | Pool, None]:
+            yield Answer(A, None, (), ("GetOrchestrator: refused",))
+            yield Answer(B, terms(OFFER), None, ("/discovery: refused",))
+
+    found = discovery(Halves(), clock := Clock())
+    await found.refresh()
+    seen = {sighting.url: (sighting.terms, sighting.terms_seen_ns, sighting.nodes_seen_ns) for sighting in found._sightings.values()}
+    assert seen == {A: (Terms(), None, clock()), B: (terms(OFFER), clock(), None)}

@@ -169,3 +169,18 @@ async def test_a_producer_that_does_not_stop_is_closed_with_what_it_could_not_se
     await sink.look()
     await sink.aclose()
     assert starting.producer.closed == ["stopped", "closed", "closed"]
+
+
+async def test_without_a_user_nobody_is_asked_for_a_login(monkeypatch: pytest.MonkeyPatch, starting: Starting) -> None:
+    async def login(*_: object, **__: object) -> None:
+        raise AssertionError("a login was tried")
+
+    monkeypatch.setattr(kafka, "create_conn", login)
+    starting.refuses = {True: kafka_errors.KafkaConnectionError()}
+    sink = KafkaSink(["127.0.0.1:1"], "events")
+    assert sink._security == {"security_protocol": "PLAINTEXT"}
+    with pytest.raises(SinkError, match="no broker could be connected to"):
+        await sink.look()
+    starting.refuses = {True: kafka_errors.TopicAuthorizationFailedError()}
+    with pytest.raises(SinkError, match="this user may not write to the topic"):
+        await KafkaSink(["127.0.0.1:1"], "events", username="u", password="p").look()

@@ -202,6 +202,28 @@ async def test_who_loses_the_lease_begins_anew() -> None:
     assert sink.taken == events[2:]
 
 
+async def test_who_loses_the_lease_forgets_what_was_held_and_what_was_to_be_marked() -> None:
+    outbox = ParkingOutbox()
+    events = events_in(outbox, 1)
+    sink = PickySink(*events)
+    publisher = Publisher(sink, outbox, CountingMeter())
+    with pytest.raises(SinkRefused):
+        await publisher.advance()
+    await outbox.mark_sent("picky", [1])  # by another process
+    publisher.forget()
+    assert await publisher.advance() == 0
+    assert len(sink.batches) == 1
+    events_in(outbox, 1)
+    outbox.failures_to_mark = 1
+    with pytest.raises(LedgerUnavailable):
+        await publisher.advance()
+    publisher.forget()
+    outbox.failures_to_mark = 1
+    events_in(outbox, 0)
+    assert await publisher._mark() is None, "nothing is left to be marked"
+    assert outbox.failures_to_mark == 1
+
+
 @pytest.mark.parametrize("disliked", [lambda n: False, lambda n: n % 7 == 3, lambda n: True])
 def test_publishing_what_is_acceptable_returns_the_rest(disliked: Callable[[int], bool]) -> None:
     events = [make_event(sequence_number=n) for n in range(50)]

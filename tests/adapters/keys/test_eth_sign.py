@@ -161,3 +161,11 @@ def test_headers_that_cannot_be_sent_are_refused_at_start(url: str, headers: dic
 
 def test_what_it_shows_of_itself_is_the_host() -> None:
     assert repr(EthSign("http://user:pass@host.example/s3cret?k=s3cret", KEY.address, Outbound())) == "EthSign(host=host.example)"
+
+
+async def test_an_answer_of_another_form_with_an_error_status_is_told_by_its_status(hook: Hook) -> None:
+    for body in (b"[]", b'"error"', b"nothing", b'{"error": "busy"}'):
+        hook.answer = reply(body, "502 Bad Gateway")
+        async with asking(hook.url) as key:
+            with pytest.raises(KeyUnavailable, match="answered HTTP 502"):
+                await key.sign_personal(MESSAGES[:1])

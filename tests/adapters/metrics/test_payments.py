@@ -13,7 +13,8 @@ from livepeer_remote_signer.adapters.chain.gauges import add_chain_gauges, add_e
 from livepeer_remote_signer.adapters.chain.rpc import EndpointStatus, RpcChain
 from livepeer_remote_signer.adapters.discovery import Discovery
 from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauges
-from livepeer_remote_signer.adapters.events.metrics import EventMetrics
+from livepeer_remote_signer.adapters.events.metrics import EventMetrics, add_outbox_gauges
+from livepeer_remote_signer.adapters.events.sink import Sink
 from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.spending import SpendRate
@@ -22,6 +23,7 @@ from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
 from livepeer_remote_signer.core.rules.draws import Kind
+from livepeer_remote_signer.core.rules.events import Backlog
 from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus
 from livepeer_remote_signer.core.rules.runway import Burn
 from livepeer_remote_signer.core.rules.trail import Trail
@@ -201,3 +203,20 @@ def test_the_gauges_of_prices_discovery_and_endpoints_follow_what_they_show() ->
     assert (usable.value(endpoint="0"), usable.value(endpoint="1")) == (1, 0)
     price.pop(0)
     assert "livepeer_signer_eth_usd_price" not in parse_metrics(metrics.render())
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_how_many_events_wait_since_when_and_for_whom_is_shown(is_shared: bool) -> None:
+    metrics = Metrics()
+    outbox = SimpleNamespace(backlog=Backlog(7, time.time_ns() // 1_000_000 - 90_000, 2, 4), sink_faults={"b": "away"})
+    sinks = [SimpleNamespace(kind="http", name=name) for name in ("a", "b")]
+    add_outbox_gauges(metrics, EventMetrics(metrics), outbox, cast(list[Sink], sinks), is_shared=is_shared)
+    read = parse_metrics(metrics.render())
+    assert read["livepeer_signer_outbox_pending"].value() == 7
+    assert 90 <= read["livepeer_signer_outbox_oldest_age_seconds"].value() < 150
+    degraded = read["livepeer_signer_sink_degraded"]
+    assert (degraded.value(sink="http", position="0"), degraded.value(sink="http", position="1")) == (0, 1)
+    assert read["livepeer_signer_events_lost_total"].value() == 2
+    assert ("livepeer_signer_outbox_parked" in read) is is_shared
+    if is_shared:
+        assert read["livepeer_signer_outbox_parked"].value() == 4
