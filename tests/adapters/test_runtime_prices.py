@@ -14,7 +14,7 @@ import pytest
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, RuntimePrices
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts
+from livepeer_remote_signer.core.rules.ceilings import Amount, CeilingAmounts, Rate
 from livepeer_remote_signer.core.rules.runtime_prices import GLOBAL, PriceChange
 
 CONFIGURED = CeilingAmounts(Amount(Fraction(5)))
@@ -158,3 +158,21 @@ async def test_a_ledger_that_is_not_there_yet_does_not_stop_the_start() -> None:
     assert seen.current().global_ceiling == ceilings.current().global_ceiling == 7
     late.take_settings({"price:globe": "x"})
     assert seen.current().global_ceiling == 7
+
+
+def test_a_file_that_the_system_refuses_stops_the_start_with_its_reason(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.json"
+    loop.symlink_to(loop)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path, reason in ((loop, "Too many levels of symbolic links"), (folder, "Is a directory")):
+        with pytest.raises(PricesFileError, match=f"prices.runtime_file {path} cannot be read: {reason}"):
+            opened(path)
+
+
+def test_prices_may_be_given_in_the_currency_that_is_quoted_now_if_any() -> None:
+    rate: list[Rate | None] = [None, Rate("usd", Fraction(3000))]
+    prices = RuntimePrices(CONFIGURED, LiveCeilings(CONFIGURED), rate=lambda: rate[0])
+    assert prices.feed_currencies() == ()
+    rate.pop(0)
+    assert prices.feed_currencies() == ("usd",)

@@ -76,8 +76,9 @@ def test_the_policy_allows_exactly_the_pages_own_style_and_script() -> None:
 
 async def test_figures_need_a_login_and_the_cookie_is_kept_from_scripts_and_other_sites(tmp_path: Path) -> None:
     async with console(tmp_path) as (_, admin):
-        before = await admin.get("/console/data")
-        assert (before.status_code, before.json()["error"]["code"]) == (401, "unauthenticated")
+        for figures in ("/console/data", "/console/budgets"):
+            before = await admin.get(figures)
+            assert (before.status_code, before.json()["error"]["code"]) == (401, "unauthenticated")
         done = await log_in(admin)
         assert (done.status_code, done.headers["location"]) == (303, "../console")
         cookie = done.headers["set-cookie"]

@@ -191,6 +191,45 @@ def test_both_ways_refuse_what_is_too_large(front: Front, runner: asyncio.Runner
         assert comparable(on_the_wire, has_body=True) == comparable(over_asgi, has_body=True)
 
 
+def test_a_body_without_a_length_is_bounded_too(front: Front, runner: asyncio.Runner) -> None:
+    sent: list[dict[str, Any]] = []
+    pieces = iter(range(3))
+
+    async def receive() -> dict[str, Any]:
+        next(pieces)
+        return {"type": "http.request", "body": b" " * (front.limits.max_bytes // 2 + 1), "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    runner.run(front({"type": "http", "method": "POST", "path": PAY, "headers": [], "client": None}, receive, send))
+    assert sent[0]["status"] == 413
+    assert next(pieces) == 2, "nothing is read beyond the limit"
+
+
+def test_an_offer_to_speak_another_protocol_is_passed_over(front: Front, runner: asyncio.Runner) -> None:
+    offer = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings, keep-alive", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+    for pieces in (1, 4):
+        answer = runner.run(over_protocol(front, "POST", PAY, {**offer, "X-A": "b"}, go_body(), pieces))
+        assert answer.status == 200
+        assert "connection" not in answer.headers
+
+
+def test_while_draining_a_request_that_is_on_its_way_is_answered_and_its_connection_ends(front: Front, runner: asyncio.Runner) -> None:
+    async def scenario() -> bytes:
+        wire = Wire()
+        protocol = connection(front, wire)
+        protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[")
+        protocol.drain()
+        protocol.data_received(b"]")
+        await replied(protocol)
+        return bytes(wire.written)
+
+    head = runner.run(scenario()).partition(b"\r\n\r\n")[0].lower()
+    assert b" 400 " in head
+    assert b"connection: close" in head
+
+
 def test_the_body_has_a_time_limit_under_any_server(runner: asyncio.Runner) -> None:
     limits = {"limits": {"body_timeout_seconds": 0.05}}
     patient = create_app(parse_config(yaml.safe_dump(configuration(**limits)), {}))

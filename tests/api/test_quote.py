@@ -40,9 +40,10 @@ from livepeer_remote_signer.core.rules.policy import Verdict
 from livepeer_remote_signer.core.rules.pricing import Ceilings, StaleRate
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 from livepeer_remote_signer.proto import net_pb2
+from livepeer_remote_signer.service import quotes
 from livepeer_remote_signer.wiring.keys import open_seal, open_sender
 from tests.asgi import Answer, call, running
-from tests.plans import CHAIN, NOW_NS, SECRET, orchestrator_info, plan_payment
+from tests.plans import CHAIN, NOW_NS, ORCHESTRATOR, SECRET, orchestrator_info, plan_payment
 from tests.signer import configuration, counted_signatures
 
 QUOTE, PAY = "/quoteTicket", "/signTicket"
@@ -411,6 +412,13 @@ async def test_headroom_is_never_the_cause_of_a_refusal_of_a_quote() -> None:
         assert refused["error"]["code"] == (await signer.quote(credit))["refusals"][0]["code"]
 
 
+async def test_where_nothing_is_due_that_is_told_first_and_what_else_is_wrong_after_it() -> None:
+    sections: dict[str, Any] = {"headroom_seconds": {"sign_ticket": 60}, "recipients": {"deny": ["0x" + ORCHESTRATOR.hex()]}}
+    async with asked(**FREE, **sections) as signer:
+        quote = await signer.quote(body_of(signerState=state(balance=Fraction(3 * 10**12))))
+    assert [refusal["code"] for refusal in quote["refusals"]] == ["no_tickets", "recipient_refused"]
+
+
 async def test_nothing_of_a_quote_is_counted_or_recorded(tmp_path: Path) -> None:
     limit = {"scope": "global", "window": "total", "measure": "ev", "limit_wei": str(3 * 10**12)}
     sections = {**FREE, **ledger(tmp_path), "budgets": [limit], "limits": {"payments_per_minute": 1}, **GUARD}
@@ -504,11 +512,12 @@ async def test_what_an_hour_costs_is_told_in_eth_and_in_usd_where_a_feed_tells()
         assert (pixels["unit"], pixels["ethPerHour"]) == ("pixel", str(10**11 * 27_648_000 * 3600 // 10**18) + ".28")
 
 
-async def test_a_ledger_that_does_not_answer_is_told_and_keeps_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("question", ["judge", "find"])
+async def test_a_ledger_that_does_not_answer_is_told_and_keeps_nobody(tmp_path: Path, question: str) -> None:
     async def stand_still(*_: object) -> None:
         await asyncio.Event().wait()
 
-    with patch.object(GroupCommitLedger, "judge", stand_still), patch("livepeer_remote_signer.service.quotes.LEDGER_SECONDS", 0.05):
+    with patch.object(GroupCommitLedger, question, stand_still), patch("livepeer_remote_signer.service.quotes.LEDGER_SECONDS", 0.05):
         async with asked(**FREE, **ledger(tmp_path)) as signer:
             began = time.monotonic()
             quote = await signer.quote(body_of())
@@ -528,3 +537,11 @@ async def test_a_quote_comes_with_advice_and_the_deposits_part_of_it_for_who_was
         signer.headers = {"X-Api-Key": key}
         advice = (await signer.quote(body_of()))["advice"]
         assert (advice["verdict"], advice["winnersCovered"]) == ("good", CHAIN.deposit_wei // 1_200_000_000_000_000)
+
+
+def test_a_fault_of_ours_is_no_refusal_of_a_quote() -> None:
+    def faulty() -> None:
+        raise AttributeError("no such thing")
+
+    with pytest.raises(AttributeError):
+        quotes._judged([], faulty)

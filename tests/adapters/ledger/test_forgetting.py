@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from livepeer_remote_signer.adapters.ledger import housekeeping, postgres_statements, sqlite
+from livepeer_remote_signer.adapters.ledger import forgetting, housekeeping, postgres_statements, sqlite
 from livepeer_remote_signer.adapters.ledger.forgetting import LEASE, STEP_SECONDS
 from livepeer_remote_signer.adapters.ledger.gauges import add_ledger_gauges
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -249,3 +249,21 @@ async def test_a_database_that_is_silent_for_longer_than_a_look_takes_is_not_rea
         await ledger.housekeeping.refresh()
         ledger.store._file.answered_at = time.monotonic() - age  # type: ignore[attr-defined]
         assert ledger.housekeeping.failure == {3.0: "", 5.0: "the database is silent for 5 s"}.get(age, "the database has not answered yet")
+
+
+async def test_a_slow_disk_gives_pages_back_a_few_at_a_time_and_comes_to_an_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(path, retention_seconds=3600) as (ledger,):
+        left, limits = 300, list[int]()
+
+        async def give_back(limit: int) -> int:
+            nonlocal left
+            limits.append(limit)
+            left -= min(limit, left)
+            return left
+
+        monkeypatch.setattr(ledger.store, "give_back", give_back)
+        monkeypatch.setattr(forgetting, "STEP_SECONDS", 0.0)
+        async with asyncio.timeout(60):
+            await ledger.housekeeping.prune()
+    assert left == 0
+    assert min(limits) == forgetting.MIN_PAGES

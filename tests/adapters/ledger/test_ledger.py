@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from livepeer_remote_signer.adapters.ledger.store import Aging, Minutes, Writes
+from livepeer_remote_signer.adapters.ledger.store import Aging, Minutes, Writes, usage_expires_ms
 from livepeer_remote_signer.adapters.runways import read_burn
 from livepeer_remote_signer.core.errors import (
     BadField,
@@ -530,3 +530,41 @@ async def test_names_of_any_kind_and_length_are_only_names(place: Place) -> None
             assert await ledger.pay(Session(auth_id=name[:1024], app=name).next()) is None
         assert await ledger.count("lrs_payments") == 6
         assert len(await ledger.controls.usage()) == 12
+
+
+async def test_a_stored_answer_is_not_for_somebody_who_was_suspended_since_however_little_the_request_says_of_him(place: Place) -> None:
+    async with opened(place, 1) as (ledger,):
+        session = Session(auth_id="alice")
+        await ledger.pay(session.next())
+        paid = session.next()
+        await ledger.pay(paid)
+        asked = replace(paid.key, auth_id="")  # the webhook named him, and is not asked again
+        assert await ledger.engine.find(asked, NOW_NS) == paid.stored
+        await ledger.controls.suspend("alice", "test")
+        await ledger.housekeeping.refresh()
+        with pytest.raises(Suspended):
+            await ledger.engine.find(asked, NOW_NS)
+
+
+@pytest.mark.parametrize("step", ["begin", "commit"])
+async def test_a_fault_of_ours_reaches_its_caller_and_the_next_payment_is_recorded(
+    place: Place, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async with opened(place, 1) as (ledger,):
+
+        async def broken(*_: object) -> None:
+            raise RuntimeError("a fault")
+
+        with monkeypatch.context() as fault:
+            fault.setattr(ledger.store, step, broken)
+            with pytest.raises(RuntimeError, match="a fault"):
+                await ledger.pay(Session().next())
+        async with asyncio.timeout(20):
+            assert await ledger.pay(Session().next()) is None
+        assert await ledger.count("lrs_payments") == 1
+
+
+def test_spending_in_a_window_may_go_when_two_windows_have_passed_and_a_total_never() -> None:
+    assert usage_expires_ms('["global","hour","ev"]', 5) == 5 + 2 * 3_600_000
+    assert usage_expires_ms('["auth_id","day","ev","alice"]', 5) == 5 + 2 * 86_400_000
+    assert usage_expires_ms('["global","total","ev"]', 5) is None

@@ -265,3 +265,15 @@ async def test_a_budget_that_is_used_up_by_another_process_refuses_here(postgres
         assert await one.pay(Session().next()) is None
         with pytest.raises(BudgetExceeded):
             await other.pay(Session().next())
+
+
+async def test_two_who_ask_for_one_sessions_place_at_once_are_both_answered(postgres_url: Callable[[], str]) -> None:
+    async with opened(postgres_url()) as (ledger,):
+        session = Session()
+        await ledger.pay(session.next())
+        async with asyncio.timeout(20):
+            one, other, nobody = await asyncio.gather(*(ledger.store.tip(name) for name in (session.state_id, session.state_id, "nobody")))
+        assert one == other
+        assert one is not None
+        assert one.sequence_number == 0
+        assert nobody is None

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from livepeer_remote_signer.adapters.ledger import compacting
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
+from livepeer_remote_signer.adapters.ledger.steps import SCHEMA_VERSION
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.core.errors import LedgerUnavailable
-from tests.ledgers import Session, opened, outcome_of
+from tests.ledgers import Session, opened, outcome_of, run_sql
 
 WRITER = """
 import asyncio, sys
@@ -109,6 +111,11 @@ async def test_a_question_over_many_rows_holds_up_nothing_else(path: Path) -> No
         may_answer.set()
         await question
         assert await figures == []
+
+
+async def test_a_new_file_says_which_schema_it_has(path: Path) -> None:
+    async with opened(path):
+        assert run_sql(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
 
 
 async def test_only_the_owner_may_read_the_file(path: Path) -> None:
@@ -263,3 +270,27 @@ async def test_a_read_only_file_signs_nothing(path: Path) -> None:
             await ledger.pay(payment)
         ledger.store._file.write.execute("PRAGMA query_only = OFF")  # type: ignore[attr-defined]
         assert await ledger.pay(payment) is None
+
+
+def test_a_compacted_copy_that_is_damaged_does_not_take_the_ledgers_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    async def fill() -> None:
+        async with opened(path) as (ledger,):
+            for _ in range(30):
+                await ledger.pay(Session().next())
+
+    asyncio.run(fill())
+    check = compacting._check_whole
+
+    def damage(new: Path) -> None:
+        with new.open("r+b") as file:
+            file.seek(3 * 4096)
+            file.write(b"\0" * 4096)
+        check(new)
+
+    monkeypatch.setattr(compacting, "_check_whole", damage)
+    with pytest.raises(StoreFailed):
+        compacting.compact(path)
+    assert [file.name for file in tmp_path.glob("*compact*")] == []
+    assert run_sql(path, "SELECT count(*) FROM lrs_payments") == [(30,)]
