@@ -51,6 +51,7 @@ class Report(NamedTuple):
     p99: float
     slowest: float
     paid: int
+    turned_away: int
     refused: list[str]
     grown_bytes: int
     said: Any
@@ -60,8 +61,9 @@ class Report(NamedTuple):
         """Whether payments took about as long as without the attacker."""
         return self.p99 <= max(MAX_P99_SECONDS, MAX_TIMES_QUIET * self.quiet_p99)
 
-    def check(self) -> None:
-        """The honest caller noticed next to nothing."""
+    def check(self, turned_away: float = 0.0) -> None:
+        """The honest caller noticed next to nothing; at most that share of its new connections had to be opened again."""
+        assert self.turned_away <= turned_away * self.paid, f"{self.turned_away} new connections were closed, {self.paid} payments made"
         assert not self.refused, f"{len(self.refused)} of {self.paid + len(self.refused)} payments were refused: {self.refused[:3]}"
         assert self.is_quick, f"the p99 is {self.p99:.3f} s, the slowest {self.slowest:.3f} s; {self.quiet_p99:.3f} s when it is quiet"
         assert self.paid >= 10, f"only {self.paid} payments were made"
@@ -76,28 +78,40 @@ class HonestCaller:
         self._request = request
         self.seconds: list[float] = []
         self.refused: list[str] = []
+        self.turned_away = 0
+        """New connections that were closed before their first request was read."""
+
         self.largest_bytes = 0
 
     def pay_until(self, is_over: Callable[[], bool]) -> None:
         """Pays until then; each payment's seconds and each refusal are kept."""
         while not is_over():
             with self._signer.connect() as connection, connection.makefile("rb") as stream:
-                for _ in range(CHANGE_EVERY):
-                    self._pay(connection, stream)
+                for number in range(CHANGE_EVERY):
+                    if not self._pay(connection, stream, is_first=number == 0):
+                        break
                     self.largest_bytes = max(self.largest_bytes, resident_bytes(self._signer.process.pid))
                     if is_over():
                         return
                     time.sleep(PAUSE_SECONDS)
 
-    def _pay(self, connection: socket.socket, stream: Any) -> None:
+    def _pay(self, connection: socket.socket, stream: Any, *, is_first: bool) -> bool:
+        """False where a new connection gave its place to others before it had said anything: its client comes again."""
         request = self._request()
         began = time.monotonic()
-        connection.sendall(request)
-        answer = read_answer(stream)
+        try:
+            connection.sendall(request)
+            answer = read_answer(stream)
+        except ConnectionError:
+            answer = None
+        if answer is None and is_first:
+            self.turned_away += 1
+            return False
         self.seconds.append(time.monotonic() - began)
         if answer is None or answer.status != 200:
             self.refused.append(f"{answer.status} {answer.body[:200]!r}" if answer is not None else "no reply")
             assert answer is not None, "the honest caller's connection was closed in the middle of a payment"
+        return True
 
 
 def p99(seconds: list[float]) -> float:
@@ -146,7 +160,7 @@ def _attacked(signer: Served, attack: Attack, target: Target, seconds: float, re
         said = attacker.said()
     paid = len(honest.seconds) - len(honest.refused)
     grown = honest.largest_bytes - before
-    return Report(p99(quiet.seconds), p99(honest.seconds), max(honest.seconds), paid, honest.refused, grown, said)
+    return Report(p99(quiet.seconds), p99(honest.seconds), max(honest.seconds), paid, honest.turned_away, honest.refused, grown, said)
 
 
 class Attacker:
