@@ -181,6 +181,14 @@ class Session:
         return Payment(replace(key, **changes), plan, event)
 
 
+async def signed_for(ledger: OpenLedger, sender: bytes, tickets: int) -> Payment:
+    """A payment of a new session, whose tickets are this sender's."""
+    payment = Session(started_ns=ledger.now_ns).next(tickets=tickets)
+    payment.plan = replace(payment.plan, sender=sender)
+    await ledger.pay(payment)
+    return payment
+
+
 async def outcome_of(ledger: OpenLedger, payment: Payment) -> object:
     """What a payment came to: None when it was recorded, what was found, or the refusal."""
     try:

@@ -63,10 +63,11 @@ def create_app(
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=addresses, former=first.seal.former_senders)
     auth = open_auth(config.auth, first.key.mac_key, outbound, ledger.users if ledger else None)
     instance = instance_name()
-    metrics = open_metrics(chain, ledger, workers_folder, clock_ns)
+    keys = {sender.address: sender.name for sender in senders}
+    metrics = open_metrics(chain, keys, ledger, workers_folder, clock_ns)
     traces = open_traces(config, instance, outbound)
     events = open_events(config, sinks, ledger, metrics.registry)
-    drawn = open_drawn(config, senders, chain, ledger, instance, metrics.registry, clock_ns)
+    drawn = open_drawn(config, keys, chain, ledger, instance, metrics.registry, metrics.by_sender, clock_ns)
     orchestrators = open_orchestrators(config, [sender.info for sender in senders], chain, metrics.registry, clock_ns)
     prices = open_prices(config, chain, ledger, workers_folder)
     payment_log = PaymentLog(logs, status_of) if logs is not None else None
@@ -87,7 +88,7 @@ def create_app(
     admin = None
     if config.admin is not None:
         discovery = orchestrators.discovery
-        overview = open_overview(config, first.address, chain, ledger, prices, discovery, readiness, metrics, clock_ns, refusals, drawn)
+        overview = open_overview(config, keys, chain, ledger, prices, discovery, readiness, metrics, clock_ns, refusals, drawn)
         admin = open_admin(config.admin, prices, ledger, metrics.registry.render, overview)
     asking = [queries.aclose for queries in orchestrators.queries]
     closings = [recipients.aclose if recipients else None, *auth.closers, *asking, traces.aclose if traces else None]

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from livepeer_remote_signer.adapters.metrics import Metrics
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.wiring.chain import open_chain
@@ -25,7 +26,9 @@ async def test_what_stops_payments_for_a_foreign_ticket_sets_the_switch_for_all_
     config = parse_config(yaml.safe_dump(sections), {})
     ledger = open_ledger(config, lambda: NOW_NS)
     assert ledger is not None
-    follower, _ = open_drawn(config, bytes(20), open_chain(config, bytes(20), Outbound()), ledger, "a", Metrics(), lambda: NOW_NS)
+    keys, metrics = {bytes(20): ""}, Metrics()
+    chain = open_chain(config, bytes(20), Outbound())
+    follower, _ = open_drawn(config, keys, chain, ledger, "a", metrics, SenderGauges(metrics, keys), lambda: NOW_NS)
     assert follower is not None
     await ledger.store.open()
     try:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from livepeer_remote_signer.adapters.ledger.running import LedgerStore
 from livepeer_remote_signer.adapters.ledger.store import Minutes, StoreFailed
-from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import SpendSum
-from livepeer_remote_signer.core.rules.runway import CASES, Burn, Runway, burn_of, draw_minute, plan_runway
+from livepeer_remote_signer.core.rules.luck import DrawnLine, lines_by_sender
+from livepeer_remote_signer.core.rules.runway import CASES, Burn, Runway, burn_of, burns_of, draw_minute, plan_runway
 
 LOOK_SECONDS = 1.0
 MIN_REST_SECONDS = 5.0
@@ -21,6 +22,20 @@ RESTS = 20
 
 async def read_burn(store: LedgerStore, clock_ns: Callable[[], int]) -> Burn:
     """What all processes that share the ledger signed within the last sixty whole minutes and the present one. Raises StoreFailed."""
+    burn, _ = await _read_signed(store, clock_ns)
+    return burn
+
+
+async def read_burns(store: LedgerStore, clock_ns: Callable[[], int], senders: Sequence[bytes]) -> Mapping[bytes, Burn]:
+    """The same for each sender; one alone has all. Raises StoreFailed."""
+    burn, lines = await _read_signed(store, clock_ns)
+    if len(senders) == 1:
+        return {senders[0]: burn}
+    parts = {sender: [line.signed for line in own] for sender, own in lines_by_sender(lines, senders).items()}
+    return burns_of(burn, [line.signed for line in lines], parts)
+
+
+async def _read_signed(store: LedgerStore, clock_ns: Callable[[], int]) -> tuple[Burn, list[DrawnLine]]:
     minute = draw_minute(clock_ns())
     signed = SpendSum()
     for _, part in await store.spend_over_time(Minutes(minute, minute + 60), 60):
@@ -28,26 +43,29 @@ async def read_burn(store: LedgerStore, clock_ns: Callable[[], int]) -> Burn:
     lines = await store.draws_since(minute)
     mean = signed.face_value_wei // signed.tickets if signed.tickets else 0
     burn = burn_of(signed.ev_wei, [line.signed for line in lines], mean)
-    return burn._replace(face_value_wei_per_hour=signed.face_value_wei)
+    return burn._replace(face_value_wei_per_hour=signed.face_value_wei), lines
 
 
 class Runways:
-    """A part of the application. `current` is the newest answer, None before the first one."""
+    """A part of the application, for each sender of `views`. `current` are the newest answers, empty before the first one."""
 
     def __init__(
-        self, burn: Callable[[], Awaitable[Burn]], view: Callable[[], ChainView], clock: Callable[[], float] = time.monotonic
+        self,
+        burns: Callable[[], Awaitable[Mapping[bytes, Burn]]],
+        views: Mapping[bytes, Callable[[], ChainView]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._burn = burn
-        self._view = view
+        self._burns = burns
+        self._views = views
         self._clock = clock
-        self._asked: tuple[int, int] | None = None
+        self._asked: dict[bytes, tuple[int, int]] = {}
         self._rests_until = 0.0
         self._task: asyncio.Task[None] | None = None
-        self.current: Runway | None = None
+        self.current: dict[bytes, Runway] = {}
 
-    def latest(self) -> Runway | None:
+    def latest(self, sender: bytes) -> Runway | None:
         """The newest answer."""
-        return self.current
+        return self.current.get(sender)
 
     async def start(self) -> None:
         """Begins to look."""
@@ -67,43 +85,51 @@ class Runways:
 
     async def look(self) -> None:
         """Works it out where that is due. Raises StoreFailed."""
-        view = self._view()
-        if view.stale is not None and view.stale.age_seconds is None:
+        views = {sender: view() for sender, view in self._views.items()}
+        if any(view.stale is not None and view.stale.age_seconds is None for view in views.values()):
             return  # the chain was never read
-        funds = (view.deposit_wei, view.reserve_wei)
+        funds = {sender: (view.deposit_wei, view.reserve_wei) for sender, view in views.items()}
         if funds == self._asked and self._clock() < self._rests_until:
             return
-        burn = await self._burn()
-        is_same = self.current is not None and funds == self._asked and burn.wei_per_hour == self.current.burn_wei_per_hour
+        burns = await self._burns()
         began = self._clock()
-        if not is_same:
-            self.current = await asyncio.to_thread(plan_runway, *funds, burn)
+        for sender, asked in funds.items():
+            now, burn = self.current.get(sender), burns[sender]
+            if now is None or asked != self._asked.get(sender) or burn.wei_per_hour != now.burn_wei_per_hour:
+                self.current[sender] = await asyncio.to_thread(plan_runway, *asked, burn)
         ended = self._clock()
-        rest = RESTS * (ended - began) if burn.kinds else 0.0
+        rest = RESTS * (ended - began) if any(burn.kinds for burn in burns.values()) else 0.0
         self._asked, self._rests_until = funds, ended + max(MIN_REST_SECONDS, rest)
 
 
-def add_runway_gauges(metrics: Metrics, runways: Runways) -> None:
+def add_runway_gauges(gauges: SenderGauges, runways: Runways) -> None:
     """How long deposit, and deposit and reserve, last, by case; and the deposit that lasts a week but for one time in 100."""
 
-    def by_case(seconds: Callable[[Runway], tuple[float, ...]]) -> dict[tuple[str, ...], float] | None:
-        now = runways.current
-        return None if now is None else {(f"{case:g}",): value for case, value in zip(CASES, seconds(now), strict=True)}
+    def by_case(seconds: Callable[[Runway], tuple[float, ...]]) -> Callable[[bytes], dict[tuple[str, ...], float] | None]:
+        def read(sender: bytes) -> dict[tuple[str, ...], float] | None:
+            now = runways.latest(sender)
+            return None if now is None else {(f"{case:g}",): value for case, value in zip(CASES, seconds(now), strict=True)}
 
-    metrics.gauge(
+        return read
+
+    def safe_week(sender: bytes) -> float | None:
+        now = runways.latest(sender)
+        return None if now is None else now.safe_week_wei / 10**9
+
+    gauges.gauge(
         "livepeer_signer_runway_seconds",
         "How long the deposit lasts at the rate of the last hour: the median, and what it is shorter than in one case of 20 and of 100.",
-        lambda: by_case(lambda runway: runway.deposit_seconds),
+        by_case(lambda runway: runway.deposit_seconds),
         ("quantile",),
     )
-    metrics.gauge(
+    gauges.gauge(
         "livepeer_signer_funds_runway_seconds",
         "The same for deposit and reserve together.",
-        lambda: by_case(lambda runway: runway.funds_seconds),
+        by_case(lambda runway: runway.funds_seconds),
         ("quantile",),
     )
-    metrics.gauge(
+    gauges.gauge(
         "livepeer_signer_safe_week_deposit_gwei",
         "The deposit that lasts a week at the rate of the last hour but for one case in 100.",
-        lambda: None if runways.current is None else runways.current.safe_week_wei / 10**9,
+        safe_week,
     )

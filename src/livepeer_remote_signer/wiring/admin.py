@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, Runt
 from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
-from livepeer_remote_signer.wiring.chain import ChainParts
+from livepeer_remote_signer.wiring.chain import ChainParts, open_sender_chain
 from livepeer_remote_signer.wiring.drawn import DrawnParts
 from livepeer_remote_signer.wiring.operations import MetricsParts
 
@@ -55,7 +55,7 @@ def open_prices(config: Config, chain: ChainParts, ledger: RunningLedger | None,
 
 def open_overview(
     config: Config,
-    address: bytes,
+    keys: Mapping[bytes, str],
     chain: ChainParts,
     ledger: RunningLedger | None,
     prices: RuntimePrices,
@@ -66,12 +66,12 @@ def open_overview(
     refusals: RecentRefusals,
     drawn: DrawnParts,
 ) -> Overview:
-    """What the console shows."""
+    """What the console shows. `keys` are the names of the senders' keys, by address."""
     from livepeer_remote_signer.adapters.overview import Overview
 
     return Overview(
-        address=address,
-        view=chain.source.view,
+        keys=keys,
+        views={sender: open_sender_chain(chain, sender).view for sender in keys},
         rpc=chain.rpc if config.chain.source == "rpc" else None,
         feed=chain.feed,
         controls=ledger.controls if ledger is not None else None,

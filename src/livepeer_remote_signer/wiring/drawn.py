@@ -6,17 +6,16 @@ What is not configured is not imported.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.running import RunningLedger
 from livepeer_remote_signer.adapters.metrics import Metrics
 from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
-from livepeer_remote_signer.adapters.runways import read_burn
+from livepeer_remote_signer.adapters.runways import read_burns
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.wiring.chain import ChainParts
-from livepeer_remote_signer.wiring.senders import SenderParts
 
 if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.drawn.figures import DrawnWatch
@@ -36,14 +35,15 @@ class DrawnParts(NamedTuple):
 
 def open_drawn(
     config: Config,
-    senders: Sequence[SenderParts],
+    keys: Mapping[bytes, str],
     chain: ChainParts,
     ledger: RunningLedger | None,
     instance: str,
     metrics: Metrics,
+    gauges: SenderGauges,
     clock_ns: Callable[[], int],
 ) -> DrawnParts:
-    """Both parts, not started."""
+    """Both parts, not started. `keys` are the names of the senders' keys, by address."""
     if config.chain.source != "rpc" or chain.rpc is None or ledger is None or not config.drawn.enabled:
         return DrawnParts()
     from livepeer_remote_signer.adapters.drawn.alarm import Teller
@@ -51,24 +51,23 @@ def open_drawn(
     from livepeer_remote_signer.adapters.drawn.follower import Follower, FollowerRules
     from livepeer_remote_signer.adapters.drawn.gauges import add_drawn_gauges
 
-    names = {sender.address: sender.name for sender in senders} if len(senders) > 1 else {}
+    senders = list(keys)
     rules = FollowerRules(config.drawn.poll_seconds, config.drawn.other_signers, config.drawn.on_foreign_ticket == "suspend")
     follower = Follower(
-        senders=[sender.address for sender in senders],
+        senders=senders,
         logs=chain.rpc.logs,
         contracts=chain.rpc,
         view=chain.rpc.view,
         store=ledger.store,
         rules=rules,
-        teller=Teller(instance, ledger.outbox is not None, names),
+        teller=Teller(instance, ledger.outbox is not None, keys if len(keys) > 1 else {}),
         suspend=partial(ledger.controls.suspend, None, SUSPENDED_BY),
         keep_params=ledger.engine.keep_params,
         holder=os.urandom(8).hex(),
         clock_ns=clock_ns,
     )
-    gauges = SenderGauges(metrics, {sender.address: sender.name for sender in senders})
     add_drawn_gauges(metrics, gauges, follower)
-    burn = partial(read_burn, ledger.store, clock_ns)
-    watch = DrawnWatch(sender=senders[0].address, store=ledger.store, burn=burn, view=chain.rpc.view, status=follower.status)
-    add_figure_gauges(metrics, watch)
+    burns = partial(read_burns, ledger.store, clock_ns, senders)
+    watch = DrawnWatch(senders=senders, store=ledger.store, burns=burns, view=chain.rpc.view, status=follower.status)
+    add_figure_gauges(gauges, watch)
     return DrawnParts(follower, watch)

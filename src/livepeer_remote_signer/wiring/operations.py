@@ -5,7 +5,7 @@ What is not configured is not imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,11 +20,12 @@ from livepeer_remote_signer.adapters.chain.gauges import (
 )
 from livepeer_remote_signer.adapters.keys.gauges import add_key_metrics
 from livepeer_remote_signer.adapters.metrics import Metrics, Slots
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.process import add_process_metrics
-from livepeer_remote_signer.adapters.metrics.spending import Sampler, SpendRate
+from livepeer_remote_signer.adapters.metrics.spending import Sampler, SpendRate, burns
 from livepeer_remote_signer.adapters.outbound import Outbound
-from livepeer_remote_signer.adapters.runways import Runways, add_runway_gauges, read_burn
+from livepeer_remote_signer.adapters.runways import Runways, add_runway_gauges, read_burns
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
@@ -40,26 +41,32 @@ class MetricsParts(NamedTuple):
     """The numbers, what counts payments, and what looks at them while the application runs."""
 
     registry: Metrics
+    by_sender: SenderGauges
     payments: PaymentMetrics
     sampler: Sampler
     runways: Runways
 
 
-def open_metrics(chain: ChainParts, ledger: RunningLedger | None, workers_folder: Path | None, clock_ns: Callable[[], int]) -> MetricsParts:
-    """The metrics of one process, or with a folder of all workers that share it. A ledger knows what all replicas spend."""
+def open_metrics(
+    chain: ChainParts, keys: Mapping[bytes, str], ledger: RunningLedger | None, workers_folder: Path | None, clock_ns: Callable[[], int]
+) -> MetricsParts:
+    """The metrics of one process, or with a folder of all workers that share it. A ledger knows what all replicas spend. `keys` are the
+    names of the senders' keys, by address."""
     registry = Metrics(Slots(workers_folder / "metrics" if workers_folder is not None else None))
-    payments = PaymentMetrics(registry, status_of)
-    rate = SpendRate(payments.spent_gwei)
-    add_chain_gauges(registry, chain.source.view, reading_age(chain.rpc))
-    burn = partial(read_burn, ledger.store, clock_ns) if ledger is not None else partial(rate.burn, payments.mean_face_value_gwei)
-    runways = Runways(burn, chain.source.view)
-    add_runway_gauges(registry, runways)
+    gauges = SenderGauges(registry, keys)
+    payments = PaymentMetrics(registry, status_of, keys)
+    rates = {sender: SpendRate(partial(payments.spent_gwei, sender)) for sender in keys}
+    views = {sender: open_sender_chain(chain, sender).view for sender in keys}
+    add_chain_gauges(registry, gauges, views, reading_age(chain.rpc))
+    signed = partial(read_burns, ledger.store, clock_ns, list(keys)) if ledger is not None else None
+    runways = Runways(signed or partial(burns, rates, payments.mean_face_value_gwei), views)
+    add_runway_gauges(gauges, runways)
     if chain.feed is not None:
         add_feed_gauges(registry, chain.feed)
     if chain.rpc is not None:
         add_endpoint_gauges(registry, chain.rpc)
     add_process_metrics(registry, __version__)
-    return MetricsParts(registry, payments, Sampler(registry, rate), runways)
+    return MetricsParts(registry, gauges, payments, Sampler(registry, rates.values()), runways)
 
 
 def open_sender_gauges(metrics: Metrics, senders: Sequence[SenderParts], chain: ChainParts) -> None:

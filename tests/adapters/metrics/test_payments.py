@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from msgspec import structs
 
 from livepeer_remote_signer.adapters.chain.gauges import add_chain_gauges, add_endpoint_gauges, add_feed_gauges
 from livepeer_remote_signer.adapters.chain.rpc import EndpointStatus, RpcChain
@@ -16,21 +18,24 @@ from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauge
 from livepeer_remote_signer.adapters.events.metrics import EventMetrics, add_outbox_gauges
 from livepeer_remote_signer.adapters.events.sink import Sink
 from livepeer_remote_signer.adapters.metrics import Metrics
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
 from livepeer_remote_signer.adapters.metrics.spending import SpendRate
 from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.chain import ChainView, StaleReading
 from livepeer_remote_signer.core.rules.draws import Kind
 from livepeer_remote_signer.core.rules.events import Backlog
 from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus
 from livepeer_remote_signer.core.rules.runway import Burn
 from livepeer_remote_signer.core.rules.trail import Trail
-from tests.plans import CHAIN, orchestrator_info, plan_payment
+from tests.plans import CHAIN, PAYER, orchestrator_info, plan_payment
 from tests.prometheus_text import Metric, parse_metrics
 
 PAY = "/generate-live-payment"
+OTHER = b"\x70" * 20
 NAMES_OF_GO_LIVEPEER = {
     "livepeer_ticket_value_sent",
     "livepeer_tickets_sent",
@@ -117,7 +122,7 @@ def test_every_known_name_is_there_with_a_value() -> None:
     counted = Counted()
     EventMetrics(counted.metrics)
     view = ChainView(1, 1, bytes(32), 2 * 10**18, 10**18, transcoder_pool_size=100)
-    add_chain_gauges(counted.metrics, lambda: view, lambda: 1.0)
+    add_chain_gauges(counted.metrics, SenderGauges(counted.metrics, {PAYER: ""}), {PAYER: lambda: view}, lambda: 1.0)
     counted.payments.paid(plan_payment(), trail())
     read = counted.read()
     assert read.keys() >= NAMES_OF_GO_LIVEPEER
@@ -131,7 +136,7 @@ def test_the_chains_gauges_follow_the_view() -> None:
     metrics = Metrics()
     views = [CHAIN]
     age: list[float | None] = [3.5]
-    add_chain_gauges(metrics, lambda: views[-1], lambda: age[-1])
+    add_chain_gauges(metrics, SenderGauges(metrics, {PAYER: ""}), {PAYER: lambda: views[-1]}, lambda: age[-1])
 
     def read(name: str) -> float:
         return parse_metrics(metrics.render())[name].value()
@@ -146,6 +151,34 @@ def test_the_chains_gauges_follow_the_view() -> None:
     assert read("livepeer_signer_chain_usable") == 0
     age.append(None)
     assert "livepeer_signer_chain_age_seconds" not in parse_metrics(metrics.render())
+
+
+def test_of_several_senders_each_has_its_own_funds_and_what_it_spent() -> None:
+    keys = {PAYER: "red", OTHER: "blue"}
+    metrics = Metrics()
+    payments = PaymentMetrics(metrics, status_of, keys)
+    views = {PAYER: lambda: CHAIN, OTHER: lambda: replace(CHAIN, deposit_wei=0, withdraw_round=0)}
+    add_chain_gauges(metrics, SenderGauges(metrics, keys), views, lambda: 1.0)
+    plan = plan_payment()
+    for sender in (PAYER, OTHER, OTHER):
+        payments.paid(structs.replace(plan, sender=sender), trail())
+    read = parse_metrics(metrics.render())
+    red, blue = ({"key": name, "sender": checksum_address(sender)} for sender, name in keys.items())
+    assert [read["livepeer_gateway_deposit"].value(**own) for own in (red, blue)] == [CHAIN.deposit_wei / 10**9, 0]
+    assert [read["livepeer_signer_chain_usable"].value(**own) for own in (red, blue)] == [1, 0]
+    assert [read["livepeer_signer_sender_tickets_total"].value(**own) for own in (red, blue)] == [plan.num_tickets, 2 * plan.num_tickets]
+    assert payments.spent_gwei(OTHER) == 2 * payments.spent_gwei(PAYER) == pytest.approx(payments.spent_gwei() * 2 / 3)
+    assert payments.mean_face_value_gwei(OTHER) == payments.mean_face_value_gwei() > 0
+
+
+def test_one_sender_has_no_label_wherever_its_key_is_named() -> None:
+    metrics = Metrics()
+    PaymentMetrics(metrics, status_of, {PAYER: "red"})
+    add_chain_gauges(metrics, SenderGauges(metrics, {PAYER: "red"}), {PAYER: lambda: CHAIN}, lambda: 1.0)
+    shown = metrics.render().decode()
+    assert "\nlivepeer_gateway_deposit 1000000000\n" in shown
+    assert "sender=" not in shown
+    assert "livepeer_signer_sender" not in shown
 
 
 async def test_without_a_ledger_the_burn_is_what_was_spent_in_the_last_hour_at_the_mean_face_value() -> None:

@@ -78,8 +78,8 @@ def overview(
     chain = LiveChain()
     amounts = ceiling_amounts(config(tmp_path).prices)
     return Overview(
-        address=ADDRESS,
-        view=chain.view,
+        keys={ADDRESS: ""},
+        views={ADDRESS: chain.view},
         rpc=cast(RpcChain, chain),
         feed=cast(PriceFeed, feed),
         controls=controls,
@@ -88,7 +88,7 @@ def overview(
         deposit_multiplier=4,
         ready_checks=lambda: checks,
         outcomes=lambda: {"200": 5, "480": 2, "503": 1},
-        runway=lambda: None,
+        runway=lambda _: None,
         clock_ns=lambda: NOW_NS,
     )
 

@@ -16,12 +16,13 @@ from livepeer_remote_signer.core.rules.luck import (
     describe_loss,
     describe_luck,
     describe_outstanding,
+    lines_by_sender,
     losses_ahead,
     outstanding,
     weigh,
 )
 from livepeer_remote_signer.core.rules.runway import Burn
-from livepeer_remote_signer.core.rules.signed import DrawSum
+from livepeer_remote_signer.core.rules.signed import DrawSum, sender_mark
 
 FACE = 10**15
 ONE, TWO = b"\x01" * 20, b"\x02" * 20
@@ -117,3 +118,13 @@ def test_amounts_are_told_as_decimal_strings() -> None:
     told = [describe_luck(Luck(name, 9, 8, 7, 6, 0.5)) for name in (b"", ONE)]
     assert [one["recipient"] for one in told] == [None, "0x" + "01" * 20]
     assert [(one["expected_wei"], one["drawn_wei"], one["chance"]) for one in told] == [("8", "6", 0.5)] * 2
+
+
+def test_lines_belong_to_the_sender_whose_mark_they_carry() -> None:
+    red, blue, former = b"\x11" * 20, b"\x22" * 20, b"\x33" * 20
+    unmarked = line(ONE, 10)
+    marked = {sender: unmarked._replace(terms=unmarked.terms + sender_mark(sender)) for sender in (red, blue, former)}
+    lines = [unmarked, *marked.values()]
+    assert lines_by_sender(lines, [red]) == {red: lines}
+    assert lines_by_sender(lines, [red, blue]) == {red: [unmarked, marked[red]], blue: [marked[blue]]}
+    assert lines_by_sender(lines, [blue, red]) == {blue: [unmarked, marked[blue]], red: [marked[red]]}

@@ -17,6 +17,7 @@ from livepeer_remote_signer.core.rules.runway import (
     FAN_HOURS,
     Burn,
     burn_of,
+    burns_of,
     describe_runway,
     draw_minute,
     lasts_seconds,
@@ -102,3 +103,14 @@ def test_worse_cases_are_shorter_and_more_funds_last_longer(funds: int, hourly: 
     less, more = lasts_seconds(funds, burn, (0.5, 0.01)), lasts_seconds(3 * funds, burn, (0.5, 0.01))
     assert less[1] <= less[0] * 1.01
     assert all(b >= a * 0.99 for a, b in zip(less, more, strict=True))
+
+
+def test_each_sender_has_its_part_of_what_all_signed_by_what_its_tickets_are_worth() -> None:
+    red, blue = DrawSum(1000, 2**64 * 2, 1000 * FACE), DrawSum(10, 2**64 // 2, 10 * 4 * FACE)
+    former = DrawSum(100, 2**64 * 4, 100 * FACE)
+    everything = Burn(10 * FACE, (), 570 * FACE)
+    parts = burns_of(everything, [red, blue, former, DrawSum()], {b"red": [red, DrawSum()], b"blue": [blue], b"new": []})
+    assert [parts[name].wei_per_hour for name in (b"red", b"blue", b"new")] == [10 * FACE * 2 // 8, 10 * FACE * 2 // 8, 0]
+    assert [parts[name].face_value_wei_per_hour for name in (b"red", b"blue", b"new")] == [500 * FACE, 20 * FACE, 0]
+    assert (parts[b"red"].kinds, parts[b"blue"].kinds, parts[b"new"].kinds) == ((Kind(FACE, 2.5),), (Kind(4 * FACE, 0.625),), ())
+    assert burns_of(everything, [], {b"red": []}) == {b"red": Burn(0, ())}

@@ -19,10 +19,12 @@ from livepeer_remote_signer.core.rules.signed import (
     digest_payer,
     digest_terms,
     find_run,
+    mark_of,
     merge_draws,
     note_signed,
     note_tickets,
     open_draws,
+    sender_mark,
     signed_runs,
     terms_class,
 )
@@ -152,3 +154,21 @@ def test_terms_of_one_class_differ_by_at_most_an_eighth(one: int, other: int) ->
 def test_terms_near_each_other_share_a_class() -> None:
     assert terms_class(10**15, 2**240) == terms_class(10**15 + 10**9, 2**240 + 2**200)
     assert len({terms_class(value, 1) for value in range(17)}) == 17
+
+
+@given(st.integers(0, 2**256 - 1), st.integers(0, 2**256 - 1), st.binary(min_size=20, max_size=20))
+def test_a_senders_mark_stands_above_every_class_of_terms_and_fits_both_databases(face_value: int, win_prob: int, sender: bytes) -> None:
+    terms, mark = terms_class(face_value, win_prob), sender_mark(sender)
+    assert mark_of(terms) == 0
+    assert mark_of(terms + mark) == mark > 0
+    assert terms + mark - mark_of(terms + mark) == terms
+    assert terms + mark < 2**63
+
+
+def test_lines_of_several_senders_are_told_apart_by_their_marks_alone() -> None:
+    lines = open_draws()
+    draws: dict[DrawKey, DrawSum] = {}
+    for mark in (0, sender_mark(b"\x01" * 20), sender_mark(b"\x02" * 20)):
+        add_draws(draws, plan(1, 3), lines, mark)
+    assert [line.tickets for line in draws.values()] == [3, 3, 3]
+    assert len({key._replace(terms=key.terms - mark_of(key.terms)) for key in draws}) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 from livepeer_remote_signer.core.rules.chain import ChainView
@@ -20,28 +21,37 @@ def reading_age(rpc: RpcChain | None) -> Callable[[], float | None]:
     return lambda: rpc.status().age_seconds if rpc is not None else 0.0
 
 
-def add_chain_gauges(metrics: Metrics, view: Callable[[], ChainView], age_seconds: Callable[[], float | None]) -> None:
-    """Gauges of a chain view, under our names and those of section 12."""
+def add_chain_gauges(
+    metrics: Metrics, gauges: SenderGauges, views: Mapping[bytes, Callable[[], ChainView]], age_seconds: Callable[[], float | None]
+) -> None:
+    """Gauges of a chain as each sender sees it, under our names and those of section 12."""
+    view = next(iter(views.values()))
 
-    def gwei(name: str) -> Callable[[], float]:
-        return lambda: getattr(view(), name) / WEI_PER_GWEI
+    def gwei(name: str) -> Callable[[bytes], float]:
+        return lambda sender: getattr(views[sender](), name) / WEI_PER_GWEI
 
     for name in ("livepeer_gateway_deposit", "livepeer_broadcaster_deposit"):
-        metrics.gauge(name, "Deposit of the sender in TicketBroker, gwei.", gwei("deposit_wei"))
+        gauges.gauge(name, "Deposit of the sender in TicketBroker, gwei.", gwei("deposit_wei"))
     for name in ("livepeer_gateway_reserve", "livepeer_broadcaster_reserve"):
-        metrics.gauge(name, "Reserve of the sender in TicketBroker, gwei.", gwei("reserve_wei"))
+        gauges.gauge(name, "Reserve of the sender in TicketBroker, gwei.", gwei("reserve_wei"))
 
-    def max_float() -> float | None:
-        now = view()
+    def max_float(sender: bytes) -> float | None:
+        now = views[sender]()
         return now.reserve_wei / now.transcoder_pool_size / WEI_PER_GWEI if now.transcoder_pool_size else None
 
-    metrics.gauge("livepeer_gateway_max_float", "What one orchestrator may claim of the reserve in a round, gwei.", max_float)
+    gauges.gauge("livepeer_gateway_max_float", "What one orchestrator may claim of the reserve in a round, gwei.", max_float)
     metrics.gauge("livepeer_signer_chain_age_seconds", "Age of the last good chain reading.", age_seconds)
-    metrics.gauge("livepeer_signer_chain_usable", "1 while the chain reading allows payments.", lambda: float(find_fault(view()) is None))
+    gauges.gauge(
+        "livepeer_signer_chain_usable",
+        "1 while the chain reading allows payments.",
+        lambda sender: float(find_fault(views[sender]()) is None),
+    )
     metrics.gauge("livepeer_signer_chain_l1_block", "L1 block of the chain reading.", lambda: view().l1_block)
     metrics.gauge("livepeer_signer_chain_round", "Last initialized round.", lambda: view().last_initialized_round)
-    metrics.gauge(
-        "livepeer_signer_withdraw_round", "Round in which the funds unlock; 0 while they are locked.", lambda: view().withdraw_round
+    gauges.gauge(
+        "livepeer_signer_withdraw_round",
+        "Round in which the funds unlock; 0 while they are locked.",
+        lambda sender: views[sender]().withdraw_round,
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.adapters.drawn.follower import FollowedStatus
 from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedStore
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
-from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
+from livepeer_remote_signer.adapters.metrics.registry import GaugeValue
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.luck import (
     Drawn,
@@ -23,6 +24,7 @@ from livepeer_remote_signer.core.rules.luck import (
     describe_loss,
     describe_luck,
     describe_outstanding,
+    lines_by_sender,
     losses_ahead,
     outstanding,
     weigh,
@@ -51,26 +53,26 @@ class DrawnFigures(NamedTuple):
 
 
 class DrawnWatch:
-    """A part of the application. `current` is the newest answer, None before the first one."""
+    """A part of the application, for each of its senders. `current` are the newest answers, empty before the first one."""
 
     def __init__(
         self,
         *,
-        sender: bytes,
+        senders: Sequence[bytes],
         store: RedeemedStore,
-        burn: Callable[[], Awaitable[Burn]],
+        burns: Callable[[], Awaitable[Mapping[bytes, Burn]]],
         view: Callable[[], ChainView],
-        status: Callable[[], FollowedStatus],
+        status: Callable[[bytes], FollowedStatus],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sender = sender
+        self._senders = senders
         self._store = store
-        self._burn = burn
+        self._burns = burns
         self._view = view
         self._status = status
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
-        self.current: DrawnFigures | None = None
+        self.current: dict[bytes, DrawnFigures] = {}
 
     async def start(self) -> None:
         """Begins to look."""
@@ -93,12 +95,14 @@ class DrawnWatch:
         """Works it out. Raises StoreFailed."""
         view = self._view()
         round_ = view.last_initialized_round if view.stale is None else None
-        lines, drawn = await self._store.draws_since(0), await self._store.drawn_since(self._sender, 0)
-        self.current = await asyncio.to_thread(_work_out, lines, drawn, await self._burn(), round_)
+        burns = await self._burns()
+        for sender, lines in lines_by_sender(await self._store.draws_since(0), self._senders).items():
+            drawn = await self._store.drawn_since(sender, 0)
+            self.current[sender] = await asyncio.to_thread(_work_out, lines, drawn, burns[sender], round_)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, sender: bytes) -> dict[str, Any]:
         """For the console; amounts in wei. `draws` None: not worked out yet."""
-        status, now = self._status(), self.current
+        status, now = self._status(sender), self.current.get(sender)
         return {
             "redeemed": dict(status.counts),
             "behind_blocks": status.behind_blocks,
@@ -109,7 +113,7 @@ class DrawnWatch:
         }
 
 
-def _work_out(lines: list[DrawnLine], drawn: list[Drawn], burn: Burn, round_: int | None) -> DrawnFigures:
+def _work_out(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], burn: Burn, round_: int | None) -> DrawnFigures:
     return DrawnFigures(
         weigh(lines, drawn, MOST_RECIPIENTS, max_cells=_CELLS),
         outstanding(lines, drawn, round_, max_cells=_CELLS),
@@ -117,45 +121,44 @@ def _work_out(lines: list[DrawnLine], drawn: list[Drawn], burn: Burn, round_: in
     )
 
 
-def add_figure_gauges(metrics: Metrics, watch: DrawnWatch) -> None:
+def add_figure_gauges(gauges: SenderGauges, watch: DrawnWatch) -> None:
     """What was drawn, how likely that is, and what may be lost next; left out before the first answer."""
 
-    def of_all(amount: Callable[[Luck], int]) -> float | None:
-        if watch.current is None:
-            return None
-        return amount(watch.current.luck[0]) / 10**9 if watch.current.luck else 0.0
+    def known(read: Callable[[DrawnFigures], GaugeValue]) -> Callable[[bytes], GaugeValue]:
+        def read_known(sender: bytes) -> GaugeValue:
+            now = watch.current.get(sender)
+            return None if now is None else read(now)
 
-    def losses() -> dict[tuple[str, ...], float] | None:
-        if watch.current is None:
-            return None
-        cases = [
-            (str(loss.hours), case, wei)
-            for loss in watch.current.ahead
-            for case, wei in (("worst", loss.worst_wei), ("0.01", loss.safe_wei))
-        ]
+        return read_known
+
+    def of_all(amount: Callable[[Luck], int]) -> Callable[[bytes], GaugeValue]:
+        return known(lambda now: amount(now.luck[0]) / 10**9 if now.luck else 0.0)
+
+    def losses(now: DrawnFigures) -> dict[tuple[str, ...], float]:
+        cases = [(str(loss.hours), case, wei) for loss in now.ahead for case, wei in (("worst", loss.worst_wei), ("0.01", loss.safe_wei))]
         return {(hours, case): wei / 10**9 for hours, case, wei in cases}
 
-    metrics.gauge(
+    gauges.gauge(
         "livepeer_signer_drawn_chance",
         "How likely fair tickets of the newest four rounds draw as much as was redeemed, or more: of all, and the least among all and the "
         "recipients with the most expected value.",
-        lambda: None if watch.current is None else watch.current.chances,
+        known(lambda now: now.chances),
         ("of",),
     )
-    metrics.gauge(
+    gauges.gauge(
         "livepeer_signer_drawn_gwei",
         "Face value of the redeemed tickets of the newest four rounds.",
-        lambda: of_all(lambda one: one.drawn_wei),
+        of_all(lambda one: one.drawn_wei),
     )
-    metrics.gauge(
+    gauges.gauge(
         "livepeer_signer_drawn_expected_gwei",
         "What the tickets of these rounds take on average.",
-        lambda: of_all(lambda one: one.expected_wei),
+        of_all(lambda one: one.expected_wei),
     )
-    metrics.gauge(
+    gauges.gauge(
         "livepeer_signer_loss_ahead_gwei",
         "What outstanding winners, and those that are signed meanwhile, take in the next hours: if each ticket wins (worst), and but for "
         "one case in 100.",
-        losses,
+        known(losses),
         ("hours", "case"),
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
+from livepeer_remote_signer.adapters.metrics.by_sender import LABELS, sender_labels
 from livepeer_remote_signer.adapters.metrics.registry import Merged, Metrics
 from livepeer_remote_signer.core.errors import Failed, SignerError
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
@@ -42,8 +44,10 @@ _Outcome: TypeAlias = tuple[PaymentPlan | None, SignerError | None, Trail, float
 class PaymentMetrics:
     """Told of every outcome on a paying route, and of every reply on the others."""
 
-    def __init__(self, metrics: Metrics, status_of: Callable[[SignerError], int]) -> None:
+    def __init__(self, metrics: Metrics, status_of: Callable[[SignerError], int], keys: Mapping[bytes, str] = MappingProxyType({})) -> None:
+        """`keys` are the names of several senders' keys, by address: what each spends is counted beside what all do."""
         self._status_of = status_of
+        self._senders = sender_labels(keys) if len(keys) > 1 else {}
         self._requests = metrics.counter("livepeer_signer_requests_total", "Requests answered.", ("route", "status", "code", "type"))
         self._seconds = metrics.histogram(
             "livepeer_signer_request_seconds", "Time from a whole request to its reply, on the paying routes.", SECONDS, ("route",)
@@ -66,6 +70,16 @@ class PaymentMetrics:
                 ("livepeer_signer_face_value_gwei_total", "Face value of these tickets: what would be lost if all of them won."),
             ),
         )
+        if self._senders:
+            self._by_sender = metrics.tally(
+                "livepeer_signer_sender_paid",
+                LABELS,
+                (
+                    ("livepeer_signer_sender_tickets_total", "Tickets signed for each sender, in payments that were made."),
+                    ("livepeer_signer_sender_ev_gwei_total", "Expected value of these tickets."),
+                    ("livepeer_signer_sender_face_value_gwei_total", "Face value of these tickets."),
+                ),
+            )
         self._in_doubt = metrics.counter(
             "livepeer_signer_payments_in_doubt_total", "Payments that the ledger was told to record without an answer: recorded or not."
         )
@@ -146,11 +160,19 @@ class PaymentMetrics:
             if per_second:
                 balance_n, balance_d = plan.state.balance.as_integer_ratio()
                 credits.append(balance_n * price_d / (balance_d * price_n * per_second))
+        if self._senders:
+            self._count_by_sender(plans)
         self._requests.add(float(len(plans)), route, "200", "ok", kind)
         self._paid.add((float(len(plans)), tickets, spent / WEI_PER_GWEI, fees / WEI_PER_GWEI, face_value / WEI_PER_GWEI), kind)
         self._face_value.set(plans[-1].session.info.ticket_params.face_value / WEI_PER_GWEI)
         if credits:
             self._credit.observe_all(credits, kind)
+
+    def _count_by_sender(self, plans: Sequence[PaymentPlan]) -> None:
+        for plan in plans:
+            (ev_n, ev_d), face_value = plan.session.info.ev_ratio, plan.total_face_value
+            spent = ev_n * plan.num_tickets / ev_d
+            self._by_sender.add((plan.num_tickets, spent / WEI_PER_GWEI, face_value / WEI_PER_GWEI), *self._senders[plan.sender])
 
     def outcomes(self) -> dict[str, int]:
         """Answers on the paying routes by status, over all workers."""
@@ -160,15 +182,23 @@ class PaymentMetrics:
                 found[status] = found.get(status, 0) + int(values[0])
         return found
 
-    def mean_face_value_gwei(self) -> float:
-        """Of all tickets of all workers, since the numbers began; 0 before the first one."""
-        paid = self._metrics.merged(self._paid)
-        tickets = _column(paid, 1)
-        return _column(paid, 4) / tickets if tickets else 0.0
+    def mean_face_value_gwei(self, sender: bytes | None = None) -> float:
+        """Of all tickets of all workers, or a sender's, since the numbers began; 0 before the first one."""
+        if sender is None or not self._senders:
+            paid = self._metrics.merged(self._paid)
+            tickets, face_value = _column(paid, 1), _column(paid, 4)
+        else:
+            tickets, _, face_value = self._of_sender(sender)
+        return face_value / tickets if tickets else 0.0
 
-    def spent_gwei(self) -> float:
-        """Expected value of all tickets of all workers, since the numbers began."""
-        return _column(self._metrics.merged(self._paid), 2)
+    def spent_gwei(self, sender: bytes | None = None) -> float:
+        """Expected value of all tickets of all workers, or a sender's, since the numbers began."""
+        if sender is None or not self._senders:
+            return _column(self._metrics.merged(self._paid), 2)
+        return self._of_sender(sender)[1]
+
+    def _of_sender(self, sender: bytes) -> Sequence[float]:
+        return self._metrics.merged(self._by_sender).get(self._senders[sender], (0.0, 0.0, 0.0))
 
 
 def _kind_of(session: OpenedSession | None) -> str:

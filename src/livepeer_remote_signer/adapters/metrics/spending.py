@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
@@ -44,12 +45,17 @@ class SpendRate:
         return burn_of(round(3600 * self.wei_per_second()), (), round(mean_face_value_gwei() * WEI_PER_GWEI))
 
 
+async def burns(rates: Mapping[bytes, SpendRate], mean_face_value_gwei: Callable[[bytes], float]) -> Mapping[bytes, Burn]:
+    """The same for each sender."""
+    return {sender: await rate.burn(partial(mean_face_value_gwei, sender)) for sender, rate in rates.items()}
+
+
 class Sampler:
     """Counts what waits for it, so that whichever worker is scraped sees all; once a minute the spend is noted."""
 
-    def __init__(self, metrics: Metrics, rate: SpendRate) -> None:
+    def __init__(self, metrics: Metrics, rates: Collection[SpendRate]) -> None:
         self._metrics = metrics
-        self._rate = rate
+        self._rates = rates
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -72,4 +78,5 @@ class Sampler:
             self._metrics.settle()
             if time.monotonic() - sampled >= SAMPLE_SECONDS:
                 sampled = time.monotonic()
-                self._rate.sample()
+                for rate in self._rates:
+                    rate.sample()

@@ -47,8 +47,8 @@ class Overview:
     def __init__(
         self,
         *,
-        address: bytes,
-        view: Callable[[], ChainView],
+        keys: Mapping[bytes, str],
+        views: Mapping[bytes, Callable[[], ChainView]],
         rpc: RpcChain | None,
         feed: PriceFeed | None,
         controls: Controls | None,
@@ -57,18 +57,20 @@ class Overview:
         deposit_multiplier: int,
         ready_checks: Callable[[], Sequence[ReadyCheck]],
         outcomes: Callable[[], Mapping[str, int]],
-        runway: Callable[[], Runway | None],
+        runway: Callable[[bytes], Runway | None],
         clock_ns: Callable[[], int],
         refusals: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
         parked: Callable[[], int] | None = None,
-        drawn: Callable[[], Mapping[str, Any]] | None = None,
+        drawn: Callable[[bytes], Mapping[str, Any]] | None = None,
     ) -> None:
-        """`refusals` are the last ones, `parked` how many events wait for an operator; `drawn` is None where redeemed tickets are not
+        """`keys` are the names of the senders' keys, by address, the one of everybody else first, and `views` the chain as each sees it.
+        `refusals` are the last ones, `parked` how many events wait for an operator; `drawn` is None where redeemed tickets are not
         followed.
 
         `rpc` is None where the chain is not read by polling; `outcomes` are answers on the paying routes by status."""
-        self._address = address
-        self._view = view
+        self._keys = keys
+        self._views = views
+        self._first = next(iter(keys))
         self._rpc = rpc
         self._feed = feed
         self._controls = controls
@@ -96,12 +98,12 @@ class Overview:
         return {
             "now": now_ms / 1000,
             "version": __version__,
-            "address": checksum_address(self._address),
+            "address": checksum_address(self._first),
             "ready": {"ready": all(check.ok for check in checks), "checks": [check._asdict() for check in checks]},
             "chain": self._describe_chain(),
             "feed": self._describe_feed(),
-            "funding": self._describe_funding(),
-            "drawn": None if self._drawn is None else self._drawn(),
+            **self._describe_sender(self._first),
+            **({"senders": self._describe_senders()} if len(self._keys) > 1 else {}),
             "ledger_read": None,
             "spend": None,
             "sessions": None,
@@ -129,7 +131,7 @@ class Overview:
             return _describe_budgets(*await self._controls.fullest(MOST_BUDGETS, first, search))
 
     def _describe_chain(self) -> dict[str, Any]:
-        view, rpc = self._view(), self._rpc
+        view, rpc = self._views[self._first](), self._rpc
         common: dict[str, Any] = {"l1_block": view.l1_block, "round": view.last_initialized_round, "paused": view.paused}
         if rpc is None:
             return {**common, "source": "static", "max_head_age_seconds": None, "endpoints": []}
@@ -168,8 +170,14 @@ class Overview:
         status = self._discovery.status()
         return status._asdict() | {"reasons": [absence._asdict() for absence in status.reasons]}
 
-    def _describe_funding(self) -> dict[str, Any]:
-        view, runway = self._view(), self._runway()
+    def _describe_senders(self) -> list[dict[str, Any]]:
+        return [{"key": name, "address": checksum_address(sender), **self._describe_sender(sender)} for sender, name in self._keys.items()]
+
+    def _describe_sender(self, sender: bytes) -> dict[str, Any]:
+        return {"funding": self._describe_funding(sender), "drawn": None if self._drawn is None else self._drawn(sender)}
+
+    def _describe_funding(self, sender: bytes) -> dict[str, Any]:
+        view, runway = self._views[sender](), self._runway(sender)
         is_known = self._rpc is None or self._rpc.status().age_seconds is not None
         return {
             "deposit_wei": str(view.deposit_wei) if is_known else None,

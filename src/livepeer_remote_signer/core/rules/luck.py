@@ -7,13 +7,13 @@ Winners that are not redeemed yet make the draw look luckier than it was, never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.draws import MAX_CELLS, Kind, Losses
 from livepeer_remote_signer.core.rules.runway import SAFE, Burn
-from livepeer_remote_signer.core.rules.signed import WINNER_BITS, DrawSum
+from livepeer_remote_signer.core.rules.signed import WINNER_BITS, DrawSum, mark_of, sender_mark
 
 JUDGED_ROUNDS = 4
 """What was signed is counted for five days: these rounds are whole."""
@@ -72,6 +72,20 @@ class Loss(NamedTuple):
     safe_wei: int
     new_worst_wei: int
     new_safe_wei: int
+
+
+def lines_by_sender(lines: Sequence[DrawnLine], senders: Sequence[bytes]) -> Mapping[bytes, Sequence[DrawnLine]]:
+    """The lines of each sender. One alone has all; of several the first has those without a mark, which were signed while there was
+    one, and nobody those of a sender that is here no more."""
+    if len(senders) == 1:
+        return {senders[0]: lines}
+    found: dict[bytes, list[DrawnLine]] = {sender: [] for sender in senders}
+    owners = {0: senders[0], **{sender_mark(sender): sender for sender in senders}}
+    for line in lines:
+        owner = owners.get(mark_of(line.terms))
+        if owner is not None:
+            found[owner].append(line)
+    return found
 
 
 def weigh(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], most: int = 50, *, max_cells: int = MAX_CELLS) -> list[Luck]:

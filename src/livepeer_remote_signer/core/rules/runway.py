@@ -8,7 +8,7 @@ is used up before the 1 % case. What the chain has paid in the last hour tells l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
@@ -70,6 +70,29 @@ def burn_of(wei_per_hour: int, draws: Iterable[DrawSum], mean_face_value_wei: in
         face_value = mean_face_value_wei or wei_per_hour
         return Burn(wei_per_hour, (Kind(face_value, wei_per_hour / face_value),))
     return Burn(wei_per_hour, tuple(kind._replace(chance=kind.chance * wei_per_hour / signed) for kind in kinds))
+
+
+def burns_of(burn: Burn, draws: Iterable[DrawSum], by_sender: Mapping[bytes, Sequence[DrawSum]]) -> dict[bytes, Burn]:
+    """Each sender's part of what all signed in the last hour, of whose tickets `draws` tell: as much of it as its tickets are worth of
+    them all."""
+    worth, face_value = _worth(draws)
+    found = {}
+    for sender, lines in by_sender.items():
+        own_worth, own_face_value = _worth(lines)
+        part = burn_of(burn.wei_per_hour * own_worth // worth if worth else 0, lines)
+        found[sender] = part._replace(
+            face_value_wei_per_hour=burn.face_value_wei_per_hour * own_face_value // face_value if face_value else 0
+        )
+    return found
+
+
+def _worth(draws: Iterable[DrawSum]) -> tuple[int, int]:
+    """What tickets take on average (in 2^-64 wei), and their face value."""
+    worth = face_value = 0
+    for line in draws:
+        worth += line.winners * line.face_value_wei // line.tickets if line.tickets else 0
+        face_value += line.face_value_wei
+    return worth, face_value
 
 
 def draw_minute(now_ns: int) -> int:
