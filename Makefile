@@ -100,8 +100,9 @@ bench-gate: setup ## the rows that have a limit, and what grows, in short; limit
 	@$(BIN)/python -m benchmarks --quick --gate --slack 2
 	@$(BIN)/python -m benchmarks.growth --quick --gate --slack 1.5
 
-bench-growth: setup ## what a payment costs beside much of everything: rows, auth ids, switches, keys, events, connections, an open console
-	@$(BIN)/python -m benchmarks.growth
+bench-growth: setup ## what a payment costs beside much of everything: rows, auth ids, switches, keys, orchestrators, ...; draws docs/growth*.svg
+	@$(BIN)/python -m benchmarks.growth --plot docs/growth.svg
+	@$(BIN)/python -m benchmarks.growth --postgres --plot docs/growth-postgres.svg
 
 docs: setup ## the documents as one searchable site, in build/site
 	@test -x build/site-tools/bin/mkdocs || { $(BIN)/uv venv -q --clear --python $(BIN)/python build/site-tools && $(BIN)/uv pip install -q --python build/site-tools/bin/python --require-hashes -r .ci/docs.lock; }

@@ -1,248 +1,125 @@
 """`make bench-growth`: what a payment costs beside much of everything, against the same payment beside nothing.
 
-Rows are laid by SQL, as a signer would have left them, into a ledger that the signer itself has made. Each situation is
-measured as the empty one is: one process on one core, 64 sessions that send their states back.
+Each situation is measured as the empty one is: one process on one core, 64 sessions that send their states back. CPU is that
+process's: what asks orchestrators is another.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import http.client
-import json
-import re
 import resource
 import secrets
-import socket
-import sqlite3
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
-from benchmarks.measure import Figures, Measured, Served, drive, free_port, serving
-from benchmarks.plot import write_plot
+from benchmarks.beside import Beside, SimulatedPool, connections_held, console_open, nothing, scrape
+from benchmarks.laying import (
+    AUTH_IDS,
+    RETENTION_SECONDS,
+    SWITCHES,
+    Place,
+    lay_auth_ids,
+    lay_events,
+    lay_payments,
+    lay_switches,
+    postgres_place,
+    sqlite_place,
+)
+from benchmarks.measure import Measured, drive, free_port, serving
+from benchmarks.plot import Chart, write_plot
 from benchmarks.scenarios import postgres
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
-from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
-from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.rules.api_keys import SALT_BYTES, KeyRecord, encode_keys
 
-AUTH_IDS = 100_000
-SWITCHES = 100_000
+PAYMENTS = 10_000, 1_000_000, 5_000_000
+QUICK_PAYMENTS = 300_000
+MOST_OF_ALL = 1_000_000
+"""Payments beside everything else."""
+
 KEYS = 50_000
 EVENTS = 800_000
 """With what is measured still below what may wait (`ledger.max_pending_events`)."""
 
+CONNECTIONS = 10_000
+ORCHESTRATORS, RUNNERS = 2_000, 100
+
 MAX_RATIO = 1.5
 """What CPU a payment and p99 may be, times those beside an empty ledger."""
 
+MAX_NEW_RATIO = 2.0
+"""The same where each payment begins a session: its credentials are one more signature, its session and its ticket params rows."""
+
 MAX_CONSOLE_SECONDS = 0.5
-POLL_SECONDS = 3.0
-"""As often as the console's page asks."""
-
-RETENTION_SECONDS = 3600
-HOURS = 24
-
-
-class Place(NamedTuple):
-    """A ledger's database, and how rows by the hundred thousand are made in it."""
-
-    execute: Callable[[str], object]
-    numbers: str
-    """A FROM clause that gives `i` from 0 up to, and without, {count}."""
-
-    bytes: str
-    """So many bytes that are others for each `i` and each `part`."""
-
-    text: str
-    """Bytes of a text."""
-
-    def lay(self, table: str, columns: str, values: str, count: int) -> None:
-        """So many rows. In `values` BYTES<n> stands for n bytes, TEXT<x> for the bytes of a text."""
-        values = _BYTES.sub(lambda match: self.bytes.format(count=match[1]), values)
-        values = _TEXT.sub(lambda match: self.text.format(text=match[1]), values)
-        numbers = self.numbers.format(count=count)
-        self.execute(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {numbers} ON CONFLICT DO NOTHING")
-
-
-_BYTES, _TEXT = re.compile(r"BYTES<(\d+)>"), re.compile(r"TEXT<([^<>]*)>")
-
-
-@contextmanager
-def sqlite_place(path: Path) -> Iterator[Place]:
-    """A file with the ledger's tables."""
-    asyncio.run(_make(SqliteStore(path, writer="growth")))
-    with closing(sqlite3.connect(path)) as connection, connection:
-        numbers = "(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count} - 1) SELECT i FROM n) AS n WHERE true"
-        yield Place(connection.execute, numbers, "randomblob({count})", "CAST({text} AS BLOB)")
-
-
-@contextmanager
-def postgres_place(url: str) -> Iterator[Place]:
-    """The ledger's tables in place of those before."""
-    import psycopg
-
-    from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS public CASCADE")
-        connection.execute("CREATE SCHEMA public")
-    asyncio.run(_make(PostgresStore(url, writer="growth", timeout_seconds=10)))
-    with psycopg.connect(url) as connection:
-        numbers = "generate_series(0::bigint, {count} - 1) AS n(i)"
-        some = "substring(decode(repeat(md5(i::text), {count} / 16 + 1), 'hex') FROM 1 FOR {count})"
-        yield Place(lambda statement: connection.execute(statement), numbers, some, "convert_to({text}, 'UTF8')")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE")
-
-
-async def _make(store: Store) -> None:
-    await store.open()
-    await store.close()
+MAX_SCRAPE_SECONDS = 0.2
+HEADS = ("CPU, sig", "p99, ms", "x CPU", "x p99", "console s", "scrape ms", "behind s", "MB", "ready s")
 
 
 class Situation(NamedTuple):
-    """One row: what is laid into the ledger before the start, what is configured, and what goes on beside the payments."""
+    """One row: what is laid into the ledger before the start, what is configured, what goes on beside the payments, and how they
+    are driven. `parts` starts what its configuration needs."""
 
     name: str
     lay: Callable[[Place], None] = lambda _: None
     config: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    beside: Callable[[Served], AbstractContextManager[list[float]]] = lambda _: nullcontext([])
-    headers: str = ""
+    parts: Callable[[], AbstractContextManager[dict[str, Any]]] = lambda: nullcontext({})
+    beside: Beside = nothing
+    plan: dict[str, Any] = {}  # noqa: RUF012 - the same
+    max_ratio: float = MAX_RATIO
 
 
 class Found(NamedTuple):
-    """Its figures, and how long the console's answers took, seconds."""
+    """Its figures; how long the console's answer and a scrape took, and how far forgetting was behind at the end, in seconds."""
 
     measured: Measured
-    console: list[float]
+    console: float
+    scrape: float
+    behind: float
+    notes: list[str]
+
+    def ratios(self, empty: Measured) -> tuple[float, float]:
+        """CPU a payment and p99, times those beside an empty ledger."""
+        figures, base = self.measured.figures, empty.figures
+        return figures.cpu_signatures / base.cpu_signatures, figures.p99_signatures / base.p99_signatures
+
+    def is_over(self, empty: Measured, max_ratio: float, slack: float) -> bool:
+        """Whether it costs more than it may."""
+        slow = self.console > MAX_CONSOLE_SECONDS * slack or self.scrape > MAX_SCRAPE_SECONDS * slack
+        return slow or max(self.ratios(empty)) > max_ratio * slack
 
 
-def lay_payments(place: Place, count: int) -> None:
-    """Payments of the last day by as many auth ids, half of them older than the retention; the statistics have a line for each."""
-    now_ms = int(time.time() * 1000)
-    made = f"{now_ms} - (i % 2) * {RETENTION_SECONDS * 2000} - ({count} - i) * 1000 / {count}"
-    place.lay(
-        "lrs_payments",
-        "state_id, seq, digest, auth_id, is_healed, made_ms, state, kept",
-        f"TEXT<'0000000000' || i>, 0, BYTES<32>, TEXT<'user-' || (i % {AUTH_IDS})>, 0, {made}, BYTES<180>, BYTES<400>",
-        count,
-    )
-    place.lay(
-        "lrs_spend",
-        "minute, writer, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei",
-        f"{now_ms // 60_000 - HOURS * 60} + i * {HOURS * 60} / {count}, 'growth', TEXT<'user-' || (i * 7919 % {AUTH_IDS})>,"
-        " TEXT<'orchestrator-' || (i % 500)>, 1, 3, '1000000000000', '1000000000000000', '999'",
-        count,
-    )
-
-
-def lay_auth_ids(place: Place) -> None:
-    """Spending of each auth id within its hour."""
-    now = int(time.time())
-    name = """'["auth_id","hour","ev","user-' || i || '"]'"""
-    amounts = json.dumps([[now // 60, 10**12]])
-    place.lay("lrs_usage", "key, amounts, expires_ms", f"{name}, '{amounts}', {(now + 3600) * 1000}", AUTH_IDS)
-
-
-def lay_switches(place: Place) -> None:
-    """Suspended callers."""
-    name = """'["auth_id", "gone-' || i || '"]'"""
-    place.lay("lrs_switches", "name, auth_id, set_ms", f"{name}, TEXT<'gone-' || i>, i", SWITCHES)
-
-
-def lay_events(place: Place, count: int) -> None:
-    """Events that no sink has taken yet."""
-    payload = """TEXT<'{"id":"' || i || '"}'>"""
-    place.lay("lrs_outbox", "made_ms, payload", f"{int(time.time() * 1000)}, {payload}", count)
-
-
-@contextmanager
-def console_open(served: Served) -> Iterator[list[float]]:
-    """A tab of the console on the view of a day: it asks as the page does. Yields how long each answer took."""
-    took: list[float] = []
-    stop = threading.Event()
-    cookie = _log_in(served)
-
-    def ask() -> dict[str, Any]:
-        begin = time.perf_counter()
-        connection = http.client.HTTPConnection("127.0.0.1", served.admin_port, timeout=60)
-        connection.request("GET", f"/console/data?hours={HOURS}", headers={"cookie": cookie})
-        reply = connection.getresponse()
-        body: dict[str, Any] = json.loads(reply.read())
-        took.append(time.perf_counter() - begin)
-        return body
-
-    def poll() -> None:
-        while not stop.wait(POLL_SECONDS):
-            ask()
-
-    while ask()["spend"] is None:  # the first sums are being made
-        time.sleep(0.2)
-    polling = threading.Thread(target=poll)
-    polling.start()
-    try:
-        yield took
-    finally:
-        stop.set()
-        polling.join()
-
-
-def _log_in(served: Served) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", served.admin_port, timeout=60)
-    form = {"content-type": "application/x-www-form-urlencoded", "origin": f"http://127.0.0.1:{served.admin_port}"}
-    connection.request("POST", "/console/login", urlencode({"token": served.admin_token}), form)
-    reply = connection.getresponse()
-    reply.read()
-    return (reply.getheader("set-cookie") or "").partition(";")[0]
-
-
-def connections_held(count: int) -> Callable[[Served], AbstractContextManager[list[float]]]:
-    """Connections that have asked once and are kept open."""
-
-    @contextmanager
-    def hold(served: Served) -> Iterator[list[float]]:
-        held = []
-        try:
-            for _ in range(count):
-                held.append(one := socket.create_connection(("127.0.0.1", served.port), timeout=60))
-                one.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                one.recv(4096)
-            yield []
-        finally:
-            for one in held:
-                one.close()
-
-    return hold
-
-
-def situations(folder: Path, payments: int, events: int, connections: int) -> list[Situation]:
+def situations(folder: Path, sizes: Sequence[int], connections: int) -> list[Situation]:
     """The empty ledger first: the others are held against it."""
     key, keys_file = _lay_keys(folder)
     budgets = {"budgets": [{"scope": "auth_id", "match": "*", "window": "hour", "measure": "ev", "limit_wei": "1000eth"}]}
     away = {"events": {"sinks": [{"type": "http", "url": f"http://127.0.0.1:{free_port()}/"}]}}
+    with_keys = budgets | {"auth": {"api_keys_file": str(keys_file)}}
+    pool = SimulatedPool(ORCHESTRATORS, RUNNERS)
+
+    def payments(count: int) -> Situation:
+        return Situation(f"{count:,} payments, half to be forgotten", lambda place: lay_payments(place, count), budgets)
 
     def everything(place: Place) -> None:
-        lay_payments(place, payments)
+        lay_payments(place, min(max(sizes), MOST_OF_ALL))
         lay_auth_ids(place)
         lay_switches(place)
 
     return [
         Situation("an empty ledger", config=budgets),
-        Situation(f"{payments:,} payments, half to be forgotten", lambda place: lay_payments(place, payments), budgets),
+        *map(payments, sizes),
         Situation(f"{AUTH_IDS:,} auth ids with budgets", lay_auth_ids, budgets),
         Situation(f"{SWITCHES:,} suspended callers", lay_switches, budgets),
-        Situation(f"{KEYS:,} API keys", config=budgets | {"auth": {"api_keys_file": str(keys_file)}}, headers=f"x-api-key: {key}\r\n"),
-        Situation(f"{events:,} events for a sink that is away", lambda place: lay_events(place, events), budgets | away),
+        Situation(f"{KEYS:,} API keys", config=with_keys, plan={"headers": f"x-api-key: {key}\r\n"}),
+        Situation(f"{EVENTS:,} events for a sink that is away", lambda place: lay_events(place, EVENTS), budgets | away),
         Situation(f"{connections:,} kept connections", config=budgets, beside=connections_held(connections)),
-        Situation(ALL_OF_IT, everything, budgets, console_open),
+        Situation("each payment a new session", config=budgets, plan={"new_sessions": True, "chained": False}, max_ratio=MAX_NEW_RATIO),
+        Situation(f"{ORCHESTRATORS:,} orchestrators being asked", config=budgets, parts=pool.running, beside=pool.asked),
+        Situation(ALL_OF_IT, everything, budgets, beside=console_open, plan={"seconds": 12}),
     ]
 
 
@@ -257,7 +134,7 @@ def _lay_keys(folder: Path) -> tuple[str, Path]:
     return create_key(path, name="benchmark", auth_id="user-0", now=now)[0], path
 
 
-def measure(folder: Path, situation: Situation, rounds: int, seconds: int, backend: dict[str, Any]) -> Found:
+def measure(folder: Path, situation: Situation, rounds: int, backend: dict[str, Any]) -> Found:
     """One row. `backend` is that of PostgreSQL, or empty."""
     path = folder / "ledger.sqlite"
     ledger: dict[str, Any] = backend.get("ledger") or {"backend": "sqlite", "path": str(path)}
@@ -273,23 +150,24 @@ def measure(folder: Path, situation: Situation, rounds: int, seconds: int, backe
         **situation.config,
     }
     try:
-        with serving(folder, config) as bare:
+        with situation.parts() as more, serving(folder, config | more) as bare:
             served = bare._replace(admin_port=admin_port, admin_token=token)
-            with situation.beside(served) as took:
-                took.clear()
-                figures = drive(served, rounds, connections=64, chained=True, seconds=seconds, headers=situation.headers)
-            return Found(Measured(figures, max(served.rss_mb()), served.ready_seconds), took)
+            with situation.beside(served) as seen:
+                figures = drive(served, rounds, is_alone=True, **({"connections": 64, "chained": True} | situation.plan))
+            measured = Measured(figures, max(served.rss_mb()), served.ready_seconds)
+            notes = [f"{figures.requests_per_second * 60:,.0f} payments a minute", *seen.notes]
+            return Found(measured, statistics.median(seen.console or [0.0]), *scrape(served), notes)
     finally:
         for file in folder.glob("ledger.sqlite*"):
             file.unlink()
 
 
 def main() -> int:
-    """Prints the rows; with --gate exits 1 when one costs more than it may beside the empty ledger."""
+    """Prints the rows as a table in Markdown; with --gate exits 1 when one costs more than it may beside the empty ledger."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description="Measures a payment beside much of everything.")
     parser.add_argument("--quick", action="store_true", help="the empty ledger and all of it, with 300,000 payments: a minute or so")
     parser.add_argument("--only", metavar="TEXT", help="rows whose name holds TEXT, beside the empty ledger")
-    parser.add_argument("--payments", metavar="N", type=int, help="rows of payments (default 1,000,000; up to 5,000,000 were tried)")
+    parser.add_argument("--payments", metavar="N", type=int, nargs="+", help="rows of payments (default 10,000, 1,000,000 and 5,000,000)")
     parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL of its own, which shares the cores, instead of SQLite")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draws the rows as an SVG")
     parser.add_argument("--gate", action="store_true", help="exit 1 when a row costs more than it may")
@@ -297,37 +175,54 @@ def main() -> int:
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    payments = arguments.payments or (300_000 if arguments.quick else 1_000_000)
-    print(f"{'':48} {'CPU sig':>8} {'p99 ms':>8} {'x CPU':>6} {'x p99':>6} {'console s':>9} {'MB':>5} {'ready s':>7}")
-    is_over, found = False, dict[str, Figures]()
+    sizes = arguments.payments or ([QUICK_PAYMENTS] if arguments.quick else PAYMENTS)
+    print(_cells("beside", HEADS), _cells("---", ["---:"] * len(HEADS)), sep="\n", flush=True)
+    is_over, found, empty = False, dict[str, Found](), None
     server: AbstractContextManager[dict[str, Any]] = postgres() if arguments.postgres else nullcontext({})
     with tempfile.TemporaryDirectory() as name, server as backend:
-        rows = situations(Path(name), payments, EVENTS, min(10_000, hard // 2))
+        rows = situations(Path(name), sizes, min(CONNECTIONS, hard // 2))
         chosen = [rows[0], rows[-1]] if arguments.quick else [row for row in rows if row is rows[0] or (arguments.only or "") in row.name]
-        empty: Measured | None = None
         for situation in chosen:
-            row = measure(Path(name), situation, 1 if arguments.quick else 3, 12 if situation.name == ALL_OF_IT else 4, backend)
+            row = found[situation.name] = measure(Path(name), situation, 1 if arguments.quick else 3, backend)
             empty = empty or row.measured
-            found[situation.name] = row.measured.figures
-            is_over = _print(situation.name, row, empty, arguments.slack) or is_over
-    if arguments.plot is not None:
-        write_plot(arguments.plot, found)
+            is_above = row.is_over(empty, situation.max_ratio, arguments.slack)
+            is_over = is_over or is_above
+            print(_line(situation.name, row, empty) + (" ABOVE" if is_above else ""), flush=True)
+    print()
+    for about, row in found.items():
+        print(f"{about}: {'; '.join(row.notes)}")
+    if arguments.plot is not None and empty is not None:
+        write_plot(arguments.plot, _charts("PostgreSQL" if arguments.postgres else "SQLite", found, empty))
     return int(is_over and arguments.gate)
 
 
-def _print(name: str, found: Found, empty: Measured, slack: float) -> bool:
-    """One row. Returns whether it costs more than it may."""
-    figures = found.measured.figures
-    cpu = figures.cpu_signatures / empty.figures.cpu_signatures
-    p99 = figures.p99_signatures / empty.figures.p99_signatures
-    console = statistics.median(found.console) if found.console else 0.0
-    is_over = max(cpu, p99) > MAX_RATIO * slack or console > MAX_CONSOLE_SECONDS * slack
-    figures_text = f"{figures.cpu_signatures:8.2f} {figures.p99 * 1e3:8.2f} {cpu:6.2f} {p99:6.2f} {console:9.3f}"
-    print(
-        f"{name:48} {figures_text} {found.measured.memory_mb:5.0f} {found.measured.ready_seconds:7.2f}{'  ABOVE' if is_over else ''}",
-        flush=True,
-    )
-    return is_over
+def _cells(name: str, values: Iterable[str]) -> str:
+    """A line of a table in Markdown."""
+    return f"| {name:44} | {' | '.join(f'{value:>9}' for value in values)} |"
+
+
+def _line(name: str, row: Found, empty: Measured) -> str:
+    figures, (cpu, p99) = row.measured.figures, row.ratios(empty)
+    costs = f"{figures.cpu_signatures:.2f}", f"{figures.p99 * 1e3:.1f}", f"{cpu:.2f}", f"{p99:.2f}"
+    beside = f"{row.console:.3f}" if row.console else "", f"{row.scrape * 1e3:.1f}", f"{row.behind:.0f}"
+    return _cells(name, (*costs, *beside, f"{row.measured.memory_mb:.0f}", f"{row.measured.ready_seconds:.2f}"))
+
+
+def _charts(ledger: str, found: dict[str, Found], empty: Measured) -> list[Chart]:
+    """In all of them less is better."""
+    ratios = {name: row.ratios(empty) for name, row in found.items()}
+    memory = {name: row.measured.memory_mb for name, row in found.items()}
+    scrapes = {name: row.scrape * 1e3 for name, row in found.items()}
+    ready = {name: row.measured.ready_seconds for name, row in found.items()}
+    cpu, p99 = ({name: ratio[which] for name, ratio in ratios.items()} for which in (0, 1))
+    first = next(iter(found))
+    return [
+        Chart(f"CPU a payment, {ledger}, times that beside an empty ledger", cpu, ".2f", MAX_RATIO, "limit", 4.0),
+        Chart("p99, times that beside an empty ledger", p99, ".2f", MAX_RATIO, "limit", 4.0),
+        Chart("memory, MB", memory, ".0f", memory[first], "beside an empty ledger", 400.0),
+        Chart("a scrape of /metrics, ms", scrapes, ".1f", scrapes[first], "beside an empty ledger", 200.0),
+        Chart("start to ready, s", ready, ".2f", ready[first], "beside an empty ledger", 20.0),
+    ]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 Closed loop: every connection sends its next request when the reply is there. Open loop (`rate`): requests have a due
 time, and latency counts from it, so a server that stalls cannot hide the requests it kept from being sent.
+New sessions (`new_sessions`): each request begins a session with ticket params of its own.
 Prints one JSON line with counts and latencies in seconds.
 """
 
@@ -27,7 +28,7 @@ TICKETS_PER_VARIANT = 400
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection with one session."""
+    """One keep-alive connection with one session, or with a new one for each request."""
 
     def __init__(self, plan: dict[str, Any], session: int, done: asyncio.Future[None], latencies: list[float]) -> None:
         self.plan = plan
@@ -36,7 +37,9 @@ class Connection(asyncio.Protocol):
         self.path = plan["path"]
         self.headers = plan.get("headers", "").encode()
         self.chained = plan["chained"]
-        self.heads = [self._head(session, v, plan["tickets"]) for v in range(VARIANTS if self.chained else 1)]
+        self.new_sessions = plan.get("new_sessions", False)
+        self.session, self.begun = session, 0
+        self.heads = [self._head(v) for v in range(VARIANTS if self.chained else 1)]
         self.variant = self.tickets = 0
         self.state = b""
         self.buffer = b""
@@ -45,19 +48,22 @@ class Connection(asyncio.Protocol):
         self.started = self.until = 0.0
         self.due: float | None = None
 
-    @staticmethod
-    def _head(session: int, variant: int, tickets: int) -> bytes:
-        return json.dumps(payment_body(session, variant, tickets), separators=(",", ":")).encode()[:-1]
+    def _head(self, variant: int) -> bytes:
+        body = payment_body(self.session, variant, self.plan["tickets"], is_new=self.new_sessions)
+        return json.dumps(body, separators=(",", ":")).encode()[:-1]
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def send(self) -> None:
-        """Sends the session's next request."""
+        """Sends the session's next request, or the next session's first."""
         body = self.heads[self.variant] + (b',"state":' + self.state if self.state else b"") + b"}"
         self.transport.write(
             b"POST %s HTTP/1.1\r\nhost: localhost\r\n%scontent-length: %d\r\n\r\n%s" % (self.path, self.headers, len(body), body)
         )
+        if self.new_sessions:  # the next one's is made while this one is paid
+            self.begun += 1
+            self.heads = [self._head(self.begun)]
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -83,7 +89,7 @@ class Connection(asyncio.Protocol):
             self.send()
 
     def _keep_state(self, status: int, body: bytes) -> None:
-        if status != 200 or (self.state and not self.chained):
+        if status != 200 or self.new_sessions or (self.state and not self.chained):
             return
         self.state = body[body.index(b'"state":') + 8 : -1]
         self.tickets += self.plan["tickets"] + 1
@@ -120,6 +126,7 @@ async def run(plan: dict[str, Any]) -> dict[str, Any]:
     took = time.perf_counter() - begin
     statuses: dict[int, int] = {}
     for connection in connections:
+        connection.transport.close()
         for status, count in connection.statuses.items():
             statuses[status] = statuses.get(status, 0) + count
     latencies.sort()

@@ -6,16 +6,18 @@ machine to machine, where microseconds do not.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,10 @@ from benchmarks.bodies import STATIC_CHAIN
 
 SERVER_CORES = {0}
 LOAD_CORES = {1} if (os.cpu_count() or 1) > 1 else {0}
+READY_SECONDS = 120.0
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to connections and to listeners on port 0."""
+
 GO_SIGNATURES = 12.5
 """CPU a request of go-livepeer 0.9.1's own handler on one core, in signatures."""
 
@@ -43,8 +49,12 @@ class Served(NamedTuple):
     admin_token: str = ""
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process and everything it started."""
-        return sum(_cpu_of(pid) for pid in self._tree())
+        """User and system time of the process and everything it started, what has ended included."""
+        return sum(sum(_times_of(pid)) for pid in self._tree())
+
+    def own_cpu_seconds(self) -> float:
+        """User and system time of the process alone."""
+        return sum(_times_of(self.pid)[:2])
 
     def rss_mb(self) -> list[float]:
         """Resident memory of each process, MB."""
@@ -64,9 +74,10 @@ class Served(NamedTuple):
                 todo += map(int, task.read_text().split())
 
 
-def _cpu_of(pid: int) -> float:
+def _times_of(pid: int) -> list[float]:
+    """User and system time of the process, and of those of its children that have ended, seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return [int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:15]]
 
 
 def signature_seconds() -> float:
@@ -84,7 +95,7 @@ def signature_seconds() -> float:
         os.sched_setaffinity(0, SERVER_CORES | LOAD_CORES)
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(folder: Path, extra: dict[str, Any] | None = None, workers: int = 1) -> Iterator[Served]:
     """A signer on a free port with a static chain and a throw-away key, pinned to the server's core (or all, for workers)."""
     port = free_port()
@@ -119,16 +130,17 @@ def serving(folder: Path, extra: dict[str, Any] | None = None, workers: int = 1)
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens at, and that the kernel gives nobody who asks for any."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no port between {PORTS[0]} and {PORTS[-1]} is free")
 
 
 def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(3000):
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as reply:
                 if reply.status == 200:
@@ -174,14 +186,18 @@ class Measured(NamedTuple):
     ready_seconds: float
 
 
-def drive(served: Served, rounds: int = 3, **plan: Any) -> Figures:
-    """The median round by CPU. Raises RuntimeError when a request was not answered with 200."""
+def drive(served: Served, rounds: int = 3, *, is_alone: bool = False, **plan: Any) -> Figures:
+    """The median round by CPU; with `is_alone` that of the signer's own process.
+
+    Raises RuntimeError when a request was not answered with 200.
+    """
     found = []
+    cpu_seconds = served.own_cpu_seconds if is_alone else served.cpu_seconds
     plan = {"port": served.port, "seconds": 4, "connections": 16, "tickets": 1, "chained": False, **plan}
     for index in range(rounds):
         plan["first_session"] = index * 10_000
         signature = signature_seconds()
-        before = served.cpu_seconds()
+        before = cpu_seconds()
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.load", json.dumps(plan)],
             capture_output=True,
@@ -189,7 +205,7 @@ def drive(served: Served, rounds: int = 3, **plan: Any) -> Figures:
             preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORES),
         )
         result = json.loads(done.stdout)
-        cpu = served.cpu_seconds() - before
+        cpu = cpu_seconds() - before
         if set(result["statuses"]) != {"200"}:
             raise RuntimeError(f"not every request was paid: {result['statuses']}")
         count = result["requests"]
