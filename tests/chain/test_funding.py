@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class Cli:
         rpc = {"urls": urls, "controller": controller, "chain_id": chain_id}
         self._config = folder / "cli.yaml"
         self._config.write_text(yaml.safe_dump({"key": {"private_key_file": str(key)}, "chain": {"source": "rpc", "rpc": rpc}}))
+
+    def edit(self, change: Callable[[dict[str, Any]], dict[str, Any]], **sections: Any) -> None:
+        """Another configuration."""
+        self._config.write_text(yaml.safe_dump(change(yaml.safe_load(self._config.read_text())) | sections))
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "livepeer_remote_signer", command, "--config", str(self._config), *arguments]

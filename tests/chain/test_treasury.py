@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from eth_utils.address import to_checksum_address
 
+from livepeer_remote_signer.adapters.keys import SigningKey
 from tests.chain.evm import ETH, Evm, Tools, running_anvil
 from tests.chain.livepeer import LivepeerEvm
 from tests.chain.test_funding import NAME as TREASURY_NAME
@@ -65,3 +66,28 @@ def test_the_treasury_pays_and_the_senders_funds_grow(chain: Evm, tmp_path: Path
     assert done.returncode == 0, "another sender has its own day"
     assert "--max-per-day is 0.06 ETH" in cli.fails("top-up", "--below", "0.04eth", *MARKS[2:])
     assert funds_of(chain, HOT)[0] == 3 * ETH // 100
+
+
+def test_each_of_several_keys_pays_for_itself_when_it_is_named(evm: Evm, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, [evm.url], evm.controller.address)
+    other = tmp_path / "other-key"
+    other.write_text("44" * 32)
+    other.chmod(0o600)
+    cli.edit(
+        lambda tree: tree | {"keys": {"red": tree.pop("key"), "blue": {"private_key_file": str(other)}}},
+        senders=[{"auth_id": "*", "key": "red"}, {"auth_id": "blue", "key": "blue"}],
+        state={"mac_key": "0x" + "3f" * 32},
+        auth={"trusted_proxies": ["127.0.0.1/32"]},
+    )
+    blue = SigningKey(b"\x44" * 32).address
+    for sender in (TREASURY, blue):
+        evm.give(sender, ETH)
+    cli.ok("fund", "--key", "blue", "--deposit", "0.2eth", "--reserve", "0.1eth", "--yes")
+    cli.ok("fund", "--key", "red", "--deposit", "0.3eth", "--yes")
+    assert "pays 0.1 ETH in" in cli.ok("top-up", "--key", "blue", "--below", "0.3eth", "--to", "0.3eth", "--max-per-day", "1eth")
+    assert (funds_of(evm, blue)[0], funds_of(evm, TREASURY)[0]) == (3 * ETH // 10, 3 * ETH // 10)
+    cli.ok("unlock", "--key", "blue", "--yes")
+    assert (funds_of(evm, blue)[1] > 0, funds_of(evm, TREASURY)[1]) == (True, 0)
+    for name, sender in (("blue", blue), ("red", TREASURY)):
+        assert json.loads(cli.ok("funds", "--json", "--key", name))["sender"] == to_checksum_address(sender)
+    assert json.loads(cli.ok("funds", "--json", "--for", to_checksum_address(blue)))["deposit_wei"] == str(3 * ETH // 10)

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.running import LedgerStore
 from livepeer_remote_signer.adapters.ledger.store import Minutes, StoreFailed
 from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import SpendSum
-from livepeer_remote_signer.core.rules.luck import DrawnLine, lines_by_sender
+from livepeer_remote_signer.core.rules.luck import DrawnLine, lines_by_sender, lines_of
 from livepeer_remote_signer.core.rules.runway import CASES, Burn, Runway, burn_of, burns_of, draw_minute, plan_runway
 
 LOOK_SECONDS = 1.0
@@ -20,10 +21,21 @@ MIN_REST_SECONDS = 5.0
 RESTS = 20
 
 
-async def read_burn(store: LedgerStore, clock_ns: Callable[[], int]) -> Burn:
-    """What all processes that share the ledger signed within the last sixty whole minutes and the present one. Raises StoreFailed."""
-    burn, _ = await _read_signed(store, clock_ns)
-    return burn
+class OneOfSeveral(NamedTuple):
+    """A sender beside others, and whether it is the first, to which all belongs that was signed before there were others."""
+
+    sender: bytes
+    is_first: bool
+
+
+async def read_burn(store: LedgerStore, clock_ns: Callable[[], int], one: OneOfSeveral | None = None) -> Burn:
+    """What all processes that share the ledger signed within the last sixty whole minutes and the present one; or what one of
+    several senders did. Raises StoreFailed."""
+    burn, lines = await _read_signed(store, clock_ns)
+    if one is None:
+        return burn
+    own = [line.signed for line in lines_of(lines, one.sender, is_first=one.is_first)]
+    return burns_of(burn, [line.signed for line in lines], {one.sender: own})[one.sender]
 
 
 async def read_burns(store: LedgerStore, clock_ns: Callable[[], int], senders: Sequence[bytes]) -> Mapping[bytes, Burn]:

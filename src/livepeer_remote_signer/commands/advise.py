@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from livepeer_remote_signer.commands.serve import read_config
+from livepeer_remote_signer.commands.chosen_key import add_key_option, read_config_of_key
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.errors import SignerError
 from livepeer_remote_signer.core.protocol.amounts import rat_string
@@ -26,6 +26,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     parser.add_argument("url", metavar="URL", help="the orchestrator, https://host:port")
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML configuration")
+    add_key_option(parser)
     parser.add_argument(
         "--type", choices=("live", "lv2v", "fixed"), default="live", help="what its price is one of: a second, a pixel, a job"
     )
@@ -41,7 +42,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def run_advise(arguments: argparse.Namespace) -> int:
     """0 for terms that fit, 1 where sessions would be refused or lapse or nobody answers, 2 for a configuration that cannot be used."""
-    config = read_config(arguments.config)
+    config = read_config_of_key(arguments)
     if config is None:
         return 2
     from livepeer_remote_signer.adapters.keys import SigningKeyError

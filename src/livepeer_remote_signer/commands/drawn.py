@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
             }
             print(json.dumps(document, indent=2))
         else:
-            _print(counts, strange)
+            _print(counts, strange, names_sender=len(config.keys) > 1)
             _print_luck(luck, open_tickets, ahead)
         return 1 if counts.get("foreign") else 0
 
     return with_ledger(arguments, show)
 
 
-def _print(counts: Any, strange: list[RedeemedRow]) -> None:
+def _print(counts: Any, strange: list[RedeemedRow], *, names_sender: bool) -> None:
     for verdict, meaning in (
         ("ours", "signed by this ledger"),
         ("unjudged", "not judged: before this ledger kept what it signs, or other signers"),
@@ -86,9 +86,10 @@ def _print(counts: Any, strange: list[RedeemedRow]) -> None:
     ):
         print(f"{counts.get(verdict, 0):>8} {meaning}")
     for row in strange:
+        payer = f"{checksum_address(row.sender)} paid " if names_sender else ""
         print(
             f"{row.verdict}: {time_text(row.found_ms)} transaction {row.transaction}, block {row.block}, creation round {row.round}, "
-            f"{format_eth(row.face_value_wei)} to {checksum_address(row.recipient)}",
+            f"{payer}{format_eth(row.face_value_wei)} to {checksum_address(row.recipient)}",
             file=sys.stderr,
         )
 

@@ -20,7 +20,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from livepeer_remote_signer.commands.serve import read_config
+from livepeer_remote_signer.commands.chosen_key import add_key_option, read_config_of_key
 from livepeer_remote_signer.commands.top_up import add_parser as add_top_up
 from livepeer_remote_signer.commands.top_up import find_mark_fault, top_up
 from livepeer_remote_signer.commands.transactions import Asked, check_affordable, describe, open_record, print_cost, send, settle_earlier
@@ -111,6 +111,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the signer's configuration: key and chain.rpc are used")
+    add_key_option(parser)
 
 
 def _add_for(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +137,7 @@ def _wei(text: str) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Runs one of the commands: 0 done, 1 failed, 2 when arguments or configuration cannot be followed, 3 when it cannot be told
     whether a transaction arrived."""
-    config = read_config(str(arguments.config))
+    config = read_config_of_key(arguments, may_be_none=arguments.command == "funds" and arguments.sender is not None)
     if config is None:
         return 2
     if arguments.command == "top-up" and (fault := find_mark_fault(arguments.below, arguments.to, arguments.max_per_day)):
@@ -193,7 +194,7 @@ def _show(chain: FundingChain, config: Config, arguments: argparse.Namespace) ->
         print(f"note: {said}; the next change looks it up", file=sys.stderr)
     funds = chain.read_funds(sender)
     burn = _read_burn(chain, sender)
-    signed = _read_signed(config)
+    signed = _read_signed(config, sender, arguments.key)
     runway = _plan_runway(funds, burn, signed)
     largest = funds.deposit_wei // config.limits.deposit_multiplier
     if arguments.json:
@@ -244,11 +245,13 @@ def _unlock_text(funds: Funds) -> str:
     )
 
 
-def _read_signed(config: Config) -> Signed | None:
-    """What the ledger has signed in the last hour; None without a ledger, or where it cannot be read."""
-    from livepeer_remote_signer.adapters.runways import read_burn
+def _read_signed(config: Config, sender: bytes, key: str | None) -> Signed | None:
+    """What the ledger has signed in the last hour, of several senders this one; None without a ledger, or where it cannot be read."""
+    from livepeer_remote_signer.adapters.runways import OneOfSeveral, read_burn
     from livepeer_remote_signer.core.errors import LedgerUnavailable
     from livepeer_remote_signer.wiring.ledger import open_ledger
+
+    one_of_several = OneOfSeveral(sender, key == config.key_names[0]) if len(config.keys) > 1 else None
 
     async def read() -> Signed | None:
         ledger = open_ledger(config, time.time_ns, may_create=False)
@@ -256,7 +259,7 @@ def _read_signed(config: Config) -> Signed | None:
             return None
         await ledger.store.open()
         try:
-            return await read_burn(ledger.store, time.time_ns)
+            return await read_burn(ledger.store, time.time_ns, one_of_several)
         finally:
             await ledger.store.close()
 

@@ -14,7 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from livepeer_remote_signer.commands.serve import positive, read_config
+from livepeer_remote_signer.commands.chosen_key import add_key_option, read_config_of_key
+from livepeer_remote_signer.commands.serve import positive
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, decimal_text, float_string, parse_currency_amount
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
@@ -56,6 +57,7 @@ def add_parsers(subparsers: Any) -> None:
         "a second there can be, whether the same message is signed the same way twice, and what a signature costs where that is known.",
     )
     check.add_argument("--config", required=True, metavar="FILE", help="the signer's configuration: key and outbound are used")
+    add_key_option(check)
     check.add_argument(
         "--signatures", type=positive, default=50, metavar="N", help="how many are made one by one, and again at a time (50)"
     )
@@ -102,7 +104,7 @@ def _make_mac_key(path: Path) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    config = read_config(arguments.config)
+    config = read_config_of_key(arguments)
     if config is None:
         return 2
     from livepeer_remote_signer.adapters.keys import SigningKeyError

@@ -17,6 +17,7 @@ from livepeer_remote_signer.core.rules.luck import (
     describe_luck,
     describe_outstanding,
     lines_by_sender,
+    lines_of,
     losses_ahead,
     outstanding,
     weigh,
@@ -127,4 +128,6 @@ def test_lines_belong_to_the_sender_whose_mark_they_carry() -> None:
     lines = [unmarked, *marked.values()]
     assert lines_by_sender(lines, [red]) == {red: lines}
     assert lines_by_sender(lines, [red, blue]) == {red: [unmarked, marked[red]], blue: [marked[blue]]}
+    assert lines_of(lines, red, is_first=True) == [unmarked, marked[red]]
+    assert lines_of(lines, blue, is_first=False) == [marked[blue]]
     assert lines_by_sender(lines, [blue, red]) == {blue: [unmarked, marked[blue]], red: [marked[red]]}

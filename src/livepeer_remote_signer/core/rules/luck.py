@@ -88,6 +88,12 @@ def lines_by_sender(lines: Sequence[DrawnLine], senders: Sequence[bytes]) -> Map
     return found
 
 
+def lines_of(lines: Sequence[DrawnLine], sender: bytes, *, is_first: bool) -> Sequence[DrawnLine]:
+    """The lines of one of several senders."""
+    marks = (sender_mark(sender), 0) if is_first else (sender_mark(sender),)
+    return [line for line in lines if mark_of(line.terms) in marks]
+
+
 def weigh(lines: Sequence[DrawnLine], drawn: Sequence[Drawn], most: int = 50, *, max_cells: int = MAX_CELLS) -> list[Luck]:
     """All together, then the `most` recipients with the most expected value, of the newest rounds."""
     newest = max((line.round for line in lines), default=0)
