@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Mapping
 from fractions import Fraction
@@ -98,7 +99,16 @@ async def test_two_changes_at_once_are_both_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version":2,"prices":{}}', '{"version":1,"prices":{"globe":{}}}', '{"version":1,"prices":{"global":5}}']
+    "text",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "[]",
+        '{"version":2,"prices":{}}',
+        '{"version":1,"prices":{"globe":{}}}',
+        '{"version":1,"prices":{"global":5}}',
+    ],
 )
 def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, text: str) -> None:
     file = tmp_path / "prices.json"
@@ -176,3 +186,36 @@ def test_prices_may_be_given_in_the_currency_that_is_quoted_now_if_any() -> None
     assert prices.feed_currencies() == ()
     rate.pop(0)
     assert prices.feed_currencies() == ("usd",)
+
+
+async def test_a_change_goes_on_from_what_another_worker_has_just_changed(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    (one, _), (other, _) = opened(file), opened(file)
+    await one.change(PriceChange("llm/1", Amount(Fraction(1))), "test")
+    await other.change(PriceChange("llm/2", Amount(Fraction(2))), "test")
+    assert len(opened(file)[1].current().per_capability) == 2
+
+
+async def test_the_workers_file_is_made_again_where_it_was_removed_and_believed_from_its_own_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "prices.json"
+    workers = RuntimePrices(CONFIGURED, ceilings := LiveCeilings(CONFIGURED), file=file, ends_with_service=True)
+    await workers.change(SEVEN, "test")
+    file.unlink()
+    workers._take_file(file)
+    assert ceilings.current().global_ceiling == 7
+    assert opened(file)[1].current().global_ceiling == 7, "for workers to come"
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(PricesFileError, match="belongs to another user"):
+        RuntimePrices(CONFIGURED, LiveCeilings(CONFIGURED), file=file, ends_with_service=True)
+    assert opened(file)[1].current().global_ceiling == 7, "an operator's file may be anybody's"
+
+
+async def test_nothing_is_followed_after_the_end(tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    prices, _ = opened(tmp_path / "prices.json")
+    await prices.start()
+    assert asyncio.all_tasks() != before
+    await prices.stop()
+    assert asyncio.all_tasks() == before

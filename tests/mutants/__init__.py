@@ -1,6 +1,6 @@
 """Small wrong changes put into the source, one at a time: would a test notice? `make mutants`; not part of CI.
 
-    python -m tests.mutants [--seed N] [--count N] [--subject NAME ...] [--jobs N]
+    python -m tests.mutants [--seed N] [--count N] [--subject NAME ...] [--jobs N] [--seconds S]
     python -m tests.mutants --only MUTANT [--tests PATH ...]
 
 The tests are collected once. A first run notes which test touches which line; then each mutant lives in a fork of its own,

@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--subject", action="append", choices=SUBJECTS)
     parser.add_argument("--only", action="append", metavar="MUTANT", help="by its name, instead of a sample")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time; as many as there are cores")
+    parser.add_argument("--seconds", type=float, default=12.0, help="of tests for each mutant, the quickest first")
     parser.add_argument("--tests", action="append", metavar="PATH", help="instead of all fast ones that run in one process")
     arguments = parser.parse_args()
     mutants = named(arguments.only) if arguments.only else sample(arguments.subject or list(SUBJECTS), arguments.count, arguments.seed)
@@ -91,7 +92,7 @@ def main() -> int:
         if len(run.outcomes) % 100 == 0:
             print(f"{len(run.outcomes)} of {len(mutants)} after {time.monotonic() - began:.0f} s", flush=True)
 
-    run = MutantRun(mutants, tell, arguments.jobs)
+    run = MutantRun(mutants, tell, jobs=arguments.jobs, most_seconds=arguments.seconds)
     pytest.main(
         ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", "-m", FAST, *(arguments.tests or TESTS)],
         plugins=[run],

@@ -35,9 +35,6 @@ MAPS = ROOT / "build/mutants"
 FAULTS = ROOT / "build/mutants/fault.txt"
 """What went wrong in a fork the last time, other than a test."""
 
-MOST_SECONDS = 12.0
-"""Of tests for one mutant, by what they took when nothing was wrong."""
-
 PATIENCE = 8.0
 """How many times longer a mutant's tests may take before they count as hanging: machines are busy."""
 
@@ -85,10 +82,12 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 class MutantRun:
     """A pytest plugin that takes over once everything is collected."""
 
-    def __init__(self, mutants: Sequence[Mutant], tell: Callable[[Outcome], None], jobs: int = 1) -> None:
+    def __init__(self, mutants: Sequence[Mutant], tell: Callable[[Outcome], None], *, jobs: int, most_seconds: float) -> None:
+        """`most_seconds`: of tests for one mutant, by what they took when nothing was wrong."""
         self._mutants = mutants
         self._tell = tell
         self._jobs = jobs
+        self._most_seconds = most_seconds
         self.outcomes: list[Outcome] = []
 
     @pytest.hookimpl(tryfirst=True)
@@ -100,7 +99,7 @@ class MutantRun:
         tested: dict[Mutant, int] = {}
         works: dict[Mutant, Work] = {}
         for mutant in self._mutants:
-            chosen, seconds = _chosen(mutant, items, touches)
+            chosen, seconds = _chosen(mutant, items, touches, self._most_seconds)
             tested[mutant] = len(chosen)
             if chosen:
                 works[mutant] = Work(partial(_run_mutant, mutant, chosen), 30 + PATIENCE * seconds)
@@ -115,11 +114,11 @@ class MutantRun:
         self._tell(outcome)
 
 
-def _chosen(mutant: Mutant, items: dict[str, pytest.Item], touches: Touches) -> tuple[list[pytest.Item], float]:
+def _chosen(mutant: Mutant, items: dict[str, pytest.Item], touches: Touches, most_seconds: float) -> tuple[list[pytest.Item], float]:
     """The tests that touch its line, quickest first, and how long they take together."""
     chosen, seconds = [], 0.0
     for name in sorted(touches.tests.get((mutant.path, mutant.line), []), key=touches.seconds.__getitem__):
-        if name in items and seconds < MOST_SECONDS:
+        if name in items and seconds < most_seconds:
             chosen.append(items[name])
             seconds += touches.seconds[name]
     return chosen, seconds

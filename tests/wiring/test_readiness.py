@@ -6,16 +6,20 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Readiness
 from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts
 from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck
 from livepeer_remote_signer.service.signing import InfoSignature
 from livepeer_remote_signer.wiring import chain, orchestrators
+from tests.plans import CHAIN
 from tests.signer import configuration, running_signer
 
 
@@ -59,3 +63,33 @@ async def test_a_keys_file_that_cannot_be_read_ends_readiness_until_it_can(tmp_p
                     await asyncio.sleep(0.05)
             (check,) = (c for c in reply.json()["checks"] if c["name"] == "auth.api_keys_file")
             assert (check["ok"], "cannot be read" in check["reason"]) == (is_there, not is_there)
+
+
+def readiness(fault: str, *, senders: Sequence[str] = ()) -> dict[str, tuple[bool, bool]]:
+    """Whether each part is ready, and whether it is degraded, when each of them has this fault."""
+    part = SimpleNamespace(fault=fault, failure=fault, sink_faults=[fault])
+    checks = Readiness(
+        lambda: CHAIN,
+        LiveCeilings(CeilingAmounts()),
+        ledger=part,
+        sinks=part,
+        authorities={"auth.webhook": part},
+        places=part,
+        keys={"key": part},
+        senders={name: lambda: CHAIN for name in senders},
+    ).checks()
+    return {check.name: (check.ok, check.degraded) for check in checks}
+
+
+def test_each_part_that_is_there_is_asked_and_its_fault_counts() -> None:
+    parts = {"chain", "ledger", "key", "auth.webhook", "events.sinks.0", "connections"}
+    assert readiness("") == dict.fromkeys(parts, (True, False))
+    faulty = readiness("it fails")
+    assert faulty.keys() == parts
+    assert [name for name, (ok, _) in faulty.items() if not ok] == ["ledger", "key", "auth.webhook"]
+    assert faulty["events.sinks.0"] == faulty["connections"] == (True, True), "payments go on, and somebody should look"
+
+
+def test_the_key_of_one_of_several_senders_ends_its_own_payments_alone() -> None:
+    assert readiness("it fails", senders=["a", "b"])["key"] == (True, True)
+    assert readiness("it fails")["key"] == (False, False)

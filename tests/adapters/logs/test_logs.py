@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -23,12 +24,14 @@ from msgspec.structs import replace
 from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog, Redaction, route_standard_logging
 from livepeer_remote_signer.adapters.logs import writer as writer_module
 from livepeer_remote_signer.adapters.logs.lines import render_console, render_json
-from livepeer_remote_signer.adapters.logs.payments import paid_line
-from livepeer_remote_signer.adapters.logs.redaction import parts_of_url
+from livepeer_remote_signer.adapters.logs.payments import MAX_TEXT_CHARACTERS, paid_line
+from livepeer_remote_signer.adapters.logs.redaction import MIN_SECRET_CHARACTERS, parts_of_url
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
+from livepeer_remote_signer.core.protocol.state import encode_state
+from livepeer_remote_signer.core.rules.payment import PaymentRequest
 from livepeer_remote_signer.core.rules.trail import Trail
-from tests.plans import plan_payment
+from tests.plans import orchestrator_info, plan_payment
 
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 PLAN = plan_payment()
@@ -380,3 +383,52 @@ def test_what_turns_or_breaks_a_text_is_escaped_in_every_line(output: Output, fo
     text = output.text()
     assert not [c for c in text if c != "\n" and not (c.isascii() and c.isprintable())]
     assert text.count("\\u202e") >= 6
+
+
+STATE = encode_state(replace(PLAN.state, auth_id="alice" * 2000, sequence_number=7))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [(errors.PriceExceeded("too dear"), True), (errors.InvalidSig("not ours"), False), (errors.InvalidState("torn"), False)],
+)
+def test_a_request_that_opened_no_session_is_told_by_what_it_says_and_a_state_that_is_not_ours_by_nothing(
+    output: Output, error: errors.SignerError, is_ours: bool
+) -> None:
+    made = trail()
+    made.request = PaymentRequest(orchestrator_info(), STATE, manifest_id="m" * 5000, app="studio", type="live")
+    PaymentLog(output.writer(), status_of).refused(error, made)
+    (record,) = output.records()
+    assert (record["app"], record["type"], record["orch_url"]) == ("studio", "live", "https://orch.example:8935")
+    assert record["manifest_id"] == "m" * MAX_TEXT_CHARACTERS
+    assert record.get("session_id") == (PLAN.state.state_id if is_ours else None)
+    assert record.get("sequence_number") == (7 if is_ours else None)
+    assert record.get("auth_id") == (("alice" * 2000)[:MAX_TEXT_CHARACTERS] if is_ours else None)
+
+
+@pytest.mark.parametrize("may_be_recorded", [False, True])
+def test_that_a_payment_may_be_recorded_is_told_where_it_may(output: Output, may_be_recorded: bool) -> None:
+    PaymentLog(output.writer(), status_of).refused(errors.TimedOut(10, may_be_recorded=may_be_recorded), opened())
+    (record,) = output.records()
+    assert record.get("may_be_recorded", False) is may_be_recorded
+
+
+def test_from_its_shortest_length_on_a_secret_is_redacted() -> None:
+    shortest = "planted-and-secret"[:MIN_SECRET_CHARACTERS]
+    assert Redaction([shortest]).clean(f"as {shortest}") == "as [redacted]"
+    assert Redaction([shortest[1:]]).clean(f"as {shortest}") == f"as {shortest}"
+
+
+def test_a_query_that_is_nothing_but_a_key_is_a_secret() -> None:
+    assert Redaction(parts_of_url("https://rpc.example/?Planted_Key_0123")).clean("asked ?Planted_Key_0123") == "asked ?[redacted]"
+
+
+async def test_a_line_is_written_soon_and_not_at_once(output: Output) -> None:
+    log = PaymentLog(output.writer(), status_of)
+    os.set_blocking(output.reading, False)
+    log.paid(PLAN, trail())
+    with pytest.raises(BlockingIOError):
+        os.read(output.reading, 1)
+    async with asyncio.timeout(20):
+        while not select.select([output.reading], [], [], 0)[0]:  # noqa: ASYNC110 - nothing but the pipe tells
+            await asyncio.sleep(0.01)

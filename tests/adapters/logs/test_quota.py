@@ -56,6 +56,18 @@ def test_callers_without_number_take_a_bounded_room_and_a_bounded_number_of_line
     assert told.said[0][0] == told.said[-1][0] == OTHERS
 
 
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_one_caller_more_than_there_are_lines_for_is_counted_with_the_others(more: int) -> None:
+    told = Told()
+    for caller in range(MAX_SUMMARIES + more):
+        for number in range(FIRST + 1 + (caller < MAX_SUMMARIES - 1)):
+            told.quota.admits(f"c{caller}", f"r{caller}-{number}")
+    told.end_window()
+    assert len(told.said) == MAX_SUMMARIES
+    last = MAX_SUMMARIES + more - 1
+    assert told.said[-1] == (OTHERS, 1 + more, f"r{last}-{FIRST}")
+
+
 @pytest.fixture
 def lines() -> Iterator[Callable[[LogWriter], list[dict[str, object]]]]:
     reading, writing = os.pipe()

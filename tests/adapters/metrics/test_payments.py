@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,10 +20,10 @@ from livepeer_remote_signer.adapters.discovery import Discovery
 from livepeer_remote_signer.adapters.discovery.gauges import add_discovery_gauges
 from livepeer_remote_signer.adapters.events.metrics import EventMetrics, add_outbox_gauges
 from livepeer_remote_signer.adapters.events.sink import Sink
-from livepeer_remote_signer.adapters.metrics import Metrics
+from livepeer_remote_signer.adapters.metrics import Metrics, spending
 from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
-from livepeer_remote_signer.adapters.metrics.spending import SpendRate
+from livepeer_remote_signer.adapters.metrics.spending import Sampler, SpendRate
 from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.core import errors
@@ -253,3 +256,40 @@ def test_how_many_events_wait_since_when_and_for_whom_is_shown(is_shared: bool) 
     assert ("livepeer_signer_outbox_parked" in read) is is_shared
     if is_shared:
         assert read["livepeer_signer_outbox_parked"].value() == 4
+
+
+class Counting:
+    """Takes the place of the metrics and of the rate; counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter()
+        for name in ("keep_shared", "settle", "sample"):
+            setattr(self, name, partial(self._count, name))
+
+    def _count(self, name: str) -> None:
+        self.done[name] += 1
+
+
+async def test_the_spend_is_noted_once_in_its_time_and_what_waits_is_counted_all_the_while_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spending, "SETTLE_SECONDS", 0.001)
+    for sample_seconds, is_noted in ((3600.0, False), (0.0, True)):
+        monkeypatch.setattr(spending, "SAMPLE_SECONDS", sample_seconds)
+        counting = Counting()
+        sampler = Sampler(cast(Metrics, counting), cast(SpendRate, counting))
+        await sampler.start()
+        async with asyncio.timeout(20):
+            while counting.done["settle"] < 3:  # noqa: ASYNC110 - a plain count
+                await asyncio.sleep(0.001)
+        before = counting.done["settle"]
+        await sampler.stop()
+        assert counting.done["settle"] == before + 1
+        assert counting.done["keep_shared"] == before
+        assert (counting.done["sample"] > 0) is is_noted
+
+
+async def test_who_was_never_started_notes_the_last_numbers_all_the_same() -> None:
+    counting = Counting()
+    await Sampler(cast(Metrics, counting), cast(SpendRate, counting)).stop()
+    assert counting.done == {"settle": 1}

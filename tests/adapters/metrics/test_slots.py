@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from livepeer_remote_signer.adapters.metrics import Metrics, Slots
-from livepeer_remote_signer.adapters.metrics.slots import MAX_SLOTS
+from livepeer_remote_signer.adapters.metrics.slots import MAX_SLOTS, Series, add_series
 from tests.prometheus_text import Metric, parse_metrics
 
 WORKER = """
@@ -223,3 +223,13 @@ def test_a_folder_of_another_user_is_neither_read_nor_written(tmp_path: Path, mo
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert "done_total" not in scrape(tmp_path)
     assert set(tmp_path.iterdir()) == before
+
+
+def test_numbers_of_another_form_are_not_merged() -> None:
+    one = Series([1.0, 2.0])
+    assert one.has_form_of(Series([3.0, 4.0]))
+    assert not one.has_form_of(Series([3.0]))
+    assert not one.has_form_of(Series([3.0, 4.0], "most"))
+    total = {("a", ()): one}
+    add_series(total, {("a", ()): Series([3.0])})
+    assert total == {("a", ()): Series([3.0])}

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -462,3 +462,58 @@ async def test_discovery_of_another_certificates_holder_is_refused(network: Netw
     with pytest.raises(OrchestratorUnreachable, match="not the pinned one"):
         await asking.fetch_discovery(node.url)
     await asking.aclose()
+
+
+async def test_a_fresh_connection_that_breaks_is_told_at_once_and_not_tried_again(network: Network) -> None:
+    asked = 0
+
+    async def grpc(_: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        await network.hang_up()
+        return b""
+
+    server = await network.host(Answers(grpc, answering(b"").http))
+    asking = client()
+    for number in (1, 2):
+        with pytest.raises(OrchestratorUnreachable, match="UNAVAILABLE"):
+            await asking.fetch_orchestrator_info(url_of(server))
+        assert asked == number
+    await asking.aclose()
+
+
+async def test_a_connection_on_which_an_orchestrator_refused_is_ended(network: Network) -> None:
+    node = orchestrator()
+    await network.host_orchestrator(node)
+    asking = client(signature=bytes(65))
+    with pytest.raises(OrchestratorUnreachable, match="PERMISSION_DENIED"):
+        await asking.fetch_orchestrator_info(node.url)
+    await until(lambda: network.open_connections == 0)
+    await asking.aclose()
+
+
+async def test_those_who_want_one_orchestrator_at_the_same_time_share_a_connection(network: Network) -> None:
+    node = orchestrator()
+    await network.host_orchestrator(node)
+    asking = client()
+    await asyncio.gather(*(asking.fetch_orchestrator_info(node.url) for _ in range(5)))
+    assert network.connections == 1
+    await asking.aclose()
+
+
+async def test_the_connection_that_was_used_longest_ago_makes_room(network: Network) -> None:
+    nodes = [orchestrator() for _ in range(3)]
+    for node in nodes:
+        await network.host_orchestrator(node)
+    asking = client(max_connections=2)
+    for node in (nodes[0], nodes[1], nodes[0], nodes[2], nodes[0]):
+        await asking.fetch_orchestrator_info(node.url)
+    assert network.connections == 3
+    await asking.aclose()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for a condition."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -14,15 +15,19 @@ from livepeer_remote_signer.adapters.discovery import Discovery
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.store import StoreFailed
 from livepeer_remote_signer.adapters.overview.figures import Overview, describe_outcomes
+from livepeer_remote_signer.adapters.overview.refusals import RecentRefusals
 from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
 from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
+from livepeer_remote_signer.api.errors import status_of
 from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.errors import Denied, NoTickets, PriceExceeded, RefreshSession
 from livepeer_remote_signer.core.rules.ceilings import Rate
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.discovery import Absence
 from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus, ReadyCheck
+from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.wiring.ledger import open_ledger
 from tests.plans import CHAIN
 
@@ -95,6 +100,7 @@ def overview(
 
 async def test_a_live_chain_shows_its_age_and_each_endpoint_by_host(tmp_path: Path) -> None:
     data = await overview(tmp_path, Feed(Rate("usd", Fraction(7001, 2)), ""), None, [ReadyCheck("chain", False, "why")], Listed()).read(1)
+    assert data["now"] == NOW_NS / 10**9
     assert data["chain"]["source"] == "rpc"
     assert (data["chain"]["age_seconds"], data["chain"]["max_age_seconds"]) == (2.5, 60.0)
     assert [(e["name"], e["is_healthy"], e["in_use"]) for e in data["chain"]["endpoints"]] == [
@@ -130,3 +136,15 @@ async def test_a_ledger_that_fails_leaves_its_parts_empty_and_says_so(tmp_path: 
 
 def test_answers_are_sorted_by_what_they_mean_to_a_session() -> None:
     assert describe_outcomes({"200": 5, "480": 2, "503": 1, "400": 3}) == {"paid": 5, "refresh": 2, "price": 0, "skip": 0, "other": 4}
+
+
+def test_refusals_are_kept_with_their_time_the_newest_first_but_for_those_of_a_healthy_session() -> None:
+    times = iter((NOW_NS, NOW_NS + 1_500_000_000))
+    refusals = RecentRefusals(status_of, lambda: next(times))
+    trail = Trail("/signTicket", "r1", "", time.monotonic)
+    for error in (PriceExceeded("too dear"), NoTickets("none"), RefreshSession("token", "https://o"), Denied("no")):
+        refusals.refused(error, trail)
+    assert [(one["at"], one["code"]) for one in refusals.describe()] == [
+        (NOW_NS / 10**9 + 1.5, "denied"),
+        (NOW_NS / 10**9, "price_exceeded"),
+    ]
