@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from livepeer_remote_signer.api.admin_users import UserParts
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts
 from tests.ledgers import opened
+from tests.plans import NOW_NS
 
 TOKEN = "a-token-of-the-operator"
 DEFAULT = Budget("auth_id", "*", "total", "ev", 100)
@@ -81,6 +83,7 @@ async def test_three_hundred_keys_are_made_listed_in_pages_and_revoked(admin: Ad
     assert sorted(key["id"] for key in listed) == sorted(key["id"] for key in keys)
     assert listed[0]["state"] == "active"
     assert listed[0]["last_used"] is None
+    assert listed[0]["created"] == datetime.fromtimestamp(NOW_NS // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert all(key["key"].split("_", 2)[2] not in json.dumps(listed) for key in keys)
     revoked = (await admin.post(NEW + "/revoke", {"ids": [keys[0]["key"], keys[1]["id"], "0" * 16]})).json()
     assert sorted(revoked["revoked"]) == sorted(key["id"] for key in keys[:2])

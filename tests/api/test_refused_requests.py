@@ -11,9 +11,11 @@ from types import FrameType
 import pytest
 import yaml
 
+from livepeer_remote_signer.api.errors import error_reply
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.errors import ChainStale, OrchestratorPaused, PriceExceeded, RateExceeded, SignerError
 from livepeer_remote_signer.proto import net_pb2
 from tests.asgi import running
 from tests.plans import orchestrator_info
@@ -52,3 +54,17 @@ async def test_a_refusal_is_gone_with_its_reply(body: dict[str, str]) -> None:
             gc.set_debug(0)
             gc.garbage.clear()
             gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (RateExceeded("too many"), b"5"),
+        (RateExceeded("too many", retry_after_seconds=60), b"60"),
+        (ChainStale("stale"), b"5"),
+        (OrchestratorPaused("paused", retry_after_seconds=9), b"9"),
+        (PriceExceeded("too dear"), None),
+    ],
+)
+def test_whoever_may_come_again_is_told_when(error: SignerError, seconds: bytes | None) -> None:
+    assert dict(error_reply(error, "r1").headers).get(b"retry-after") == seconds
