@@ -22,6 +22,7 @@ from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.errors import Overloaded
 from livepeer_remote_signer.core.protocol.json_forms import info_to_json
 from livepeer_remote_signer.wiring import live_payments
 from tests.asgi import Answer, call
@@ -529,3 +530,13 @@ async def test_a_start_that_fails_is_told_in_one_line(monkeypatch: pytest.Monkey
         await front({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
     assert told == [{"type": "lifespan.startup.failed", "message": "OSError: the disk is full"}]
     assert front.startup_failure == "OSError: the disk is full"
+
+
+def test_what_reads_only_memory_answers_also_when_all_places_are_taken(front: Front, runner: asyncio.Runner) -> None:
+    def full(*_: object) -> None:
+        raise Overloaded("full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front.paying, "place", full)
+        for method, path, status in (("GET", "/healthz", 200), ("HEAD", "/healthz", 200), ("POST", "/sign-orchestrator-info", 503)):
+            assert runner.run(call(front, method, path, {}, b"{}")).status == status, (method, path)

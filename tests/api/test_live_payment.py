@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.api import live_payment
-from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.errors import BadField, SignerError
 from livepeer_remote_signer.core.rules.payment import PaymentRequest
 
 KEYS = [
@@ -174,3 +174,9 @@ def test_deep_nesting_does_not_reach_the_faster_way() -> None:
         live_payment.parse_live_payment(b'{"x":' + b"[" * 500_000)
     with pytest.raises(SignerError):
         live_payment.parse_live_payment(b'{"state":' * 100_000)
+
+
+@pytest.mark.parametrize("price", ["true", "[1]", "{}"])
+def test_a_price_that_is_neither_a_number_nor_spells_one_is_refused(price: str) -> None:
+    with pytest.raises(BadField, match=r"maxPrice\.price must be a number, or a string that spells one, not"):
+        live_payment.parse_live_payment(f'{{"maxPrice": {{"price": {price}}}}}'.encode())

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from livepeer_remote_signer.adapters.orchestrator_queries import OrchestratorQueries
+from livepeer_remote_signer.api.orchestrators import OrchestratorQuery, parse_orchestrator_query
+from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.service import queries
 from tests.hooks import running_hook, says
 from tests.plans import orchestrator_info
@@ -80,3 +82,10 @@ async def test_the_webhook_is_asked_before_an_orchestrator_is_called_where_that_
         assert hook.questions[0]["state"]["StateID"] == ""
     else:
         assert (reply.status_code, len(hook.questions)) == (502, 0)
+
+
+@pytest.mark.parametrize("capabilities", [b'{"version": "1"}', b'"AQ=="', b'""'])
+def test_capabilities_for_nobody_are_refused(capabilities: bytes) -> None:
+    with pytest.raises(BadField, match="capabilities without an orchestrator"):
+        parse_orchestrator_query(b'{"capabilities": %b}' % capabilities)
+    assert parse_orchestrator_query(b'{"capabilities": null}') == OrchestratorQuery("", b"")
