@@ -17,7 +17,7 @@ from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed, Writes
 from tests.hooks import Hook, running_hook, silence
-from tests.plans import orchestrator_info
+from tests.plans import NOW_NS, orchestrator_info
 from tests.prometheus_text import Metric, parse_metrics
 from tests.signer import PAY, RunningSigner, counted_signatures, running_signer
 
@@ -206,3 +206,22 @@ async def test_an_orchestrator_that_does_not_answer_is_given_up_in_time() -> Non
     async with server, running_signer(orchestrators=orchestrators, limits=LIMITS) as signer:
         late = await signer.client.post("/getOrchestratorInfo", content=json.dumps({"orchestrator": url}))
         assert (late.status_code, error_of(late)["code"]) == (503, "timed_out")
+
+
+@pytest.mark.parametrize(("step", "status", "code"), [("begin", 482, "no_tickets"), ("commit", 503, "timed_out")])
+async def test_where_nothing_was_due_that_is_told_unless_tickets_ahead_may_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, status: int, code: str
+) -> None:
+    gate = Gate(monkeypatch, step)
+    sections = {"ledger": ledger(tmp_path), "limits": LIMITS, "headroom_seconds": {"generate_live_payment": 60}}
+    clock = [NOW_NS]
+    async with running_signer(clock_ns=lambda: clock[0], **sections) as signer:
+        info = orchestrator_info()
+        first = await signer.pay(info=info)
+        assert first.status_code == 200
+        clock[0] += 15 * 10**9  # what was bought ahead lasts, and a minute ahead wants more
+        gate.shut()
+        late = await signer.pay(info=info, state=first.json()["state"])
+        gate.opened.set()
+        assert (late.status_code, error_of(late)["code"]) == (status, code), late.text
+        assert error_of(late).get("may_be_recorded", False) is (step == "commit")

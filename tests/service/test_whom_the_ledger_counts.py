@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
+from livepeer_remote_signer.core.rules.ledger import RequestKey
 from tests.hooks import running_hook, says
 from tests.signer import running_signer
 
@@ -34,3 +39,22 @@ async def test_a_payment_of_nobody_is_refused_where_an_auth_id_is_required(tmp_p
             assert "auth.require_auth_id" in refused.json()["error"]["message"]
             hook.answer = says({"status": 200, "auth_id": "alice"})
             assert (await signer.pay()).status_code == 200
+
+
+async def test_batches_are_filled_in_turn_between_those_who_prove_a_name_and_else_between_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    pay = GroupCommitLedger.pay
+
+    async def noted(ledger: GroupCommitLedger, key: RequestKey, *rest: Any) -> Any:
+        served.append(key.served)
+        return await pay(ledger, key, *rest)
+
+    monkeypatch.setattr(GroupCommitLedger, "pay", noted)
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger")}
+    auth = {"trusted_proxies": ["127.0.0.1/32"], "allow_unauthenticated": True}
+    async with running_signer(auth=auth, ledger=ledger) as signer:
+        for headers in ({"Signer-Auth-Id": "alice"}, {}, {"X-Forwarded-For": "10.9.8.7"}):
+            assert (await signer.pay(headers)).status_code == 200
+    assert served == ["auth id alice", "127.0.0.1", "10.9.8.7"]
