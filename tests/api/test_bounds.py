@@ -57,6 +57,7 @@ class Wire:
         self.is_ended = self.is_aborted = True
 
     def pause_reading(self) -> None:
+        assert not self.is_aborted, "the handle is closed"
         self.is_read = False
 
     def resume_reading(self) -> None:
@@ -364,3 +365,87 @@ async def test_a_connection_at_work_or_that_paid_keeps_its_place_and_one_that_sa
     for protocol, _ in crowd[14:]:
         protocol.connection_lost(None)
     assert places.taken == 2
+
+
+# --- what is large is read in turn ---
+
+
+async def test_who_sends_much_is_read_again_in_the_next_turn_and_who_sends_little_at_once() -> None:
+    front = a_front()
+    (large, much), (small, little) = connect(front), connect(front)
+    large.data_received(head(60 * KIB))
+    small.data_received(head(60 * KIB))
+    small.data_received(b" " * 16 * KIB)
+    assert little.is_read
+    for _ in range(3):
+        large.data_received(b" " * 17 * KIB)
+        assert not much.is_read
+        await until(lambda: much.is_read)
+    large.data_received(b" " * 9 * KIB)
+    await until(lambda: much.statuses == [400])
+
+
+async def test_a_connection_that_ends_meanwhile_takes_no_turn() -> None:
+    front = a_front()
+    (gone, wire), (stays, other) = connect(front), connect(front)
+    for protocol in (gone, stays):
+        protocol.data_received(head(60 * KIB) + b" " * 17 * KIB)
+    wire.abort()
+    await until(lambda: other.is_read)
+    assert not wire.is_read
+
+
+# --- a request that is on its way ---
+
+
+async def test_a_request_on_its_way_has_its_time_from_its_first_byte_and_is_held_since_then() -> None:
+    front = a_front()
+    protocol, wire = connect(front)
+    loop = asyncio.get_running_loop()
+    limit, began = front.bounds.limits.timeout_seconds, loop.time()
+    protocol.data_received(head(50))
+    deadline, since = protocol.deadline, protocol.holding_since
+    assert deadline is not None
+    assert began + limit <= deadline <= loop.time() + limit
+    for _ in range(3):
+        protocol.data_received(b" ")
+        assert (protocol.deadline, protocol.holding_since) == (deadline, since), "a byte now and then makes nobody younger"
+    protocol.sweep(deadline - 0.001)
+    assert wire.statuses == []
+    protocol.sweep(deadline)
+    assert wire.statuses == [408]
+
+
+@pytest.mark.parametrize(("version", "is_told"), [("1.1", True), ("1.0", False)])
+async def test_a_client_that_waits_to_be_told_is_told_to_go_on_once(version: str, is_told: bool) -> None:
+    protocol, wire = connect(a_front())
+    asked = f"POST {PAY} HTTP/{version}\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    protocol.data_received(asked.encode())
+    assert bytes(wire.written) == (b"HTTP/1.1 100 Continue\r\n\r\n" if is_told else b"")
+    protocol.data_received(b"[]")
+    assert wire.statuses == ([100] if is_told else [])
+    protocol.data_received(b"  ")
+    await until(lambda: 400 in wire.statuses)
+
+
+async def test_while_a_client_takes_no_replies_its_payments_go_the_way_that_waits_for_it() -> None:
+    protocol, wire = connect(a_front())
+    protocol.pause_writing()
+    protocol.data_received(whole(b"[]"))
+    assert not protocol.waiting
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert wire.statuses == []
+    protocol.resume_writing()
+    await until(lambda: wire.statuses == [400])
+
+
+async def test_a_client_that_says_no_more_is_let_go_unless_it_waits_for_a_reply() -> None:
+    front = a_front()
+    idle, _ = connect(front)
+    assert idle.eof_received() is False
+    busy, wire = connect(front)
+    busy.data_received(whole(b"[]"))
+    assert busy.eof_received() is True
+    await until(lambda: wire.statuses == [400])
+    assert b"connection: close" in wire.written

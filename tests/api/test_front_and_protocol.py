@@ -457,6 +457,7 @@ def test_a_refusal_that_is_the_signers_fault_is_an_error_in_the_log(runner: asyn
         answer = runner.run(call(busy, "POST", "/sign-orchestrator-info", {}, b""))
     ((level, fields),) = refusals_in(caplog)
     assert (level, fields["status"], fields["code"]) == ("ERROR", 503, "overloaded")
+    assert fields["error"] == json.loads(answer.body)["error"]["message"]
     assert fields["request_id"] == answer.headers["x-request-id"]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket
+from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, parse_signer_state
+from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.billing import Billed
 from livepeer_remote_signer.service.signing import SignedPayment
@@ -68,3 +69,9 @@ def test_figures_of_a_real_first_payment_agree_with_each_other() -> None:
     assert reply["billedSeconds"] == 10.0
     assert int(reply["fee"]) == 10 * PRICE_PER_UNIT
     assert reply["creditSeconds"] == int(plan.state.balance * 1000 / PRICE_PER_UNIT) / 1000
+
+
+@pytest.mark.parametrize("text", [".", "AAAA", "AAAA.", ".AAAA"])
+def test_a_state_without_one_of_its_halves_is_refused(text: str) -> None:
+    with pytest.raises(BadField, match="signerState is not base64"):
+        parse_signer_state(text)

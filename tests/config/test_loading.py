@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.config.ceilings import ceiling_amounts
+from livepeer_remote_signer.config.faults import explain
 from livepeer_remote_signer.config.keys import KeyConfig
 from livepeer_remote_signer.config.loading import ConfigError, load_config, parse_config
 from livepeer_remote_signer.config.models import Config
@@ -662,3 +663,9 @@ def test_what_a_key_outside_this_host_needs(change: dict[str, Any], fault: str |
         return
     with pytest.raises(ConfigError, match=re.escape(fault)):
         parse_config(json.dumps(sections), {})
+
+
+def test_a_fault_of_no_single_key_names_what_it_is_in() -> None:
+    fault = {"loc": (), "type": "value_error", "msg": "Value error, it is empty"}
+    assert explain({}, fault) == "configuration: it is empty"
+    assert explain({}, fault, KeyConfig) == "the entry: it is empty"
