@@ -277,7 +277,7 @@ async def test_the_spend_is_noted_once_in_its_time_and_what_waits_is_counted_all
     for sample_seconds, is_noted in ((3600.0, False), (0.0, True)):
         monkeypatch.setattr(spending, "SAMPLE_SECONDS", sample_seconds)
         counting = Counting()
-        sampler = Sampler(cast(Metrics, counting), cast(SpendRate, counting))
+        sampler = Sampler(cast(Metrics, counting), [cast(SpendRate, counting)])
         await sampler.start()
         async with asyncio.timeout(20):
             while counting.done["settle"] < 3:  # noqa: ASYNC110 - a plain count
@@ -291,5 +291,5 @@ async def test_the_spend_is_noted_once_in_its_time_and_what_waits_is_counted_all
 
 async def test_who_was_never_started_notes_the_last_numbers_all_the_same() -> None:
     counting = Counting()
-    await Sampler(cast(Metrics, counting), cast(SpendRate, counting)).stop()
+    await Sampler(cast(Metrics, counting), [cast(SpendRate, counting)]).stop()
     assert counting.done == {"settle": 1}
