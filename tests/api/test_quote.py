@@ -322,6 +322,12 @@ async def test_a_request_with_four_faults_names_four() -> None:
     assert all(refusal.get("hint") or refusal["message"] for refusal in quote["refusals"])
 
 
+async def test_what_is_missing_is_one_fault_and_not_also_wrong() -> None:
+    async with asked(**FREE) as signer:
+        quote = await signer.quote(spoilt(lambda info: info.ClearField("ticket_params")))
+    assert [refusal["code"] for refusal in quote["refusals"]] == ["missing_ticket_params"]
+
+
 async def test_a_kill_switch_is_told_also_where_the_request_is_not_readable(tmp_path: Path) -> None:
     async with asked(**FREE, **ledger(tmp_path)) as signer:
         with always(GroupCommitLedger, "switches", Switches(all=True)):

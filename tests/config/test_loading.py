@@ -669,3 +669,18 @@ def test_a_fault_of_no_single_key_names_what_it_is_in() -> None:
     fault = {"loc": (), "type": "value_error", "msg": "Value error, it is empty"}
     assert explain({}, fault) == "configuration: it is empty"
     assert explain({}, fault, KeyConfig) == "the entry: it is empty"
+
+
+def test_keys_in_the_ledger_are_keys_and_want_a_ledger_alone(tmp_path: Path) -> None:
+    config = read(f"auth: {{api_keys_in_ledger: true}}\nledger: {{backend: sqlite, path: {tmp_path}/ledger}}\n")
+    assert config.auth.has_api_keys
+    assert config.auth.is_configured
+    assert not read().auth.has_api_keys
+
+
+def test_budgets_of_single_names_are_namespaced_where_names_are(tmp_path: Path) -> None:
+    told = f"{LEAST}auth: {{api_keys_file: keys.json, namespaces: true}}\nledger: {{backend: sqlite, path: {tmp_path}/ledger}}\n"
+    budget = "budgets: [{{scope: auth_id, match: '{}', window: day, limit_wei: '5'}}]\n"
+    for match in ("*", "key:alice"):
+        assert parse_config(told + budget.format(match), {}).budgets[0].match == match
+    assert "budgets.0: with auth.namespaces no auth id is 'alice'" in fault(told + budget.format("alice"))

@@ -32,6 +32,7 @@ def test_the_key_of_everybody_else_is_the_one_that_stands_where_one_key_does() -
     assert [(sender.auth_id, sender.key) for sender in config.senders] == [("acme", "tenant"), ("*", "ours")]
     alone = parse_config(text(senders="senders: [{auth_id: acme, key: tenant}, {auth_id: corp, key: ours}]\n"), {})
     assert alone.key == alone.keys["tenant"], "the first, where nobody is everybody else"
+    assert (config.key_names, alone.key_names) == (["ours", "tenant"], ["tenant", "ours"])
 
 
 @pytest.mark.parametrize(

@@ -224,3 +224,9 @@ def test_a_printed_decimal_reads_back_as_the_same(text: str) -> None:
 def test_what_is_no_finite_decimal_is_not_printed_as_one() -> None:
     with pytest.raises(ValueError, match="1/3 is not a finite decimal"):
         decimal_text(Fraction(1, 3))
+
+
+def test_an_amount_may_be_as_long_as_its_bound_and_no_longer() -> None:
+    assert parse_currency_amount("1" + " " * (2 * MAX_DECIMAL_DIGITS - 4) + "wei") == (1, "wei")
+    with pytest.raises(ValueError, match="is not an amount"):
+        parse_currency_amount("1" + " " * (2 * MAX_DECIMAL_DIGITS - 3) + "wei")

@@ -83,6 +83,12 @@ def test_face_value_is_decimal_number_or_hex(spelled: Any) -> None:
     assert info_from_json(read(changed("ticketParams.faceValue", spelled))) == info_from_json(read(INFO))
 
 
+@pytest.mark.parametrize("spelled", ["0", 0, "0x0", "0x"])
+def test_a_face_value_of_nothing_may_be_spelled_in_any_way(spelled: Any) -> None:
+    raw = info_from_json(read(changed("ticketParams.faceValue", spelled)))
+    assert net_pb2.OrchestratorInfo.FromString(raw).ticket_params.face_value == b""
+
+
 def test_null_counts_as_absent_and_an_empty_object_is_an_empty_message() -> None:
     message = net_pb2.OrchestratorInfo.FromString(info_from_json(read({"authToken": None, "ticketParams": {}})))
     assert message.HasField("ticket_params")

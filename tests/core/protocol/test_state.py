@@ -181,7 +181,9 @@ def test_an_address_may_spell_its_prefix_as_go_lets_it() -> None:
     assert parse_state(upper) == parse_state(state_bytes())
 
 
-@pytest.mark.parametrize("changes", [{"InitialPricePerUnit": 0}, {"InitialPricePerUnit": None}, {"InitialPixelsPerUnit": -1}])
+@pytest.mark.parametrize(
+    "changes", [{"InitialPricePerUnit": 0}, {"InitialPricePerUnit": None}, {"InitialPixelsPerUnit": -1}, {"InitialPixelsPerUnit": 0}]
+)
 def test_a_state_without_the_price_it_began_with_is_invalid(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidState, match=r"^invalid state$") as refusal:
         check_first_price(parse_state(state_bytes(**changes)))
