@@ -34,6 +34,7 @@ from livepeer_remote_signer.core.rules.budgets import (
     parse_usage,
     raised_limits,
     spend_of,
+    use_of,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.outcomes import outcome
@@ -383,3 +384,27 @@ def test_a_budget_that_still_covers_the_payment_is_not_the_one_that_is_told() ->
 )
 def test_usage_that_was_kept_before_auth_ids_had_namespaces_counts_on(budget: Budget, names: list[str], counts: bool) -> None:
     assert is_configured([budget], json.dumps(["auth_id", "hour", "ev", *names])) is counts
+
+
+def test_only_who_had_another_name_counts_on_from_it() -> None:
+    budgets = [Budget(scope, "*", "total", "ev", 5) for scope in ("auth_id", "app", "orchestrator", "global")]  # type: ignore[arg-type]
+    assert [claim.former_key for claim in claims_of(budgets, ALICE)] == [""] * 4
+    assert [claim.former_key for claim in claims_of(budgets, ALICE._replace(former_auth_id="alice"))] == [""] * 4
+    renamed = claims_of(budgets, ALICE._replace(auth_id="key:alice", former_auth_id="alice"))
+    assert [claim.former_key for claim in renamed] == [claims_of(budgets, ALICE)[0].key, claims_of(budgets, ALICE)[1].key, "", ""]
+
+
+def test_a_budget_that_was_passed_leaves_nothing_and_names_its_spender() -> None:
+    passed = claims_of([Budget("app", "*", "total", "ev", 5)], ALICE)[0]
+    for spent, left in ((4, 1), (5, 0), (9, 0)):
+        use = use_of(passed, Usage({0: spent}), NOW_NS)
+        assert (use.id, use.spent_wei, use.left_wei) == ("alice / app-1", spent, left)
+
+
+def test_everybodys_budgets_are_kept_under_names_of_their_own() -> None:
+    budgets = [
+        Budget("global", "*", "day", "ev", 5),
+        Budget("auth_id", "*", "day", "ev", 5),
+        Budget("global", "*", "total", "face_value", 5),
+    ]
+    assert global_keys(budgets) == {'["global","day","ev"]', '["global","total","face_value"]'}
