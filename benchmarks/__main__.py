@@ -6,10 +6,11 @@ import argparse
 import platform
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.limits import LIMITS
-from benchmarks.measure import GO_P99_SIGNATURES, GO_SIGNATURES, Measured, drive, serving
+from benchmarks.limits import LIMITS, Limit
+from benchmarks.measure import BUSY, GO_P99_SIGNATURES, GO_SIGNATURES, MORE_TIMES, Measured, drive, how_busy, serving
 from benchmarks.plot import Chart, write_plot
 from benchmarks.scenarios import PartMissing, scenarios
 
@@ -27,38 +28,60 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {_cpu_name()}, Python {platform.python_version()}, server on one core, load on another")
     print(f"{'':36} {'req/s':>7} {' '.join(f'{head:>8}' for head in HEADS)} {'x Go/core':>9} {'p99/Go':>7} {'MB':>5} {'ready s':>7}")
+    found = _measured(arguments.quick, lambda name: (arguments.only or "") in name)
+    if found:
+        print(f"one signature takes {min(m.figures.signature for m in found.values()) * 1e6:.1f} us")
+    over = _above(LIMITS, found, arguments.slack)
+    if arguments.plot is not None:
+        write_plot(arguments.plot, _charts(found))
+    return int(arguments.gate and _still_above(over, arguments.slack))
+
+
+def _measured(is_quick: bool, is_wanted: Callable[[str], bool]) -> dict[str, Measured]:
+    """The rows, each printed as soon as it is there."""
     found: dict[str, Measured] = {}
-    with tempfile.TemporaryDirectory() as name:
-        for scenario in scenarios(Path(name)):
-            if (arguments.quick and not scenario.is_limited) or (arguments.only and arguments.only not in scenario.name):
+    with tempfile.TemporaryDirectory() as folder:
+        for scenario in scenarios(Path(folder)):
+            if (is_quick and not scenario.is_limited) or not is_wanted(scenario.name):
                 continue
             try:
-                with scenario.parts as config, serving(Path(name), config, scenario.workers) as served:
-                    figures = drive(served, 1 if arguments.quick else 3, **scenario.plan)
+                with scenario.parts as config, serving(Path(folder), config, scenario.workers) as served:
+                    figures = drive(served, 1 if is_quick else 3, **scenario.plan)
                     found[scenario.name] = measured = Measured(figures, max(served.rss_mb()), served.ready_seconds)
             except PartMissing as missing:
                 print(f"{scenario.name:36} not measured: {missing}", flush=True)
                 continue
             print(_row(scenario.name, measured), flush=True)
-    if found:
-        print(f"one signature takes {min(m.figures.signature for m in found.values()) * 1e6:.1f} us")
-    is_over = _print_limits(found, arguments.slack)
-    if arguments.plot is not None:
-        write_plot(arguments.plot, _charts(found))
-    return int(is_over and arguments.gate)
+    return found
 
 
-def _print_limits(found: dict[str, Measured], slack: float) -> bool:
-    """One line a limit whose rows were measured. Returns whether one was broken."""
-    is_over = False
-    for limit in LIMITS:
+def _above(limits: Iterable[Limit], found: dict[str, Measured], slack: float) -> list[Limit]:
+    """One line a limit whose rows were measured. Returns those that were broken."""
+    over = []
+    for limit in limits:
         if not all(name in found for name in limit.rows):
             continue
         value = limit.value([found[name] for name in limit.rows])
         most = limit.with_slack(slack)
-        is_over = is_over or value > most
-        print(f"{limit.what:58} {value:8.2f}  limit {most:g}  {'ok' if value <= most else 'ABOVE'}")
-    return is_over
+        if value > most:
+            over.append(limit)
+        print(f"{limit.what:58} {value:8.2f}  limit {most:g}  {'ok' if value <= most else 'ABOVE'}", flush=True)
+    return over
+
+
+def _still_above(over: list[Limit], slack: float) -> bool:
+    """Whether a limit does not hold when its rows are measured again either. One by the clock is judged on a quiet machine alone."""
+    busy = how_busy()
+    for _ in range(MORE_TIMES):
+        if not over:
+            return False
+        print("again, since the machine may have been busy:")
+        rows = {name for limit in over for name in limit.rows}
+        over = _above(over, _measured(True, rows.__contains__), slack)
+        busy = min(busy, how_busy())
+    if busy > BUSY:
+        print(f"others work on this machine: what is measured here takes {busy:.1f} times as long, so that times on the clock say nothing")
+    return any(not limit.by_the_clock or busy <= BUSY for limit in over)
 
 
 def _charts(found: dict[str, Measured]) -> list[Chart]:

@@ -31,7 +31,7 @@ from benchmarks.laying import (
     postgres_place,
     sqlite_place,
 )
-from benchmarks.measure import Measured, drive, free_port, serving
+from benchmarks.measure import BUSY, MORE_TIMES, Measured, drive, free_port, how_busy, serving
 from benchmarks.plot import Chart, write_plot
 from benchmarks.scenarios import postgres
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
@@ -87,10 +87,11 @@ class Found(NamedTuple):
         figures, base = self.measured.figures, empty.figures
         return figures.cpu_signatures / base.cpu_signatures, figures.p99_signatures / base.p99_signatures
 
-    def is_over(self, empty: Measured, max_ratio: float, slack: float) -> bool:
-        """Whether it costs more than it may."""
+    def is_over(self, empty: Measured, max_ratio: float, slack: float, *, by_the_clock: bool) -> bool:
+        """Whether it costs more than it may; `by_the_clock`: also in times that others' work counts in."""
+        cpu, p99 = self.ratios(empty)
         slow = self.console > MAX_CONSOLE_SECONDS * slack or self.scrape > MAX_SCRAPE_SECONDS * slack
-        return slow or max(self.ratios(empty)) > max_ratio * slack
+        return cpu > max_ratio * slack or (by_the_clock and (slow or p99 > max_ratio * slack))
 
 
 def situations(folder: Path, sizes: Sequence[int], connections: int) -> list[Situation]:
@@ -177,23 +178,30 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sizes = arguments.payments or ([QUICK_PAYMENTS] if arguments.quick else PAYMENTS)
     print(_cells("beside", HEADS), _cells("---", ["---:"] * len(HEADS)), sep="\n", flush=True)
-    is_over, found, empty = False, dict[str, Found](), None
+    over, found, empty = list[Situation](), dict[str, Found](), None
     server: AbstractContextManager[dict[str, Any]] = postgres() if arguments.postgres else nullcontext({})
     with tempfile.TemporaryDirectory() as name, server as backend:
         rows = situations(Path(name), sizes, min(CONNECTIONS, hard // 2))
         chosen = [rows[0], rows[-1]] if arguments.quick else [row for row in rows if row is rows[0] or (arguments.only or "") in row.name]
-        for situation in chosen:
-            row = found[situation.name] = measure(Path(name), situation, 1 if arguments.quick else 3, backend)
-            empty = empty or row.measured
-            is_above = row.is_over(empty, situation.max_ratio, arguments.slack)
-            is_over = is_over or is_above
-            print(_line(situation.name, row, empty) + (" ABOVE" if is_above else ""), flush=True)
+        for _ in range(1 + (MORE_TIMES if arguments.gate else 0)):
+            over, empty = list[Situation](), None
+            for situation in chosen:
+                busy = how_busy()
+                row = found[situation.name] = measure(Path(name), situation, 1 if arguments.quick else 3, backend)
+                empty = empty or row.measured
+                by_the_clock = not arguments.gate or max(busy, how_busy()) <= BUSY
+                if row.is_over(empty, situation.max_ratio, arguments.slack, by_the_clock=by_the_clock):
+                    over.append(situation)
+                print(_line(situation.name, row, empty) + (" ABOVE" if situation in over else ""), flush=True)
+            if not over:
+                break
+            chosen = [rows[0], *(row for row in over if row is not rows[0])]  # again: the machine may have been busy
     print()
     for about, row in found.items():
         print(f"{about}: {'; '.join(row.notes)}")
     if arguments.plot is not None and empty is not None:
         write_plot(arguments.plot, _charts("PostgreSQL" if arguments.postgres else "SQLite", found, empty))
-    return int(is_over and arguments.gate)
+    return int(bool(over) and arguments.gate)
 
 
 def _cells(name: str, values: Iterable[str]) -> str:
