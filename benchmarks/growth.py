@@ -87,11 +87,14 @@ class Found(NamedTuple):
         figures, base = self.measured.figures, empty.figures
         return figures.cpu_signatures / base.cpu_signatures, figures.p99_signatures / base.p99_signatures
 
-    def is_over(self, empty: Measured, max_ratio: float, slack: float, *, by_the_clock: bool) -> bool:
-        """Whether it costs more than it may; `by_the_clock`: also in times that others' work counts in."""
+    def is_over(self, empty: Measured, max_ratio: float, slack: float, busy: float) -> bool:
+        """Whether it costs more than it may on a machine that is so busy: there fewer payments share the CPU of what goes on beside
+        them, and times on the clock say nothing."""
         cpu, p99 = self.ratios(empty)
+        if busy > BUSY:
+            return cpu > max_ratio * slack * busy
         slow = self.console > MAX_CONSOLE_SECONDS * slack or self.scrape > MAX_SCRAPE_SECONDS * slack
-        return cpu > max_ratio * slack or (by_the_clock and (slow or p99 > max_ratio * slack))
+        return slow or max(cpu, p99) > max_ratio * slack
 
 
 def situations(folder: Path, sizes: Sequence[int], connections: int) -> list[Situation]:
@@ -189,8 +192,8 @@ def main() -> int:
                 busy = how_busy()
                 row = found[situation.name] = measure(Path(name), situation, 1 if arguments.quick else 3, backend)
                 empty = empty or row.measured
-                by_the_clock = not arguments.gate or max(busy, how_busy()) <= BUSY
-                if row.is_over(empty, situation.max_ratio, arguments.slack, by_the_clock=by_the_clock):
+                busy = max(busy, how_busy()) if arguments.gate else 1.0
+                if row.is_over(empty, situation.max_ratio, arguments.slack, busy):
                     over.append(situation)
                 print(_line(situation.name, row, empty) + (" ABOVE" if situation in over else ""), flush=True)
             if not over:
