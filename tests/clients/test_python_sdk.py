@@ -18,7 +18,7 @@ from tests.clients.surroundings import surroundings
 from tests.operate.test_python_sdk import sdk_python  # noqa: F401 - a fixture
 from tests.simulators import Answers, Chain, Clock, HttpRequest, Network, Offer, Orchestrator, answers_of
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
 PROGRAM = Path(__file__).parent / "call_runner.py"
 WEI_A_SECOND = 200_000_000_000

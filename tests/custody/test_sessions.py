@@ -25,7 +25,7 @@ from tests.custody.services import Kms
 from tests.custody.test_services import aws
 from tests.outside import OutsideKey, with_other_s
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 ROUTES = ("/generate-live-payment", "/signTicket")
 PAY = ROUTES[0]
 KEY = OutsideKey(b"\x58" * 32)

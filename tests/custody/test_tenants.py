@@ -23,7 +23,7 @@ from tests.chain.orchestrator import SmallOrchestrator, Winner
 from tests.chain.signer_process import SignerProcess, is_ready, running_signer
 from tests.chain.test_service import orchestrator
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 PAY = "/generate-live-payment"
 RED_SECRET = b"\x71" * 32
 RED = SigningKey(RED_SECRET).address

@@ -21,7 +21,7 @@ from tests.discovery.population import BROKEN, CEILING, GOOD, SLOW
 from tests.discovery.service import config_text
 from tests.simulators import Chain, Clock, Offer, Orchestrator
 
-pytestmark = [pytest.mark.discovery, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.discovery, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 KEEP_SECONDS = 1500

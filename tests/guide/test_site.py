@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.guide, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.guide, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from tests.browser import Page, open_browser
 from tests.plans import orchestrator_info
 from tests.signer import RunningSigner, running_signer
 
-pytestmark = [pytest.mark.operate, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(600)]
 
 TOKEN = secrets.token_hex(32)
 PICTURES = Path(__file__).parents[2] / "build" / "console"

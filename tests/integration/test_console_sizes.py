@@ -15,7 +15,7 @@ from tests.integration.test_console_page import PICTURES, TOKEN, log_in
 from tests.plans import orchestrator_info
 from tests.signer import RunningSigner, running_signer
 
-pytestmark = [pytest.mark.operate, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(600)]
 
 WIDTHS = (320, 768, 1440)
 USERS = 300

@@ -91,7 +91,7 @@ async def test_metrics_and_console_tell_each_senders_funds_and_runway(callers: C
 
 
 @pytest.mark.operate
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_an_operator_chooses_whose_funds_are_shown(callers: Callers, tmp_path: Path) -> None:
     async with signer_of_two(callers, tmp_path, has_ledger=True) as signer, open_browser(tmp_path / "profile") as page:
         assert signer.admin is not None

@@ -139,7 +139,7 @@ def test_a_price_set_at_one_worker_soon_holds_in_all_also_without_a_ledger_or_a_
 
 
 @pytest.mark.operate
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_restarts_under_load_for_a_while_lose_no_request(tmp_path: Path) -> None:
     with served(tmp_path, workers=2, limits={"drain_seconds": 5}) as signer:
         began = time.monotonic()

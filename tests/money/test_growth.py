@@ -44,7 +44,7 @@ async def filled(place: Path | str, payments: Sequence[Payment]) -> int:
     return sum(int(run_sql(place, rows.format(table))[0][0]) for table in ("lrs_payments", "lrs_nonces", "lrs_sessions"))
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", MOST_BYTES)
 async def test_a_payment_with_fresh_params_costs_few_bytes_more(
     database: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

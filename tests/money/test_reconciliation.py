@@ -127,7 +127,7 @@ async def pay_all(rig: Rig, signer: RunningSigner, sessions: list[Session], roun
         rig.clock.ahead_ns += INTERVAL_SECONDS * NS
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 async def test_2000_payments_reconcile_to_the_wei_through_reorg_restart_and_small_steps(livepeer: LivepeerEvm, tmp_path: Path) -> None:
     evm = livepeer
     accounts = evm.web3.eth.accounts[5:9]
@@ -233,7 +233,7 @@ class Polls:
         monkeypatch.setattr(Follower, "poll", counted)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_ticket_that_was_signed_elsewhere_is_an_alarm_and_suspends(
     livepeer: LivepeerEvm, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ RED, BLUE = SigningKey(RED_SECRET).address, SigningKey(BLUE_SECRET).address
 RED_ADDRESS, BLUE_ADDRESS = to_checksum_address(RED), to_checksum_address(BLUE)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_the_second_senders_key_used_elsewhere_is_an_alarm_that_names_it(
     livepeer: LivepeerEvm, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

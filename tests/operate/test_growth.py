@@ -20,7 +20,7 @@ from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Minutes, Store
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.operate, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(600)]
 
 PAYMENTS, AUTH_IDS, SWITCHES, EVENTS = 1000, 300, 200, 100
 CONNECTIONS = 4

@@ -28,7 +28,7 @@ from tests.served import served
 
 pytestmark = [
     pytest.mark.operate,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     # aiokafka forgets a connection that it was opening when it was told to stop; the collector closes it, and says so
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -16,7 +16,7 @@ from tests.plans import orchestrator_info
 from tests.served import served
 from tests.signer import PAY
 
-pytestmark = [pytest.mark.operate, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(600)]
 
 
 async def pays(page: Page, url: str, **options: Any) -> Any:

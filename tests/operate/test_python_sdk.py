@@ -29,7 +29,7 @@ from tests.operate.conftest import skip_or_fail
 from tests.served import served
 from tests.simulators import Chain, Clock, Network, Offer, Orchestrator, static_chain
 
-pytestmark = [pytest.mark.operate, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent / "sdk"
 CACHE = HERE.parents[2] / ".cache" / "sdk"

@@ -21,7 +21,7 @@ from tests.prometheus_text import parse_metrics
 from tests.served import Served, live_body, served
 from tests.signer import PAY
 
-pytestmark = [pytest.mark.operate, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.operate, pytest.mark.timeout(600)]
 
 SECONDS = float(os.environ.get("LRS_TWO_SINKS_SECONDS", "4"))
 RATE = int(os.environ.get("LRS_TWO_SINKS_RATE", "100"))

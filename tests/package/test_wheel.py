@@ -19,7 +19,7 @@ from tests.served import live_body, post, served
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 
-pytestmark = [pytest.mark.package, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.package, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:

@@ -38,6 +38,8 @@ def fetch_jars() -> None:
             "-f",
             str(POM),
             f"-Dmaven.repo.local={repository}",
+            "-Daether.connector.http.retryHandler.count=8",
+            "-Dmaven.wagon.http.retryHandler.count=8",
             "dependency:copy-dependencies",
             f"-DoutputDirectory={JARS}",
         ],
