@@ -44,7 +44,7 @@ def _draw(chart: Chart, top: int) -> list[str]:
     parts = [
         f'<text x="12" y="{top + 20}" fill="#222" font-weight="bold">{escape(chart.title)}</text>',
         f'<line x1="{line_x:.1f}" y1="{first - 14}" x2="{line_x:.1f}" y2="{end}" stroke="#c33" stroke-dasharray="4 3"/>',
-        f'<text {named} fill="#c33">{escape(chart.line_name)}: {chart.line:g}</text>',
+        f'<text {named} fill="#c33">{escape(chart.line_name)}: {chart.line:{chart.form}}</text>',
     ]
     for index, (name, value) in enumerate(chart.rows.items()):
         y = first + index * _ROW

@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks import load
 from benchmarks.beside import SimulatedPool, scrape
+from benchmarks.growth import MAX_RATIO, Found
 from benchmarks.laying import RETENTION_SECONDS, Place, lay_auth_ids, lay_events, lay_payments, lay_switches, postgres_place, sqlite_place
-from benchmarks.measure import Served, serving
+from benchmarks.measure import Figures, Measured, Served, serving
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Minutes, Store
@@ -63,6 +64,28 @@ def test_rows_that_are_laid_into_postgres(postgres_url: Callable[[], str]) -> No
     with postgres_place(url) as place:
         lay_some_of_all(place)
     asyncio.run(check_rows(PostgresStore(url, writer="test", timeout_seconds=10)))
+
+
+def found(cpu: float = 1.0, p99: float = 1.0, console: float = 0.0, scrape: float = 0.0) -> Found:
+    """What costs so many times the empty ledger's CPU and p99; how long the console's answer and a scrape took, in seconds."""
+    figures = Figures(1000, 0.005, 0.01 * p99, 0.0001 * cpu, 0.00002, {"200": 1000})
+    return Found(Measured(figures, 100, 0.5), console, scrape, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("row", "is_over"),
+    [
+        (found(cpu=1.49, p99=1.49, console=0.49, scrape=0.19), False),
+        (found(cpu=1.51), True),
+        (found(p99=1.51), True),
+        (found(console=0.51), True),
+        (found(scrape=0.21), True),
+    ],
+)
+def test_a_row_that_costs_more_than_it_may_is_told(row: Found, is_over: bool) -> None:
+    empty = found().measured
+    assert row.is_over(empty, MAX_RATIO, 1.0) is is_over
+    assert not row.is_over(empty, MAX_RATIO, 1.1), "within the room that is given to a noisy machine"
 
 
 def with_admin(folder: Path) -> tuple[int, dict[str, Any]]:
