@@ -56,14 +56,13 @@ def create_app(
     """
     outbound = open_outbound(config.outbound)
     senders = open_senders(config, outbound, clock_ns)
-    first, addresses = senders[0], [sender.address for sender in senders]
-    chain = open_chain(config, first.address, outbound, addresses[1:])
+    first, keys = senders[0], {sender.address: sender.name for sender in senders}
+    chain = open_chain(config, first.address, outbound, list(keys)[1:])
     recipients = open_recipients(config, chain)
     sinks = open_sinks(config, outbound)
-    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=addresses, former=first.seal.former_senders)
+    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=keys, former=first.seal.former_senders)
     auth = open_auth(config.auth, first.key.mac_key, outbound, ledger.users if ledger else None)
     instance = instance_name()
-    keys = {sender.address: sender.name for sender in senders}
     metrics = open_metrics(chain, keys, ledger, workers_folder, clock_ns)
     traces = open_traces(config, instance, outbound)
     events = open_events(config, sinks, ledger, metrics.registry)

@@ -8,6 +8,7 @@ import pytest
 
 from livepeer_remote_signer.config.doubtful import doubtful_settings
 from livepeer_remote_signer.config.files import known_secrets, known_urls
+from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.config.secret_files import named_files
 from tests.config.reading import fault
@@ -80,3 +81,19 @@ def test_a_key_asked_in_the_clear_is_doubtful_whichever_it_is(tmp_path: Path) ->
     doubts = [doubt for doubt in doubtful_settings(parse_config(written, {}), file) if "eth_sign" in doubt]
     assert len(doubts) == 1
     assert doubts[0].startswith("keys.tenant.eth_sign.url")
+
+
+@pytest.mark.parametrize("match", ["*", "tenant", "0x" + "aB" * 20])
+def test_a_senders_budget_names_a_key_an_address_or_each(match: str) -> None:
+    budget = f"budgets: [{{scope: sender, match: '{match}', window: day, limit_wei: 5}}]\nledger: {{backend: sqlite, path: l.db}}\n"
+    config = parse_config(text() + budget, {})
+    assert config.budgets[0].match == match
+    (rule,) = budgets_of(config.budgets, {"tenant": b"\x12" * 20, "ours": b"\x13" * 20})
+    assert rule.match == ("0x" + "12" * 20 if match == "tenant" else match)
+
+
+def test_a_senders_budget_that_would_never_hold_is_refused_with_the_names_that_there_are() -> None:
+    budget = "budgets: [{scope: sender, match: tenants, window: day, limit_wei: 5}]\nledger: {backend: sqlite, path: l.db}\n"
+    assert "one of keys, which has ours, tenant, not 'tenants': it would never hold" in fault(text() + budget)
+    alone = f"key: {{private_key: '{ONE}'}}\nchain: {{source: static}}\n"
+    assert "0x and 40 hex digits, or one of keys, not 'tenants'" in fault(alone + budget)

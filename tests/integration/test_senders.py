@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import time
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.keys import SigningKey, SigningKeyError
+from livepeer_remote_signer.cli import main
 from livepeer_remote_signer.core.protocol.eip191 import (
     checksum_address,
     orchestrator_info_message,
@@ -25,7 +29,7 @@ from tests.fake_chain import CHAIN_ID, CONTROLLER, FakeChain
 from tests.hooks import reply, running_hook
 from tests.plans import CHAIN, orchestrator_info
 from tests.rpc_node import RpcNode
-from tests.signer import RunningSigner, running_signer
+from tests.signer import RunningSigner, configuration, running_signer
 
 OURS, TENANTS = b"\x21" * 32, b"\x22" * 32
 OUR_ADDRESS, TENANTS_ADDRESS = SigningKey(OURS).address, SigningKey(TENANTS).address
@@ -249,3 +253,39 @@ async def test_two_keys_of_one_address_are_refused_at_start(callers: Callers) ->
     with pytest.raises(SigningKeyError, match=r"keys\.ours and keys\.tenant are one address"):
         async with running_signer(**callers.sections(keys=keys)):
             pass
+
+
+@pytest.mark.parametrize("match", ["tenant", checksum_address(TENANTS_ADDRESS)])
+async def test_a_senders_budget_holds_for_its_callers_and_for_no_other_sender(
+    callers: Callers, tmp_path: Path, match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "ledger.sqlite")
+    second = {"X-Api-Key": create_key(callers.file, name="c", auth_id="acme-two", now=5)[0]}
+    budgets = [
+        {"scope": "sender", "match": match, "window": "day", "measure": "ev", "limit_wei": "4500000000000"},
+        {"scope": "sender", "window": "day", "measure": "ev", "limit_wei": "8000000000000"},
+    ]
+    senders = [ACME, {"auth_id": "acme-two", "key": "tenant"}, EVERYBODY]
+    sections = callers.sections(senders=senders, budgets=budgets, ledger={"backend": "sqlite", "path": path})
+
+    async def pay(signer: RunningSigner, headers: dict[str, str]) -> str:
+        reply = await signer.pay(headers, info=orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32)), type="", inPixels=10)
+        return "" if reply.status_code == 200 else f"{reply.status_code} {reply.json()['error']['code']} {reply.json()['error']['message']}"
+
+    async with running_signer(**sections) as signer:
+        assert [await pay(signer, callers.acme), await pay(signer, second)] == ["", ""]
+        refused = await pay(signer, callers.acme)
+        assert refused.startswith("429 rate_exceeded budget of sender '0x")
+        assert TENANTS_ADDRESS.hex() in refused
+        assert await pay(signer, second) == refused, "whichever of its callers asks"
+        assert [await pay(signer, callers.bob) for _ in range(4)] == [""] * 4
+        assert (await pay(signer, callers.bob)).startswith("429 rate_exceeded")
+        quote = await quoted(signer, callers.acme, orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32)))
+        (budget,) = quote["budgets"]
+        assert (budget["scope"], budget["id"], budget["limitWei"]) == ("sender", "0x" + TENANTS_ADDRESS.hex(), "4500000000000")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(configuration(**sections)))
+    assert await asyncio.to_thread(main, ["budgets", "--config", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "0x" + TENANTS_ADDRESS.hex() in shown
+    assert "0x" + OUR_ADDRESS.hex() in shown

@@ -203,7 +203,7 @@ class Refusal(BaseModel):
 class BudgetOfQuote(BaseModel):
     """A budget that holds for this payment, before it."""
 
-    scope: Literal["auth_id", "app", "orchestrator", "global"]
+    scope: Literal["auth_id", "app", "orchestrator", "sender", "global"]
     id: str
     window: Literal["total", "minute", "hour", "day"]
     measure: Literal["ev", "face_value"]

@@ -176,14 +176,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sender(config: Config) -> bytes:
     """The address to look at: the configured one, or else the key's."""
-    if config.key.known_address is not None:
-        return config.key.known_address
-    from livepeer_remote_signer.wiring.keys import open_external_key, open_signing_key
+    from livepeer_remote_signer.wiring.keys import load_address
     from livepeer_remote_signer.wiring.outbound import open_outbound
 
-    if config.key.external is not None:
-        return open_external_key(config.key, open_outbound(config.outbound)).address
-    return open_signing_key(config.key).address
+    return load_address(config.key, open_outbound(config.outbound))
 
 
 def _show(chain: FundingChain, config: Config, arguments: argparse.Namespace) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import (
@@ -61,7 +62,7 @@ class CatchUpConfig(Section):
 class BudgetConfig(Section):
     """What may be spent by each matching id. `match` "*": each id on its own that no entry of the same kind names."""
 
-    scope: Literal["auth_id", "app", "orchestrator", "global"]
+    scope: Literal["auth_id", "app", "orchestrator", "sender", "global"]
     match: str = "*"
     window: Literal["total", "minute", "hour", "day"]
     measure: Literal["ev", "face_value"] = "ev"
@@ -74,13 +75,22 @@ class BudgetConfig(Section):
                 'scope app needs a match that names one app: with "*" a caller escapes its limit under any new app label, and each '
                 "label leaves a row for ever; to limit a caller whatever it calls itself use scope auth_id"
             )
-        if self.scope == "orchestrator" and self.match != "*" and (len(self.match) != 42 or HEX.fullmatch(self.match) is None):
+        if self.scope == "orchestrator" and self.match != "*" and not is_address(self.match):
             raise ValueError(
                 f'match of scope orchestrator must be "*", or 0x and 40 hex digits, not {self.match[:64]!r}: it would never hold'
             )
         return self
 
 
-def budgets_of(entries: Sequence[BudgetConfig]) -> tuple[Budget, ...]:
-    """The configured budgets as rules."""
-    return tuple(Budget(entry.scope, entry.match, entry.window, entry.measure, entry.limit_wei) for entry in entries)
+def budgets_of(entries: Sequence[BudgetConfig], addresses: Mapping[str, bytes] = MappingProxyType({})) -> tuple[Budget, ...]:
+    """The configured budgets as rules. `addresses` are those of the keys that a sender's budgets name."""
+
+    def match_of(entry: BudgetConfig) -> str:
+        return "0x" + addresses[entry.match].hex() if entry.scope == "sender" and entry.match in addresses else entry.match
+
+    return tuple(Budget(entry.scope, match_of(entry), entry.window, entry.measure, entry.limit_wei) for entry in entries)
+
+
+def is_address(text: str) -> bool:
+    """Whether this is written as an address is."""
+    return len(text) == 42 and HEX.fullmatch(text) is not None

@@ -15,7 +15,7 @@ from livepeer_remote_signer.config.chain import ChainConfig
 from livepeer_remote_signer.config.drawn import DrawnConfig
 from livepeer_remote_signer.config.events import EventsConfig
 from livepeer_remote_signer.config.keys import MAX_KEYS, KeyConfig, KeyName, SenderConfig, StateConfig
-from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig
+from livepeer_remote_signer.config.ledger import BudgetConfig, CatchUpConfig, HeadroomConfig, LedgerConfig, is_address
 from livepeer_remote_signer.config.listening import DEFAULT_LISTEN, ListenAddress
 from livepeer_remote_signer.config.orchestrators import DiscoveryConfig, OrchestratorsConfig
 from livepeer_remote_signer.config.outbound import OutboundConfig
@@ -161,6 +161,12 @@ class Config(Section):
         for index, budget in enumerate(self.budgets):
             if self.auth.namespaces and budget.scope == "auth_id" and budget.match != "*" and not budget.match.startswith(NAMESPACES):
                 raise ValueError(f"budgets.{index}: {_not_namespaced(budget.match)}")
+            if budget.scope == "sender" and budget.match != "*" and budget.match not in self.keys and not is_address(budget.match):
+                known = f", which has {', '.join(sorted(self.keys))}" if self.keys else ""
+                raise ValueError(
+                    f'budgets.{index}: match of scope sender must be "*", an address of 0x and 40 hex digits, or one of keys{known}, not '
+                    f"{budget.match[:64]!r}: it would never hold"
+                )
         if "*" in self.cors.allow_origins and not self.auth.is_configured:
             raise ValueError(
                 "cors.allow_origins '*' would let every web page have tickets signed, because nobody is asked before signing: name the "

@@ -58,6 +58,13 @@ def open_signing_key(config: KeyConfig) -> SigningKey:
     return key
 
 
+def load_address(config: KeyConfig, outbound: Outbound) -> bytes:
+    """The address of a key: the configured one, or else the key is opened. Raises SigningKeyError."""
+    if config.known_address is not None:
+        return config.known_address
+    return open_external_key(config, outbound).address if config.external is not None else open_signing_key(config).address
+
+
 def open_external_key(config: KeyConfig, outbound: Outbound) -> CheckedKey:
     """The key outside this host that the configuration names. Its service is asked for the address, and must answer unless
     `key.address` says it. Raises SigningKeyError."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
@@ -16,8 +17,10 @@ from livepeer_remote_signer.adapters.ledger.users import Users
 from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.ledger import LedgerRules
 from livepeer_remote_signer.core.rules.signed import REDEEMABLE_SECONDS
+from livepeer_remote_signer.wiring.outbound import open_outbound
 
 
 def open_ledger(
@@ -26,22 +29,26 @@ def open_ledger(
     *,
     sinks: Sequence[str] = (),
     may_create: bool = True,
-    senders: Collection[bytes] = (),
+    senders: Mapping[bytes, str] = MappingProxyType({}),
     former: Collection[bytes] = (),
 ) -> RunningLedger | None:
     """The configured ledger, not started; None for the stateless backend. Raises ConfigError.
 
-    `sinks` are the names of those that events are sent to, `senders` the addresses that pay; none: nobody does. `former` are
-    others whose payments the ledger may hold. Without `may_create` a file that is not there is not made: a command with a wrong
-    path must not succeed on an empty one.
+    `sinks` are the names of those that events are sent to, `senders` the addresses that pay, with the names of their keys; none:
+    nobody does. `former` are others whose payments the ledger may hold. Without `may_create` a file that is not there is not made:
+    a command with a wrong path must not succeed on an empty one.
     """
     ledger = config.ledger
+    if ledger.backend == "none":
+        return None
     writer = os.urandom(8).hex()
+    budgets = budgets_of(config.budgets, _load_addresses(config, senders))
     if ledger.backend == "sqlite" and ledger.path is not None:
         from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 
         file = SqliteStore(ledger.path, writer=writer, may_create=may_create)
-        return _open_parts(config, file, _open_users(config, file.users, clock_ns, may_create), clock_ns, writer, sinks, senders, former)
+        users = _open_users(config, file.users, budgets, clock_ns, may_create)
+        return _open_parts(config, file, users, budgets, clock_ns, writer, sinks, senders, former)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -51,28 +58,46 @@ def open_ledger(
             store = PostgresStore(ledger.url.get_secret_value(), writer=writer, timeout_seconds=ledger.timeout_seconds)
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
-        return _open_parts(config, store, _open_users(config, store.users, clock_ns, may_create), clock_ns, writer, sinks, senders, former)
+        users = _open_users(config, store.users, budgets, clock_ns, may_create)
+        return _open_parts(config, store, users, budgets, clock_ns, writer, sinks, senders, former)
     return None
 
 
-def _open_users(config: Config, store: UserStore, clock_ns: Callable[[], int], may_create: bool) -> Users:
+def _load_addresses(config: Config, senders: Mapping[bytes, str]) -> Mapping[str, bytes]:
+    """Of the keys that budgets name. Raises ConfigError where one cannot be found."""
+    known = {name: address for address, name in senders.items()}
+    named = {budget.match for budget in config.budgets if budget.scope == "sender"} & config.keys.keys()
+    if named <= known.keys():
+        return known
+    from livepeer_remote_signer.adapters.keys import SigningKeyError  # by commands, which do not sign
+    from livepeer_remote_signer.wiring.keys import load_address
+
+    try:
+        outbound = open_outbound(config.outbound)
+        return {name: load_address(config.keys[name], outbound) for name in named}
+    except SigningKeyError as error:
+        said = ", ".join(f"keys.{name}.address" for name in sorted(named))
+        raise ConfigError(f"budgets name keys whose addresses are not known here: {error}; {said} may say them") from None
+
+
+def _open_users(config: Config, store: UserStore, budgets: Sequence[Budget], clock_ns: Callable[[], int], may_create: bool) -> Users:
     """A command knows nobody by his key: it need not hold them all."""
     holds_keys = config.auth.api_keys_in_ledger and may_create
-    return Users(store, budgets_of(config.budgets), clock_ns=clock_ns, holds_keys=holds_keys, namespaces=config.auth.namespaces)
+    return Users(store, budgets, clock_ns=clock_ns, holds_keys=holds_keys, namespaces=config.auth.namespaces)
 
 
 def _open_parts(
     config: Config,
     store: LedgerStore,
     users: Users,
+    budgets: tuple[Budget, ...],
     clock_ns: Callable[[], int],
     writer: str,
     sinks: Sequence[str],
-    senders: Collection[bytes],
+    senders: Mapping[bytes, str],
     former: Collection[bytes],
 ) -> RunningLedger:
     ledger = config.ledger
-    budgets = budgets_of(config.budgets)
     rules = LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets)
     engine = GroupCommitLedger(store, rules, reserves=config.has_external_keys, senders=senders)
     if config.chain.source == "rpc":

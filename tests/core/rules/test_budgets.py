@@ -40,7 +40,7 @@ from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from tests.outcomes import outcome
 from tests.plans import NOW_NS, ORCHESTRATOR, plan_payment
 
-ALICE = Spender("alice", "app-1", ORCHESTRATOR)
+ALICE = Spender("alice", "app-1", ORCHESTRATOR, sender=b"\x70" * 20)
 windows = st.sampled_from(list(WINDOW_SECONDS))
 
 
@@ -115,6 +115,10 @@ def test_a_total_never_frees_up() -> None:
         (("orchestrator", "*"), True),
         (("orchestrator", "0x" + ORCHESTRATOR.hex().upper()), True),
         (("orchestrator", "0x" + "00" * 20), False),
+        (("sender", "*"), True),
+        (("sender", "0x" + "70" * 20), True),
+        (("sender", "0x" + ORCHESTRATOR.hex()), False),
+        (("sender", "alice"), False),
         (("global", "anything"), True),
     ],
 )
@@ -408,3 +412,20 @@ def test_everybodys_budgets_are_kept_under_names_of_their_own() -> None:
         Budget("global", "*", "total", "face_value", 5),
     ]
     assert global_keys(budgets) == {'["global","day","ev"]', '["global","total","face_value"]'}
+
+
+def test_each_senders_spending_is_kept_by_its_address_whoever_calls() -> None:
+    every, named = Budget("sender", "*", "day", "ev", 10), Budget("sender", "0x" + "70" * 20, "day", "ev", 50)
+    bob, other = ALICE._replace(auth_id="bob"), ALICE._replace(sender=b"\x71" * 20)
+    keys = [claims_of([every], spender)[0].key for spender in (ALICE, bob, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert [claims_of([every, named], spender)[0].budget for spender in (ALICE, other)] == [named, every]
+    orchestrators = Budget("orchestrator", "*", "day", "ev", 10)
+    assert claims_of([orchestrators], ALICE._replace(orchestrator=ALICE.sender))[0].key != keys[0]
+    used = Usage({NOW_NS * BUCKETS // (86_400 * NS_PER_SECOND): 4})
+    assert [(use.id, use.spent_wei, use.left_wei) for use in budget_uses([every, named], keys[0], used, NOW_NS)] == [
+        ("0x" + "70" * 20, 4, 46)
+    ]
+    assert is_configured([named], keys[0])
+    assert not is_configured([named], keys[2])
+    assert raised_limits([every, named._replace(match="0X" + "70" * 20)]) != []

@@ -24,6 +24,8 @@ ANYBODY = Budget("auth_id", "*", "hour", "ev", ETH)
         ([ANYBODY, ANYBODY._replace(match="alice", limit_wei=3 * ETH), Budget("global", "*", "hour", "ev", 2 * ETH)], 2 * ETH),
         ([ANYBODY, ANYBODY._replace(match="alice", limit_wei=9 * ETH, window="day")], ETH),
         ([ANYBODY._replace(match="alice")], None),
+        ([Budget("sender", "*", "hour", "ev", ETH), Budget("sender", "0x" + "11" * 20, "hour", "ev", 2 * ETH)], 2 * ETH),
+        ([Budget("sender", "0x" + "11" * 20, "hour", "ev", 2 * ETH)], None),
         ([Budget("orchestrator", "*", "hour", "ev", 1), Budget("app", "a", "hour", "ev", 1)], None),
     ],
 )

@@ -20,18 +20,19 @@ from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.billing import DATED_AHEAD_NS, no_tickets, not_due_seconds
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
-Scope: TypeAlias = Literal["auth_id", "app", "orchestrator", "global"]
+Scope: TypeAlias = Literal["auth_id", "app", "orchestrator", "sender", "global"]
 Window: TypeAlias = Literal["total", "minute", "hour", "day"]
 Measure: TypeAlias = Literal["ev", "face_value"]
 
 WINDOW_SECONDS: Mapping[str, int] = {"minute": 60, "hour": 3600, "day": 86_400}
 BUCKETS = 60
+_BY_ADDRESS = ("orchestrator", "sender")
 MAX_NAME_BYTES = 200
 """Longer names of spenders are cut and told apart by a digest: an app label is as long as its caller likes."""
 
 
 class Budget(NamedTuple):
-    """One configured limit, wei. `match` "*" holds for each id on its own; an orchestrator is named by its 0x address."""
+    """One configured limit, wei. `match` "*" holds for each id on its own; an orchestrator and a sender are named by their 0x address."""
 
     scope: Scope
     match: str
@@ -41,7 +42,7 @@ class Budget(NamedTuple):
 
 
 class Spender(NamedTuple):
-    """Who spends: the names that budgets are kept for. The orchestrator is a 20-byte address.
+    """Who spends: the names that budgets are kept for. The orchestrator is a 20-byte address, and so is the sender, who pays.
 
     `former_auth_id`: the auth id before it had a namespace; "": it has none, or is the same.
     """
@@ -50,6 +51,7 @@ class Spender(NamedTuple):
     app: str
     orchestrator: bytes
     former_auth_id: str = ""
+    sender: bytes = b""
 
 
 class Claim(NamedTuple):
@@ -143,9 +145,11 @@ def bounded_name(name: str) -> str:
 
 
 @lru_cache(4096)
-def usage_key(scope: Scope, window: Window, measure: Measure, auth_id: str, app: str, orchestrator: bytes) -> str:
-    """The name under which spending is kept: a JSON list in ASCII, the spender's own names last."""
-    names = {"auth_id": [auth_id], "app": [auth_id, app], "orchestrator": ["0x" + orchestrator.hex()], "global": []}[scope]
+def usage_key(scope: Scope, window: Window, measure: Measure, auth_id: str, app: str, address: bytes) -> str:
+    """The name under which spending is kept: a JSON list in ASCII, the spender's own names last. `address` is the
+    orchestrator's or the sender's."""
+    named = ["0x" + address.hex()]
+    names = {"auth_id": [auth_id], "app": [auth_id, app], "orchestrator": named, "sender": named, "global": []}[scope]
     return json.dumps([scope, window, measure, *(bounded_name(name) for name in names)], separators=(",", ":"))
 
 
@@ -155,11 +159,12 @@ def claims_of(budgets: Sequence[Budget], spender: Spender) -> tuple[Claim, ...]:
 
 
 def _claim(budget: Budget, spender: Spender) -> Claim:
-    app, orchestrator, former = bounded_name(spender.app), spender.orchestrator, spender.former_auth_id
-    key = usage_key(budget.scope, budget.window, budget.measure, bounded_name(spender.auth_id), app, orchestrator)
+    app, former = bounded_name(spender.app), spender.former_auth_id
+    address = spender.sender if budget.scope == "sender" else spender.orchestrator
+    key = usage_key(budget.scope, budget.window, budget.measure, bounded_name(spender.auth_id), app, address)
     if not former or former == spender.auth_id or budget.scope not in ("auth_id", "app"):
         return Claim(budget, key)
-    return Claim(budget, key, usage_key(budget.scope, budget.window, budget.measure, bounded_name(former), app, orchestrator))
+    return Claim(budget, key, usage_key(budget.scope, budget.window, budget.measure, bounded_name(former), app, address))
 
 
 def take_over(claims: Iterable[Claim], usage: dict[str, Usage]) -> None:
@@ -196,7 +201,7 @@ def raised_limits(budgets: Sequence[Budget]) -> list[tuple[Budget, Budget]]:
 
 
 def _is_same_id(one: Budget, other: Budget) -> bool:
-    if one.scope == "orchestrator":
+    if one.scope in _BY_ADDRESS:
         return one.match.lower() == other.match.lower()
     return one.match == other.match
 
@@ -204,8 +209,8 @@ def _is_same_id(one: Budget, other: Budget) -> bool:
 def _matches(budget: Budget, spender: Spender) -> bool:
     if budget.match == "*" or budget.scope == "global":
         return True
-    if budget.scope == "orchestrator":
-        return budget.match.lower() == "0x" + spender.orchestrator.hex()
+    if budget.scope in _BY_ADDRESS:
+        return budget.match.lower() == "0x" + (spender.sender if budget.scope == "sender" else spender.orchestrator).hex()
     return budget.match == (spender.auth_id if budget.scope == "auth_id" else spender.app)
 
 
@@ -358,5 +363,5 @@ def is_configured(budgets: Iterable[Budget], key: str) -> bool:
 
 def _names(budget: Budget, names: Sequence[str]) -> bool:
     """Whether a budget holds for the spender whose names usage was kept under."""
-    match = budget.match.lower() if budget.scope == "orchestrator" else bounded_name(budget.match)
+    match = budget.match.lower() if budget.scope in _BY_ADDRESS else bounded_name(budget.match)
     return not names or match in ("*", names[-1])

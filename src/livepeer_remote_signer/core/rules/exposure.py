@@ -54,12 +54,12 @@ def budget_bound(budgets: Sequence[Budget]) -> Exposure | None:
     """
     bounds = [_bound(budget, budget.limit_wei) for budget in budgets if budget.scope == "global"]
     for default in budgets:
-        if default.scope == "auth_id" and default.match == "*":
+        if default.scope in ("auth_id", "sender") and default.match == "*":
             same = [b.limit_wei for b in budgets if (b.scope, b.window, b.measure) == (default.scope, default.window, default.measure)]
             bounds.append(_bound(default, max(same)))
     return min(bounds, default=None)
 
 
 def _bound(budget: Budget, limit_wei: int) -> Exposure:
-    whose = "budgets of all callers" if budget.scope == "global" else "budgets of an auth id"
+    whose = {"global": "budgets of all callers", "sender": "budgets of a sender"}.get(budget.scope, "budgets of an auth id")
     return Exposure(limit_wei * _WINDOWS_AN_HOUR[budget.window], f"{whose}, {eth_text(limit_wei)} ETH {_PER[budget.window]}")

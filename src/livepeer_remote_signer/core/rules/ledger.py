@@ -308,7 +308,7 @@ def claims_of_plan(plan: PaymentPlan, rules: LedgerRules) -> tuple[Claim, ...]:
     if not budgets:
         return ()
     former = without_namespace(auth_id) if rules.namespaces else auth_id
-    return claims_of(budgets, Spender(auth_id, plan.state.app, plan.session.info.address, former))
+    return claims_of(budgets, Spender(auth_id, plan.state.app, plan.session.info.address, former, plan.sender))
 
 
 class Admission:
