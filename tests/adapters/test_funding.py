@@ -46,7 +46,7 @@ class Endpoint:
 
 
 async def opened(node: RpcNode) -> FundingChain:
-    return await asyncio.to_thread(FundingChain.open, [node.url], CHAIN_ID, CONTROLLER, 0.5)
+    return await asyncio.to_thread(FundingChain.open, [node.url], CHAIN_ID, CONTROLLER, 3)
 
 
 def _error(message: str, code: int = -32000) -> bytes:

@@ -117,7 +117,7 @@ async def test_who_is_denied_causes_no_request_to_an_endpoint_and_a_flood_of_str
 
     async with running_hook() as hook:
         hook.answer = says({"status": 403, "reason": "no"})
-        async with signer_on(*chains, auth={"webhook": {"url": hook.url}}) as (signer, _):
+        async with signer_on(*chains, auth={"webhook": {"url": hook.url}}, limits={"answer_seconds": 30}) as (signer, _):
             before = [chain.transcoder_questions for chain in chains]
             replies = await asyncio.gather(*(signer.pay(**payment(1 + number)) for number in range(20)))
             assert {reply.status_code for reply in replies} == {403}

@@ -185,7 +185,7 @@ async def test_a_batch_that_was_refused_keeps_its_reason_when_the_calls_alone_ta
         async with open_client(Outbound()) as client:
             rpc = JsonRpc(client, node.url, 0)
             with pytest.raises(RpcFault, match="HTTP status 413"):
-                await rpc.batch([CHAIN_ID, HEADER], 0.5)
+                await rpc.batch([CHAIN_ID, HEADER], 2)
 
 
 async def test_a_call_that_was_made_alone_may_be_answered_in_a_list_of_one() -> None:
