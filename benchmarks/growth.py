@@ -7,6 +7,7 @@ process's: what asks orchestrators is another.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import secrets
 import statistics
@@ -144,6 +145,7 @@ def measure(folder: Path, situation: Situation, rounds: int, backend: dict[str, 
     ledger: dict[str, Any] = backend.get("ledger") or {"backend": "sqlite", "path": str(path)}
     with postgres_place(ledger["url"]) if backend else sqlite_place(path) as place:
         situation.lay(place)
+    os.sync()  # gigabytes that are still to be written would be what the first payments wait for
     token = secrets.token_urlsafe(32)
     (folder / "token").write_text(token)
     (folder / "token").chmod(0o600)

@@ -72,6 +72,7 @@ def postgres_place(url: str) -> Iterator[Place]:
         yield Place(lambda statement: connection.execute(statement), numbers, some, "convert_to({text}, 'UTF8')")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
 
 
 async def _make(store: Store) -> None:

@@ -15,7 +15,7 @@ from benchmarks import load
 from benchmarks.beside import SimulatedPool, scrape
 from benchmarks.growth import MAX_RATIO, Found
 from benchmarks.laying import RETENTION_SECONDS, Place, lay_auth_ids, lay_events, lay_payments, lay_switches, postgres_place, sqlite_place
-from benchmarks.measure import Figures, Measured, Served, serving
+from benchmarks.measure import BUSY, Figures, Measured, Served, serving
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Minutes, Store
@@ -84,8 +84,14 @@ def found(cpu: float = 1.0, p99: float = 1.0, console: float = 0.0, scrape: floa
 )
 def test_a_row_that_costs_more_than_it_may_is_told(row: Found, is_over: bool) -> None:
     empty = found().measured
-    assert row.is_over(empty, MAX_RATIO, 1.0) is is_over
-    assert not row.is_over(empty, MAX_RATIO, 1.1), "within the room that is given to a noisy machine"
+    assert row.is_over(empty, MAX_RATIO, 1.0, 1.0) is is_over
+    assert not row.is_over(empty, MAX_RATIO, 1.1, 1.0), "within the room that is given to a noisy machine"
+
+
+def test_a_busy_machine_excuses_times_on_the_clock_and_as_much_cpu_as_it_is_busy() -> None:
+    empty, busy = found().measured, 2 * BUSY
+    assert not found(p99=10, console=10, scrape=10, cpu=MAX_RATIO * busy * 0.99).is_over(empty, MAX_RATIO, 1.0, busy)
+    assert found(cpu=MAX_RATIO * busy * 1.01).is_over(empty, MAX_RATIO, 1.0, busy)
 
 
 def with_admin(folder: Path) -> tuple[int, dict[str, Any]]:
