@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,8 @@ class OpenLedger:
             return found or await self.engine.pay(payment.key, payment.plan, payment.sign)
 
     async def count(self, table: str) -> int:
-        """Rows in a table."""
+        """Rows in a table, once what waited is added to the sums."""
+        await self.store.fold()
         count: int = run_sql(self._place, f"SELECT count(*) FROM {table}")[0][0]
         return count
 
@@ -104,6 +107,22 @@ async def opened(place: Path | str, count: int = 1, *, budgets: Sequence[Budget]
             stack.push_async_callback(ledger.engine.close)
             ledgers.append(ledger)
         yield ledgers
+
+
+def fold_tallies(place: Path | str) -> None:
+    """Adds what payments left to be added to the sums, as the next process would."""
+
+    async def fold() -> None:
+        writer = os.urandom(4).hex()
+        store = SqliteStore(place, writer=writer) if isinstance(place, Path) else PostgresStore(place, writer=writer)
+        await store.open()
+        try:
+            await store.fold()
+        finally:
+            await store.close()
+
+    with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop
+        thread.submit(asyncio.run, fold()).result()
 
 
 def run_sql(place: Path | str, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -24,6 +24,7 @@ from tests.chaos.books import Fault, Totals, agree, judge_events, judge_replies,
 from tests.chaos.clients import Call, SdkLoops
 from tests.chaos.rig import CAP_WEI, CAPPED, Rig, rig
 from tests.hooks import says, silence
+from tests.ledgers import fold_tallies
 from tests.operate.test_python_sdk import sdk_python  # noqa: F401 - a fixture
 from tests.postgres import Line, Postgres, postgres_server, standby_of
 
@@ -207,6 +208,7 @@ async def all_received(rig: Rig, payments: Callable[[], int], seconds: float = 6
 
 def postgres_totals(url: str) -> Totals:
     """What the ledger's statistics hold."""
+    fold_tallies(url)
     with psycopg.connect(url) as connection:
         found = connection.execute("SELECT sum(payments), sum(tickets), sum(ev_wei::numeric) FROM lrs_spend").fetchone()
     assert found is not None
@@ -215,6 +217,7 @@ def postgres_totals(url: str) -> Totals:
 
 def sqlite_totals(path: Path) -> Totals:
     """The same of a file; the sum is made here, since SQLite's would be a float."""
+    fold_tallies(path)
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT payments, tickets, ev_wei FROM lrs_spend").fetchall()
     return Totals(sum(row[0] for row in rows), sum(row[1] for row in rows), sum(int(row[2]) for row in rows))

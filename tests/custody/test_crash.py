@@ -20,7 +20,7 @@ import pytest
 from livepeer_remote_signer.core.rules.reservation import parse_spent
 from livepeer_remote_signer.proto import net_pb2
 from tests.custody.services import SoftHsm
-from tests.ledgers import run_sql
+from tests.ledgers import fold_tallies, run_sql
 from tests.plans import orchestrator_info
 from tests.served import Served, live_body, served
 from tests.signer import PAY
@@ -106,6 +106,7 @@ async def kill_while_something_is_reserved(signer: Served, ledger: Path, clients
 def check_budget(ledger: Path) -> None:
     """What was counted is what was paid and what is reserved, to the wei."""
     ((amounts,),) = run_sql(ledger, "SELECT amounts FROM lrs_usage")
+    fold_tallies(ledger)
     paid = sum(int(ev) for (ev,) in run_sql(ledger, "SELECT ev_wei FROM lrs_spend"))
     pending = sum(entry.amount for (raw,) in run_sql(ledger, "SELECT spent FROM lrs_reservations") for entry in parse_spent(raw))
     ((_, counted),) = json.loads(amounts)

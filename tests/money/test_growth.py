@@ -36,6 +36,7 @@ async def filled(place: Path | str, payments: Sequence[Payment]) -> int:
     async with opened(place) as (ledger,):
         for at in range(0, len(payments), AT_ONCE):
             await asyncio.gather(*(ledger.engine.pay(one.key, one.plan, one.sign) for one in payments[at : at + AT_ONCE]))
+            await ledger.store.fold()
         assert await ledger.count("lrs_payments") == len(payments)
     if isinstance(place, Path):
         ((size,),) = run_sql(place, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")

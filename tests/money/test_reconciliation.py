@@ -19,7 +19,7 @@ import yaml
 from livepeer_remote_signer.adapters.drawn.follower import Follower
 from tests.chain.evm import CHAIN_ID, ETH
 from tests.chain.livepeer import LivepeerEvm
-from tests.ledgers import run_sql
+from tests.ledgers import fold_tallies, run_sql
 from tests.money.rig import (
     FACE_VALUE,
     INTERVAL_SECONDS,
@@ -185,6 +185,7 @@ def check_sums(rig: Rig, sessions: list[Session], winners: list[Any]) -> tuple[i
     tickets = sum(session.tickets for session in sessions)
     paid = len(winners) * FACE_VALUE
     assert rig.evm.deposit_of(SENDER) == ETH - paid
+    fold_tallies(rig.ledger)
     rows = rig.sql("SELECT ticket, face_value_wei, paid_wei FROM lrs_redeemed WHERE is_gone = 0")
     assert len({row[0] for row in rows}) == len(rows) == len(winners)
     assert sum(int(row[1]) for row in rows) == sum(int(row[2]) for row in rows) == paid

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.ledgers import fold_tallies
 from tests.policy.processes import SignerProcess, UnitSession, signer_processes
 from tests.postgres import postgres_databases
 
@@ -34,6 +35,7 @@ def budget(tickets: int, window: str = "total") -> list[dict[str, str]]:
 
 def recorded_tickets(url: str) -> tuple[int, int]:
     """What the ledger counted (wei), and the tickets of all payments that it holds."""
+    fold_tallies(url)
     with psycopg.connect(url) as connection:
         usage = connection.execute("SELECT amounts FROM lrs_usage").fetchall()
         tickets = connection.execute("SELECT sum(tickets) FROM lrs_spend").fetchone()

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ledgers import run_sql
+from tests.ledgers import fold_tallies, run_sql
 from tests.policy.processes import SignerProcess, UnitSession
 from tests.ports import free_port
 from tests.postgres import postgres_databases
@@ -212,6 +212,7 @@ async def test_three_hundred_users_by_api_alone(backend: str, tmp_path: Path, re
         rows = {row["auth_id"]: row for row in await csv_rows(signers)}
         assert {row_id: int(row["tickets"]) for row_id, row in rows.items()} == {user.auth_id: user.tickets for user in users}
         summed = sum(int(row["total_ev_wei"]) for row in rows.values())
+        fold_tallies(place)
         recorded = run_sql(place, "SELECT ev_wei FROM lrs_spend")
         assert summed == sum(int(wei) for (wei,) in recorded) == PAYMENT_WEI * sum(user.payments for user in users)
         spent = run_sql(place, "SELECT amounts FROM lrs_usage WHERE key LIKE '%auth_id%'")

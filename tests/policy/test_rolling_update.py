@@ -20,6 +20,7 @@ import pytest
 
 from livepeer_remote_signer.core.protocol.state import encode_state, parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from tests.ledgers import fold_tallies
 from tests.plans import SECRET, orchestrator_info, plan_payment
 from tests.policy.processes import SignerProcess, UnitSession
 from tests.postgres import postgres_databases
@@ -71,6 +72,7 @@ def switch(release: Path, signer: SignerProcess, *command: str) -> None:
 
 def described(url: str) -> dict[str, Any]:
     """What the ledger holds."""
+    fold_tallies(url)
     with psycopg.connect(url) as connection:
         payments = connection.execute("SELECT count(*), count(DISTINCT (state_id, seq)) FROM lrs_payments").fetchone()
         tickets = connection.execute("SELECT sum(tickets) FROM lrs_spend").fetchone()

@@ -170,7 +170,8 @@ async def test_amounts_beyond_what_a_database_counts_in_are_exact(place: Place) 
             payment = Session(auth_id="a").next()
             payment.plan = replace(payment.plan, fee=Fraction(huge))
             assert await ledger.pay(payment) is None
-            ledger.engine._statistics.days.begin_part()
+            await ledger.store.fold()
+            ledger.store._sums._open.begin_parts()
         assert await ledger.count("lrs_daily") == 3
         assert (await total(ledger)).fee_wei == 3 * huge
 

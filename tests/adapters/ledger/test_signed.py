@@ -29,6 +29,7 @@ async def test_each_ticket_is_found_whichever_process_signed_it(place: Place) ->
         plan = session.request(9).plan
         terms = digest_terms(plan.sender, params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, plan.aux_data)
         assert [nonce for nonce in range(30) if find_run(signed_of(ledgers[0]), terms, nonce)] == list(range(1, 19))
+        await ledgers[0].store.fold()
         counted = ledgers[0].sql("SELECT sum(tickets) FROM lrs_draws")
         assert counted == [(18,)]
 

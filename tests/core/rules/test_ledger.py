@@ -15,6 +15,7 @@ from livepeer_remote_signer.core.errors import BudgetExceeded, RateExceeded, Ref
 from livepeer_remote_signer.core.protocol.ticket import REFRESH_AT_NONCE
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget, Usage, spend_of
+from livepeer_remote_signer.core.rules.figures import figures_of
 from livepeer_remote_signer.core.rules.ledger import (
     Books,
     LedgerRules,
@@ -34,6 +35,7 @@ from livepeer_remote_signer.core.rules.ledger import (
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import apply_auth_id
+from livepeer_remote_signer.core.rules.sums import tally_of
 from tests.plans import NOW_NS, ORCHESTRATOR, orchestrator_info, plan_payment
 
 RULES = LedgerRules((), 86_400)
@@ -174,8 +176,9 @@ def test_statistics_add_up_by_minute_auth_id_and_orchestrator() -> None:
     spend: dict[SpendKey, SpendSum] = {}
     before = OpenLines()
     before.keep({line: SpendSum(7, 7, 7, 7, 7)})
-    add_spend(spend, plan, before)
-    add_spend(spend, plan, before)
+    tally = tally_of(plan, figures_of(plan, None), b"")
+    add_spend(spend, tally, before)
+    add_spend(spend, tally, before)
     ev = -(-plan.total_ev.numerator // plan.total_ev.denominator)
     assert spend == {line: SpendSum(9, 7 + 2 * plan.num_tickets, 7 + 2 * ev, 7 + 2 * plan.total_face_value, 7 + 2 * int(plan.fee))}
 

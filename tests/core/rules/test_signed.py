@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from livepeer_remote_signer.core.rules.figures import figures_of
 from livepeer_remote_signer.core.rules.ledger import Books, Lines
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.signed import (
@@ -28,6 +29,8 @@ from livepeer_remote_signer.core.rules.signed import (
     signed_runs,
     terms_class,
 )
+from livepeer_remote_signer.core.rules.sums import tally_of
+from livepeer_remote_signer.core.rules.tally import Tally
 from tests.plans import NOW_NS, orchestrator_info, plan_payment
 
 RAND_HASH = b"\x09" * 32
@@ -38,6 +41,10 @@ def plan(first_nonce: int = 1, tickets: int = 1, *, auth_id: str = "alice", reci
     made = plan_payment(orchestrator_info(address=recipient))
     state = replace(made.state, auth_id=auth_id)
     return replace(made, state=state, first_nonce=first_nonce, num_tickets=tickets)
+
+
+def tally(made: PaymentPlan) -> Tally:
+    return tally_of(made, figures_of(made, None), b"")
 
 
 def terms_of(made: PaymentPlan) -> bytes:
@@ -118,8 +125,8 @@ def test_runs_hold_exactly_the_nonces_that_were_signed(payments: list[tuple[int,
 def test_tickets_are_counted_by_recipient_round_and_terms() -> None:
     lines = open_draws()
     draws: dict[DrawKey, DrawSum] = {}
-    add_draws(draws, plan(1, 3), lines)
-    add_draws(draws, plan(4, 2, auth_id="bob"), lines)
+    add_draws(draws, tally(plan(1, 3)), lines)
+    add_draws(draws, tally(plan(4, 2, auth_id="bob")), lines)
     params = plan().session.info.ticket_params
     ((key, line),) = draws.items()
     minute = NOW_NS // MINUTE_NS // DRAW_MINUTES * DRAW_MINUTES
@@ -128,7 +135,7 @@ def test_tickets_are_counted_by_recipient_round_and_terms() -> None:
     assert line.winners == 2 * params.win_prob >> 192 or abs(line.winners - (5 * params.win_prob >> (256 - WINNER_BITS))) <= 2
     lines.keep(draws)
     more: dict[DrawKey, DrawSum] = {}
-    add_draws(more, plan(6, 1), lines)
+    add_draws(more, tally(plan(6, 1)), lines)
     assert more[key].tickets == 6, "a line is written whole"
     other = key._replace(minute=minute + DRAW_MINUTES, part=1)
     merged = merge_draws({**more, other: DrawSum(1, 2, 3)})

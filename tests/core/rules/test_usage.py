@@ -19,6 +19,7 @@ from livepeer_remote_signer.core.rules.budgets import spend_of
 from livepeer_remote_signer.core.rules.events import EventSource, encode_event
 from livepeer_remote_signer.core.rules.figures import Figures, decimal_text, figures_of, rounded, seconds_text
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.sums import tally_of
 from livepeer_remote_signer.core.rules.usage import (
     MAX_CURSOR_CHARACTERS,
     DayKey,
@@ -63,7 +64,7 @@ def test_usage_is_the_sum_of_what_the_events_say_and_budgets_round_up(payments: 
     before = open_days()
     plans = [uneven(plan_payment(), *payment) for payment in payments]
     for plan in plans:
-        add_usage(days, plan, figures_of(plan, rate), before)
+        add_usage(days, tally_of(plan, figures_of(plan, rate), b""), before)
     events = [event_of(plan, rate) for plan in plans]
     ((key, line),) = days.items()
     assert key == DayKey(TODAY * 1440, "", ORCHESTRATOR)
@@ -84,7 +85,7 @@ def test_a_line_goes_on_from_what_was_written_and_counts_sessions_by_their_first
     before.keep({key: written})
     days: dict[DayKey, UsageSum] = {}
     later = replace(plan, state=replace(plan.state, sequence_number=3))
-    add_usage(days, later, Figures(10, 20, 30, None), before)
+    add_usage(days, tally_of(later, Figures(10, 20, 30, None), b""), before)
     assert days == {key: written.plus(UsageSum(1, 0, plan.num_tickets, 10, 20, 30, 0, 0))}
     assert days[key].describe()["payments_without_usd"] == 1
 

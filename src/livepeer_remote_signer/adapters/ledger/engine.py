@@ -38,7 +38,6 @@ from livepeer_remote_signer.core.rules.ledger import (
     Judged,
     LedgerRules,
     Newest,
-    OpenLines,
     Record,
     RequestKey,
     Stored,
@@ -51,8 +50,7 @@ from livepeer_remote_signer.core.rules.ledger import (
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, parse_spent
-from livepeer_remote_signer.core.rules.signed import open_draws, sender_mark
-from livepeer_remote_signer.core.rules.usage import open_days
+from livepeer_remote_signer.core.rules.signed import sender_mark
 
 MAX_BATCH_TICKETS = 256
 """The event loop stands still while a batch is signed, and rows stay locked: some 20 ms of signatures."""
@@ -115,7 +113,7 @@ class GroupCommitLedger:
         self._runner: asyncio.Task[None] | None = None
         self._is_closing = False
         marks = {sender: sender_mark(sender) for sender in senders} if len(senders) > 1 else {}
-        self._statistics = Statistics(OpenLines(), open_draws(), open_days(), open_heads(), store.writer, marks)
+        self._statistics = Statistics(open_heads(), store.writer, marks)
         self.params_kept_seconds = 0
         """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()
@@ -361,7 +359,7 @@ class GroupCommitLedger:
         self.switches = books.switches
         now_ms = batch[0].work.now_ns // NS_PER_MS
         kept_longer_ms = max(0, self.params_kept_seconds - self._rules.retention_seconds) * 1000
-        writes = Writes([], {}, {}, {}, {}, {}, {}, {}, {}, [], now_ms, now_ms + kept_longer_ms, [], [], [])
+        writes = Writes([], {}, {}, {}, {}, [], {}, [], now_ms, now_ms + kept_longer_ms, [], [], [])
         for entry in batch:
             entry.is_in_doubt = False
             entry.result = not entry.done.done() and self._judge(entry.work, books, writes)  # nothing is signed for who has left
@@ -374,10 +372,10 @@ class GroupCommitLedger:
         except StoreFailed as error:
             for entry in batch:
                 entry.is_in_doubt = error.may_be_recorded and entry.result is True
-            self._statistics.begin_parts(is_undone=isinstance(error, Conflict))
+            self._statistics.heads.begin_part()  # a line may have been closed meanwhile, or stand there written
             raise
         if writes.payments:
-            self._statistics.keep(writes)
+            self._statistics.heads.keep(writes.heads)
             self._keep_recent(writes.tips)
 
     def _judge(self, work: Work, books: Books, writes: Writes) -> Exception | bool:

@@ -22,6 +22,9 @@ from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY
 
 REFRESH_SECONDS = 0.5
 PRUNE_SECONDS = 5.0
+FOLD_SECONDS = 1.0
+"""How old the sums beside the payments may be in the tables; what reads them adds what waits before."""
+
 SILENT_SECONDS = 4.0
 """A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
 
@@ -38,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Housekeeping:
-    """Four tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
+    """Five tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
 
     A fault of the database is logged once and tried again with the next look.
     """
@@ -110,6 +113,7 @@ class Housekeeping:
             asyncio.create_task(self._keep_doing(self.prune), name="ledger-pruning"),
             asyncio.create_task(self._keep_doing(self.sweep), name="ledger-sweeping"),
             asyncio.create_task(self._keep_doing(self.close_minutes), name="ledger-closing"),
+            asyncio.create_task(self._keep_doing(self._store.fold, FOLD_SECONDS), name="ledger-folding"),
         ]
 
     async def close(self) -> None:
@@ -120,6 +124,8 @@ class Housekeeping:
         if self._is_open:
             with suppress(StoreFailed):  # of the last seconds it is not known then which keys were used
                 await self._users.note_used(at_once=True)
+            with suppress(StoreFailed):  # what waits is added by whoever is next
+                await self._store.fold()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -134,7 +140,7 @@ class Housekeeping:
                     self._ledger.barred = error.reason
             await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _keep_doing(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _keep_doing(self, step: Callable[[], Awaitable[None]], every_seconds: float = PRUNE_SECONDS) -> None:
         failure = ""
         while True:
             wait_seconds = REFRESH_SECONDS
@@ -142,7 +148,7 @@ class Housekeeping:
                 try:
                     await step()
                     failure = ""
-                    wait_seconds = PRUNE_SECONDS
+                    wait_seconds = every_seconds
                 except StoreFailed as error:
                     failure = _noted(error, failure or self._look_failure)
             await asyncio.sleep(wait_seconds)
@@ -198,6 +204,7 @@ class Housekeeping:
     async def prune(self) -> None:
         """Forgets what is older than the retention. Events that were not sent are never forgotten by age. Notes which keys were used."""
         await self._users.note_used()
+        await self._store.fold()  # what has waited for long is added to lines that are old
         await self.forgetting.forget_due()
 
     async def close_minutes(self) -> None:

@@ -18,11 +18,12 @@ from typing import Any, cast
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from livepeer_remote_signer.adapters.ledger import daily, digest_rows, reservations, sessions
+from livepeer_remote_signer.adapters.ledger import daily, digest_rows, reservations, sessions, tallies
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
 from livepeer_remote_signer.adapters.ledger.postgres_digests import PostgresDigests
-from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
+from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, columns_of, fetch
 from livepeer_remote_signer.adapters.ledger.postgres_redeemed import PostgresRedeemed
+from livepeer_remote_signer.adapters.ledger.postgres_sums import PostgresSums
 from livepeer_remote_signer.adapters.ledger.postgres_users import PostgresUsers
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, Step, missing_steps
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -40,12 +41,10 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Wanted,
     Writes,
     bytes_text,
-    draw_rows,
     parked_event,
     parked_row,
     sink_faults_of,
     spend_of_row,
-    spend_rows,
     switch_of,
     text_bytes,
     usage_expires_ms,
@@ -55,6 +54,7 @@ from livepeer_remote_signer.core.rules.caller_usage import OpenSession
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.reservation import Reservation
+from livepeer_remote_signer.core.rules.tally import encode_tallies
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 TIMEOUT_SECONDS = 2.0
@@ -81,6 +81,7 @@ class PostgresStore(PostgresRedeemed):
         self.users = PostgresUsers(self._side)
         self._slow = Link(self._server, seconds=max(SLOW_SECONDS, timeout_seconds), is_vital=False)
         self.digests = PostgresDigests(self._slow)
+        self._sums = PostgresSums(self._slow, writer)
         self._switches = KnownSwitches()
         self._known_tips: frozenset[str] = frozenset()
         self._known_nonces: frozenset[bytes] = frozenset()
@@ -151,7 +152,7 @@ class PostgresStore(PostgresRedeemed):
             if wanted.idempotency_keys:
                 keys = await execute(statements.LOAD_KEYS, (list(wanted.idempotency_keys),))
             if wanted.healed:  # after the sessions are locked: nobody can heal them any more
-                columns = _columns([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
+                columns = columns_of([(text_bytes(state_id), digest) for state_id, digest in wanted.healed])
                 healed = await execute(statements.LOAD_HEALED, columns)
             if wanted.reserved:
                 reserved = await execute(reservations.LOAD, ([text_bytes(i) for i in wanted.reserved],))
@@ -207,30 +208,28 @@ class PostgresStore(PostgresRedeemed):
         nonces = sorted((name, nonce, writes.nonces_ms, writes.signed[name]) for name, nonce in writes.nonces.items())
         if usage := sorted(writes.usage.items()):
             rows = [(key, encode_usage(used), usage_expires_ms(key, writes.now_ms), writes.now_ms) for key, used in usage]
-            guarded.append((await execute(statements.MOVE_USAGE, _columns(rows)), len(rows)))
+            guarded.append((await execute(statements.MOVE_USAGE, columns_of(rows)), len(rows)))
         if moved := [t[:3] for t in tips if t[3] in self._known_tips]:
-            guarded.append((await execute(statements.MOVE_TIPS, _columns(moved)), len(moved)))
+            guarded.append((await execute(statements.MOVE_TIPS, columns_of(moved)), len(moved)))
         if new := [t[:3] for t in tips if t[3] not in self._known_tips]:
-            guarded.append((await execute(statements.NEW_TIPS, _columns(new)), len(new)))
+            guarded.append((await execute(statements.NEW_TIPS, columns_of(new)), len(new)))
         if raised := [n for n in nonces if n[0] in self._known_nonces]:
-            guarded.append((await execute(statements.MOVE_NONCES, _columns(raised)), len(raised)))
+            guarded.append((await execute(statements.MOVE_NONCES, columns_of(raised)), len(raised)))
         if first := [n for n in nonces if n[0] not in self._known_nonces]:
-            guarded.append((await execute(statements.NEW_NONCES, _columns(first)), len(first)))
+            guarded.append((await execute(statements.NEW_NONCES, columns_of(first)), len(first)))
         if payments := sorted(writes.payments, key=lambda row: row.idempotency_key or b""):
-            guarded.append((await execute(statements.NEW_PAYMENTS, _columns(payments)), len(payments)))
-            await execute(statements.PUT_SPEND, _columns(sorted(spend_rows(writes, self.writer))))
-            await execute(statements.PUT_DRAWS, _columns(sorted(draw_rows(writes, self.writer))))
-            await execute(daily.POSTGRES_PUT, _columns(sorted(daily.rows_of(writes.days, self.writer))))
+            guarded.append((await execute(statements.NEW_PAYMENTS, columns_of(payments)), len(payments)))
+            await execute(tallies.POSTGRES_NEW, (encode_tallies(writes.tallies),))
             heads = sorted(digest_rows.head_rows(writes.heads, self.writer))
-            guarded.append((await execute(digest_rows.POSTGRES_PUT, _columns(heads)), len(heads)))
+            guarded.append((await execute(digest_rows.POSTGRES_PUT, columns_of(heads)), len(heads)))
         if writes.events:
-            await execute(statements.NEW_EVENTS, _columns(writes.events))
+            await execute(statements.NEW_EVENTS, columns_of(writes.events))
         if ended := sorted((text_bytes(state_id), token) for state_id, token in writes.ended):
-            guarded.append((await execute(reservations.END, _columns(ended)), len(ended)))
+            guarded.append((await execute(reservations.END, columns_of(ended)), len(ended)))
         if reserved := sorted(reservations.reservation_row(reservation) for reservation in writes.reserved):
-            guarded.append((await execute(reservations.NEW, _columns(reserved)), len(reserved)))
+            guarded.append((await execute(reservations.NEW, columns_of(reserved)), len(reserved)))
         if seg_creds := sorted((*made, writes.now_ms) for made in writes.seg_creds):
-            await execute(reservations.PUT_SEG_CREDS, _columns(seg_creds))
+            await execute(reservations.PUT_SEG_CREDS, columns_of(seg_creds))
         return guarded
 
     async def rollback(self) -> None:
@@ -363,11 +362,13 @@ class PostgresStore(PostgresRedeemed):
 
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """On the connection of what may take long."""
+        await self._sums.fold()
         rows = await self._slow.fetch(statements.SPEND_OVER_TIME, bucket_minutes, *minutes)
         return [(bucket, spend_of_row(sums)) for bucket, *sums in rows]
 
     async def largest_spend(self, minutes: Minutes, by: SpendName, most: int) -> tuple[int, list[bytes]]:
         """On the connection of what may take long."""
+        await self._sums.fold()
         rows = await self._slow.fetch(statements.LARGEST_SPEND[by], *minutes, most)
         return (rows[0][1] if rows else 0), [bytes(name) for name, _ in rows]
 
@@ -375,6 +376,7 @@ class PostgresStore(PostgresRedeemed):
         self, minutes: Minutes, by: SpendName, names: Sequence[bytes], bucket_minutes: int
     ) -> list[tuple[bytes, int, SpendSum]]:
         """On the connection of what may take long."""
+        await self._sums.fold()
         rows = await self._slow.fetch(statements.SPEND_OF[by], bucket_minutes, *minutes, list(names))
         return [(bytes(name), bucket, spend_of_row(sums)) for name, bucket, *sums in rows]
 
@@ -385,6 +387,7 @@ class PostgresStore(PostgresRedeemed):
 
     async def daily(self, query: UsageQuery) -> list[UsageRow]:
         """On the connection of what may take long."""
+        await self._sums.fold()
         statement, values = daily.postgres_query(query)
         return [daily.postgres_row(row, query) for row in await self._slow.fetch(statement, *values)]
 
@@ -459,6 +462,12 @@ class PostgresStore(PostgresRedeemed):
     async def give_lease(self, name: str, holder: str) -> None:
         """On the side connection."""
         await self._side.change(statements.GIVE_LEASE, name, holder)
+
+    # --- the sums that are kept beside the payments ---
+
+    async def fold(self) -> None:
+        """On the connection of what may take long."""
+        await self._sums.fold()
 
     # --- forgetting ---
 
@@ -554,8 +563,3 @@ def _first(rows: Sequence[Row]) -> Reservation | None:
 
 async def _rows(cursor: AsyncCursor[Row] | None) -> list[Row]:
     return [] if cursor is None else await cursor.fetchall()
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> tuple[list[Any], ...]:
-    """Rows as one list a column: `unnest` makes rows of them again, and one statement serves any number."""
-    return tuple(list(column) for column in zip(*rows, strict=True))

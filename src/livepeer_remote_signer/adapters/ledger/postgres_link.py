@@ -261,6 +261,11 @@ async def fetch(connection: AsyncConnection[Row], statement: str, *parameters: o
     return await cursor.fetchall()
 
 
+def columns_of(rows: Sequence[Sequence[Any]]) -> tuple[list[Any], ...]:
+    """Rows as one list a column: `unnest` makes rows of them again, and one statement serves any number."""
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
 def _targets(url: str, timeout_seconds: float) -> list[str]:
     """The connection strings to try at once. What the operator has set stands; a dead host is noticed by the kernel as well.
 

@@ -8,6 +8,7 @@ from typing import cast
 from psycopg import AsyncConnection
 
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link
+from livepeer_remote_signer.adapters.ledger.postgres_sums import PostgresSums
 from livepeer_remote_signer.adapters.ledger.redeemed import COLUMNS, RedeemedChange, RedeemedRow, row_of, values_of
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, Row, StoreFailed
 from livepeer_remote_signer.core.rules.luck import Drawn, DrawnLine
@@ -34,6 +35,7 @@ class PostgresRedeemed:
 
     _side: Link
     _slow: Link
+    _sums: PostgresSums
 
     async def followed(self, name: str) -> str | None:
         """On the side connection."""
@@ -111,6 +113,7 @@ class PostgresRedeemed:
 
     async def draws_since(self, minute: int) -> list[DrawnLine]:
         """On the connection of what may take long."""
+        await self._sums.fold()
         return [
             DrawnLine(recipient, round_, terms, DrawSum(*map(int, sums)))
             for recipient, round_, terms, *sums in await self._slow.fetch(_DRAWS, minute)

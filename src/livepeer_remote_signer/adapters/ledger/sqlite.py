@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.ledger import daily, digest_rows, reservations
+from livepeer_remote_signer.adapters.ledger import daily, digest_rows, reservations, tallies
 from livepeer_remote_signer.adapters.ledger.sqlite_books import TIP, answer_of, read_books
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import INCREMENTAL, SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.sqlite_digests import SqliteDigests
 from livepeer_remote_signer.adapters.ledger.sqlite_figures import SqliteFigures, marks
-from livepeer_remote_signer.adapters.ledger.sqlite_redeemed import FORGET_DRAWS, FORGET_REDEEMED, PUT_DRAWS, SqliteRedeemed
+from livepeer_remote_signer.adapters.ledger.sqlite_redeemed import FORGET_DRAWS, FORGET_REDEEMED, SqliteRedeemed
+from livepeer_remote_signer.adapters.ledger.sqlite_sums import SqliteSums
 from livepeer_remote_signer.adapters.ledger.sqlite_users import FORGET_USERS, SqliteUsers
 from livepeer_remote_signer.adapters.ledger.store import (
     AGING,
@@ -33,11 +34,9 @@ from livepeer_remote_signer.adapters.ledger.store import (
     Wanted,
     Writes,
     bytes_text,
-    draw_rows,
     parked_event,
     parked_row,
     sink_faults_of,
-    spend_rows,
     switch_of,
     text_bytes,
     usage_expires_ms,
@@ -46,6 +45,7 @@ from livepeer_remote_signer.core.rules.budgets import Usage, encode_usage, parse
 from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, Switches, Tip
 from livepeer_remote_signer.core.rules.reservation import Reservation
+from livepeer_remote_signer.core.rules.tally import encode_tallies
 
 MAX_REMEMBERED = 32_768
 """Sessions, and nonces, whose newest rows are kept in memory: some 10 MB."""
@@ -123,6 +123,7 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
         self._file = SqliteConnections(path, **options)
         self.users = SqliteUsers(self._file)
         self.digests = SqliteDigests(self._file)
+        self._sums = SqliteSums(self._file, writer)
         self.writer = writer
         self._is_batch = False
         self._tips: dict[str, Tip] = {}
@@ -252,18 +253,8 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
                 touched_ms = excluded.touched_ms""",
                 [(key, encode_usage(usage), usage_expires_ms(key, writes.now_ms), writes.now_ms) for key, usage in writes.usage.items()],
             )
-        many(
-            """INSERT INTO lrs_spend (minute, writer, auth_id, orchestrator, payments, tickets, ev_wei, face_value_wei, fee_wei)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (minute, writer, auth_id, orchestrator) DO UPDATE SET payments = excluded.payments, tickets = excluded.tickets,
-            ev_wei = excluded.ev_wei, face_value_wei = excluded.face_value_wei, fee_wei = excluded.fee_wei""",
-            spend_rows(writes, self.writer),
-        )
-        many(
-            PUT_DRAWS,
-            draw_rows(writes, self.writer),
-        )
-        many(daily.SQLITE_PUT, daily.rows_of(writes.days, self.writer))
+        if writes.tallies:
+            self._file.write.execute(tallies.SQLITE_NEW, (encode_tallies(writes.tallies),))
         heads = digest_rows.head_rows(writes.heads, self.writer)
         if heads and many(digest_rows.SQLITE_PUT, heads).rowcount != len(heads):
             raise Conflict("a line of digests was closed meanwhile")
@@ -469,6 +460,12 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
     async def give_lease(self, name: str, holder: str) -> None:
         """Between two batches."""
         await self._change("DELETE FROM lrs_leases WHERE name = ? AND holder = ?", name, holder)
+
+    # --- the sums that are kept beside the payments ---
+
+    async def fold(self) -> None:
+        """Between two batches."""
+        await self._sums.fold()
 
     # --- forgetting ---
 

@@ -8,6 +8,7 @@ from typing import Any
 from livepeer_remote_signer.adapters.ledger import daily, sessions
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import BILLION, joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections
+from livepeer_remote_signer.adapters.ledger.sqlite_sums import SqliteSums
 from livepeer_remote_signer.adapters.ledger.store import Minutes, Row, SpendName, spend_of_row
 from livepeer_remote_signer.core.rules.budgets import Usage, parse_usage
 from livepeer_remote_signer.core.rules.caller_usage import OpenSession
@@ -31,6 +32,7 @@ class SqliteFigures:
     """What `sqlite.SqliteStore` reads to show it."""
 
     _file: SqliteConnections
+    _sums: SqliteSums
 
     async def usage(self, after: str, limit: int) -> dict[str, Usage]:
         """In the thread of what may take long."""
@@ -39,6 +41,7 @@ class SqliteFigures:
 
     async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[tuple[int, SpendSum]]:
         """In the thread of what may take long, within SQLite: Python code goes on meanwhile."""
+        await self._sums.fold()
         buckets: dict[int, SpendSum] = {}
         for minute, *sums in await self._many_rows(_SPEND_BY_MINUTE, *minutes):
             bucket = minute // bucket_minutes
@@ -47,6 +50,7 @@ class SqliteFigures:
 
     async def largest_spend(self, minutes: Minutes, by: SpendName, most: int) -> tuple[int, list[bytes]]:
         """In the thread of what may take long, within SQLite."""
+        await self._sums.fold()
         rows = await self._many_rows(_LARGEST_SPEND.format(by=by), *minutes, most)
         return (rows[0][1] if rows else 0), [bytes(name) for name, _ in rows]
 
@@ -54,6 +58,7 @@ class SqliteFigures:
         self, minutes: Minutes, by: SpendName, names: Sequence[bytes], bucket_minutes: int
     ) -> list[tuple[bytes, int, SpendSum]]:
         """In the thread of what may take long, within SQLite."""
+        await self._sums.fold()
         rows = await self._many_rows(_SPEND_OF.format(by=by, marks=marks(names)), bucket_minutes, *minutes, *names)
         return [(bytes(name), bucket, _spend_sum(sums)) for name, bucket, *sums in rows]
 
@@ -64,6 +69,7 @@ class SqliteFigures:
 
     async def daily(self, query: UsageQuery) -> list[UsageRow]:
         """In the thread of what may take long, within SQLite."""
+        await self._sums.fold()
         statement, values = daily.sqlite_query(query)
         return [daily.sqlite_row(row, query) for row in await self._many_rows(statement, *values)]
 

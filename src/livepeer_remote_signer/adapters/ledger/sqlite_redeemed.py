@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from livepeer_remote_signer.adapters.ledger.redeemed import COLUMNS, RedeemedChange, RedeemedRow, row_of, values_of
 from livepeer_remote_signer.adapters.ledger.sqlite_amounts import joined, sums_of
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections
+from livepeer_remote_signer.adapters.ledger.sqlite_sums import SqliteSums
 from livepeer_remote_signer.adapters.ledger.store import Row
 from livepeer_remote_signer.core.rules.luck import Drawn, DrawnLine
 from livepeer_remote_signer.core.rules.redeemed import KnownParams, Verdict
 from livepeer_remote_signer.core.rules.signed import DrawSum
 
-PUT_DRAWS = """INSERT INTO lrs_draws (minute, writer, recipient, round, terms, tickets, winners, face_value_wei)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (minute, writer, recipient, round, terms) DO UPDATE SET
-    tickets = excluded.tickets, winners = excluded.winners, face_value_wei = excluded.face_value_wei"""
 FORGET_DRAWS = """DELETE FROM lrs_draws WHERE (minute, writer, recipient, round, terms) IN
     (SELECT minute, writer, recipient, round, terms FROM lrs_draws WHERE minute < ? / 60000 ORDER BY minute LIMIT ?)"""
 FORGET_REDEEMED = """DELETE FROM lrs_redeemed WHERE ticket IN
@@ -33,6 +31,7 @@ class SqliteRedeemed:
     """The part of the store that the chain's follower uses."""
 
     _file: SqliteConnections
+    _sums: SqliteSums
 
     async def followed(self, name: str) -> str | None:
         """By its name."""
@@ -101,6 +100,7 @@ class SqliteRedeemed:
 
     async def draws_since(self, minute: int) -> list[DrawnLine]:
         """In the thread of what may take long, within SQLite."""
+        await self._sums.fold()
         return [
             DrawnLine(bytes(recipient), round_, terms, DrawSum(tickets, *joined(halves)))
             for recipient, round_, terms, tickets, *halves in await self._look(_DRAWS, minute, is_long=True)

@@ -312,6 +312,11 @@ STEPS: Sequence[Step] = (
                 lines bytea NOT NULL, digest bytea NOT NULL)""",
         ),
     ),
+    Step(  # what payments add to the sums, until it is added
+        12,
+        sqlite=("CREATE TABLE lrs_tallies (id INTEGER PRIMARY KEY, tallies BLOB NOT NULL)",),
+        postgres=("CREATE TABLE lrs_tallies (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tallies bytea NOT NULL)",),
+    ),
 )
 
 NEWEST_STEP = STEPS[-1].number

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 from livepeer_remote_signer.adapters.ledger.digest_store import DigestStore
@@ -18,7 +18,8 @@ from livepeer_remote_signer.core.rules.events import OutboxEvent, ParkedEvent
 from livepeer_remote_signer.core.rules.ledger import Books, SegCreds, SpendKey, SpendSum, Switches, Tip
 from livepeer_remote_signer.core.rules.reservation import Reservation
 from livepeer_remote_signer.core.rules.signed import DrawKey, DrawSum
-from livepeer_remote_signer.core.rules.usage import DayKey, UsageQuery, UsageRow, UsageSum
+from livepeer_remote_signer.core.rules.tally import Tally
+from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow
 
 GLOBAL_SWITCH = "all"
 BYTES_A_PAYMENT = 64 * 1024
@@ -121,19 +122,16 @@ class StoredPayment(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What one transaction records; it may be `usage` alone. Values of `usage` stand for the whole row; so do those of `spend`,
-    `draws`, `days` and `heads`. Of each rand hash in `nonces` there is what was `signed`; all of it may be forgotten as if used at
-    `nonces_ms`.
-    `ended` are reservations, as session and token; they go before `reserved` ones come."""
+    """What one transaction records; it may be `usage` alone. Values of `usage` and `heads` stand for the whole row. Of each rand hash in
+    `nonces` there is what was `signed`; all of it may be forgotten as if used at `nonces_ms`. `ended` are reservations, as session
+    and token; they go before `reserved` ones come."""
 
     payments: list[PaymentRow]
     tips: dict[str, Tip]
     nonces: dict[bytes, int]
     signed: dict[bytes, bytes]
     usage: dict[str, Usage]
-    spend: dict[SpendKey, SpendSum]
-    draws: dict[DrawKey, DrawSum]
-    days: dict[DayKey, UsageSum]
+    tallies: list[Tally]
     heads: dict[LineName, LineHead]
     events: list[tuple[int, bytes]]
     now_ms: int
@@ -337,6 +335,11 @@ class Store(Protocol):
     async def give_lease(self, name: str, holder: str) -> None:
         """Ends a lease that `holder` has."""
 
+    # --- the sums that are kept beside the payments ---
+
+    async def fold(self) -> None:
+        """Adds the tallies that wait now to this process's lines, whoever left them. What reads sums begins with it."""
+
     # --- forgetting: one committed step a call ---
 
     async def oldest(self) -> dict[Aging, int]:
@@ -377,7 +380,7 @@ def usage_expires_ms(usage_key: str, now_ms: int) -> int | None:
     return None if seconds is None else now_ms + 2 * seconds * 1000
 
 
-def spend_rows(writes: Writes, writer: str) -> list[Row]:
+def spend_rows(spend: Mapping[SpendKey, SpendSum], writer: str) -> list[Row]:
     """Lines of the statistics. Each process has its own, so that no two wait for each other."""
     return [
         (
@@ -391,11 +394,11 @@ def spend_rows(writes: Writes, writer: str) -> list[Row]:
             str(line.face_value_wei),
             str(line.fee_wei),
         )
-        for key, line in writes.spend.items()
+        for key, line in spend.items()
     ]
 
 
-def draw_rows(writes: Writes, writer: str) -> list[Row]:
+def draw_rows(draws: Mapping[DrawKey, DrawSum], writer: str) -> list[Row]:
     """Lines of what may be drawn. Each process has its own, as of the statistics."""
     return [
         (
@@ -408,7 +411,7 @@ def draw_rows(writes: Writes, writer: str) -> list[Row]:
             str(line.winners),
             str(line.face_value_wei),
         )
-        for key, line in writes.draws.items()
+        for key, line in draws.items()
     ]
 
 

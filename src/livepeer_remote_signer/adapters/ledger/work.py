@@ -20,18 +20,16 @@ from livepeer_remote_signer.core.rules.ledger import (
     Books,
     LedgerRules,
     Lines,
-    OpenLines,
     Record,
     RequestKey,
-    add_spend,
     admit,
     post,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation
 from livepeer_remote_signer.core.rules.room import most_bytes
-from livepeer_remote_signer.core.rules.signed import DrawKey, DrawSum, add_draws, note_tickets
-from livepeer_remote_signer.core.rules.usage import DayKey, UsageSum, add_usage
+from livepeer_remote_signer.core.rules.signed import note_tickets
+from livepeer_remote_signer.core.rules.sums import tally_of
 
 
 @dataclass(slots=True)
@@ -103,32 +101,14 @@ class Work(Protocol):
 
 
 class Statistics(NamedTuple):
-    """The lines that this process adds its payments to."""
+    """What this process puts its payments on."""
 
-    spend: OpenLines
-    draws: Lines[DrawKey, DrawSum]
-    days: Lines[DayKey, UsageSum]
     heads: Lines[LineName, LineHead]
     writer: str
     """The name of this process, which no other one has."""
 
     marks: Mapping[bytes, int]
-    """What lines of draws are marked with, by sender; empty where there is one."""
-
-    def keep(self, writes: Writes) -> None:
-        """Told of what is in the database now."""
-        self.spend.keep(writes.spend)
-        self.draws.keep(writes.draws)
-        self.days.keep(writes.days)
-        self.heads.keep(writes.heads)
-
-    def begin_parts(self, *, is_undone: bool) -> None:
-        """A commit failed: what it wrote may stand there, unless that is undone, and is not to be written over. A line of digests
-        may have been closed meanwhile."""
-        self.heads.begin_part()
-        if not is_undone:
-            for lines in (self.spend, self.draws, self.days):
-                lines.begin_part()
+    """What tallies are marked with, by sender; empty where there is one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -275,16 +255,14 @@ def _put_nonces(plan: PaymentPlan, books: Books, writes: Writes) -> None:
 
 
 def _put_payment(key: RequestKey | Reservation, plan: PaymentPlan, record: Record, books: Books, writes: Writes, lines: Statistics) -> None:
-    """A payment's own rows: its place, its reply, its event and its line in the statistics."""
+    """A payment's own rows: its place, its reply, its event, and what it adds to the sums."""
     writes.tips[key.state_id] = tip = books.tips[key.state_id]
-    add_spend(writes.spend, plan, lines.spend)
-    add_draws(writes.draws, plan, lines.draws, lines.marks.get(plan.sender, 0))
     figures = figures_of(plan, record.eth_usd)
-    add_usage(writes.days, plan, figures, lines.days)
     state_id, auth_id, orchestrator = text_bytes(key.state_id), text_bytes(key.auth_id), plan.session.info.address
     name = PaymentName(state_id, key.sequence_number, key.digest, auth_id, orchestrator, tip.updated_ms)
     paid = (plan.now_ns // NS_PER_MS, plan.num_tickets, figures)
     account = add_payment(writes.heads, lines.heads, lines.writer, name, paid)
+    writes.tallies.append(tally_of(plan, figures, auth_id, lines.marks.get(plan.sender, 0)))
     if record.event is not None:
         writes.events.append((plan.now_ns // NS_PER_MS, record.event))
     writes.payments.append(

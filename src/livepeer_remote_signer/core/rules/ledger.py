@@ -39,9 +39,9 @@ from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.policy import without_namespace
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 from livepeer_remote_signer.core.rules.runtime_budgets import RuntimeBudgets
+from livepeer_remote_signer.core.rules.tally import Tally
 
 NS_PER_MS = 1_000_000
-_NS_PER_MINUTE = 60 * NS_PER_SECOND
 
 
 class RequestKey(Struct, frozen=True, gc=False):
@@ -409,15 +409,14 @@ def spends_of(claims: Sequence[Claim], plan: PaymentPlan) -> dict[str, tuple[Win
     return {claim.key: (claim.budget.window, spend_of(plan, claim.budget.measure)) for claim in claims}
 
 
-def add_spend(spend: dict[SpendKey, SpendSum], plan: PaymentPlan, before: OpenLines) -> None:
-    """Adds a payment to the statistics in `spend`, whose lines go on from those in `before`."""
-    key = before.key(plan.now_ns // _NS_PER_MINUTE, plan.state.auth_id, plan.session.info.address)
+def add_spend(spend: dict[SpendKey, SpendSum], tally: Tally, before: OpenLines) -> None:
+    """Adds what was paid to the statistics in `spend`, whose lines go on from those in `before`. Amounts of `tally` are whole numbers."""
+    key = before.key(tally.minute, tally.auth_id.decode("utf-8", "surrogatepass"), tally.orchestrator)
     payments, tickets, ev_wei, face_value_wei, fee_wei = spend.get(key) or before.get(key)
-    fee_n, fee_d = plan.fee.as_integer_ratio()
     spend[key] = SpendSum(
-        payments + 1,
-        tickets + plan.num_tickets,
-        ev_wei + spend_of(plan, "ev"),
-        face_value_wei + plan.total_face_value,
-        fee_wei - (-fee_n // fee_d),
+        payments + tally.payments,
+        tickets + tally.tickets,
+        ev_wei + int(tally.spent_ev_wei),
+        face_value_wei + int(tally.face_value_wei),
+        fee_wei + int(tally.spent_fee_wei),
     )

@@ -20,9 +20,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.ledger import Books, Lines
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.tally import Tally
 
 TERMS_BYTES, PAYER_BYTES, NONCE_BYTES = 12, 6, 2
 ENTRY_BYTES = TERMS_BYTES + PAYER_BYTES + 2 * NONCE_BYTES
@@ -42,7 +42,6 @@ _MARK_SHIFT = 24
 """A class of terms has fewer bits."""
 
 _MARK_BYTES = 4
-_DRAW_NS = DRAW_MINUTES * 60 * NS_PER_SECOND
 
 
 class SignedRun(NamedTuple):
@@ -143,20 +142,12 @@ def mark_of(terms: int) -> int:
     return terms >> _MARK_SHIFT << _MARK_SHIFT
 
 
-def add_draws(draws: dict[DrawKey, DrawSum], plan: PaymentPlan, before: Lines[DrawKey, DrawSum], mark: int = 0) -> None:
-    """Counts a payment's tickets in `draws`, whose lines go on from those in `before`. `mark` is that of the sender, where there are
-    several."""
-    params = plan.session.info.ticket_params
-    minute = plan.now_ns // _DRAW_NS * DRAW_MINUTES
-    terms = terms_class(params.face_value, params.win_prob) + mark
-    key = DrawKey(minute, params.recipient, plan.creation_round, terms, before.part(minute))
+def add_draws(draws: dict[DrawKey, DrawSum], tally: Tally, before: Lines[DrawKey, DrawSum]) -> None:
+    """Counts tickets in `draws`, whose lines go on from those in `before`. Amounts of `tally` are whole numbers."""
+    minute = tally.minute // DRAW_MINUTES * DRAW_MINUTES
+    key = DrawKey(minute, tally.recipient, tally.creation_round, tally.terms, before.part(minute))
     tickets, winners, face_value_wei = draws.get(key) or before.get(key)
-    count = plan.num_tickets
-    draws[key] = DrawSum(
-        tickets + count,
-        winners + (count * params.win_prob >> (256 - WINNER_BITS)),
-        face_value_wei + plan.total_face_value,
-    )
+    draws[key] = DrawSum(tickets + tally.tickets, winners + int(tally.winners), face_value_wei + int(tally.face_value_wei))
 
 
 def open_draws() -> Lines[DrawKey, DrawSum]:

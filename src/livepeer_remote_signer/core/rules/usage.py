@@ -14,10 +14,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from livepeer_remote_signer.core.errors import BadField
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
-from livepeer_remote_signer.core.rules.figures import Figures, decimal_text, seconds_text
+from livepeer_remote_signer.core.rules.figures import decimal_text, seconds_text
 from livepeer_remote_signer.core.rules.ledger import Lines
-from livepeer_remote_signer.core.rules.payment import PaymentPlan
+from livepeer_remote_signer.core.rules.tally import Tally
 
 UsageName: TypeAlias = Literal["day", "auth_id", "orchestrator"]
 
@@ -33,7 +32,6 @@ _MAX_DAY = 2_932_896
 
 SECONDS_PER_DAY = 86_400
 MINUTES_PER_DAY = 1440
-_NS_PER_DAY = SECONDS_PER_DAY * NS_PER_SECOND
 _EPOCH = date(1970, 1, 1)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
@@ -88,21 +86,21 @@ def open_days() -> Lines[DayKey, UsageSum]:
     return Lines(UsageSum())
 
 
-def add_usage(days: dict[DayKey, UsageSum], plan: PaymentPlan, figures: Figures, before: Lines[DayKey, UsageSum]) -> None:
-    """Adds a payment to its day's line in `days`, whose lines go on from those in `before`."""
-    minute = plan.now_ns // _NS_PER_DAY * MINUTES_PER_DAY
-    key = DayKey(minute, plan.state.auth_id, plan.session.info.address, before.part(minute))
-    payments, sessions, tickets, ev_wei, fee_wei, billed_ns, fee_usd, priced = days.get(key) or before.get(key)
-    days[key] = UsageSum(
-        payments + 1,
-        sessions + (plan.state.sequence_number == 0),
-        tickets + plan.num_tickets,
-        ev_wei + figures.ev_wei,
-        fee_wei + figures.fee_wei,
-        billed_ns + figures.billed_ns,
-        fee_usd + (figures.fee_usd or 0),
-        priced + (figures.fee_usd is not None),
+def add_usage(days: dict[DayKey, UsageSum], tally: Tally, before: Lines[DayKey, UsageSum]) -> None:
+    """Adds what was paid to its day's line in `days`, whose lines go on from those in `before`. Amounts of `tally` are whole numbers."""
+    minute = tally.minute // MINUTES_PER_DAY * MINUTES_PER_DAY
+    key = DayKey(minute, tally.auth_id.decode("utf-8", "surrogatepass"), tally.orchestrator, before.part(minute))
+    more = UsageSum(
+        tally.payments,
+        tally.sessions,
+        tally.tickets,
+        int(tally.ev_wei),
+        int(tally.fee_wei),
+        int(tally.billed_ns),
+        int(tally.fee_usd),
+        tally.priced,
     )
+    days[key] = (days.get(key) or before.get(key)).plus(more)
 
 
 class UsageRow(NamedTuple):
