@@ -252,7 +252,6 @@ NEVER_QUOTED = {
     *("bad_json", "bad_request", "head_too_large", "body_too_large", "body_timeout", "not_found", "method_not_allowed", "origin_refused"),
     *(
         "caller_left",
-        "no_sender",
         "unauthenticated",
         "share_exceeded",
         "overloaded",
@@ -262,7 +261,7 @@ NEVER_QUOTED = {
     *("address_refused", "orchestrator_unreachable"),  # of routes that ask orchestrators
     *("key_unavailable", "key_throttled"),  # of the signatures themselves
     *("session_busy",),  # of calls that come at the same time: a quote takes no turn
-    *("suspended", "sender_changed"),  # with tests of their own
+    *("suspended", "sender_changed", "no_sender"),  # with tests of their own
 }
 """Causes of no step from 2 to 16, and those that need more than one request."""
 

@@ -66,8 +66,8 @@ async def paid(signer: RunningSigner, headers: dict[str, str], **fields: Any) ->
     return body
 
 
-async def quoted(signer: RunningSigner, headers: dict[str, str], info: bytes) -> dict[str, Any]:
-    body = json.dumps({"orchestratorInfo": b64encode(info).decode(), "type": "live"})
+async def quoted(signer: RunningSigner, headers: dict[str, str], info: bytes, **fields: Any) -> dict[str, Any]:
+    body = json.dumps({"orchestratorInfo": b64encode(info).decode(), "type": "live", **fields})
     reply = await signer.client.post("/quoteTicket", headers=headers, content=body)
     assert reply.status_code == 200, reply.text
     quote: dict[str, Any] = reply.json()
@@ -175,13 +175,31 @@ async def test_whoever_has_no_sender_is_refused_everywhere(callers: Callers) -> 
         for path, body in (
             ("/generate-live-payment", payment),
             ("/signTicket", payment),
-            ("/quoteTicket", payment),
             ("/sign-orchestrator-info", ""),
             ("/getOrchestratorInfo", "{}"),
             ("/sign-byoc-job", json.dumps({"request": "{}", "parameters": "{}", "capability": "c", "id": "i", "timeout_seconds": 1})),
         ):
             refused = await signer.client.post(path, headers=callers.bob, content=body)
             assert (path, refused.status_code, refused.json()["error"]["code"]) == (path, 403, "no_sender")
+
+
+async def test_a_quote_lists_that_nobody_pays_for_the_caller_and_shows_nothing_of_a_senders(callers: Callers, tmp_path: Path) -> None:
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")}
+    budgets = [{"scope": "sender", "window": "day", "measure": "ev", "limit_wei": "9000000000000"}]
+    sections = callers.sections(keys={"tenant": KEYS["tenant"]}, senders=[ACME], ledger=ledger, budgets=budgets)
+    info = orchestrator_info(now_ns=time.time_ns())
+    async with running_signer(**sections) as signer:
+        known = await quoted(signer, callers.acme, info)
+        assert known["wouldBePaid"]
+        quote = await quoted(signer, callers.bob, info)
+        assert not quote["wouldBePaid"]
+        (refusal,) = quote["refusals"]
+        assert (refusal["code"], refusal["status"]) == ("no_sender", 403)
+        assert "no key pays for the auth id bob" in refusal["message"]
+        assert (quote["budgets"], quote["funds"], quote["tickets"]) == (None, None, known["tickets"])
+        assert quote["faceValue"] == known["faceValue"], "the terms are the orchestrator's"
+        broken = await signer.client.post("/quoteTicket", headers=callers.bob, content="{")
+        assert (broken.status_code, broken.json()["error"]["code"]) == (400, "bad_json")
 
 
 async def test_whom_a_webhook_names_too_late_is_not_paid_by_another_sender(callers: Callers) -> None:
@@ -198,6 +216,14 @@ async def test_whom_a_webhook_names_too_late_is_not_paid_by_another_sender(calle
                 refused = await signer.pay(headers)
                 assert (refused.status_code, refused.json()["error"]["code"]) == (403, "no_sender"), refused.text
             assert payment_of(await paid(signer, {"Signer-Auth-Id": "acme"})).sender == TENANTS_ADDRESS
+            info = orchestrator_info(now_ns=time.time_ns())
+            for headers, asks, codes in (
+                ({"Signer-Auth-Id": "bob"}, True, ["no_sender"]),
+                ({"Signer-Auth-Id": "bob"}, False, []),
+                ({"Signer-Auth-Id": "acme"}, True, []),
+            ):
+                quote = await quoted(signer, headers, info, authorize=asks)
+                assert [refusal["code"] for refusal in quote["refusals"]] == codes, quote
             hook.answer = reply(b'{"status": 200, "auth_id": "corp"}')
             assert payment_of(await paid(signer, {"Signer-Auth-Id": "bob"})).sender == OUR_ADDRESS
             refused = await signer.pay({"Signer-Auth-Id": "acme"})

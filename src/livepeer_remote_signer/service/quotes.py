@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import (
     LedgerUnavailable,
+    NoSender,
     NoTickets,
     RateExceeded,
     RecipientRefused,
@@ -144,9 +145,12 @@ class PaymentQuotes:
         books: Books | None = None,
         rates: CallerRates | None = None,
         senders: BySender[PaymentQuotes] | None = None,
+        sender_of: BySender[bytes] | None = None,
     ) -> None:
-        """`senders`: whose quotes a caller gets, where not all are paid by one sender; only the first has them."""
+        """`senders`: whose quotes a caller gets, where not all are paid by one sender; only the first has them. `sender_of`: whose
+        address pays for whom then."""
         self._senders = senders
+        self._sender_of = sender_of
         self._terms = terms
         self._live_payments = live_payments
         self._chain = chain
@@ -169,8 +173,22 @@ class PaymentQuotes:
         auth_id = identity.auth_id or identity.claimed_auth_id
         trail.caller, trail.auth_id = auth_id or trail.caller, auth_id
         self._check_rate(trail)
-        teller = self if self._senders is None else self._senders.of(identity)
+        if self._senders is None:
+            return await self._quote_known(body, parse, caller, identity, trail)
+        try:
+            teller = self._senders.of(identity)
+        except NoSender as refusal:
+            return self._quote_of_nobody(parse(body), refusal)
         return await teller._quote_known(body, parse, caller, identity, trail)
+
+    def _quote_of_nobody(self, request: QuoteRequest, refusal: NoSender) -> Quote:
+        """For a caller whom no sender pays for: the terms, and that. What rests on a sender's funds, sessions or budgets is nobody's."""
+        chain, terms = self._chain.view(), self._terms
+        quoted = self._live_payments.quote(
+            request.payment, chain, self._ceilings.current(), self._clock_ns(), terms.headroom_seconds, terms.catch_up_seconds
+        )
+        usd_per_eth = self._usd_per_eth() if self._usd_per_eth is not None else None
+        return Quote(quoted, quoted.plan, [refusal], "none", False, None, chain, False, usd_per_eth, self._advise(quoted, False))
 
     async def _quote_known(
         self, body: bytes, parse: Callable[[bytes], QuoteRequest], caller: Caller, identity: Identity, trail: Trail
@@ -288,6 +306,8 @@ class PaymentQuotes:
         if recipients is not None:
             _judged(refusals, recipients.check, plan)
         plan, verdict = await self._authorize(plan, around, refusals)
+        if self._sender_of is not None:
+            _judged(refusals, self._sender_of.check, plan.state.auth_id, plan.sender)
         if self._terms.requires_auth_id and verdict != "not asked":
             _judged(refusals, check_named, plan.state.auth_id)
         if self._rates is not None:

@@ -92,7 +92,8 @@ def open_discovery(config: Config, sender: bytes, info: InfoSignature, chain: Ch
     recipients = RecipientRules(frozenset(config.recipients.allow), frozenset(config.recipients.deny))
     advisor = open_advisor(config, chain.source, config.headroom_seconds.generate_live_payment)
     are_identified = config.auth.api_keys_file is not None or config.auth.jwt is not None
-    means = advisor.with_funds if are_identified else advisor.without_funds
+    is_everybodys = len(config.keys) < 2  # one list is for all callers, and one sender's funds are not another's
+    means = advisor.with_funds if are_identified and is_everybodys else advisor.without_funds
     rules = ListingRules(chain.ceilings.current, recipients, chain.feed.usd_per_eth if chain.feed is not None else None, means)
     return Discovery(
         AskingCrew(signature=info.get),

@@ -17,13 +17,17 @@ from livepeer_remote_signer.wiring.senders import open_by_sender
 def open_quotes(payers: Sequence[Payer], shared: SharedParts, paying: PayingRoutes) -> QuoteParts:
     """`/quoteTicket`, about payments of `/signTicket` by the caller's own sender."""
     config, senders = shared.config, [payer.sender for payer in payers]
-    quotes = [_open_quotes(payer, shared) for payer in payers]
+    addresses = open_by_sender(senders, [sender.address for sender in senders])
+    sender_of = None if addresses.is_one else addresses
+    quotes = [_open_quotes(payer, shared, sender_of) for payer in payers]
     by_sender = open_by_sender(senders, quotes)
-    teller = quotes[0] if by_sender.is_one else _open_quotes(payers[0], shared, by_sender)
+    teller = quotes[0] if by_sender.is_one else _open_quotes(payers[0], shared, sender_of, by_sender)
     return QuoteParts(teller, paying.begin, config.live_payment_interval_seconds, config.limits.answer_seconds)
 
 
-def _open_quotes(payer: Payer, shared: SharedParts, senders: BySender[PaymentQuotes] | None = None) -> PaymentQuotes:
+def _open_quotes(
+    payer: Payer, shared: SharedParts, sender_of: BySender[bytes] | None, senders: BySender[PaymentQuotes] | None = None
+) -> PaymentQuotes:
     config, ledger, feed = shared.config, shared.ledger, shared.chain.feed
     chain = open_sender_chain(shared.chain, payer.sender.address)
     terms = QuoteTerms(
@@ -48,4 +52,5 @@ def _open_quotes(payer: Payer, shared: SharedParts, senders: BySender[PaymentQuo
         books=ledger.engine if ledger is not None else None,
         rates=shared.rates,
         senders=senders,
+        sender_of=sender_of,
     )
