@@ -105,6 +105,16 @@ def test_a_session_that_was_reserved_under_the_same_idempotency_key_has_the_plac
     assert reserve(asked, other, CLAIMS, books, RULES, stamp(3)) is None, "it is paid"
 
 
+def test_of_two_sessions_without_an_idempotency_key_both_are_recorded() -> None:
+    session = replace(FIRST.session, state=replace(FIRST.session.state, state_id="other"))
+    other = replace(FIRST, session=session, state=replace(FIRST.state, state_id="other"))
+    books = books_for(claims_of_plan(FIRST, RULES) + claims_of_plan(other, RULES))
+    first, second = reserved(FIRST, books), reserved(other, books, 2)
+    assert record(first, books)
+    assert record(second, books)
+    assert set(books.tips) == {FIRST.state.state_id, other.state.state_id}
+
+
 def test_an_attempt_that_was_recorded_after_all_is_found_again_as_it_was() -> None:
     books = books_for(CLAIMS)
     held = reserved(FIRST, books)

@@ -220,3 +220,11 @@ def test_a_payment_that_is_only_asked_about_is_refused_and_begins_no_pause() -> 
         guard.check(first(NOW_NS + SECOND), is_paid=False)
     guard.check(replace(first(NOW_NS + 70 * SECOND), num_tickets=0), is_paid=False)
     guard.check(replace(first(NOW_NS + 70 * SECOND), num_tickets=0))
+
+
+def test_of_one_callers_orchestrators_the_one_that_was_not_paid_for_longest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_PAIRS_A_CALLER", 2)
+    guard = abandoning(1)
+    for address in (5, 6, 5, 7):
+        pay(guard, first(NOW_NS, address=bytes([address]) * 20))
+    assert [address[0] for address in guard._seen[""]] == [5, 7]

@@ -147,6 +147,14 @@ def test_a_wrong_clock_is_told_with_both_numbers() -> None:
     assert failure.value.retry_after_seconds == 5
 
 
+def test_missing_funds_are_told_with_what_there_is_and_a_wei_of_each_is_there() -> None:
+    for missing, values in (({"deposit_wei": 0}, {"deposit": 0}), ({"reserve_wei": 0}, {"reserve": 0})):
+        fault = find_fault(replace(CHAIN, **missing))
+        assert fault is not None
+        assert fault.values == values
+    assert find_fault(replace(CHAIN, deposit_wei=1, reserve_wei=1)) is None
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
