@@ -8,16 +8,17 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from livepeer_remote_signer.adapters.keys.external import CheckedKey
-from livepeer_remote_signer.core.errors import KeyThrottled, KeyUnavailable
+from livepeer_remote_signer.core.errors import KeyThrottled, KeyUnavailable, SessionBusy
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message, personal_digest, recover_address
 from livepeer_remote_signer.core.protocol.ticket import seg_creds_message
-from livepeer_remote_signer.core.rules.reservation import HELD_MS, SWEPT_MS
+from livepeer_remote_signer.core.rules.reservation import HELD_MS, SWEPT_MS, Reserved
 from livepeer_remote_signer.proto import net_pb2
 from livepeer_remote_signer.service import custody
 from livepeer_remote_signer.wiring import keys
@@ -395,3 +396,37 @@ async def test_byoc_jobs_are_signed_outside_too(key: OutsideKey, ledger: dict[st
         assert any(recover_address(personal_digest(message), sig) == key.address for message in key.asked)
         key.answer = lambda _: fails_with(KeyUnavailable("is away"))
         assert (await signer.running.client.post("/sign-byoc-job", json=job)).status_code == 503
+
+
+class LookedUp:
+    """A ledger in which another process's reservation stands for so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.reservation: Any = SimpleNamespace(token=b"theirs")
+        self.left = looks
+        self.released = 0
+
+    async def look_up(self, key: Any, now_ns: int) -> Any:
+        self.left -= 1
+        return Reserved(self.reservation) if self.left > 0 else None
+
+    async def release(self, reservation: Any, now_ns: int) -> None:
+        self.released += 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_another_ones_reservation_is_waited_for_while_it_is_held_and_ended_when_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    monkeypatch.setattr(custody, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(custody, "is_held", lambda *_: is_kept)
+    for looks, seconds in ((3, 60.0), (10, 0.0)):
+        monkeypatch.setattr(custody, "WAIT_SECONDS", seconds)
+        books: Any = LookedUp(looks)
+        waiting = custody.Custody(cast(Any, None), cast(Any, None), books, time.time_ns, lambda *_: None)
+        if seconds:
+            assert await waiting.wait_for(books.reservation, cast(Any, None)) is None
+        else:
+            with pytest.raises(SessionBusy):
+                await waiting.wait_for(books.reservation, cast(Any, None))
+        assert books.released == (0 if is_kept else looks if seconds else 1)

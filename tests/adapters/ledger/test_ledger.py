@@ -568,3 +568,16 @@ def test_spending_in_a_window_may_go_when_two_windows_have_passed_and_a_total_ne
     assert usage_expires_ms('["global","hour","ev"]', 5) == 5 + 2 * 3_600_000
     assert usage_expires_ms('["auth_id","day","ev","alice"]', 5) == 5 + 2 * 86_400_000
     assert usage_expires_ms('["global","total","ev"]', 5) is None
+
+
+async def test_what_another_process_has_healed_is_not_healed_again_at_a_later_step(place: Place) -> None:
+    async with opened(place, 2) as (one, other):
+        session = Session()
+        for _ in range(3):
+            assert await one.pay(session.next()) is None
+        late = session.request(1)
+        changes = {"digest": late.key.digest, "is_healed": True, "last_update_ns": session.now_ns}
+        first, second = (session.request(number, **changes) for number in (3, 4))
+        assert await one.engine.pay(first.key, first.plan, first.sign) is None
+        assert await other.engine.pay(second.key, second.plan, second.sign) == first.stored
+        assert second.made == []

@@ -231,6 +231,7 @@ def test_closings_follow_from_each_other() -> None:
         "x" * (MAX_RECORD_BYTES + 1),
         b"\xff",
         lines_of_export()[2].replace('"total_ev_wei": "', '"total_ev_wei": "-'),
+        lines_of_export()[2].replace('"total_ev_wei": "', '"total_ev_wei": "' + "0" * 80),
     ],
 )
 def test_what_is_no_line_of_an_export_is_refused(text: str | bytes) -> None:
