@@ -15,10 +15,12 @@ import httpx
 import pytest
 
 from livepeer_remote_signer.adapters.keys.external import CheckedKey
-from livepeer_remote_signer.core.errors import KeyThrottled, KeyUnavailable, SessionBusy
+from livepeer_remote_signer.core.errors import CallerLeft, KeyThrottled, KeyUnavailable, SessionBusy
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address, orchestrator_info_message, personal_digest, recover_address
 from livepeer_remote_signer.core.protocol.ticket import seg_creds_message
+from livepeer_remote_signer.core.rules.custody import Held
 from livepeer_remote_signer.core.rules.reservation import HELD_MS, SWEPT_MS, Reserved
+from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.proto import net_pb2
 from livepeer_remote_signer.service import custody
 from livepeer_remote_signer.wiring import keys
@@ -430,3 +432,43 @@ async def test_another_ones_reservation_is_waited_for_while_it_is_held_and_ended
             with pytest.raises(SessionBusy):
                 await waiting.wait_for(books.reservation, cast(Any, None))
         assert books.released == (0 if is_kept else looks if seconds else 1)
+
+
+class Reserving:
+    """A ledger that reserves when it is let, and counts what is given back."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+        self.released = 0
+
+    async def reserve(self, key: Any, plan: Any, stamp: Any) -> Held:
+        self.reached.set()
+        await self.opened.wait()
+        return Held(cast(Any, SimpleNamespace(token=stamp.token)), plan)
+
+    async def release(self, reservation: Any, now_ns: int) -> None:
+        self.released += 1
+
+
+@pytest.mark.parametrize("way", ["gives up", "leaves"])
+async def test_nothing_is_signed_for_who_gives_up_or_leaves_while_it_is_reserved(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    async def sign(*_: object) -> None:
+        raise AssertionError("it is signed")
+
+    monkeypatch.setattr(custody.Custody, "_sign", sign)
+    books, outside = Reserving(), SimpleNamespace(address=bytes(20))
+    keeper = custody.Custody(cast(Any, outside), cast(Any, None), cast(Any, books), time.time_ns, lambda *_: None)
+    trail = Trail("/r", "r1", "", time.monotonic)
+    paying = asyncio.create_task(keeper.pay(cast(Any, None), cast(Any, None), custody.Order(cast(Any, None), "", trail)))
+    await books.reached.wait()
+    if way == "gives up":
+        paying.cancel()
+        await asyncio.wait([paying])
+    else:
+        trail.has_left = lambda: True
+    books.opened.set()
+    await asyncio.wait([paying, *keeper._in_work.values()])
+    assert books.released == 1
+    if way == "leaves":
+        with pytest.raises(CallerLeft):
+            await paying
