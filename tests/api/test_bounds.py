@@ -12,6 +12,7 @@ import uvicorn
 import yaml
 from uvicorn.server import ServerState
 
+from livepeer_remote_signer.api import server_protocol
 from livepeer_remote_signer.api.bounds import Arrivals, Places, connections_within
 from livepeer_remote_signer.api.front import AdminFront, Front
 from livepeer_remote_signer.api.server_protocol import MAX_PARSED, PaymentProtocol, payment_protocol
@@ -449,3 +450,57 @@ async def test_a_client_that_says_no_more_is_let_go_unless_it_waits_for_a_reply(
     assert busy.eof_received() is True
     await until(lambda: wire.statuses == [400])
     assert b"connection: close" in wire.written
+
+
+# --- after the last reply ---
+
+
+async def test_after_a_refusal_a_connection_is_read_a_while_nothing_of_it_counts_and_then_it_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_protocol, "_MAX_LINGER_BYTES", 1000)
+    front = a_front()
+    (slow, late), (loud, much) = connect(front), connect(front)
+    began = asyncio.get_running_loop().time()
+    for protocol, wire in ((slow, late), (loud, much)):
+        protocol.data_received(b"nonsense\r\n\r\n")
+        assert (wire.statuses, wire.is_ended, wire.is_aborted) == ([400], True, False)
+        protocol.data_received(whole(b"[]"))
+        assert wire.statuses == [400]
+    assert slow.deadline is not None
+    assert began + server_protocol.LINGER_SECONDS <= slow.deadline
+    slow.sweep(slow.deadline - 0.001)
+    assert not late.is_aborted
+    slow.sweep(slow.deadline)
+    assert late.is_aborted
+    loud.data_received(b"x" * (1000 - len(whole(b"[]"))))
+    assert not much.is_aborted
+    loud.data_received(b"x")
+    assert much.is_aborted
+
+
+async def test_a_client_that_does_not_take_its_end_is_cut() -> None:
+    protocol, wire = connect(a_front())
+    closed: list[float] = []
+    wire.close = lambda: closed.append(1)  # type: ignore[method-assign]
+    wire.is_closing = lambda: bool(closed)  # type: ignore[method-assign]
+    assert protocol.deadline is not None
+    protocol.sweep(protocol.deadline)
+    assert closed
+    assert not wire.is_aborted
+    began = asyncio.get_running_loop().time()
+    assert began < protocol.deadline <= began + server_protocol.LINGER_SECONDS
+    protocol.sweep(protocol.deadline)
+    assert wire.is_aborted
+
+
+async def test_a_body_of_chunks_that_are_mostly_wrapping_is_refused() -> None:
+    front = a_front(max_body_bytes=4096)
+    protocol, wire = connect(front)
+    protocol.data_received(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    sent = 0
+    while not wire.statuses and sent < MIB:
+        piece = b"1;" + b"e" * 200 + b"\r\nx\r\n"
+        protocol.data_received(piece)
+        sent += len(piece)
+    assert wire.statuses == [413]
