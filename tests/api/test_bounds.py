@@ -417,6 +417,21 @@ async def test_a_request_on_its_way_has_its_time_from_its_first_byte_and_is_held
     assert wire.statuses == [408]
 
 
+async def test_while_a_request_is_in_work_no_time_runs_and_the_next_ones_begins_after_it() -> None:
+    protocol, wire = connect(a_front())
+    protocol.data_received(whole(b"[]"))
+    assert protocol.deadline is None
+    protocol.sweep(float("inf"))
+    protocol.data_received(head(50))
+    protocol.sweep(float("inf"))
+    assert wire.statuses == []
+    await until(lambda: wire.statuses == [400])
+    assert not wire.is_aborted
+    assert protocol.deadline is not None
+    protocol.sweep(protocol.deadline)
+    assert wire.statuses == [400, 408]
+
+
 @pytest.mark.parametrize(("version", "is_told"), [("1.1", True), ("1.0", False)])
 async def test_a_client_that_waits_to_be_told_is_told_to_go_on_once(version: str, is_told: bool) -> None:
     protocol, wire = connect(a_front())
