@@ -28,7 +28,7 @@ from livepeer_remote_signer.wiring import live_payments
 from tests.asgi import Answer, call
 from tests.plans import NOW_NS, orchestrator_info
 from tests.served import live_body
-from tests.signer import PAY, configuration
+from tests.signer import PAY, configuration, counted_signatures
 
 GO_IDLE_SECONDS = 90
 """How long Go's HTTP client keeps a connection: a server that closes earlier meets a request on its way."""
@@ -257,6 +257,22 @@ def test_a_client_that_leaves_before_its_body_is_there_gets_no_reply(front: Fron
         raise AssertionError(message)
 
     runner.run(front({"type": "http", "method": "POST", "path": PAY, "headers": [], "client": None}, receive, send))
+
+
+def test_nothing_is_signed_for_a_client_whose_connection_is_gone_before_its_turn(front: Front, runner: asyncio.Runner) -> None:
+    async def scenario(*, leaves: bool) -> int:
+        wire = Wire()
+        protocol, body = connection(front, wire), go_body()
+        before = signatures.made
+        protocol.data_received(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        if leaves:
+            wire.abort()
+        await replied(protocol)
+        return signatures.made - before
+
+    with counted_signatures() as signatures:
+        assert runner.run(scenario(leaves=True)) == 0
+        assert runner.run(scenario(leaves=False)) > 0
 
 
 # --- time on a connection ---
