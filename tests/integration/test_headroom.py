@@ -120,6 +120,16 @@ async def test_who_refuses_tickets_ahead_refuses_nothing_that_is_due(sections: d
         assert error_of(await signer.pay(58, state), status)["code"] == code
 
 
+async def test_also_in_the_last_second_of_the_credit_nothing_is_due() -> None:
+    state, last = await bought_ahead(), 8
+    async with signing(0) as signer:
+        while (await signer.pay(last + 1, state)).status == 482:
+            last += 1
+    async with signing(recipients={"deny": ["0x" + ORCHESTRATOR.hex()]}) as signer:
+        assert error_of(await signer.pay(last, state), 482)["code"] == "no_tickets"
+        assert error_of(await signer.pay(last + 1, state), 403)["code"] == "recipient_refused"
+
+
 async def test_a_webhook_that_refuses_tickets_ahead_refuses_nothing_that_is_due(tmp_path: Path) -> None:
     state = await bought_ahead()
     ledger = {"backend": "sqlite", "path": str(ledger_file(tmp_path))}

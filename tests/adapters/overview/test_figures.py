@@ -12,8 +12,8 @@ from typing import Any, cast
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.rpc import ChainStatus, EndpointStatus, RpcChain
 from livepeer_remote_signer.adapters.discovery import Discovery
-from livepeer_remote_signer.adapters.ledger.controls import Controls
-from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.ledger.controls import Controls, LargestSpend
+from livepeer_remote_signer.adapters.ledger.store import Minutes, StoreFailed
 from livepeer_remote_signer.adapters.overview.figures import Overview, describe_outcomes
 from livepeer_remote_signer.adapters.overview.refusals import RecentRefusals
 from livepeer_remote_signer.adapters.price_feed import FeedStatus, PriceFeed
@@ -26,6 +26,7 @@ from livepeer_remote_signer.core.errors import Denied, NoTickets, PriceExceeded,
 from livepeer_remote_signer.core.rules.ceilings import Rate
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.discovery import Absence
+from livepeer_remote_signer.core.rules.ledger import Switches
 from livepeer_remote_signer.core.rules.readiness import DiscoveryStatus, ReadyCheck
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.wiring.ledger import open_ledger
@@ -148,3 +149,46 @@ def test_refusals_are_kept_with_their_time_the_newest_first_but_for_those_of_a_h
         (NOW_NS / 10**9 + 1.5, "denied"),
         (NOW_NS / 10**9, "price_exceeded"),
     ]
+
+
+class Asked:
+    """A ledger's figures: notes over which minutes they are asked for."""
+
+    def __init__(self) -> None:
+        self.spend: list[tuple[Any, ...]] = []
+        self.since_ms: list[int] = []
+
+    async def largest_spend(self, minutes: Minutes, by: str, most: int, bucket_minutes: int) -> LargestSpend:
+        self.spend.append((minutes, bucket_minutes))
+        return LargestSpend(0, [])
+
+    async def spend_over_time(self, minutes: Minutes, bucket_minutes: int) -> list[Any]:
+        self.spend.append((minutes, bucket_minutes))
+        return []
+
+    async def sessions(self, since_ms: int) -> int:
+        self.since_ms.append(since_ms)
+        return len(self.since_ms)
+
+    async def fullest(self, most: int) -> tuple[list[Any], int]:
+        return [], 0
+
+    async def switches(self, most: int) -> list[Any]:
+        return []
+
+    async def in_force(self) -> Switches:
+        return Switches()
+
+
+async def test_an_hour_and_a_day_are_asked_for_in_sixty_buckets_that_end_now(tmp_path: Path) -> None:
+    now_ms = NOW_NS // 10**6
+    now_minute = now_ms // 60_000
+    for hours, bucket_minutes in ((1, 1), (24, 24)):
+        asked = Asked()
+        data = await overview(tmp_path, Feed(None, ""), cast(Controls, asked)).read(hours)
+        first = (now_minute // bucket_minutes - 59) * bucket_minutes
+        assert asked.spend == [(Minutes(first, now_minute), bucket_minutes)] * 3
+        assert asked.since_ms == [now_ms - 3_600_000, now_ms - 60_000]
+        assert (data["spend"]["first_minute"], data["spend"]["bucket_minutes"], data["spend"]["buckets"]) == (first, bucket_minutes, 60)
+        assert data["sessions"] == {"started_last_hour": 1, "started_last_minute": 2}
+        assert data["ledger_read"] == now_ms / 1000
