@@ -11,7 +11,7 @@ import pytest
 
 from livepeer_remote_signer.adapters.orchestrator_queries import OrchestratorQueries
 from livepeer_remote_signer.api.orchestrators import OrchestratorQuery, parse_orchestrator_query
-from livepeer_remote_signer.core.errors import BadField
+from livepeer_remote_signer.core.errors import BadField, OrchestratorUnreachable
 from livepeer_remote_signer.service import queries
 from tests.hooks import running_hook, says
 from tests.plans import orchestrator_info
@@ -65,6 +65,22 @@ async def test_one_address_cannot_take_every_place_from_the_others(monkeypatch: 
         assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (429, "share_exceeded", "1")
         go_on.set()
         assert {reply.status_code for reply in await asyncio.gather(*crowd, other)} == {200}
+
+
+async def test_a_question_gives_its_place_back_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[bytes | Exception] = [orchestrator_info(), OrchestratorUnreachable("nobody is there")] * 3
+
+    async def fetch(_: OrchestratorQueries, url: str, capabilities: bytes) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(OrchestratorQueries, "fetch_info", fetch)
+    monkeypatch.setattr(queries, "MAX_ASKING", 1)
+    async with running_signer(auth={"allow_unauthenticated": True}) as signer:
+        statuses = [(await ask(signer, "https://orch.example")).status_code for _ in range(6)]
+    assert statuses == [200, 502] * 3
 
 
 @pytest.mark.parametrize("asks", [True, False])

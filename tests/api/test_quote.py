@@ -506,6 +506,16 @@ async def test_quotes_have_a_rate_of_their_own() -> None:
         assert (await signer.send(PAY, body_of())).status == 200
 
 
+async def test_addresses_of_which_nobody_knows_more_have_a_rate_each() -> None:
+    auth = {"auth": {"allow_unauthenticated": True, "trusted_proxies": ["127.0.0.1/32"]}}
+    async with asked(**auth, limits={"quotes_per_minute": 1}) as signer:
+        statuses = []
+        for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+            signer.headers = {"X-Forwarded-For": address}
+            statuses.append((await signer.send(QUOTE, body_of())).status)
+    assert statuses == [200, 429, 200]
+
+
 async def test_what_an_hour_costs_is_told_in_eth_and_in_usd_where_a_feed_tells() -> None:
     async with asked(**FREE) as signer:
         live = await signer.quote(body_of())
