@@ -493,6 +493,18 @@ def test_what_is_no_http_is_found_in_the_log_by_its_request_id(
     assert "planted" not in caplog.text
 
 
+def test_what_only_browsers_read_is_said_to_them_alone_and_where_pages_may_ask() -> None:
+    page, nobody = [(b"origin", b"https://page.example")], [(b"host", b"x")]
+    for origins, is_said in ([], False), (["https://page.example"], True), (["*"], True), (["https://other.example"], True):
+        front = create_app(
+            parse_config(yaml.safe_dump(configuration(cors={"allow_origins": origins}, auth={"webhook": {"url": "http://127.0.0.1:9/"}})), {})
+        )
+        assert front.browser_headers(nobody) == ()
+        assert bool(front.browser_headers(page)) is is_said
+        granted = dict(front.browser_headers(page)).get(b"access-control-allow-origin")
+        assert granted == {"*": b"*", "https://page.example": b"https://page.example"}.get("".join(origins))
+
+
 @pytest.mark.parametrize("path", [PAY, "/signTicket"])
 def test_a_refusal_on_the_paying_path_has_the_observers_line_alone(
     front: Front, runner: asyncio.Runner, caplog: pytest.LogCaptureFixture, path: str

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -268,6 +269,20 @@ def test_a_secret_is_found_however_a_line_spells_it(output: Output, standard_log
     output.writers[0].log("error", "careless", field=secret, quoted=repr(secret))
     text = output.text()
     assert text.count("[redacted]") == 6, text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("secret", ['"pass\\', "ßgeheim-ü", "\\in\ntwo", "\x7f-planted-\x01", "\u202esecret\u202e"])
+def test_of_a_secret_no_character_is_left_beside_the_mark(output: Output, standard_logging: None, form: str, secret: str) -> None:
+    told = []
+    for word in ("a plain word", secret):
+        route_standard_logging(output.writer(form=form, redaction=Redaction([word])))
+        log = logging.getLogger("careless")
+        for spelled in (word, repr(word), json.dumps(word), json.dumps(word, ensure_ascii=False)):
+            log.warning("using <%s>", spelled)
+            output.writers[-1].log("error", "careless", field=f"<{spelled}>")
+        told.append([re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "", line) for line in output.text().splitlines()])
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("known", ["pa ss/word", "pa%20ss%2Fword"])
