@@ -172,6 +172,15 @@ async def test_without_a_ledger_the_console_says_what_it_cannot_know(tmp_path: P
     assert data["drawn"] is None
 
 
+async def test_what_is_drawn_is_shown_where_it_is_followed(tmp_path: Path) -> None:
+    live = {"source": "rpc", "rpc": {"urls": ["http://127.0.0.1:1/a", "http://127.0.0.1:1/b"]}}
+    async with console(tmp_path, chain=live, drawn={"poll_seconds": 60}) as (_, admin):
+        await log_in(admin)
+        data = (await admin.get("/console/data")).json()
+    assert data["drawn"] is not None
+    assert data["chain"]["source"] == "rpc"
+
+
 def test_a_session_ends_with_its_time_and_with_the_token() -> None:
     now = 1_000.0
     sessions = Sessions(TOKEN, lambda: now)

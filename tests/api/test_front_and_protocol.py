@@ -497,7 +497,9 @@ def test_what_only_browsers_read_is_said_to_them_alone_and_where_pages_may_ask()
     page, nobody = [(b"origin", b"https://page.example")], [(b"host", b"x")]
     for origins, is_said in ([], False), (["https://page.example"], True), (["*"], True), (["https://other.example"], True):
         front = create_app(
-            parse_config(yaml.safe_dump(configuration(cors={"allow_origins": origins}, auth={"webhook": {"url": "http://127.0.0.1:9/"}})), {})
+            parse_config(
+                yaml.safe_dump(configuration(cors={"allow_origins": origins}, auth={"webhook": {"url": "http://127.0.0.1:9/"}})), {}
+            )
         )
         assert front.browser_headers(nobody) == ()
         assert bool(front.browser_headers(page)) is is_said

@@ -152,3 +152,14 @@ def test_an_endpoint_that_is_not_http_is_refused_without_being_printed() -> None
     with pytest.raises(ConfigError, match=r"urls\.0: must be an http:// or https:// URL") as caught:
         config({"source": "rpc", "rpc": {"urls": ["wss://node.example/k3y"]}})
     assert "k3y" not in str(caught.value)
+
+
+def test_where_the_chain_is_static_nothing_but_the_feed_is_read() -> None:
+    rpc = {"urls": ["http://127.0.0.1:1/k3y"], "controller": "0x" + "c0" * 20}
+    static = opened({"source": "static", "rpc": rpc}, max_price_per_unit="1usd", currency_feed=FEED)
+    live = opened({"source": "rpc", "rpc": rpc}, max_price_per_unit="1usd", currency_feed=FEED)
+    assert static.rpc is not None
+    assert live.rpc is not None
+    assert (static.rpc._question.controller, live.rpc._question.controller) == (None, bytes([0xC0]) * 20)
+    assert static.source is not static.rpc
+    assert live.source is live.rpc
