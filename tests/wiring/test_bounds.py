@@ -15,4 +15,4 @@ from livepeer_remote_signer.wiring.bounds import open_bounds
 def test_connections_are_as_many_as_configured_or_as_open_files_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1_048_576))
     assert open_bounds(LimitsConfig(), Metrics()).places.limit == connections_within(1024)
-    assert open_bounds(LimitsConfig(max_connections=7), Metrics()).places.limit == 7
+    assert open_bounds(LimitsConfig(max_connections=700), Metrics()).places.limit == 700
