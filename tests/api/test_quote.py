@@ -321,6 +321,21 @@ async def test_a_request_with_four_faults_names_four() -> None:
     assert all(refusal.get("hint") or refusal["message"] for refusal in quote["refusals"])
 
 
+async def test_the_chain_is_asked_of_a_recipient_that_is_known_and_not_refused_already() -> None:
+    asked_of: list[bytes] = []
+
+    async def look_up(_: RecipientRegistry, plan: Any) -> None:
+        asked_of.append(plan.session.info.ticket_params.recipient)
+
+    unknown, other = spoilt(lambda info: info.ClearField("ticket_params")), message(address=bytes([5]) * 20)
+    recipients = {"recipients": {"must_be_orchestrator": False, "deny": ["0x" + "05" * 20]}}
+    with patch.object(RecipientRegistry, "look_up", look_up):
+        async with asked(**FREE, **recipients) as signer:
+            for body in (unknown, body_of(other), body_of()):
+                await signer.quote(body)
+    assert asked_of == [ORCHESTRATOR]
+
+
 async def test_what_is_missing_is_one_fault_and_not_also_wrong() -> None:
     async with asked(**FREE) as signer:
         quote = await signer.quote(spoilt(lambda info: info.ClearField("ticket_params")))

@@ -58,3 +58,11 @@ async def pending_of(worker: RunningSigner, expected: int) -> float:
         while (pending := (await scrape(worker))["livepeer_signer_outbox_pending"].value()) != expected:  # noqa: ASYNC110 - as a scraper
             await asyncio.sleep(spending.SETTLE_SECONDS)
     return pending
+
+
+async def test_how_long_the_funds_last_is_a_figure_of_the_running_service() -> None:
+    async with running_signer() as signer:
+        async with asyncio.timeout(30):
+            while "livepeer_signer_runway_seconds" not in (read := await scrape(signer)):  # noqa: ASYNC110 - as a scraper
+                await asyncio.sleep(0.05)
+        assert "livepeer_signer_funds_runway_seconds" in read
