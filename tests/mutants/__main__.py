@@ -70,6 +70,14 @@ def named(names: list[str]) -> list[Mutant]:
     return [found[name] for name in names]
 
 
+def gone() -> list[str]:
+    """Judged mutants of which the source knows no more: their rows may go."""
+    known = list(judged())
+    paths = sorted({name.partition(" ")[0] for name in known if (SOURCE / name.partition(" ")[0]).is_file()})
+    there = {mutant.name for path in paths for mutant in find_mutants(path, (SOURCE / path).read_text())}
+    return [name for name in known if name not in there]
+
+
 def main() -> int:
     """1 when a survivor is not judged."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
@@ -100,6 +108,8 @@ def main() -> int:
     counts = Counter(outcome.verdict for outcome in run.outcomes)
     made = len(run.outcomes) - counts["unmade"]
     took = time.monotonic() - began
+    for name in gone():
+        print(f"judged, and no longer there: {name}")
     print(f"seed {arguments.seed}: {made} mutants in {took:.0f} s: {dict(counts)}; {len(unjudged)} survivors are not judged")
     return 1 if unjudged or len(run.outcomes) < len(mutants) else 0
 

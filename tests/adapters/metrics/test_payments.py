@@ -285,6 +285,7 @@ async def test_the_spend_is_noted_once_in_its_time_and_what_waits_is_counted_all
         before = counting.done["settle"]
         await sampler.stop()
         assert counting.done["settle"] == before + 1
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "metrics-sampler"]
         assert counting.done["keep_shared"] == before
         assert (counting.done["sample"] > 0) is is_noted
 
