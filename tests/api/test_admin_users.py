@@ -210,3 +210,10 @@ async def test_without_a_ledger_the_routes_say_that_they_need_one() -> None:
             reply = await client.get(path)
             assert (reply.status_code, "ledger.backend" in reply.json()["error"]["message"]) == (503, True)
         assert (await client.post(NEW, content=b"{}")).status_code == 503
+
+
+@pytest.mark.parametrize(("days", "status"), [(-10, 400), (10, 201)])
+async def test_a_key_ends_after_now_by_the_services_clock(admin: Admin, days: int, status: int) -> None:
+    ends = datetime.fromtimestamp(NOW_NS // 10**9 + days * 86_400, UTC).strftime("%Y-%m-%d")
+    made = await admin.post(NEW, {"keys": [{"auth_id": "alice", "expires": ends}]})
+    assert made.status_code == status, made.text

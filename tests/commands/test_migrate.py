@@ -63,6 +63,8 @@ def test_the_guides_command_line_becomes_a_configuration_that_is_taken(tmp_path:
         ("-discoveryTimeout 500ms", "discovery.timeout_seconds", 0.5),
         ("-remoteDiscovery=false", "discovery.enabled", False),
         ("-remoteDiscovery -v 6", "log.level", "debug"),
+        ("-remoteDiscovery -v 5", "log.level", "info"),
+        ("-remoteDiscovery -v loud", "log.level", "info"),
         ("-remoteSignerAllowNoAuth", "auth.allow_unauthenticated", True),
         ("-orchAddr a.example:8935,https://b.example", "discovery.static", ["https://a.example:8935", "https://b.example"]),
         (f"-orchBlocklist {ADDRESS}", "recipients.deny", [ADDRESS]),

@@ -148,3 +148,15 @@ async def test_payments_do_not_wait_while_callers_ask(tmp_path: Path) -> None:
         answers = await asyncio.gather(*asked, *paid)
         assert {answer.status_code for answer in answers} <= {200, 429, 503}
         assert all(answer.status_code == 200 for answer in answers[len(asked) :])
+
+
+async def test_a_caller_whom_a_trusted_proxy_names_sees_its_own_figures_and_who_comes_past_it_none(tmp_path: Path) -> None:
+    ledger = {"backend": "sqlite", "path": str(tmp_path / "ledger.sqlite")}
+    named = {"Signer-Auth-Id": "alice"}
+    for proxy, status in (("127.0.0.1/32", 200), ("192.0.2.0/24", 401)):
+        auth = {"trusted_proxies": [proxy], "allow_unauthenticated": True}
+        async with running_signer(auth=auth, ledger=ledger) as signer:
+            answer = await signer.client.get("/usage", headers=named)
+            assert answer.status_code == status, answer.text
+            if status == 200:
+                assert answer.json()["auth_id"] == "alice"
