@@ -519,3 +519,11 @@ async def test_a_body_of_chunks_that_are_mostly_wrapping_is_refused() -> None:
         protocol.data_received(piece)
         sent += len(piece)
     assert wire.statuses == [413]
+
+
+async def test_who_is_gone_gives_way_in_silence() -> None:
+    protocol, wire = connect(a_front())
+    protocol.data_received(whole(b"[]") + head(50))
+    wire.abort()
+    protocol.give_way(Overloaded("full"))
+    assert wire.statuses == []

@@ -472,3 +472,20 @@ async def test_nothing_is_signed_for_who_gives_up_or_leaves_while_it_is_reserved
     if way == "leaves":
         with pytest.raises(CallerLeft):
             await paying
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_what_another_process_may_be_signing_is_not_given_back_by_who_fails_to_finish_it(
+    monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    async def sign(*_: object) -> None:
+        raise KeyUnavailable("is away")
+
+    monkeypatch.setattr(custody.Custody, "_sign", sign)
+    monkeypatch.setattr(custody, "is_held", lambda *_: is_kept)
+    books, outside = Reserving(), SimpleNamespace(address=bytes(20))
+    keeper = custody.Custody(cast(Any, outside), cast(Any, None), cast(Any, books), time.time_ns, lambda *_: None)
+    order = custody.Order(cast(Any, None), "", Trail("/r", "r1", "", time.monotonic))
+    with pytest.raises(KeyUnavailable):
+        await keeper.finish(Held(cast(Any, SimpleNamespace(token=b"theirs")), cast(Any, None)), order)
+    assert books.released == (0 if is_kept else 1)
