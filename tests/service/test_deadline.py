@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
 from livepeer_remote_signer.adapters.ledger.engine import GroupCommitLedger
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, StoreFailed, Writes
+from livepeer_remote_signer.service import payments
 from tests.hooks import Hook, running_hook, silence
 from tests.plans import NOW_NS, orchestrator_info
 from tests.prometheus_text import Metric, parse_metrics
@@ -225,3 +226,20 @@ async def test_where_nothing_was_due_that_is_told_unless_tickets_ahead_may_be_re
         gate.opened.set()
         assert (late.status_code, error_of(late)["code"]) == (status, code), late.text
         assert error_of(late).get("may_be_recorded", False) is (step == "commit")
+
+
+async def test_a_time_out_that_is_not_the_answers_own_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def identify(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(CallerIdentifier, "identify", identify)
+    async with running_signer(auth={"trusted_proxies": ["127.0.0.1/32"], "allow_unauthenticated": True}) as signer:
+        broken = await signer.pay()
+        assert (broken.status_code, error_of(broken)["code"]) == (500, "internal")
+
+
+async def test_a_session_whose_other_calls_are_always_faster_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payments, "MAX_RACES", 0)
+    async with running_signer(ledger=ledger(tmp_path)) as signer:
+        busy = await signer.pay()
+        assert (busy.status_code, error_of(busy)["code"], busy.headers["retry-after"]) == (429, "session_busy", "1")
