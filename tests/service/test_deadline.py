@@ -214,7 +214,7 @@ async def test_where_nothing_was_due_that_is_told_unless_tickets_ahead_may_be_re
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, status: int, code: str
 ) -> None:
     gate = Gate(monkeypatch, step)
-    sections = {"ledger": ledger(tmp_path), "limits": LIMITS, "headroom_seconds": {"generate_live_payment": 60}}
+    sections = {"ledger": ledger(tmp_path), "limits": {"answer_seconds": 2}, "headroom_seconds": {"generate_live_payment": 60}}
     clock = [NOW_NS]
     async with running_signer(clock_ns=lambda: clock[0], **sections) as signer:
         info = orchestrator_info()
