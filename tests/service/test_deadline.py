@@ -190,7 +190,8 @@ async def test_the_other_routes_are_answered_in_time_too(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(CallerIdentifier, "identify", identify)
     auth = {"trusted_proxies": ["127.0.0.1/32"], "allow_unauthenticated": True}
-    async with running_signer(auth=auth, limits=LIMITS, byoc_jobs=True) as signer:
+    ahead = {"generate_live_payment": 60, "sign_ticket": 60}
+    async with running_signer(auth=auth, limits=LIMITS, byoc_jobs=True, headroom_seconds=ahead) as signer:
         for path in ("/sign-orchestrator-info", "/getOrchestratorInfo", "/sign-byoc-job", PAY, "/signTicket"):
             late = await signer.client.post(path, content=b"{}")
             assert (late.status_code, error_of(late)["code"], late.headers["retry-after"]) == (503, "timed_out", "1"), path
