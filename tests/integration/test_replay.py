@@ -315,6 +315,21 @@ async def test_an_identical_retry_with_another_credential_is_asked_about_where_v
         assert rotated.body == paid.body
 
 
+@pytest.mark.parametrize("route", [GO, OURS])
+async def test_what_was_paid_for_somebody_in_a_session_of_nobodys_is_told_to_nobody_else(route: str, tmp_path: Path) -> None:
+    async with signing(tmp_path) as signer:
+        info, of_nobody = signer.info, state_of(await signer.send(route, signer.body(route)), route)
+    async with running_hook() as hook, signing(tmp_path, auth={"webhook": {"url": hook.url, "bind_verdicts": True}}) as signer:
+        signer.info, signer.clock[0] = info, NOW_NS + 20 * NS_PER_SECOND
+        body, answers = signer.body(route, of_nobody), []
+        for name in ("alice", "bob", "alice"):
+            hook.answer = says({"status": 200, "auth_id": name, "expiry": NOW_NS // NS_PER_SECOND + 600})
+            answers.append(await signer.send(route, body, Authorization=f"Bearer {len(answers)}"))
+    assert [answer.status for answer in answers] == [200, 403, 200]
+    assert json.loads(answers[1].body)["error"]["code"] == "auth_id_changed"
+    assert answers[2].body == answers[0].body
+
+
 async def test_a_retry_after_its_params_died_is_sent_for_fresh_ones(tmp_path: Path) -> None:
     async with signing(tmp_path) as signer:
         first = state_of(await signer.send(GO, signer.body(GO)), GO)
