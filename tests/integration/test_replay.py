@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 from base64 import b64decode, b64encode
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from livepeer_remote_signer.adapters.chain.static import StaticChain
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
@@ -22,7 +24,7 @@ from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.protocol.wire import parse_orchestrator_info
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says
-from tests.plans import NOW_NS, SEAL, orchestrator_info
+from tests.plans import CHAIN, NOW_NS, SEAL, orchestrator_info
 from tests.prometheus_text import parse_metrics
 from tests.signer import configuration
 
@@ -337,6 +339,20 @@ async def test_a_retry_after_its_params_died_is_sent_for_fresh_ones(tmp_path: Pa
         assert (await signer.send(GO, body)).status == 200
         signer.clock[0] += 3600 * NS_PER_SECOND
         assert (await signer.send(GO, body)).status == 480
+
+
+async def test_a_retry_is_answered_for_as_long_as_its_ticket_params_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with signing(tmp_path) as signer:
+        body = signer.body(GO, state_of(await signer.send(GO, signer.body(GO)), GO))
+        paid = await signer.send(GO, body)
+        view = StaticChain.view
+        for later, status in ((38, 200), (39, 480)):  # they expire forty blocks from now
+            monkeypatch.setattr(
+                StaticChain, "view", lambda chain, later=later: dataclasses.replace(view(chain), l1_block=CHAIN.l1_block + later)
+            )
+            again = await signer.send(GO, body)
+            assert again.status == status
+            assert status != 200 or again.body == paid.body
 
 
 async def test_refusals_are_never_remembered(tmp_path: Path) -> None:

@@ -485,7 +485,7 @@ async def test_what_another_process_may_be_signing_is_not_given_back_by_who_fail
         raise KeyUnavailable("is away")
 
     monkeypatch.setattr(custody.Custody, "_sign", sign)
-    monkeypatch.setattr(custody, "is_held", lambda *_: is_kept)
+    monkeypatch.setattr(custody, "is_held", lambda _, now_ms: abs(now_ms - time.time() * 1000) < 600_000 and is_kept)
     books, outside = Reserving(), SimpleNamespace(address=bytes(20))
     keeper = custody.Custody(cast(Any, outside), cast(Any, None), cast(Any, books), time.time_ns, lambda *_: None)
     order = custody.Order(cast(Any, None), "", Trail("/r", "r1", "", time.monotonic))
