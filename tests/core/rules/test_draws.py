@@ -161,3 +161,10 @@ def test_rates_that_are_put_together_keep_what_they_take() -> None:
     assert len(merged) <= MAX_GROUPS
     assert all(kind.tickets is None for kind in merged)
     assert mean_loss(merged) == pytest.approx(mean_loss(some))
+
+
+@pytest.mark.parametrize("winners", [1e18, 2.8e19, 1e22])
+def test_numbers_beyond_what_rounding_leaves_of_them_end_nothing(winners: float) -> None:
+    losses = Losses([Kind(1, winners)])
+    assert 0 <= losses.chance_of(int(losses.mean_wei * 1.01)) < 0.5
+    assert losses.quantile_wei(0.01) == pytest.approx(losses.mean_wei, rel=0.1)

@@ -216,7 +216,7 @@ class _Sum:
             else:
                 base = (1 - kind.chance + taken) / whole
                 total += kind.tickets * complex(math.log(abs(base) or _NEXT_TO_NOTHING), math.atan2(base.imag, base.real))
-        return _turned(math.exp(total.real), total.imag)
+        return _turned(math.exp(min(total.real, 0.0)), total.imag)  # no larger but for rounding, of which much is lost in vast numbers
 
     def at_least(self, wanted: int) -> float:
         """The probability of so many steps or more, of the sum as it is without the tilt."""
