@@ -137,12 +137,13 @@ class Gate:
 async def test_a_session_pays_and_each_repeated_call_gets_the_same_signatures(key: OutsideKey, ledger: dict[str, Any]) -> None:
     async with signer_with(key, ledger) as signer:
         first = await signer.pay(info_of())
-        second = await signer.pay(info_of(), state=first.json()["state"])
+        info = info_of()
+        second = await signer.pay(info, state=first.json()["state"])
         assert (nonces_of(first), nonces_of(second)) == ([1, 2, 3], [4, 5, 6])
         for answer in (first, second):
             assert net_pb2.Payment.FromString(b64decode(answer.json()["payment"])).sender == key.address
         asked = len(key.asked)
-        again = await signer.pay(info_of(), state=first.json()["state"])
+        again = await signer.pay(info, state=first.json()["state"])
         assert again.content == second.content
         assert len(key.asked) == asked
         assert len(set(key.asked)) == asked, "no hash is signed twice"
