@@ -46,7 +46,7 @@ async def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
 async def top_up(tmp_path: Path, **changes: Any) -> int:
     """The exit status of one run: below 5 ETH to 10 ETH, at most 12 ETH a day."""
     marks = {"below": 5 * ETH, "to": 10 * ETH, "max_per_day": 12 * ETH, "sender": SENDER, "timeout": 0.2, "max_gas_price": None, **changes}
-    return await asyncio.to_thread(run, argparse.Namespace(command="top-up", config=tmp_path / "config.yaml", **marks))
+    return await asyncio.to_thread(run, argparse.Namespace(command="top-up", config=tmp_path / "config.yaml", key=None, **marks))
 
 
 async def test_a_low_deposit_is_filled_up_once_and_then_there_is_nothing_to_do(node: Node, tmp_path: Path, capsys: Captured) -> None:

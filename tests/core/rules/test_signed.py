@@ -176,6 +176,7 @@ def test_lines_of_several_senders_are_told_apart_by_their_marks_alone() -> None:
     lines = open_draws()
     draws: dict[DrawKey, DrawSum] = {}
     for mark in (0, sender_mark(b"\x01" * 20), sender_mark(b"\x02" * 20)):
-        add_draws(draws, plan(1, 3), lines, mark)
+        paid = tally(plan(1, 3))
+        add_draws(draws, replace(paid, terms=paid.terms + mark), lines)
     assert [line.tickets for line in draws.values()] == [3, 3, 3]
     assert len({key._replace(terms=key.terms - mark_of(key.terms)) for key in draws}) == 1
