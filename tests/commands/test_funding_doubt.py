@@ -41,7 +41,7 @@ async def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
 async def fund(tmp_path: Path, deposit: int = ETH) -> int:
     """The exit status of `fund --deposit ... --yes`."""
     arguments = argparse.Namespace(
-        command="fund", config=tmp_path / "config.yaml", deposit=deposit, reserve=0, yes=True, timeout=0.2, max_gas_price=None
+        command="fund", config=tmp_path / "config.yaml", deposit=deposit, reserve=0, yes=True, timeout=0.2, max_gas_price=None, key=None
     )
     return await asyncio.to_thread(run, arguments)
 
@@ -105,7 +105,7 @@ async def test_what_arrived_unseen_is_not_paid_again_by_a_repeat(node: Node, tmp
 
 
 async def test_funds_tells_of_what_is_open(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show = argparse.Namespace(command="funds", config=tmp_path / "config.yaml", json=True)
+    show = argparse.Namespace(command="funds", config=tmp_path / "config.yaml", json=True, key=None, sender=None)
     node.takes, node.cuts_answer = False, True
     assert await fund(tmp_path) == NOT_KNOWN
     capsys.readouterr()
