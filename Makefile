@@ -36,7 +36,7 @@ demo-chain: setup ## the same on a real EVM, with every winning ticket redeemed
 	@$(BIN)/python -m tests.chain.demo
 
 test: setup ## all tests that need nothing but Python; many of them wait more than they work
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "$(FAST)"
+	@$(BIN)/python -m pytest -n 6 --dist worksteal -m "$(FAST)"
 
 test-package: setup ## the wheel, built and installed from the lock as a user would: the demo runs, and it serves
 	@$(BIN)/python -m pytest -m package

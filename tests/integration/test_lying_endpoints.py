@@ -33,7 +33,7 @@ async def signer_on(*chains: LiveArbitrum, **sections: Any) -> AsyncIterator[tup
             "controller": "0x" + CONTROLLER.hex(),
             "chain_id": CHAIN_ID,
             "poll_seconds": 0.1,
-            "max_age_seconds": 30,
+            "max_age_seconds": 8,
         }
         prices = {"max_price_per_unit": "0.003usd", "currency_feed": {"address": "0x" + FEED.hex()}}
         signer = await stack.enter_async_context(running_signer(chain={"source": "rpc", "rpc": rpc}, prices=prices, **sections))
