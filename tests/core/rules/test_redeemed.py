@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
 from livepeer_remote_signer.core.protocol.ticket import TicketParams, ticket_hash
@@ -67,6 +68,15 @@ def test_a_thief_who_knows_the_params_is_noticed_by_nonce_amount_recipient_and_r
     assert verdict(ticket(), None) == "foreign"
     other_hash = PLAN.aux_data[:32] + bytes(32)
     assert verdict(ticket(aux_data=other_hash), known()) == "foreign"
+
+
+def test_what_was_noted_without_the_sender_is_ours_as_before() -> None:
+    """As a signer noted it that had one key alone."""
+    noted = KnownParams(PLAN.num_tickets, note_signed(b"", 0, replace(PLAN, sender=b"")))
+    assert noted != known()
+    assert judge_redeemed(ticket(), noted, SETTLED, round_=ROUND, validity_rounds=2) == ("ours", digest_payer(""))
+    assert verdict(ticket(face_value=2 * 10**15), noted) == "foreign"
+    assert verdict(ticket(sender=b"\x01" * 20), known()) == "foreign", "what names its sender is nobody else's"
 
 
 def test_what_a_release_signed_that_keeps_nothing_is_not_judged() -> None:

@@ -107,8 +107,10 @@ def judge_redeemed(ticket: RedeemedTicket, known: KnownParams | None, watch: Wat
     if known is not None and known.signed is None:
         return Judged("unjudged")
     if known is not None and known.signed is not None:
-        terms = digest_terms(ticket.sender, ticket.recipient, ticket.face_value, ticket.win_prob, ticket.rand_hash, ticket.aux_data)
-        run = find_run(known.signed, terms, ticket.sender_nonce)
+        rest = (ticket.recipient, ticket.face_value, ticket.win_prob, ticket.rand_hash, ticket.aux_data)
+        run = find_run(known.signed, digest_terms(ticket.sender, *rest), ticket.sender_nonce)
+        if run is None:  # as was noted before there were several senders
+            run = find_run(known.signed, digest_terms(b"", *rest), ticket.sender_nonce)
         if run is not None:
             return Judged("unjudged") if run.terms == UNKNOWN_TERMS else Judged("ours", run.payer)
     is_watched = watch.is_settled and watch.first_round <= ticket.creation_round
