@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -33,3 +34,12 @@ def postgres_url() -> Iterator[Callable[[], str]]:
     """Gives the connection string of a new database at each call."""
     with postgres_databases() as create:
         yield create
+
+
+@pytest.fixture(autouse=True)
+def log_level_stays() -> Iterator[None]:
+    """A signer sets the level of the whole process: the test that comes next does not see it."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)

@@ -19,6 +19,8 @@ from tests.ports import free_port
 from tests.served import Served, live_body, patient_hook, post, read_answer, served
 from tests.signer import PAY
 
+pytestmark = pytest.mark.operate
+
 CLIENTS = 8
 RATE = 200.0
 """Requests a second, of all clients together."""

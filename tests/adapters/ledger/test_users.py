@@ -456,6 +456,7 @@ async def test_what_fails_leaves_neither_a_change_nor_a_line(place: Place, monke
 # --- many ---
 
 
+@pytest.mark.operate
 async def test_a_hundred_thousand_keys_are_known_within_seconds_and_a_bounded_memory(place: Place) -> None:
     async with opened(place, 2) as (ledger, other):
         numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
