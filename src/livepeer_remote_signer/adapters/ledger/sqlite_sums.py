@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 
 from livepeer_remote_signer.adapters.ledger import daily, tallies
-from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections
+from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import draw_rows, spend_rows
 from livepeer_remote_signer.core.rules.sums import OpenSums, Sums
 from livepeer_remote_signer.core.rules.tally import parse_tallies
@@ -36,23 +35,29 @@ class SqliteSums:
             pass
 
     async def _fold_some(self, newest: int) -> bool:
-        """Whether there may be more of them."""
-
-        def add(connection: sqlite3.Connection) -> tuple[Sums, int]:
-            rows = connection.execute(tallies.SQLITE_OLDEST, (newest, tallies.FOLDED_AT_ONCE)).fetchall()
-            sums = self._open.add(tally for _, raw in rows for tally in parse_tallies(raw))
-            connection.executemany(_PUT_SPEND, spend_rows(sums.spend, self._writer))
-            connection.executemany(_PUT_DRAWS, draw_rows(sums.draws, self._writer))
-            connection.executemany(daily.SQLITE_PUT, daily.rows_of(sums.days, self._writer))
-            if rows:
-                connection.execute(tallies.SQLITE_FOLDED, (rows[-1][0],))
-            return sums, len(rows)
-
-        async with self._turn:
+        """Whether there may be more of them. As a batch: its statements run on the event loop's thread, since another one would wait for
+        the interpreter at every row, with the write lock in its hands."""
+        async with self._turn, self._file.turn:
+            self._file.check_file()
+            await self._file.begin()
             try:
-                sums, count = await self._file.transact(add)
+                with translated():
+                    sums, count = self._add(newest)
+                    await self._file.commit()
                 self._open.keep(sums)
             except BaseException:
                 self._open.begin_parts()
+                await self._file.rollback()
                 raise
         return count == tallies.FOLDED_AT_ONCE
+
+    def _add(self, newest: int) -> tuple[Sums, int]:
+        connection = self._file.write
+        rows = connection.execute(tallies.SQLITE_OLDEST, (newest, tallies.FOLDED_AT_ONCE)).fetchall()
+        sums = self._open.add(tally for _, raw in rows for tally in parse_tallies(raw))
+        connection.executemany(_PUT_SPEND, spend_rows(sums.spend, self._writer))
+        connection.executemany(_PUT_DRAWS, draw_rows(sums.draws, self._writer))
+        connection.executemany(daily.SQLITE_PUT, daily.rows_of(sums.days, self._writer))
+        if rows:
+            connection.execute(tallies.SQLITE_FOLDED, (rows[-1][0],))
+        return sums, len(rows)
