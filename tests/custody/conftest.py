@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from tests.chain.evm import Anvil, Tools, ToolsMissing, install_tools, running_anvil
+from tests.chain.livepeer import LivepeerEvm
 from tests.custody.services import AWS_ENVIRONMENT, Kms, PartMissing, SoftHsm, install_local_kms, make_token, running_kms
 
 _T = TypeVar("_T")
@@ -39,6 +40,18 @@ def tools() -> Tools:
 def anvil(tools: Tools) -> Iterator[Anvil]:
     with running_anvil(tools) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def livepeer(anvil: Anvil, tools: Tools) -> LivepeerEvm:
+    return LivepeerEvm(anvil, tools)
+
+
+@pytest.fixture
+def evm(livepeer: LivepeerEvm) -> Iterator[LivepeerEvm]:
+    """The contracts, without any sender's funds."""
+    with livepeer.restored() as evm:
+        yield evm
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from eth_utils.address import to_canonical_address
 
-from tests.chain.evm import CHAIN_ID, ETH, Anvil, Tools
+from tests.chain.evm import CHAIN_ID, ETH
 from tests.chain.livepeer import LivepeerEvm
 from tests.chain.signer_process import SignerProcess, is_ready, running_signer
 from tests.chain.test_service import orchestrator, pay, redeem
@@ -29,18 +29,6 @@ pytestmark = pytest.mark.timeout(600)
 ROUTES = ("/generate-live-payment", "/signTicket")
 PAY = ROUTES[0]
 KEY = OutsideKey(b"\x58" * 32)
-
-
-@pytest.fixture(scope="module")
-def livepeer(anvil: Anvil, tools: Tools) -> LivepeerEvm:
-    return LivepeerEvm(anvil, tools)
-
-
-@pytest.fixture
-def evm(livepeer: LivepeerEvm) -> Iterator[LivepeerEvm]:
-    """The contracts, without any sender's funds."""
-    with livepeer.restored() as evm:
-        yield evm
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 
 from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.keys import SigningKey
-from tests.chain.evm import CHAIN_ID, ETH, Anvil, Tools
+from tests.chain.evm import CHAIN_ID, ETH
 from tests.chain.livepeer import LivepeerEvm
 from tests.chain.orchestrator import SmallOrchestrator, Winner
 from tests.chain.signer_process import SignerProcess, is_ready, running_signer
@@ -100,17 +100,6 @@ class Gateway:
                 self.sequences.append(0 if "state" not in body else self.sequences[-1] + 1)
                 self._changed.notify_all()
             body["state"] = said["state"]
-
-
-@pytest.fixture(scope="module")
-def livepeer(anvil: Anvil, tools: Tools) -> LivepeerEvm:
-    return LivepeerEvm(anvil, tools)
-
-
-@pytest.fixture
-def evm(livepeer: LivepeerEvm) -> Iterator[LivepeerEvm]:
-    with livepeer.restored() as evm:
-        yield evm
 
 
 @contextmanager
