@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.protocol.timestamps import parse_rfc3339_ns
-from tests.chaos.clients import Call
+from tests.chaos.clients import Call, Client
 
 
 class Fault(NamedTuple):
@@ -72,10 +72,28 @@ def judge_replies(calls: Iterable[Call], events: Iterable[dict[str, Any]]) -> li
     return faults
 
 
-def unanswered_sessions(calls: Iterable[Call], events: Iterable[dict[str, Any]]) -> list[str]:
-    """Sessions that were paid and that no client ever heard of: new ones whose answer was lost and whose request had no key."""
-    answered = {call.state["StateID"] for call in calls if call.state is not None}
-    return sorted({event["session_id"] for event in events} - answered)
+class Unheard(NamedTuple):
+    """Of new sessions that were paid and that no client ever heard of: what is wrong, and how many begun without a key may be so."""
+
+    faults: list[Fault]
+    may_be: int
+
+
+def judge_new_sessions(clients: Sequence[Client], events: Iterable[dict[str, Any]]) -> Unheard:
+    """A new session whose request had a key is always heard of in the end. One without a key may be paid twice, where its client
+    was told that the first payment may be recorded: that is counted apart."""
+    answered = {call.state["StateID"] for client in clients for call in client.calls if call.state is not None}
+    unheard: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        if event["session_id"] not in answered:
+            unheard[event["manifest_id"]].add(event["session_id"])
+    told = {client.manifest_id: sum(call.is_in_doubt for call in client.calls) for client in clients if not client.has_key}
+    faults = [
+        Fault(0, "twice" if manifest in told else "lost", f"{len(sessions)} sessions of {manifest} were paid and nobody heard of them")
+        for manifest, sessions in unheard.items()
+        if len(sessions) > told.get(manifest, 0)
+    ]
+    return Unheard(faults, sum(len(sessions) for manifest, sessions in unheard.items() if manifest in told))
 
 
 class Totals(NamedTuple):

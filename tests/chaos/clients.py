@@ -37,12 +37,20 @@ class Call(NamedTuple):
     def began_at(self) -> float:
         return self.ended_at - self.took
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the client was told, by that or by silence, that the payment may be recorded."""
+        return self.status is None or '"may_be_recorded":true' in self.error
+
 
 class Client:
-    """One session: its newest state, and whether its client still goes on."""
+    """One session: its newest state, and whether its client still goes on. `manifest_id` is the orchestrator's name for it;
+    `has_key`: its first request is named by an Idempotency-Key."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, manifest_id: str, *, has_key: bool = False) -> None:
         self.name = name
+        self.manifest_id = manifest_id
+        self.has_key = has_key
         self.state: dict[str, Any] | None = None
         self.is_alive = True
         self.calls: list[Call] = []
@@ -92,7 +100,7 @@ class SdkLoops:
     def start(self, name: str, signer: str, challenge: Challenge) -> Client:
         """Begins a session."""
         assert self._process.stdin is not None
-        client = self.clients[name] = Client(name)
+        client = self.clients[name] = Client(name, challenge.manifest_id)
         self._process.stdin.write(json.dumps({"name": name, "signer": signer, **challenge._asdict()}).encode() + b"\n")
         return client
 
@@ -125,16 +133,17 @@ class JsonClient(Client):
         self,
         name: str,
         signers: Sequence[str],
-        params: str,
+        challenge: Challenge,
         *,
         deliver: Callable[[str, str], Any],
         refresh: Callable[[], str],
         auth_id: str = "",
+        has_key: bool = True,
         ends_on: frozenset[int] = frozenset((400, 401, 403, 409, 481, 483)),
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, challenge.manifest_id, has_key=has_key)
         self._signers = signers
-        self._params = params
+        self._params = challenge.payment_params
         self._deliver = deliver
         self._refresh = refresh
         self._headers = {"Signer-Auth-Id": auth_id} if auth_id else {}
@@ -145,7 +154,7 @@ class JsonClient(Client):
         """Until it is cancelled, or an answer ends the session."""
         turn = 0
         async with httpx.AsyncClient(timeout=CLIENT_SECONDS, trust_env=False) as http:
-            key = {"Idempotency-Key": self.name}
+            key = {"Idempotency-Key": self.name} if self.has_key else {}
             while self.is_alive:
                 body = {"orchestratorInfo": self._params, "signerState": self._signer_state, "type": "live"}
                 headers = {**self._headers, **(key if self._signer_state is None else {})}

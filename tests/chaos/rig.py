@@ -140,16 +140,17 @@ class Rig(NamedTuple):
     lateness: list[tuple[float, float]]
     """By how many seconds this machine woke somebody late, and when: what it does to us it does to the signers."""
 
-    def begin_session(self, name: str, auth_id: str = "") -> None:
-        """Another session in JSON, which names its first request by an Idempotency-Key."""
+    def begin_session(self, name: str, auth_id: str = "", *, has_key: bool = True) -> None:
+        """Another session in JSON."""
         challenge = _challenge(self.orchestrator, self.runner)
         client = JsonClient(
             f"{self.name} {name}",
             self.fleet.urls,
-            challenge.payment_params,
+            challenge,
             deliver=self.orchestrator.take_payment,
             refresh=lambda: self.runner._terms(_sender(), challenge.manifest_id),
             auth_id=auth_id,
+            has_key=has_key,
         )
         if auth_id != CAPPED:
             self.clients.append(client)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
-from tests.chaos.books import Totals, agree, judge_events, judge_replies, totals_of, unanswered_sessions
-from tests.chaos.clients import Call
+from tests.chaos.books import Totals, agree, judge_events, judge_new_sessions, judge_replies, totals_of
+from tests.chaos.clients import Call, Client
 from tests.plans import NOW_NS
 
 SECOND = 10**9
@@ -19,6 +19,7 @@ def event(step: int, since: float, until: float, **changes: Any) -> dict[str, An
     from_ns, to_ns = NOW_NS + round(since * SECOND), NOW_NS + round(until * SECOND)
     return {
         "session_id": "s",
+        "manifest_id": "m",
         "sequence_number": step,
         "previous_time": encode_rfc3339_ns(from_ns),
         "current_time": encode_rfc3339_ns(to_ns),
@@ -35,6 +36,16 @@ def reply(step: int, until: float, name: str = "s") -> Call:
     return Call("client", 0.0, 0.1, 200, "", state)
 
 
+def client(calls: list[Call], *, has_key: bool = False) -> Client:
+    made = Client("client", "m", has_key=has_key)
+    made.calls = calls
+    return made
+
+
+IN_DOUBT = Call("client", 0.0, 4.5, 503, '{"error":{"message":"late","may_be_recorded":true}}', None)
+UNANSWERED = Call("client", 0.0, 5.0, None, "ReadTimeout", None)
+REFUSED = Call("client", 0.0, 0.1, 503, '{"error":{"message":"late"}}', None)
+
 GOOD = [event(0, 0, 0), event(1, 0, 3), event(2, 3, 20.5), event(3, 20.5, 23)]
 REPLIES = [reply(0, 0), reply(1, 3), reply(2, 20.5), reply(3, 23)]
 
@@ -42,7 +53,7 @@ REPLIES = [reply(0, 0), reply(1, 3), reply(2, 20.5), reply(3, 23)]
 def test_a_session_that_was_paid_once_is_in_order() -> None:
     assert judge_events(reversed(GOOD)) == []
     assert judge_replies(REPLIES, GOOD) == []
-    assert unanswered_sessions(REPLIES, GOOD) == []
+    assert judge_new_sessions([client(REPLIES)], GOOD) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +78,25 @@ def test_an_answer_without_an_event_or_with_another_time_is_found() -> None:
     assert other.kind == "twice"
 
 
-def test_a_session_that_nobody_was_told_of_is_found() -> None:
-    assert unanswered_sessions(REPLIES, [*GOOD, event(0, 0, 0, session_id="orphan")]) == ["orphan"]
+@pytest.mark.parametrize(
+    ("calls", "has_key", "kinds", "may_be"),
+    [
+        ([IN_DOUBT], True, ["lost"], 0),
+        ([REFUSED], False, ["twice"], 1),
+        ([IN_DOUBT], False, [], 1),
+        ([UNANSWERED], False, [], 1),
+    ],
+)
+def test_a_new_session_that_nobody_heard_of_is_found_unless_its_client_was_told_that_it_may_be(
+    calls: list[Call], has_key: bool, kinds: list[str], may_be: int
+) -> None:
+    unheard = judge_new_sessions([client([*calls, *REPLIES], has_key=has_key)], [*GOOD, event(0, 0, 0, session_id="orphan")])
+    assert ([fault.kind for fault in unheard.faults], unheard.may_be) == (kinds, may_be)
+
+
+def test_nor_is_one_of_a_stranger_passed_over() -> None:
+    (fault,) = judge_new_sessions([client(REPLIES)], [*GOOD, event(0, 0, 0, session_id="orphan", manifest_id="other")]).faults
+    assert (fault.kind, fault.what) == ("lost", "1 sessions of other were paid and nobody heard of them")
 
 
 @pytest.mark.parametrize(
