@@ -61,7 +61,7 @@ def create_app(
     recipients = open_recipients(config, chain)
     sinks = open_sinks(config, outbound)
     ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=keys, former=first.seal.former_senders)
-    auth = open_auth(config.auth, first.key.mac_key, outbound, ledger.users if ledger else None)
+    auth = open_auth(config.auth, first.key.mac_key, outbound, ledger.users if ledger else None, chain.source.view)
     instance = instance_name()
     metrics = open_metrics(chain, keys, ledger, workers_folder, clock_ns)
     traces = open_traces(config, instance, outbound)

@@ -8,8 +8,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.recipients import LOOKUPS_A_SECOND, LOOKUPS_AT_ONCE
 from tests.fake_chain import CONTROLLER, FEED, LiveArbitrum
 from tests.hooks import running_hook, says
@@ -105,6 +107,22 @@ async def test_while_the_clock_is_wrong_nothing_is_paid_and_readiness_says_why()
             chain.seconds_lie = 0
         assert "agrees with the chain's block times" in (await until_ready(signer))["clock"]
         assert (await outcomes(signer, int(chains[0].l1_block)))[0] == 200
+
+
+async def test_while_the_clock_is_wrong_no_key_is_refused_for_its_time(tmp_path: Path) -> None:
+    """A 401 would end the caller's session for good."""
+    file, now = tmp_path / "keys.json", int(time.time())
+    key, _ = create_key(file, name="a", auth_id="team", now=now - 7200, expires=now - 1800)
+    chains = [LiveArbitrum(transcoders={ORCHESTRATOR}) for _ in range(2)]
+    async with signer_on(*chains, auth={"api_keys_file": str(file)}) as (signer, _):
+        for seconds_lie, status, ready, code in ((0, 401, 200, "unauthenticated"), (-3600, 503, 503, "clock_wrong")):
+            for chain in chains:
+                chain.seconds_lie = seconds_lie
+            await until_ready(signer, ready)
+            reply = await signer.pay({"X-Api-Key": key}, info=orchestrator_info(now_ns=time.time_ns()))
+            assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+            other = await signer.client.post("/sign-orchestrator-info", headers={"X-Api-Key": key})
+            assert (other.status_code, other.json()["error"]["code"]) == (status, code)
 
 
 async def test_who_is_denied_causes_no_request_to_an_endpoint_and_a_flood_of_strangers_does_not_stop_the_poll() -> None:

@@ -124,7 +124,7 @@ def _build_parts(config: Config, unread: Collection[str]) -> None:
     open_prices(config, chain, None, None)
     open_traces(config, "", outbound)
     if is_whole("auth."):
-        open_auth(config.auth, bytes(32), outbound, None)
+        open_auth(config.auth, bytes(32), outbound, None, chain.source.view)
     if is_whole("events."):
         open_sinks(config, outbound)
     if is_whole("state."):

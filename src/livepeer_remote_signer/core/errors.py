@@ -204,7 +204,11 @@ class SessionBusy(Refused):
 
 
 class Unauthenticated(Refused):
-    """No credential, or none that is known."""
+    """No credential, or none that is known. `is_of_time`: its time is over, or has not come, by this host's clock."""
+
+    def __init__(self, message: str, *, is_of_time: bool = False, **values: Any) -> None:
+        super().__init__(message, **values)
+        self.is_of_time = is_of_time
 
 
 class Denied(Refused):

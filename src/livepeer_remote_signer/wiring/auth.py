@@ -17,6 +17,7 @@ from livepeer_remote_signer.config.in_force import required_recipients
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.api_keys import KeysFileError
+from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.guard import OrchestratorGuard
 from livepeer_remote_signer.core.rules.recipients import RecipientRules
 from livepeer_remote_signer.core.rules.senders import BySender
@@ -46,7 +47,7 @@ class AuthParts(NamedTuple):
     authorities: Mapping[str, Authority]
 
 
-def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound, users: Users | None) -> AuthParts:
+def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound, users: Users | None, view: Callable[[], ChainView]) -> AuthParts:
     """What `auth` configures. Raises ConfigError, or SigningKeyError for the secret file."""
     closers: list[Callable[[], Awaitable[None]]] = []
     keys: KeyVerifier | None = None
@@ -72,7 +73,13 @@ def open_auth(config: AuthConfig, mac_key: bytes, outbound: Outbound, users: Use
         if keys is not None or tokens is not None or config.trusted_proxies or config.namespaces:
             from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
 
-            identifier = CallerIdentifier(keys=keys, tokens=tokens, trusted_proxies=config.trusted_proxies, namespaces=config.namespaces)
+            identifier = CallerIdentifier(
+                keys=keys,
+                tokens=tokens,
+                trusted_proxies=config.trusted_proxies,
+                namespaces=config.namespaces,
+                view=view,
+            )
     except ValueError as error:
         raise ConfigError(f"auth: {error}") from None
     asked = {"auth.api_keys_file": file, "auth.api_keys_in_ledger": kept, "auth.jwt": tokens, "auth.webhook": authorizer}

@@ -93,8 +93,9 @@ def test_an_expired_key_is_refused_from_its_second_on(file: Path, clock: Time) -
     clock.now += 9.9
     keys.verify(key, PATH)
     clock.now += 0.1
-    with pytest.raises(Unauthenticated, match="expired"):
+    with pytest.raises(Unauthenticated, match="expired") as caught:
         keys.verify(key, PATH)
+    assert caught.value.is_of_time
 
 
 def test_a_key_for_one_route_opens_no_other(file: Path, clock: Time) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from livepeer_remote_signer.adapters.auth.identifier import CallerIdentifier
-from livepeer_remote_signer.core.errors import Unauthenticated
+from livepeer_remote_signer.core.errors import ClockWrong, Unauthenticated
+from livepeer_remote_signer.core.rules.chain import ClockFault
 from livepeer_remote_signer.core.rules.policy import Caller, Identity
+from tests.strategies import CHAIN
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -65,6 +68,36 @@ async def test_nothing_or_two_of_a_kind_is_not_enough(headers: tuple[tuple[bytes
     identifier = CallerIdentifier(keys=Keys(), tokens=Tokens(), trusted_proxies=PROXIES)
     with pytest.raises(Unauthenticated):
         await identifier.identify(caller(*headers, peer="10.0.0.1"))
+
+
+class Expired:
+    def verify(self, key: str, path: str) -> Identity:
+        raise Unauthenticated("its time is over", is_of_time=True)
+
+
+class TooEarly:
+    async def verify(self, token: str) -> Identity:
+        raise Unauthenticated("its time has not come", is_of_time=True)
+
+
+@pytest.mark.parametrize("header", [API_KEY, BEARER_TOKEN])
+async def test_while_this_hosts_clock_is_wrong_nobodys_time_is_over(header: tuple[bytes, bytes]) -> None:
+    """A 401 ends a session of the published SDK for good, and a clock is set right again."""
+    views = [replace(CHAIN, clock_fault=ClockFault("an hour ahead", 3600.0, 30.0)), CHAIN]
+    identifier = CallerIdentifier(keys=Expired(), tokens=TooEarly(), view=lambda: views[0])
+    with pytest.raises(ClockWrong, match="an hour ahead"):
+        await identifier.identify(caller(header))
+    del views[0]
+    with pytest.raises(Unauthenticated, match="its time"):
+        await identifier.identify(caller(header))
+    with pytest.raises(Unauthenticated, match="its time"):
+        await CallerIdentifier(keys=Expired(), tokens=TooEarly()).identify(caller(header))
+
+
+async def test_what_no_clock_mends_is_refused_at_once_also_by_a_wrong_one() -> None:
+    view = replace(CHAIN, clock_fault=ClockFault("an hour ahead", 3600.0, 30.0))
+    with pytest.raises(Unauthenticated, match="an API key is needed"):
+        await CallerIdentifier(keys=Keys(), view=lambda: view).identify(caller())
 
 
 async def test_what_is_not_configured_opens_nothing() -> None:

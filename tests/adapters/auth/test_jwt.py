@@ -139,6 +139,17 @@ async def test_any_other_token_is_refused(issuer: Issuer, make: Callable[[Issuer
             await verifier.verify(make(issuer))
 
 
+@pytest.mark.parametrize(
+    ("claim", "seconds", "is_about_time"), [("exp", -31, True), ("nbf", 60, True), ("iat", 60, True), ("iss", 0, False)]
+)
+async def test_a_token_whose_time_is_not_now_is_told_from_others(issuer: Issuer, claim: str, seconds: int, is_about_time: bool) -> None:
+    """What another clock might let pass: it matters while this one is known to be wrong."""
+    async with verifying(issuer) as verifier:
+        with pytest.raises(Unauthenticated) as caught:
+            await verifier.verify(issuer.token(**{claim: int(time.time()) + seconds if seconds else "https://evil.example"}))
+        assert caught.value.is_of_time is is_about_time
+
+
 async def test_clocks_may_differ_a_little(issuer: Issuer) -> None:
     async with verifying(issuer, clock_skew_seconds=30) as verifier:
         assert (await verifier.verify(issuer.token(exp=int(time.time()) - 20))).auth_id == "alice"

@@ -6,11 +6,13 @@ proxies, and stands only where neither a credential nor the webhook names the ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from livepeer_remote_signer.core.errors import Unauthenticated
 from livepeer_remote_signer.core.rules.callers import Network, is_within
+from livepeer_remote_signer.core.rules.chain import ChainView
+from livepeer_remote_signer.core.rules.limits import find_clock_fault
 from livepeer_remote_signer.core.rules.policy import ANONYMOUS, Caller, Identity, header_text
 
 KEY_PREFIX = "lrs_"
@@ -41,17 +43,25 @@ class CallerIdentifier:
         tokens: TokenVerifier | None = None,
         trusted_proxies: Sequence[Network] = (),
         namespaces: bool = False,
+        view: Callable[[], ChainView] | None = None,
     ) -> None:
-        """`namespaces`: an auth id begins with who vouches for it, so that a token's subject is never a key's owner."""
+        """`namespaces`: an auth id begins with who vouches for it, so that a token's subject is never a key's owner.
+        The chain's `view` tells whether this host's clock may be used: by a wrong one good credentials look expired."""
+        self._view = view
         self._namespaces = namespaces
         self._keys = keys
         self._tokens = tokens
         self._trusted_proxies = tuple(trusted_proxies)
 
     async def identify(self, caller: Caller) -> Identity:
-        """The caller's identity. Raises Unauthenticated where a credential is demanded and none that is known was sent."""
+        """The caller's identity. Raises Unauthenticated where a credential is demanded and none that is known was sent, ClockWrong
+        where its time cannot be told."""
         claimed = self._claimed(caller)
-        identity = await self._proved(caller)
+        try:
+            identity = await self._proved(caller)
+        except Unauthenticated as refusal:
+            fault = find_clock_fault(self._view()) if refusal.is_of_time and self._view is not None else None
+            raise fault or refusal from None
         if not self._namespaces:
             return identity._replace(claimed_auth_id=claimed)
         return identity._replace(claimed_auth_id=claimed and f"proxy:{claimed}", is_namespaced=True)

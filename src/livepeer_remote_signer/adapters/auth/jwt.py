@@ -315,7 +315,9 @@ class JwtVerifier:
             if int(claims["exp"]) > MAX_EXPIRY:
                 raise Unauthenticated(f"the token's exp is beyond {MAX_EXPIRY}: that is no time in seconds")
         except jwt.ExpiredSignatureError:
-            raise Unauthenticated("the token has expired", hint="ask its issuer for a fresh one") from None
+            raise Unauthenticated("the token has expired", is_of_time=True, hint="ask its issuer for a fresh one") from None
+        except jwt.ImmatureSignatureError as error:
+            raise Unauthenticated(f"the token is not valid here: {type(error).__name__}", is_of_time=True) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:  # a claim may be any JSON
             raise Unauthenticated(f"the token is not valid here: {type(error).__name__}") from None
         return claims

@@ -36,7 +36,7 @@ class KeyChecks:
         if record.revoked is not None:
             raise Unauthenticated("the API key is revoked", hint="ask the operator of this signer for a new one", key_id=record.id)
         if record.expires is not None and now >= record.expires:
-            raise Unauthenticated("the API key has expired", key_id=record.id, expired=record.expires, now=int(now))
+            raise Unauthenticated("the API key has expired", is_of_time=True, key_id=record.id, expired=record.expires, now=int(now))
         if record.routes and path.strip("/") not in record.routes:
             raise Denied(
                 f"this API key does not open {path}",
