@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from eth_account import Account
 
+from livepeer_remote_signer.adapters.funding import FundingChain
 from livepeer_remote_signer.adapters.sent_transactions import SentTransactions
 from livepeer_remote_signer.commands.funding import NOT_KNOWN, run
 from tests.fake_chain import CHAIN_ID, CONTROLLER
@@ -102,6 +105,36 @@ async def test_what_arrived_unseen_is_not_paid_again_by_a_repeat(node: Node, tmp
     assert (node.chain.deposit, node.sent, remembered(tmp_path)) == (ETH, [first], [])
     assert await fund(tmp_path) == 0
     assert node.chain.deposit == 2 * ETH, "after that fresh look the operator has said it once more"
+
+
+async def test_who_is_interrupted_while_it_waits_is_told_that_it_may_have_arrived(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FundingChain, "wait", interrupted)
+        assert await fund(tmp_path) == NOT_KNOWN
+    assert f"it was interrupted; transaction {node.sent[0]} may have arrived" in capsys.readouterr().err
+    assert remembered(tmp_path) == node.sent
+    assert await fund(tmp_path) == 0
+    assert (node.chain.deposit, len(node.sent), remembered(tmp_path)) == (ETH, 1, [])
+
+
+async def test_where_nobody_reads_any_more_it_may_have_arrived(node: Node, tmp_path: Path) -> None:
+    """As in `fund ... | head -1`: status 1 would say that nothing was changed."""
+    command = f"{shlex.quote(sys.executable)} -m livepeer_remote_signer fund --config config.yaml --deposit 1eth --yes"
+    until_it_sends = 'while read -r line; do case "$line" in sending*) exit;; esac; done'
+    piped = await asyncio.create_subprocess_exec(
+        "bash", "-c", f"{command} | {{ {until_it_sends}; }}; exit ${{PIPESTATUS[0]}}", cwd=tmp_path, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await piped.communicate()
+    assert piped.returncode == NOT_KNOWN, said
+    assert f"it was interrupted; transaction {node.sent[0]} may have arrived" in said.decode()
+    assert remembered(tmp_path) == node.sent
+    assert await fund(tmp_path) == 0
+    assert (node.chain.deposit, len(node.sent), remembered(tmp_path)) == (ETH, 1, [])
 
 
 async def test_funds_tells_of_what_is_open(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,10 +114,23 @@ def describe(earlier: SentTransaction) -> str:
 def send(chain: FundingChain, prepared: Prepared, signed: Signed, record: SentTransactions | None, asked: Asked) -> int:
     """Sends and waits; the block that it was mined in. What is not known to be done is left in the record. Raises FundingError, or
     NotKnown."""
-    from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
+    from livepeer_remote_signer.adapters.funding import NotKnown
 
     print(f"sending transaction {signed.hash}", flush=True)
     record = _remember(chain, prepared, signed, record, asked)
+    try:
+        return _send_remembered(chain, signed, record, asked)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        if isinstance(error, BrokenPipeError):  # else what is left to be printed would fail once more, and its status be the exit status
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise NotKnown(
+            f"it was interrupted; transaction {signed.hash} may have arrived and may still be mined: look it up before sending another"
+        ) from None
+
+
+def _send_remembered(chain: FundingChain, signed: Signed, record: SentTransactions | None, asked: Asked) -> int:
+    from livepeer_remote_signer.adapters.funding import FundingError, NotKnown
+
     try:
         doubt = chain.send(signed)
     except FundingError:
@@ -133,8 +146,8 @@ def send(chain: FundingChain, prepared: Prepared, signed: Signed, record: SentTr
     except FundingError:
         _forget(record)
         raise
-    _forget(record)
     print(f"done in block {block}", flush=True)
+    _forget(record)  # who was not told that it is done must find it when he repeats it
     return block
 
 
