@@ -29,6 +29,8 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.disliked: set[str] = set()
         self.ids: list[str] = []
+        self.away = ""
+        """Whoever asks at this path is answered 503."""
 
     @property
     def url(self) -> str:
@@ -41,9 +43,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         ids = [event["id"] for event in json.loads(self.rfile.read(int(self.headers["content-length"])))]
         is_disliked = bool(self.server.disliked & set(ids))
-        if not is_disliked:
+        is_away = self.path == self.server.away
+        if not is_disliked and not is_away:
             self.server.ids += ids
-        self.send_response(400 if is_disliked else 204)
+        self.send_response(503 if is_away else 400 if is_disliked else 204)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -63,15 +66,15 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-async def fill(path: Path, sink: HttpSink, disliked: Sequence[int], receiver: Receiver) -> list[str]:
-    """Pays ten times, and forwards; the receiver refuses some. Returns the events' ids."""
+async def fill(path: Path, disliked: Sequence[int], receiver: Receiver, *sinks: HttpSink) -> list[str]:
+    """Pays ten times, and forwards to each sink; the receiver refuses some. Returns the events' ids."""
     events = [make_event(sequence_number=n) for n in range(10)]
     ids = [event_id(event) for event in events]
     receiver.disliked = {ids[place] for place in disliked}
-    async with opened(path, sinks=(sink.name,)) as (ledger,):
+    async with opened(path, sinks=[sink.name for sink in sinks]) as (ledger,):
         for event in events:
             await ledger.pay(Session().next(event=event))
-        forwarder = Forwarder(ledger.outbox, [sink], CountingMeter())
+        forwarder = Forwarder(ledger.outbox, sinks, CountingMeter())
         forwarder.start()
         async with asyncio.timeout(30):
             while await ledger.outbox.unsent(1):  # noqa: ASYNC110 - the table has no event to wait for
@@ -80,14 +83,14 @@ async def fill(path: Path, sink: HttpSink, disliked: Sequence[int], receiver: Re
     return ids
 
 
-def write_config(folder: Path, sink: dict[str, str]) -> str:
-    """A configuration with the folder's ledger and this sink."""
+def write_config(folder: Path, *sinks: dict[str, str]) -> str:
+    """A configuration with the folder's ledger and these sinks."""
     path = folder / "signer.yaml"
     sections = {
         "key": {"private_key": SECRET.hex()},
         "chain": {"source": "static"},
         "ledger": {"backend": "sqlite", "path": str(folder / "ledger")},
-        "events": {"sinks": [sink]},
+        "events": {"sinks": list(sinks)},
     }
     path.write_text(yaml.safe_dump(sections))
     return str(path)
@@ -95,7 +98,7 @@ def write_config(folder: Path, sink: dict[str, str]) -> str:
 
 def test_parked_events_are_shown_sent_again_and_dropped(tmp_path: Path, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     sink = HttpSink(receiver.url)
-    ids = asyncio.run(fill(tmp_path / "ledger", sink, [2, 5, 7], receiver))
+    ids = asyncio.run(fill(tmp_path / "ledger", [2, 5, 7], receiver, sink))
     assert receiver.ids == [id for place, id in enumerate(ids) if place not in (2, 5, 7)]
     config = write_config(tmp_path, {"type": "http", "url": receiver.url})
 
@@ -133,12 +136,32 @@ def test_parked_events_are_shown_sent_again_and_dropped(tmp_path: Path, receiver
 def test_events_of_a_sink_that_is_gone_can_be_dropped_but_not_sent(
     tmp_path: Path, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ids = asyncio.run(fill(tmp_path / "ledger", HttpSink(receiver.url), [3], receiver))
+    ids = asyncio.run(fill(tmp_path / "ledger", [3], receiver, HttpSink(receiver.url)))
     config = write_config(tmp_path, {"type": "file", "path": str(tmp_path / "events.jsonl")})
     assert main(["events", "retry", "--all", "--config", config]) == 1
     assert "this sink is not configured" in capsys.readouterr().err
     assert main(["events", "drop", ids[3], "--sink", "0", "--config", config]) == 1, "that one has parked nothing"
     assert main(["events", "drop", ids[3], "--config", config]) == 0
+
+
+def test_a_sink_that_is_away_keeps_no_event_from_another(tmp_path: Path, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    urls = [receiver.url + name for name in ("a", "b")]
+    ids = asyncio.run(fill(tmp_path / "ledger", [3, 4], receiver, *map(HttpSink, urls)))
+    config = write_config(tmp_path, *({"type": "http", "url": url} for url in urls))
+    receiver.disliked, receiver.away = set(), "/a"
+    capsys.readouterr()
+    assert main(["events", "retry", "--all", "--config", config]) == 1
+    out, err = capsys.readouterr()
+    names = [HttpSink(url).name for url in urls]
+    assert sorted(out.splitlines()) == sorted(f"{id}  {names[1]}  sent" for id in ids[3:5])
+    assert err.splitlines() == ["error: the events receiver 127.0.0.1 answered HTTP 503, not 2xx"]
+    receiver.ids.clear()
+    assert main(["events", "replay", "--since", "2020-01-01T00:00:00Z", "--config", config]) == 1
+    assert capsys.readouterr().out.splitlines() == [f"{names[0]}: 0 events, then it failed", f"{names[1]}: 10 events"]
+    assert receiver.ids == ids
+    receiver.away = ""
+    assert main(["events", "retry", "--all", "--config", config]) == 0
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"{id}  {names[0]}  sent" for id in ids[3:5])
 
 
 def test_without_a_ledger_there_is_nothing_to_decide_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

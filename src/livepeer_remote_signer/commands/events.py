@@ -118,9 +118,9 @@ def run_retry(arguments: argparse.Namespace) -> int:
         return 2
 
     async def work(outbox: LedgerOutbox, sinks: Sequence[Sink]) -> int:
-        by_name = {sink.name: sink for sink in sinks}
         found = await _find(outbox, arguments.ids, _names(arguments, sinks))
-        outcomes = [await _retry(outbox, event, by_name.get(event.sink)) for event in found]
+        outcomes = [await _retry_all(outbox, [event for event in found if event.sink == sink.name], sink) for sink in sinks]
+        outcomes += [_tell_unknown(event) for event in found if event.sink not in {sink.name for sink in sinks}]
         return int(_tell_missing(arguments.ids, found) or not all(outcomes))
 
     return _with_outbox(arguments, work)
@@ -144,7 +144,6 @@ def _with_outbox(arguments: argparse.Namespace, work: Callable[[LedgerOutbox, Se
     config = read_config(arguments.config)
     if config is None:
         return 2
-    from livepeer_remote_signer.adapters.events.sink import SinkError
     from livepeer_remote_signer.adapters.ledger.store import NoLedger
 
     try:
@@ -155,7 +154,7 @@ def _with_outbox(arguments: argparse.Namespace, work: Callable[[LedgerOutbox, Se
     except NoLedger:
         print(f"error: {no_ledger_text(config)}", file=sys.stderr)
         return 1
-    except (LedgerUnavailable, SinkError) as error:
+    except LedgerUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -189,12 +188,18 @@ async def _opened(config: Config, only: int | None, work: Callable[[LedgerOutbox
 
 
 async def _replay(outbox: LedgerOutbox, sink: Sink, since_ms: int) -> int:
-    """Sends all kept events since then; 1 when the sink refuses some."""
+    """Sends all kept events since then; 1 when the sink refuses some, or is away: that keeps none from the others."""
     from livepeer_remote_signer.adapters.events.publisher import publish_acceptable
+    from livepeer_remote_signer.adapters.events.sink import SinkError
 
     sent = refused = after_id = 0
     while rows := await outbox.since(since_ms, after_id, BATCH_EVENTS):
-        left = await publish_acceptable(sink, [row.payload for row in rows])
+        try:
+            left = await publish_acceptable(sink, [row.payload for row in rows])
+        except SinkError as error:
+            print(f"error: {error}", file=sys.stderr)
+            print(f"{sink.name}: {sent} events, then it failed")
+            return 1
         for payload, reason in left:
             print(f"{event_id(payload)}  {sink.name}  refused: {reason}", file=sys.stderr)
         sent += len(rows) - len(left)
@@ -204,12 +209,25 @@ async def _replay(outbox: LedgerOutbox, sink: Sink, since_ms: int) -> int:
     return int(refused > 0)
 
 
-async def _retry(outbox: LedgerOutbox, event: ParkedEvent, sink: Sink | None) -> bool:
+async def _retry_all(outbox: LedgerOutbox, events: Sequence[ParkedEvent], sink: Sink) -> bool:
+    """Whether one sink takes all its parked events; one that is away keeps none from another."""
+    from livepeer_remote_signer.adapters.events.sink import SinkError
+
+    try:
+        return all([await _retry(outbox, event, sink) for event in events])
+    except SinkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+
+
+def _tell_unknown(event: ParkedEvent) -> bool:
+    print(f"{event.id}  {event.sink}  is not sent: this sink is not configured", file=sys.stderr)
+    return False
+
+
+async def _retry(outbox: LedgerOutbox, event: ParkedEvent, sink: Sink) -> bool:
     from livepeer_remote_signer.adapters.events.publisher import publish_acceptable
 
-    if sink is None:
-        print(f"{event.id}  {event.sink}  is not sent: this sink is not configured", file=sys.stderr)
-        return False
     if refused := await publish_acceptable(sink, [event.payload]):
         print(f"{event.id}  {event.sink}  refused again: {refused[0][1]}", file=sys.stderr)
         return False
