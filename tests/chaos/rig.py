@@ -24,6 +24,7 @@ from tests.chaos.clients import Challenge, Client, JsonClient, SdkLoops
 from tests.clients.live_runner import LiveRunner
 from tests.fake_chain import CONTROLLER, LiveArbitrum
 from tests.hooks import Hook, running_hook
+from tests.lateness import Lateness
 from tests.plans import SECRET
 from tests.ports import free_port
 from tests.rpc_node import RpcNode
@@ -137,8 +138,7 @@ class Rig(NamedTuple):
     runner: LiveRunner
     clients: list[Client]
     tasks: list[asyncio.Task[None]]
-    lateness: list[tuple[float, float]]
-    """By how many seconds this machine woke somebody late, and when: what it does to us it does to the signers."""
+    lateness: Lateness
 
     def begin_session(self, name: str, auth_id: str = "", *, has_key: bool = True) -> None:
         """Another session in JSON."""
@@ -206,8 +206,8 @@ async def rig(
         stack.push_async_callback(fleet.stop)
         await fleet.start()
         clients = [loops.start(f"{name} sdk {n}", fleet.urls[n % replicas], _challenge(orchestrator, runner)) for n in range(sdk_sessions)]
-        found = Rig(name, fleet, chains, nodes, hook, receiver, orchestrator, runner, clients, [], [])
-        found.tasks.append(asyncio.create_task(_keep_time(found)))
+        found = Rig(name, fleet, chains, nodes, hook, receiver, orchestrator, runner, clients, [], Lateness())
+        found.tasks += [asyncio.create_task(_keep_time(found)), asyncio.create_task(found.lateness.watch())]
         found.begin_session("json")
         found.begin_session(CAPPED, CAPPED)
         try:
@@ -231,13 +231,10 @@ def _challenge(orchestrator: Orchestrator, runner: LiveRunner) -> Challenge:
 
 async def _keep_time(rig: Rig) -> None:
     """The orchestrator goes by the host's clock, and by the honest chain."""
-    woken = time.monotonic()
     while True:
         rig.orchestrator.clock.now_ns = time.time_ns()
         rig.orchestrator.chain.l1_block = rig.chains[0].first_l1_block + int(time.time() - rig.chains[0].started) // 12
         await asyncio.sleep(0.05)
-        woken, before = time.monotonic(), woken
-        rig.lateness.append((time.time(), woken - before - 0.05))
 
 
 @asynccontextmanager

@@ -81,7 +81,7 @@ async def suffer(rig: Rig, readiness: Readiness, fault: str, seconds: float, bre
         behind,
         not_ready,
         None if not_ready is None else readiness.first(True, mended, ended),
-        max(late for at, late in rig.lateness if began <= at <= ended),
+        rig.lateness.most(began, ended),
     )
 
 

@@ -20,6 +20,7 @@ import pytest
 from psycopg import conninfo
 
 from livepeer_remote_signer.adapters.ledger.postgres_link import Link, Server, fetch
+from tests.lateness import Lateness
 from tests.operate.conftest import skip_or_fail
 from tests.policy.processes import SignerProcess, UnitSession, signer_processes
 from tests.ports import free_port
@@ -28,8 +29,8 @@ from tests.postgres import Postgres, postgres_server, standby_of
 pytestmark = pytest.mark.operate
 
 TRUSTING = {"trusted_proxies": ["127.0.0.0/8"]}
-WITHIN_SECONDS = 10.0
-"""Half of it, where the machine is quiet."""
+WITHIN_SECONDS = 5.0
+"""And as much as the machine is late."""
 
 
 @asynccontextmanager
@@ -40,6 +41,14 @@ async def signers_on(url: str, folder: Path, count: int) -> AsyncIterator[tuple[
         httpx.AsyncClient(trust_env=False, timeout=30) as client,
     ):
         yield signers, client
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[Lateness]:
+    lateness = Lateness()
+    watching = asyncio.create_task(lateness.watch())
+    yield lateness
+    watching.cancel()
 
 
 async def timed(answer: Any) -> tuple[int, float]:
@@ -69,7 +78,7 @@ def count_of(url: str, what: str) -> int:
 async def test_a_frozen_server_is_unready_and_each_payment_is_answered_in_time_and_both_are_well_soon_after(tmp_path: Path) -> None:
     with postgres_server() as postgres:
         url = postgres.create()
-        async with signers_on(url, tmp_path, 1) as ((signer,), client):
+        async with signers_on(url, tmp_path, 1) as ((signer,), client), watched() as lateness:
             sessions = [UnitSession(f"auth-{n}") for n in range(12)]
             for session in sessions:
                 assert (await session.pay(client, signer.url)).status_code == 200
@@ -77,7 +86,7 @@ async def test_a_frozen_server_is_unready_and_each_payment_is_answered_in_time_a
             try:
                 frozen_at = time.monotonic()
                 paying = [asyncio.create_task(timed(session.pay(client, signer.url))) for session in sessions[:6]]
-                assert await until_status(client, signer.url + "/readyz", 503) < WITHIN_SECONDS
+                assert await until_status(client, signer.url + "/readyz", 503) < WITHIN_SECONDS + lateness.most()
                 answers = await asyncio.gather(*paying)
                 while time.monotonic() - frozen_at < 8:
                     answers += [await timed(session.pay(client, signer.url)) for session in sessions]
@@ -88,13 +97,13 @@ async def test_a_frozen_server_is_unready_and_each_payment_is_answered_in_time_a
             finally:
                 postgres.thaw()
             assert {status for status, _ in answers} == {503}
-            assert max(seconds for _, seconds in answers) < WITHIN_SECONDS
+            assert max(seconds for _, seconds in answers) < WITHIN_SECONDS + lateness.most()
             assert [check["name"] for check in checks if "did not answer within 2 s" in str(check)] == ["ledger"], checks
             thawed_at = time.monotonic()
-            assert await until_status(client, signer.url + "/readyz", 200) < WITHIN_SECONDS
+            await until_status(client, signer.url + "/readyz", 200)
             for session in sessions:
                 assert (await session.pay(client, signer.url)).status_code == 200
-            assert time.monotonic() - thawed_at < WITHIN_SECONDS
+            assert time.monotonic() - thawed_at < WITHIN_SECONDS + lateness.most()
         assert count_of(url, "count(*)") == count_of(url, "count(DISTINCT (state_id, seq))")
 
 
@@ -141,7 +150,7 @@ async def test_after_a_fail_over_every_session_goes_on_at_the_new_primary_withou
                 repeated = await client.post(signers[1].url + "/generate-live-payment", content=bodies[number], headers=session.headers)
                 assert repeated.content == answers[number], "what the old primary recorded is known at the new one"
             for signer in signers:
-                assert await until_status(client, signer.url + "/readyz", 200) < WITHIN_SECONDS
+                assert await until_status(client, signer.url + "/readyz", 200) < 2 * WITHIN_SECONDS
             assert set(await pay_for_a_while(sessions, signers, client, 1)) == {200}
         at_second = conninfo.make_conninfo(second.url, options=schema)
         assert count_of(at_second, "count(*)") == count_of(at_second, "count(DISTINCT (state_id, seq))")
