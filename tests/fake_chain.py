@@ -32,6 +32,9 @@ class FakeChain:
     """RoundsManager's count: the header's where it is not given."""
     timestamp: int = 1_800_000_000
     round: int = 7
+    round_lie: bytes = b""
+    """Makes another hash of every round."""
+
     deposit: int = 10**18
     transcoders: set[bytes] = field(default_factory=set)
     """Who is registered and active."""
@@ -53,7 +56,7 @@ class FakeChain:
     reverting: set[str] = field(default_factory=set)
 
     def round_hash(self, round_: int) -> bytes:
-        return keccak(round_.to_bytes(32, "big")) if round_ <= self.round else bytes(32)
+        return keccak(round_.to_bytes(32, "big") + self.round_lie) if round_ <= self.round else bytes(32)
 
     async def answer(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{"jsonrpc": "2.0", "id": r["id"], **self._answer(r["method"], r["params"])} for r in requests]

@@ -83,6 +83,21 @@ async def test_the_last_of_three_changes_neither_view_nor_ceilings_nor_payments(
             assert "2 of 3 RPC endpoints answer and are believed; rpc[2] (127.0.0.1): its L1 block" in reasons["rpc"]
 
 
+async def test_the_first_of_three_that_lies_about_the_contracts_alone_stops_no_payment() -> None:
+    chains = [LiveArbitrum(transcoders={ORCHESTRATOR}) for _ in range(3)]
+    async with signer_on(*chains) as (signer, nodes):
+        for name, lie, truth in (
+            ("paused", True, False),
+            ("deposit", 0, chains[1].deposit),
+            ("round", chains[1].round + 1, chains[1].round),
+        ):
+            setattr(chains[0], name, lie)
+            await asked_again(nodes)
+            assert await outcomes(signer, int(chains[1].l1_block)) == [200, 481, 200], name
+            assert "2 of 3 RPC endpoints answer and are believed; rpc[0] (127.0.0.1): its " in (await until_ready(signer))["rpc"]
+            setattr(chains[0], name, truth)
+
+
 async def test_a_lying_feed_alone_does_not_move_the_ceilings_wherever_its_endpoint_stands() -> None:
     chains = [LiveArbitrum(transcoders={ORCHESTRATOR}, feed_lie=lie) for lie in (Fraction(1, 1_000_000), Fraction(1), Fraction(1))]
     async with signer_on(*chains) as (signer, nodes):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -58,6 +59,52 @@ async def test_of_three_the_one_that_lies_is_not_believed_wherever_it_stands(lia
         chains[liar].l1_lie = 0
         await until(lambda: chain.status().endpoints[liar].is_healthy)
         await until(lambda: chain.status().in_use == 0)
+
+
+@pytest.mark.parametrize("liar", [0, 2])
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"deposit": 0}, "its deposit is 0, and 2 of 3 endpoints have 1000000000000000000"),
+        ({"deposit": 10**24}, "its deposit is 1000000000000000000000000, and 2 of 3"),
+        ({"reserve": 0}, "its reserve is 0, and 2 of 3"),
+        ({"withdraw_round": 8}, "its withdrawRound is 8, and 2 of 3 endpoints have 0"),
+        ({"paused": True}, "its Controller.paused is True, and 2 of 3 endpoints have False"),
+        ({"round": 8}, "its lastInitializedRound is 8, and 2 of 3 endpoints have 7"),
+        ({"round_lie": b"x"}, "its blockHashForRound is "),
+    ],
+    ids=str,
+)
+async def test_of_three_one_that_lies_about_the_contracts_alone_is_not_believed_and_one_that_is_first_to_know_is_followed(
+    liar: int, lie: dict[str, object], said: str
+) -> None:
+    chains = [LiveArbitrum(first_l1_block=9_000_000) for _ in range(3)]
+    async with arbitrum(*chains) as (chain, nodes):
+        await until(is_fresh(chain))
+        honest = chain.view()
+        vars(chains[liar]).update(lie)
+        await until(lambda: said in chain.status().endpoints[liar].fault)
+        await until(lambda: chain.status().in_use == (1 if liar == 0 else 0))
+        await holds(chain, nodes, 1 if liar == 0 else 0, range(9_000_000, 9_000_004))
+        assert replace(chain.view(), l1_block=honest.l1_block) == honest
+        for other in chains:
+            vars(other).update(lie)
+        await until(lambda: chain.status().in_use == 0 and all(e.is_healthy for e in chain.status().endpoints))
+        assert replace(chain.view(), l1_block=honest.l1_block) != honest
+
+
+async def test_funds_that_move_are_no_contradiction_and_of_two_the_first_is_believed() -> None:
+    chains = [LiveArbitrum(deposit=10**18 + more) for more in (0, 10**18, 5 * 10**17)]
+    async with arbitrum(*chains) as (chain, nodes):
+        await until(is_fresh(chain))
+        await until(lambda: all(e.is_healthy and e.l1_block for e in chain.status().endpoints))
+        assert chain.status().in_use == 0
+    async with arbitrum(LiveArbitrum(deposit=0), LiveArbitrum()) as (chain, nodes):
+        await until(is_fresh(chain))
+        for node in nodes:
+            count = len(node.batches)
+            await until(lambda node=node, count=count: len(node.batches) > count + 2)  # type: ignore[misc]
+        assert (chain.status().in_use, chain.view().deposit_wei) == (0, 0)
 
 
 @pytest.mark.parametrize(("liar", "lie"), [(0, 5_000_000), (1, 5)])

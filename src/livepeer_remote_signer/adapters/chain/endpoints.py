@@ -106,7 +106,8 @@ class Endpoint:
     def claim(self) -> Claim:
         """Its last word, to be held against the others'."""
         steady_since = None if self.steady is None else self.steady.at
-        return Claim(self.place, self.rpc.name, self.l1_block, self.asked_at, self.clock_ahead, self.is_distrusted, steady_since)
+        figures = None if self.reading is None else self.reading.figures
+        return Claim(self.place, self.rpc.name, self.l1_block, self.asked_at, self.clock_ahead, self.is_distrusted, steady_since, figures)
 
 
 def find_standing_head(endpoint: Endpoint, now: float, pace: Pace) -> str | None:

@@ -78,6 +78,18 @@ class Head(NamedTuple):
     timestamp: int
 
 
+class Figures(NamedTuple):
+    """What an endpoint reads in the contracts, as far as payments hang on it. Of each sender: deposit and reserve in wei, and the round
+    in which they unlock."""
+
+    is_paused: bool
+    round: int
+    round_hash: bytes
+    deposits: tuple[int, ...]
+    reserves: tuple[int, ...]
+    unlocks: tuple[int, ...]
+
+
 class Reading(NamedTuple):
     """A complete answer. `extra` holds what the calls added by others returned, None for one that failed; `others` is the view of
     each sender beside the first."""
@@ -86,6 +98,19 @@ class Reading(NamedTuple):
     head: Head
     extra: list[bytes | None]
     others: tuple[ChainView, ...] = ()
+
+    @property
+    def figures(self) -> Figures:
+        """To be held against another endpoint's."""
+        views = (self.view, *self.others)
+        return Figures(
+            self.view.paused,
+            self.view.last_initialized_round,
+            self.view.last_initialized_round_block_hash,
+            tuple(view.deposit_wei for view in views),
+            tuple(view.reserve_wei for view in views),
+            tuple(view.withdraw_round for view in views),
+        )
 
 
 class Word(NamedTuple):

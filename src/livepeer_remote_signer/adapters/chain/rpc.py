@@ -40,7 +40,9 @@ from livepeer_remote_signer.adapters.chain.trust import (
     ExpectedBlock,
     Judgement,
     do_agree,
+    find_outvoted,
     judge,
+    most_that_agree,
 )
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.core.protocol import arbitrum_one
@@ -291,7 +293,9 @@ class RpcChain:
         if self._snapshot is None:
             return [e for e in others if e.reading is None]
         is_paced, claim = self._expected is not None, endpoint.claim()
-        is_disputed = any(e.reading is not None and not do_agree(claim, e.claim(), is_paced=is_paced) for e in others)
+        claims = [e.claim() for e in others if e.reading is not None]
+        is_disputed = any(not do_agree(claim, other, is_paced=is_paced) for other in claims)
+        is_disputed = is_disputed or (len(claims) > 1 and most_that_agree([claim, *claims]) <= len(claims))
         if not is_disputed or (is_paced and endpoint.is_distrusted):
             return []
         return [e for e in others if endpoint.asked_at - e.asked_at > FRESH_SECONDS]
@@ -299,7 +303,7 @@ class RpcChain:
     async def _hear(self, endpoints: Sequence[Endpoint], since: float) -> None:
         """Asks them, and waits until most of all agree by what they said after `since`, or nobody is left to answer."""
         pending = {self._asking(endpoint) for endpoint in endpoints}
-        while pending and 2 * len(self._judge(since).believed) <= sum(e.is_healthy for e in self._endpoints):
+        while pending and 2 * most_that_agree(self._judge(since).believed) <= sum(e.is_healthy for e in self._endpoints):
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     def _judge(self, since: float) -> Judgement:
@@ -315,6 +319,8 @@ class RpcChain:
             if other is not endpoint and not other.is_healthy:
                 continue
             reason = judgement.distrusted.get(other.place) or find_standing_head(other, now, self._pace) or self._find_false_time(other)
+            if reason is None and other is endpoint:
+                reason = self._find_outvoted(endpoint, now - reach)
             if reason is not None:
                 self._failed(other, reason, is_distrusted=True)
                 reading = None if other is endpoint else reading
@@ -344,6 +350,15 @@ class RpcChain:
                     f"the limit is {MAX_CLOCK_OFFSET_SECONDS:g} s"
                 )
         return None
+
+    def _find_outvoted(self, endpoint: Endpoint, since: float) -> str | None:
+        """Why its word on the contracts is not believed. Held against it is what others said beside it; one that was found to lie must
+        first say what they lately said."""
+        since = since if endpoint.is_distrusted else endpoint.asked_at - FRESH_SECONDS
+        others = [
+            e.claim() for e in self._endpoints if e is not endpoint and e.is_healthy and e.reading is not None and e.asked_at >= since
+        ]
+        return find_outvoted(endpoint.claim(), others)
 
     def _note_block(self, endpoint: Endpoint, judgement: Judgement) -> None:
         """Where the L1 block stands, for the next reading."""

@@ -1,9 +1,10 @@
-"""Whose word on the L1 block is believed, and whether this host's clock agrees with the chain. Decisions only, no I/O.
+"""Whose word on the L1 block and on the contracts is believed, and whether this host's clock agrees with the chain. Decisions only,
+no I/O.
 
 One endpoint must not speak for all. What each one last said is held against what the others said; the largest group
 that agrees is believed. Where that does not decide, as with two endpoints, the clock does: on Arbitrum One the L1 block
 rises by one in 12 seconds, never faster, so a number can be too high for the time that has passed. Other chains may jump:
-there the one behind is taken for the one that lags.
+there the one behind is taken for the one that lags. On what stands in the contracts a majority decides, and nothing else.
 
 `at` is in monotonic seconds throughout. Source: section 10 of the protocol; the slot of 12 s is Ethereum's.
 """
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
-from livepeer_remote_signer.adapters.chain.reading import MAX_L1_LAG
+from livepeer_remote_signer.adapters.chain.reading import MAX_L1_LAG, Figures
 
 L1_BLOCK_SECONDS = 12
 MAX_L1_AHEAD = 10
@@ -39,6 +40,7 @@ class Claim(NamedTuple):
     clock_ahead: float = 0.0
     is_distrusted: bool = False
     steady_since: float | None = None
+    figures: Figures | None = None
 
 
 def do_agree(one: Claim, other: Claim, *, is_paced: bool) -> bool:
@@ -46,6 +48,49 @@ def do_agree(one: Claim, other: Claim, *, is_paced: bool) -> bool:
     older, newer = sorted((one, other), key=lambda claim: claim.at)
     due = ceil((newer.at - older.at) / L1_BLOCK_SECONDS) if is_paced else 0
     return -MAX_L1_LAG <= newer.l1_block - older.l1_block <= MAX_L1_LAG + due
+
+
+MAX_FUNDS_FACTOR = 2
+"""Deposit and reserve may differ by it: winning tickets are redeemed, and funds paid in, between two answers."""
+
+
+def find_difference(one: Figures, other: Figures) -> tuple[str, object, object] | None:
+    """In what two endpoints contradict each other on the contracts, and what each of them says."""
+    exact = (
+        ("Controller.paused", one.is_paused, other.is_paused),
+        ("lastInitializedRound", one.round, other.round),
+        ("blockHashForRound", one.round_hash.hex(), other.round_hash.hex()),
+        *(("withdrawRound", *both) for both in zip(one.unlocks, other.unlocks, strict=True)),
+    )
+    for what, here, there in exact:
+        if here != there:
+            return what, here, there
+    funds = (("deposit", one.deposits, other.deposits), ("reserve", one.reserves, other.reserves))
+    for what, ours, theirs in funds:
+        for mine, yours in zip(ours, theirs, strict=True):
+            if max(mine, yours) > MAX_FUNDS_FACTOR * min(mine, yours):
+                return what, mine, yours
+    return None
+
+
+def find_outvoted(claim: Claim, others: Sequence[Claim]) -> str | None:
+    """Why a claim is not believed that the others agree in contradicting: they are most of all that were heard."""
+    for other in others:
+        difference = _difference(claim, other)
+        agreeing = sum(_difference(other, third) is None for third in others)
+        if difference is not None and 2 * agreeing > len(others) + 1:
+            what, here, there = difference
+            return f"its {what} is {here}, and {agreeing} of {len(others) + 1} endpoints have {there}"
+    return None
+
+
+def most_that_agree(claims: Sequence[Claim]) -> int:
+    """How many there are of those that agree on the contracts."""
+    return max((sum(_difference(one, other) is None for other in claims) for one in claims), default=0)
+
+
+def _difference(one: Claim, other: Claim) -> tuple[str, object, object] | None:
+    return None if one.figures is None or other.figures is None else find_difference(one.figures, other.figures)
 
 
 class ExpectedBlock:
