@@ -111,4 +111,12 @@ def create_app(
             usage=open_usage(config, auth, ledger, clock_ns),
         )
     )
-    return Front(paying, rest, bounds, open_pages(config), admin=admin, on_reply=metrics.payments.replied)
+    return Front(
+        paying,
+        rest,
+        bounds,
+        open_pages(config),
+        admin=admin,
+        on_reply=metrics.payments.replied,
+        admin_proxies=config.admin.trusted_proxies if config.admin is not None else (),
+    )

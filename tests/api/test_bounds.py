@@ -521,6 +521,39 @@ async def test_a_body_of_chunks_that_are_mostly_wrapping_is_refused() -> None:
     assert wire.statuses == [413]
 
 
+CHUNKED = f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 50 * KIB, 431),
+        (CHUNKED + b"1\r\n{\r\n" * 35 * KIB, 413),
+        (CHUNKED + b"0\r\n" + b"a:\r\n" * 50 * KIB, 431),
+    ],
+    ids=["headers", "chunks", "trailers"],
+)
+async def test_of_the_shortest_pieces_in_one_read_next_to_nothing_is_parsed(raw: bytes, status: int) -> None:
+    """Each costs as much time as hundreds of bytes: the 200 KiB of forty connections would take more than a second."""
+    protocol, wire = connect(a_front())
+    ears = protocol.parser = Ears(protocol.parser)
+    protocol.data_received(raw)
+    assert wire.statuses == [status]
+    assert ears.heard < 10 * KIB
+
+
+async def test_a_long_head_in_two_reads_and_a_body_in_ordinary_pieces_are_taken() -> None:
+    protocol, wire = connect(a_front())
+    protocol.data_received(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nX: ".encode())
+    protocol.data_received(b"x" * 50 * KIB + b"\r\n\r\n")
+    protocol.data_received(b"".join(b"1\r\n \r\n" for _ in range(100)))
+    for _ in range(40):
+        protocol.data_received(b"".join(b"40\r\n" + b" " * 64 + b"\r\n" for _ in range(50)))
+    protocol.data_received(b"2\r\n[]\r\n0\r\n\r\n")
+    await until(lambda: wire.statuses)
+    assert b"must be a JSON object" in wire.written
+
+
 async def test_who_is_gone_gives_way_in_silence() -> None:
     protocol, wire = connect(a_front())
     protocol.data_received(whole(b"[]") + head(50))

@@ -121,6 +121,24 @@ async def test_a_job_of_nobody_is_not_signed_where_an_auth_id_is_required(hook: 
         assert (await signer.client.post(PATH, json=JOB)).status_code == 200
 
 
+async def test_questions_that_one_caller_leaves_unanswered_count_for_no_other(hook: Hook) -> None:
+    """By whom a proxy speaks for; the caller whose questions the webhook hangs up on is not asked about for a moment."""
+    async with running_signer(byoc_jobs=True, auth={**webhook(hook), "trusted_proxies": ["127.0.0.1/32"]}) as signer:
+
+        async def ask(address: str) -> int:
+            return (await signer.client.post(PATH, json=JOB, headers={"X-Forwarded-For": address})).status_code
+
+        assert await ask("192.0.2.7") == 200
+        hook.answer = hang_up
+        for _ in range(5):
+            assert await ask("192.0.2.66") == 500
+        hook.answer = says({"status": 200})
+        asked = len(hook.questions)
+        assert await ask("192.0.2.66") == 500
+        assert len(hook.questions) == asked
+        assert await ask("192.0.2.7") == 200
+
+
 async def test_a_job_that_is_none_is_not_asked_about(hook: Hook) -> None:
     async with running_signer(byoc_jobs=True, auth=webhook(hook)) as signer:
         assert (await signer.client.post(PATH, json={**JOB, "id": ""})).status_code == 400

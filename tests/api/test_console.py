@@ -257,6 +257,14 @@ async def test_a_page_is_ours_by_the_browsers_word_the_public_url_or_the_host(
             assert "admin.public_url" in answer.json()["error"]["hint"]
 
 
+async def test_who_guesses_from_all_addresses_of_a_subscriber_is_shut_out(tmp_path: Path) -> None:
+    async with console(tmp_path, admin={"trusted_proxies": ["127.0.0.1/32"]}) as (_, admin):
+        for number in range(MAX_FAILED_LOGINS_A_MINUTE):
+            await admin.post("/console/login", data={"token": "guess"}, headers={"x-forwarded-for": f"2001:db8::{number}"})
+        slowed = await admin.post("/console/login", data={"token": TOKEN}, headers={"x-forwarded-for": "2001:db8::ffff"})
+        assert slowed.status_code == 429
+
+
 async def test_behind_a_trusted_proxy_guessing_shuts_out_the_guesser_alone(tmp_path: Path) -> None:
     async with console(tmp_path, admin={"trusted_proxies": ["127.0.0.1/32"]}) as (_, admin):
         for _ in range(MAX_FAILED_LOGINS_A_MINUTE):

@@ -467,6 +467,21 @@ def test_a_refusal_outside_the_paying_path_is_found_in_the_log_by_its_request_id
     assert "planted" not in caplog.text
 
 
+@pytest.mark.parametrize("ask", [call, over_protocol])
+@pytest.mark.parametrize(("path", "body"), [("/nothing", b""), ("/getOrchestratorInfo", b"no JSON"), (PAY, b"x" * 300_000)])
+@pytest.mark.parametrize(
+    ("forwarded", "caller"), [("192.0.2.66", "192.0.2.66"), ("10.0.0.9, 192.0.2.7", "192.0.2.7"), ("2001:db8::5", "2001:db8::/64")]
+)
+def test_refusals_count_under_the_address_that_a_trusted_proxy_speaks_for(
+    runner: asyncio.Runner, caplog: pytest.LogCaptureFixture, ask: Any, path: str, body: bytes, forwarded: str, caller: str
+) -> None:
+    """One caller behind it must not use up the lines of all."""
+    behind = create_app(parse_config(yaml.safe_dump(configuration(auth={"trusted_proxies": ["127.0.0.1/32"]})), {}))
+    with caplog.at_level(logging.INFO):
+        assert runner.run(ask(behind, "POST", path, {"X-Forwarded-For": forwarded}, body)).status >= 400
+    assert [record.refused_caller for record in caplog.records if record.message == "request refused"] == [caller]  # type: ignore[attr-defined]
+
+
 def test_a_refusal_that_is_the_signers_fault_is_an_error_in_the_log(runner: asyncio.Runner, caplog: pytest.LogCaptureFixture) -> None:
     busy = create_app(parse_config(yaml.safe_dump(configuration(limits={"max_requests_in_work": 1})), {}))
     with busy.paying.place([], "127.0.0.1"), caplog.at_level(logging.INFO):

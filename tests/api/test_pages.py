@@ -105,7 +105,8 @@ def test_pages_pass_by_name_or_as_the_signers_own(origin: str, host: str, passes
 def test_two_origins_are_none_and_null_never_passes() -> None:
     twice = [*headers(host="localhost", origin="https://page.example"), *headers(origin="https://page.example")]
     assert not rules(allow_origins=("https://page.example",)).admits(PAY, twice)
-    assert not rules(allow_origins=("*",)).admits("/readyz", headers(host="localhost", origin="null"))
+    for named in ("*", "null"):
+        assert not rules(allow_origins=(named,)).admits("/readyz", headers(host="localhost", origin="null"))
     assert rules(allow_origins=("*",)).admits("/readyz", headers(host="localhost", origin="https://any.example"))
 
 
@@ -114,6 +115,12 @@ def test_two_origins_are_none_and_null_never_passes() -> None:
 )
 def test_what_a_browser_says_of_the_site_counts_where_there_is_no_origin(site: str, passes: bool) -> None:
     assert rules(is_loopback=False).admits("/readyz", headers(host="signer", sec_fetch_site=site)) == passes
+
+
+def test_of_two_words_on_the_site_the_worse_counts() -> None:
+    both = [(b"sec-fetch-site", b"cross-site"), (b"sec-fetch-site", b"same-origin")]
+    for told in (both, both[::-1]):
+        assert not rules(is_loopback=False).admits(PAY, [*headers(host="signer"), *told])
 
 
 def test_health_and_routes_that_ask_are_not_looked_at() -> None:
@@ -229,3 +236,30 @@ def test_all_origins_need_somebody_who_is_asked() -> None:
 def test_an_allowed_host_is_a_name(name: str) -> None:
     with pytest.raises(ConfigError, match=r"allowed_hosts.*host name without scheme and port"):
         parse_config(yaml.safe_dump(configuration(allowed_hosts=[name])), {})
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("https://page.example", "https://page.example"),
+        ("HTTPS://Page.Example/", "https://page.example"),
+        ("https://page.example:443", "https://page.example"),
+        ("http://page.example:80/", "http://page.example"),
+        ("https://page.example:80", "https://page.example:80"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://abc", "chrome-extension://abc"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_meant_as_browsers_spell_it(written: str, origin: str) -> None:
+    auth = {"webhook": {"url": "http://127.0.0.1:9/"}}
+    assert parse_config(yaml.safe_dump(configuration(cors={"allow_origins": [written]}, auth=auth)), {}).cors.allow_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["null", "", "page.example", "https://", "https://a.b/app", "https://*.example", "https://a@b", "https://x:y", "//x"],
+)
+def test_what_no_page_has_as_its_origin_is_refused(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"allow_origins.*must be the origin of a page"):
+        parse_config(yaml.safe_dump(configuration(cors={"allow_origins": [written]})), {})

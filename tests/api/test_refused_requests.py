@@ -38,7 +38,7 @@ def with_padded_token() -> bytes:
     ],
 )
 async def test_a_refusal_is_gone_with_its_reply(body: dict[str, str]) -> None:
-    front = create_app(parse_config(yaml.safe_dump(configuration()), {}))
+    front = create_app(parse_config(yaml.safe_dump(configuration(limits={"max_unidentified_bytes_per_second": 2**30})), {}))
     async with running(front):
         gc.collect()
         gc.disable()

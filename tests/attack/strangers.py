@@ -94,6 +94,33 @@ def heads_for_the_admin_listener(target: Target, seconds: float) -> int:
     return count
 
 
+def shortest_pieces(target: Target, seconds: float) -> int:
+    """Forty connections, each with some 200 KiB of the shortest headers, chunks or trailers there are, again and again."""
+    chunked = b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    kinds = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * (50 * KIB),
+        chunked + b"1\r\n{\r\n" * (35 * KIB),
+        chunked + b"0\r\n" + b"a:\r\n" * (50 * KIB),
+    ]
+    at: dict[socket.socket, memoryview] = {}
+    going = is_due(seconds)
+    sent = 0
+    while going():
+        for connection in open_many(target.port, 40 - len(at)):
+            at[connection] = memoryview(kinds[sent % len(kinds)])
+            sent += 1
+        for connection in list(at):
+            taken = send_some(connection, at[connection])
+            at[connection] = at[connection][max(0, taken) :]
+            if taken < 0 or not at[connection]:
+                connection.close()
+                del at[connection]
+        time.sleep(0.005)
+    for connection in at:
+        connection.close()
+    return sent
+
+
 def silent_connections(target: Target, seconds: float) -> int:
     """Two hundred connections that never say a word, opened again as soon as they are closed."""
     crowd: list[socket.socket] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import selectors
 import socket
@@ -69,6 +70,19 @@ def bodies_of_nobody(target: Target, seconds: float) -> dict[str, int]:
     """Sixty connections with bodies of 250 KiB that are read as JSON before anybody can be asked."""
     body = b'{"orchestrator":"' + b"A" * 100_000 + b'","app":"' + b"\\u0041" * 25_000 + b'"}'
     return _in_parallel(target.port, lambda: post(body, headers="X-Forwarded-For: 192.0.2.66\r\n"), 60, seconds)
+
+
+def bodies_that_end_in_401(target: Target, seconds: float) -> dict[str, int]:
+    """Sixty connections with the dearest bodies there are, under a credential that nobody gave out."""
+    body = b'{"a":[' + b'{"b":1},' * 8000 + b"1]}"
+    return _in_parallel(target.port, lambda: post(body, headers="X-Api-Key: lrs_made-up\r\n"), 60, seconds)
+
+
+def values_of_nobody(target: Target, seconds: float) -> dict[str, int]:
+    """Sixty connections with bodies of 250 KiB of the shortest JSON values, each of which costs as much as a long text."""
+    body = b'{"a":[' + b"1," * 125_000 + b"1]}"
+    paths = itertools.cycle(("/generate-live-payment", "/signTicket", "/quoteTicket"))
+    return _in_parallel(target.port, lambda: post(body, next(paths), "X-Forwarded-For: 192.0.2.66\r\n"), 60, seconds)
 
 
 def orchestrators_that_never_answer(target: Target, seconds: float) -> dict[str, int]:

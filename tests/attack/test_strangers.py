@@ -22,8 +22,8 @@ def test_long_heads_behind_a_request_in_work(tmp_path: Path) -> None:
     report.check()
 
 
-@pytest.mark.parametrize("attack", [strangers.requests_in_a_row, strangers.bodies_held_open])
-def test_requests_in_a_row_and_bodies_held_open(tmp_path: Path, attack: Attack) -> None:
+@pytest.mark.parametrize("attack", [strangers.requests_in_a_row, strangers.bodies_held_open, strangers.shortest_pieces])
+def test_requests_in_a_row_bodies_held_open_and_the_shortest_pieces(tmp_path: Path, attack: Attack) -> None:
     with served(tmp_path) as signer:
         report = attacked(signer, attack)
     assert report.said > 40

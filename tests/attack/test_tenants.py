@@ -54,6 +54,25 @@ def test_bodies_that_are_read_before_anybody_can_be_asked(tmp_path: Path) -> Non
     report.check()
 
 
+def test_bodies_under_a_credential_that_nobody_gave_out_are_not_read(tmp_path: Path) -> None:
+    auth, _, alice = keys_of(tmp_path)
+    with served(tmp_path, auth=auth) as signer:
+        report = attacked(signer, tenants.bodies_that_end_in_401, request=lambda: honest_payment(alice))
+    assert report.said.keys() == {"401"}
+    assert report.said["401"] > 100
+    report.check()
+
+
+@pytest.mark.parametrize("asks", ["webhook", "nobody"])
+def test_values_without_number_that_are_read_before_anybody_can_be_asked(tmp_path: Path, asks: str) -> None:
+    with patient_hook() as hook:
+        auth = {"trusted_proxies": ["127.0.0.1/32"], **({"webhook": {"url": hook.url}} if asks == "webhook" else {})}
+        with served(tmp_path, auth=auth) as signer:
+            report = attacked(signer, tenants.values_of_nobody)
+    assert report.said.get("400", 0) + report.said.get("503", 0) > 20, report.said
+    report.check()
+
+
 @pytest.mark.parametrize("attack", [tenants.questions_that_are_never_answered, tenants.questions_that_are_too_long])
 def test_questions_that_a_webhook_does_not_answer(tmp_path: Path, attack: Attack) -> None:
     with patient_hook() as hook:

@@ -20,7 +20,7 @@ from livepeer_remote_signer.api.console import ConsoleParts, add_console_routes,
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of, describe_requests, operation_id, refusals
 from livepeer_remote_signer.api.paying import new_request_id
-from livepeer_remote_signer.api.refusals import peer_of, refusal_reply
+from livepeer_remote_signer.api.refusals import caller_of, peer_of, refusal_reply
 from livepeer_remote_signer.api.responses import add_error_handlers, to_response
 from livepeer_remote_signer.api.usage import OneAtATime, add_statement_route, add_usage_route
 from livepeer_remote_signer.core.errors import (
@@ -145,7 +145,7 @@ def _add_gate(app: FastAPI, token: str, metrics_token: str) -> None:
         admitted = [hmac.compare_digest(offered, expected) for expected in tokens.get(request.scope["path"], always)]
         if scheme.lower() != "bearer" or not any(admitted):
             refusal = Unauthenticated("the admin token is needed", hint="send Authorization: Bearer with the content of admin.token_file")
-            return to_response(refusal_reply(refusal, peer=peer_of(request.scope)))
+            return to_response(refusal_reply(refusal, caller=caller_of(request.scope)))
         return await call_next(request)
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from livepeer_remote_signer.core.errors import HeadTooLarge, SignerError
+from livepeer_remote_signer.core.errors import BodyTooLarge, HeadTooLarge, SignerError
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and headers; what arrives in one read with them is not counted."""
 
 MAX_HEADERS = 256
 """Of one request: a header of five bytes takes two hundred in memory."""
+
+MAX_STRAY_BYTES = 8 * 1024
+"""Of what follows a head and brings nothing of a body: nobody needs that many trailers and chunk extensions."""
+
+_FEW_PIECES = 1024
+_LEAST_PIECE_BYTES = 32
+"""A body may come in so many pieces whatever their length, and in more where they have so many bytes on the average: each takes
+as long as thousands of bytes in one."""
 
 _SHORT_BYTES = 8 * 1024
 
@@ -55,6 +63,7 @@ class ArrivingRequest:
         "is_continued",
         "keep_alive",
         "path",
+        "pieces",
         "raw_bytes",
         "refusal",
         "response_complete",
@@ -68,6 +77,8 @@ class ArrivingRequest:
         self.path: str | None = None
         self.keep_alive = False
         self.body: bytes | bytearray = b""
+        self.pieces = 1
+        """Of the body: chunks, or what one read brought of them."""
         self.raw_bytes = 0
         self.announced_bytes = 0
         """The body's length where the head says it; 0 before it is looked at."""
@@ -79,15 +90,43 @@ class ArrivingRequest:
         self.disconnected = False
         self.response_complete = False
 
+    def append(self, body: bytes) -> None:
+        """Adds to a body of which something has come already."""
+        if isinstance(self.body, bytes):
+            self.body = bytearray(self.body)
+        self.body += body
+        self.pieces += 1
+
+    @property
+    def is_in_crumbs(self) -> bool:
+        """Whether the body comes in more and shorter pieces than anybody needs."""
+        return self.pieces > _FEW_PIECES and len(self.body) < self.pieces * _LEAST_PIECE_BYTES
+
+    def note_stray(self, more: int, body_before: int) -> None:
+        """Counts so many bytes, before which the body had `body_before`, where they brought nothing of it."""
+        self.stray_bytes = self.stray_bytes + more if len(self.body) == body_before else 0
+
 
 def head_bytes(url: bytes, request: ArrivingRequest) -> int:
     return len(url) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
-def head_too_large(headers: int, what: str = "request line and headers") -> HeadTooLarge:
+def head_too_large(headers: int) -> HeadTooLarge:
     if headers > MAX_HEADERS:
         return HeadTooLarge(f"the request has more than {MAX_HEADERS} headers", limit=MAX_HEADERS)
-    return HeadTooLarge(f"{what} are larger than {MAX_HEAD_BYTES} bytes", limit=MAX_HEAD_BYTES)
+    return HeadTooLarge(f"request line and headers are larger than {MAX_HEAD_BYTES} bytes", limit=MAX_HEAD_BYTES)
+
+
+def trailers_too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"trailers and chunk extensions are larger than {MAX_STRAY_BYTES} bytes", limit=MAX_STRAY_BYTES)
+
+
+def in_crumbs(request: ArrivingRequest) -> BodyTooLarge:
+    """The refusal of a body that comes in too many pieces."""
+    return BodyTooLarge(
+        f"{len(request.body)} bytes of the body came in {request.pieces} pieces: with all that travels around them they are too large",
+        hint="send the body with Content-Length, or in larger chunks",
+    )
 
 
 def has_few_lines(data: bytes, limit: int) -> bool:

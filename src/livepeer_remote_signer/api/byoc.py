@@ -5,7 +5,6 @@ Source: section 14 of the protocol.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,6 @@ from livepeer_remote_signer.api import schemas
 from livepeer_remote_signer.api.deadline import answered_within
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.openapi import body_of
-from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.policy import Caller
@@ -26,7 +24,12 @@ PATH = "/sign-byoc-job"
 
 
 def add_byoc_route(
-    app: FastAPI, caller_of: Callable[[Request], Caller], signer: ByocSigner, answer_seconds: float, errors: dict[int | str, dict[str, Any]]
+    app: FastAPI,
+    caller_of: Callable[[Request], Caller],
+    begin: Callable[[Caller], Trail],
+    signer: ByocSigner,
+    answer_seconds: float,
+    errors: dict[int | str, dict[str, Any]],
 ) -> None:
     """Adds the route to `app`; it gives up after `answer_seconds`."""
 
@@ -38,7 +41,8 @@ def add_byoc_route(
     )
     async def sign_byoc_job(request: Request) -> Response:
         """The sender's address and its signature over the job's fields."""
-        trail = Trail(PATH, new_request_id(), "", time.perf_counter, answer_seconds)
+        caller = caller_of(request)
+        trail = begin(caller)
         async with answered_within(answer_seconds):
-            sender, signature = await signer.sign(await request.body(), caller_of(request), trail)
+            sender, signature = await signer.sign(await request.body(), caller, trail)
         return to_response(json_reply(200, {"sender": checksum_address(sender), "signature": "0x" + signature.hex()}, trail.request_id))

@@ -13,7 +13,7 @@ import re
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -25,10 +25,9 @@ from fastapi import FastAPI, Request, Response
 from livepeer_remote_signer.api.errors import json_reply
 from livepeer_remote_signer.api.origins import check_own_page, is_over_tls
 from livepeer_remote_signer.api.paying import new_request_id
-from livepeer_remote_signer.api.refusals import peer_of
+from livepeer_remote_signer.api.refusals import caller_of
 from livepeer_remote_signer.api.responses import to_response
 from livepeer_remote_signer.core.errors import BadField, BodyTooLarge, RateExceeded, Unauthenticated
-from livepeer_remote_signer.core.rules.callers import Network, client_address
 
 CONSOLE = "/console"
 COOKIE = "lrs_console"
@@ -48,13 +47,12 @@ class ConsoleParts(NamedTuple):
     """What the console shows: `overview` gives the figures as JSON values; `hours` is how far back spending goes.
 
     `budgets` a page of budgets by what their ids hold and the first's place.
-    `public_url` is its address as browsers know it, where a proxy stands before it; `trusted_proxies` tell for whom they ask.
+    `public_url` is its address as browsers know it, where a proxy stands before it.
     """
 
     overview: Callable[[int], Awaitable[Mapping[str, Any]]]
     budgets: Callable[[str, int], Awaitable[Mapping[str, Any]]]
     public_url: str | None = None
-    trusted_proxies: Sequence[Network] = ()
 
 
 class Sessions:
@@ -166,8 +164,7 @@ def add_console_routes(app: FastAPI, token: str, parts: ConsoleParts) -> None:
     async def login(request: Request) -> Response:
         """Takes the token from a form. Back to the page, with a cookie when it was right."""
         check_own_page(request, parts.public_url)
-        asker = client_address(peer_of(request.scope), request.headers.raw, parts.trusted_proxies)
-        cookie = sessions.open(await _read_token(request), asker)
+        cookie = sessions.open(await _read_token(request), caller_of(request.scope))
         if cookie is None:
             return _back("?refused")
         response = _back()

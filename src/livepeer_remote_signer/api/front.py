@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
@@ -21,9 +21,10 @@ from livepeer_remote_signer.api.errors import internal_reply
 from livepeer_remote_signer.api.openapi import with_admin
 from livepeer_remote_signer.api.pages import PageRules, check_one_host
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
-from livepeer_remote_signer.api.refusals import OTHER_ROUTE, peer_of, refusal_reply
+from livepeer_remote_signer.api.refusals import CALLER, OTHER_ROUTE, caller_of, peer_of, refusal_reply
 from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.core.errors import MethodNotAllowed, SignerError
+from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -50,11 +51,12 @@ class Front:
         pages: PageRules,
         admin: FastAPI | None = None,
         on_reply: Callable[[str, int], None] = lambda route, status: None,
+        admin_proxies: Sequence[Network] = (),
     ) -> None:
         self.paying = paying
         self.on_reply = on_reply
         """Told the route (its pattern, or `other`) and status of each reply that the paying routes did not make."""
-        self.admin = AdminFront(admin, bounds) if admin is not None else None
+        self.admin = AdminFront(admin, bounds, admin_proxies) if admin is not None else None
         """What the admin listener answers, where there is one."""
         self.bounds = bounds
         self.limits = bounds.limits
@@ -62,6 +64,7 @@ class Front:
         self._pages = pages
         self.paying_paths = paying.paths
         self.respond = paying.respond
+        self.caller_at = paying.caller_at
         self.answers_browsers = bool(pages.allow_origins)
         self._allow_origins = pages.allow_origins
         self.startup_failure: str | None = None
@@ -98,6 +101,7 @@ class Front:
             await self._rest(scope, receive, self._noting_failure(send))
         elif scope["type"] == "http":
             send = _with_request_id(send)
+            scope[CALLER] = self.caller_at(peer_of(scope), scope["headers"])
             try:
                 check_one_host(scope["headers"], scope.get("http_version", ""))
                 self._pages.check(scope["path"], scope["headers"])
@@ -114,7 +118,7 @@ class Front:
                 reply = await self._pay(scope, receive)
             else:
                 body = await self._read_body(scope, receive)
-                await self._ask_rest(scope, _replay(body, receive), send)
+                await self._ask_rest(scope, body, receive, send)
                 return
         except SignerError as error:
             reply = self._refused(error, scope)
@@ -124,7 +128,7 @@ class Front:
 
     def _refused(self, error: SignerError, scope: Scope) -> Reply:
         route = scope["path"] if scope["path"] in self.paying.paths else OTHER_ROUTE
-        reply = refusal_reply(error, route, peer_of(scope))
+        reply = refusal_reply(error, route, caller_of(scope))
         self.on_reply(route, reply.status)
         return reply
 
@@ -136,18 +140,19 @@ class Front:
         answer = self.paying.respond(scope["path"], list(scope["headers"]), body, client[0] if client else "")
         return await answer if isawaitable(answer) else answer
 
-    async def _ask_rest(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask_rest(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """The other routes; what reads only memory, such as the health of the process, answers under any load.
 
         HEAD is asked as GET: the server leaves the body out.
         """
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
+        replay = _replay(body, receive)
         if scope["method"] != "POST":
-            await self._guarded(scope, receive, send)
+            await self._guarded(scope, replay, send)
             return
-        with self.paying.place(scope["headers"], scope["client"][0] if scope.get("client") else ""):
-            await self._guarded(scope, receive, send)
+        with self.paying.place(scope["headers"], peer_of(scope), body):
+            await self._guarded(scope, replay, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = 0
@@ -210,9 +215,14 @@ class AdminFront:
     paying_paths: frozenset[str] = frozenset()
     answers_browsers = False
 
-    def __init__(self, app: FastAPI, bounds: Bounds) -> None:
+    def __init__(self, app: FastAPI, bounds: Bounds, trusted_proxies: Sequence[Network] = ()) -> None:
         self.bounds = bounds
         self._app = app
+        self._trusted_proxies = tuple(trusted_proxies)
+
+    def caller_at(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Under which address a request counts."""
+        return caller_group(client_address(peer, headers, self._trusted_proxies))
 
     def respond(
         self, path: str, headers: list[tuple[bytes, bytes]], body: bytes, peer: str, has_left: Callable[[], bool] | None = None
@@ -232,6 +242,8 @@ class AdminFront:
         """Replies of this listener are not counted among those of the service."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope[CALLER] = self.caller_at(peer_of(scope), scope["headers"])
         await self._app(scope, receive, send)
 
 

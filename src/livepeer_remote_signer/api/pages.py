@@ -63,7 +63,7 @@ class PageRules:
             elif name == b"origin":
                 origin = value if origin is None else b"two"
             elif name == b"sec-fetch-site":
-                is_cross_site = value.strip().lower() == b"cross-site"
+                is_cross_site = is_cross_site or value.strip().lower() == b"cross-site"
         if origin is not None:
             self._check_origin(origin.decode("latin-1").strip(), host or b"")
         elif is_cross_site:
@@ -78,7 +78,7 @@ class PageRules:
             )
 
     def _check_origin(self, origin: str, host: bytes) -> None:
-        if origin in self.allow_origins or ("*" in self.allow_origins and origin != "null"):
+        if origin != "null" and (origin in self.allow_origins or "*" in self.allow_origins):
             return
         scheme, separator, authority = origin.lower().partition("://")
         port = _DEFAULT_PORTS.get(scheme, "")

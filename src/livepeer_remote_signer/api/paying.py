@@ -26,7 +26,7 @@ from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import SignerError, let_go_of_frames
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
-from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes
+from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes, weight_of
 from livepeer_remote_signer.core.rules.policy import Caller, header_text
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.observers import Observer
@@ -55,7 +55,7 @@ class PayingRoutes:
         *,
         max_in_work: int,
         fair_share: float = 0.25,
-        max_unidentified_bytes: int = 8 * 1024 * 1024,
+        max_unidentified_bytes: int | None = 8 * 1024 * 1024,
         trusted_proxies: Sequence[Network] = (),
         answer_seconds: float,
         headroom_live_payment: int,
@@ -64,11 +64,11 @@ class PayingRoutes:
         catch_up_sign_ticket: int = 0,
         interval_seconds: float,
     ) -> None:
+        """`max_unidentified_bytes`: within a second, where bodies are read before anybody says whose they are; else None."""
         self._service = service
         self._observer = observer
         self._shares = Shares(max_in_work, fair_share)
-        self._unidentified = UnidentifiedBytes(max_unidentified_bytes)
-        self._lateness = Lateness()
+        self._unidentified = UnidentifiedBodies(max_unidentified_bytes) if max_unidentified_bytes is not None else None
         self._trusted_proxies = tuple(trusted_proxies)
         self._trails = Trails(answer_seconds)
         self._routes = {
@@ -103,13 +103,13 @@ class PayingRoutes:
         `has_left` tells whether the caller's connection was reset: for him nothing is signed.
         """
         route = self._routes[path]
-        caller = caller_group(client_address(peer, headers, self._trusted_proxies))
+        caller = self.caller_at(peer, headers)
         trail = self._trails.begin(path, headers, caller)
         if has_left is not None:
             trail.has_left = has_left
-        if not self._service.identifies and self._unidentified.add(caller, len(body), trail.started) and self._lateness.is_late():
+        if self._unidentified is not None:
             try:
-                self._unidentified.check(caller)
+                self._unidentified.check(caller, body, trail.started)
             except SignerError as error:
                 return self._refused(error, trail)
         if self._service.is_inline and not self._shares.note(caller, trail.started):
@@ -129,7 +129,11 @@ class PayingRoutes:
     def begin(self, caller: Caller) -> Trail:
         """The trail of a request on a route that pays nothing."""
         headers = list(caller.headers)
-        return self._trails.begin(caller.path, headers, caller_group(client_address(caller.peer, headers, self._trusted_proxies)))
+        return self._trails.begin(caller.path, headers, self.caller_at(caller.peer, headers))
+
+    def caller_at(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Under which address a request counts, whose sender nobody has named."""
+        return caller_group(client_address(peer, headers, self._trusted_proxies))
 
     @property
     def in_work(self) -> int:
@@ -137,10 +141,12 @@ class PayingRoutes:
         return self._shares.in_work
 
     @contextmanager
-    def place(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> Iterator[None]:
+    def place(self, headers: Iterable[tuple[bytes, bytes]], peer: str, body: bytes = b"") -> Iterator[None]:
         """One place among the requests in work, for a route that pays nothing. Raises Overloaded or ShareExceeded."""
-        caller = caller_group(client_address(peer, headers, self._trusted_proxies))
-        place = self._shares.take(caller, time.perf_counter(), is_known=not self._service.identifies)
+        caller, now = self.caller_at(peer, headers), time.perf_counter()
+        if self._unidentified is not None:
+            self._unidentified.check(caller, body, now)
+        place = self._shares.take(caller, now, is_known=not self._service.identifies)
         try:
             yield
         finally:
@@ -169,24 +175,41 @@ class PayingRoutes:
         return internal_reply(trail.request_id)
 
 
+class UnidentifiedBodies:
+    """Keeps what is read before anybody can be asked about its sender from making everybody wait."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._bytes = UnidentifiedBytes(limit_bytes)
+        self._lateness = Lateness()
+
+    def check(self, caller: str, body: bytes, now: float) -> None:
+        """Counts a body. While requests have to wait it raises Overloaded for whoever sent most of what is above the limit."""
+        if self._bytes.add(caller, weight_of(body), now) and self._lateness.is_late():
+            self._bytes.check(caller)
+
+
 class Lateness:
-    """Whether the event loop is late, measured while somebody asks: how long one turn of it takes."""
+    """Whether the event loop is late, measured while somebody asks: how long a turn of it takes, also one that is not over."""
 
     def __init__(self) -> None:
         self._late_until = float("-inf")
-        self._is_measuring = False
+        self._began: float | None = None
 
     def is_late(self) -> bool:
         """Whether a turn took long within the last second."""
-        loop = asyncio.get_running_loop()
-        if not self._is_measuring:
-            self._is_measuring = True
-            loop.call_soon(self._measured, loop.time())
-        return loop.time() < self._late_until
+        now = time.monotonic()  # uvloop's own clock stands still within a turn
+        if self._began is None:
+            self._began = now
+            asyncio.get_running_loop().call_soon(self._end)
+        self._note(now, self._began)
+        return now < self._late_until
 
-    def _measured(self, began: float) -> None:
-        self._is_measuring = False
-        now = asyncio.get_running_loop().time()
+    def _end(self) -> None:
+        if self._began is not None:
+            self._note(time.monotonic(), self._began)
+        self._began = None
+
+    def _note(self, now: float, began: float) -> None:
         if now - began > LATE_SECONDS:
             self._late_until = now + 1
 

@@ -13,7 +13,7 @@ from typing import Any
 from livepeer_remote_signer.api.errors import error_reply, status_of
 from livepeer_remote_signer.api.paying import new_request_id
 from livepeer_remote_signer.api.reply import Reply
-from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.errors import Overloaded, SignerError
 
 OTHER_ROUTE = "other"
 """Where a reply belongs to no route."""
@@ -21,30 +21,39 @@ OTHER_ROUTE = "other"
 OUR_FAULTS = frozenset((500, 503))
 """What only the operator can mend, and reads of in the log alone: their reasons say nothing of what the caller sent."""
 
+CALLER = "livepeer_remote_signer.caller"
+"""Where a scope holds the address that its request counts under."""
+
 _log = logging.getLogger(__name__)
 
 
-def refusal_reply(error: SignerError, route: str = OTHER_ROUTE, peer: str = "", *, is_callers_doing: bool = False) -> Reply:
-    """The reply, and its line in the log; `route` is a route's pattern, `peer` the caller's address.
-
-    `is_callers_doing` tells of a 5xx that it is one all the same: who sends too much must not fill the log with it.
-    """
+def refusal_reply(error: SignerError, route: str = OTHER_ROUTE, caller: str = "") -> Reply:
+    """The reply, and its line in the log; `route` is a route's pattern, `caller` the address that a request counts under."""
     request_id = new_request_id()
     status = status_of(error)
-    reason = error.message if status in OUR_FAULTS and not is_callers_doing else ""
-    note_refusal(route, status, error.code, request_id, peer, is_callers_doing=is_callers_doing, reason=reason)
+    reason = error.message if status in OUR_FAULTS else ""
+    note_refusal(route, status, error.code, request_id, caller, is_callers_doing=isinstance(error, Overloaded), reason=reason)
     return error_reply(error, request_id)
 
 
 def note_refusal(
-    route: str, status: int, code: str, request_id: str, peer: str = "", *, is_callers_doing: bool = False, reason: str = ""
+    route: str, status: int, code: str, request_id: str, caller: str = "", *, is_callers_doing: bool = False, reason: str = ""
 ) -> None:
-    """The line in the log: error with its reason where we are at fault; info where the caller is, so many of one caller a minute."""
+    """The line in the log: error with its reason where we are at fault; info where the caller is, so many of one caller a minute.
+
+    `is_callers_doing` tells of a 5xx that it is one all the same: who sends too much must not fill the log with it.
+    """
     told = {"error": reason} if reason else {}
     extra: dict[str, object] = {"fields": {"status": status, "code": code, **told, "route": route, "request_id": request_id}}
     if status < 500 or is_callers_doing:
-        extra["refused_caller"] = peer
+        extra["refused_caller"] = caller
     _log.log(logging.ERROR if status >= 500 else logging.INFO, "request refused", extra=extra)
+
+
+def caller_of(scope: Mapping[str, Any]) -> str:
+    """The address that a request counts under, as the front noted it; for an application without one the peer's."""
+    noted: str | None = scope.get(CALLER)
+    return peer_of(scope) if noted is None else noted
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from livepeer_remote_signer.api.errors import internal_reply, json_reply
 from livepeer_remote_signer.api.paying import new_request_id
-from livepeer_remote_signer.api.refusals import OTHER_ROUTE, note_refusal, peer_of, refusal_reply
+from livepeer_remote_signer.api.refusals import OTHER_ROUTE, caller_of, note_refusal, refusal_reply
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.core.errors import MethodNotAllowed, NotFound, SignerError
 
@@ -35,7 +35,7 @@ def add_error_handlers(app: FastAPI, kind: str = "route") -> None:
 
     @app.exception_handler(SignerError)
     async def refused(request: Request, error: SignerError) -> Response:
-        return to_response(refusal_reply(error, route_of(request), peer_of(request.scope)))
+        return to_response(refusal_reply(error, route_of(request), caller_of(request.scope)))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -47,9 +47,9 @@ def add_error_handlers(app: FastAPI, kind: str = "route") -> None:
             refusal = NotFound(f"no such {kind}: {path[:200]}")
         else:
             request_id = new_request_id()
-            note_refusal(route_of(request), error.status_code, "error", request_id, peer_of(request.scope))
+            note_refusal(route_of(request), error.status_code, "error", request_id, caller_of(request.scope))
             return to_response(json_reply(error.status_code, {"error": {"message": str(error.detail)}}, request_id))
-        return to_response(refusal_reply(refusal, route_of(request), peer_of(request.scope)))
+        return to_response(refusal_reply(refusal, route_of(request), caller_of(request.scope)))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

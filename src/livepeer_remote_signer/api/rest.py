@@ -178,7 +178,7 @@ def _add_signing_routes(app: FastAPI, parts: RestParts) -> None:
     add_quote_route(app, caller_of, parts.quotes, _ERRORS)
     add_discovery_route(app, identified, parts.discover, _ERRORS)
     if parts.byoc is not None:
-        add_byoc_route(app, caller_of, parts.byoc, parts.answer_seconds, _ERRORS)
+        add_byoc_route(app, caller_of, parts.paying.begin, parts.byoc, parts.answer_seconds, _ERRORS)
 
 
 def _add_health_routes(app: FastAPI, parts: RestParts) -> None:

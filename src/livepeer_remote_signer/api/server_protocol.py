@@ -29,6 +29,7 @@ from livepeer_remote_signer.api.arriving import (
     HEADER_WEIGHT,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
+    MAX_STRAY_BYTES,
     REQUEST_WEIGHT,
     TRAILERS,
     ArrivingRequest,
@@ -38,7 +39,9 @@ from livepeer_remote_signer.api.arriving import (
     head_bytes,
     head_too_large,
     head_without_offer,
+    in_crumbs,
     reason,
+    trailers_too_large,
 )
 from livepeer_remote_signer.api.bounds import FIRST_WORD_SECONDS, IdleOnes
 from livepeer_remote_signer.api.front import AdminFront, Front
@@ -211,20 +214,16 @@ class PaymentProtocol(HttpToolsProtocol):
         cannot hold more requests than may still be parsed.
         """
         before = self._arriving
-        body_before = len(before.body) if before is not None else 0
         length = self._read_bytes = len(data)
-        if (before is not None and length <= before.announced_bytes - body_before) or (
+        if (before is not None and length <= before.announced_bytes - len(before.body)) or (
             isinstance(data, bytes) and has_few_lines(data, 2 * (MAX_PARSED - self._parsed()))
         ):
-            self._feed(data)
+            self._feed_piece(data)
         else:
             self._parse_in_pieces(memoryview(data))
         arriving = self._arriving
         if arriving is not None:
-            is_same = arriving is before
-            if is_same and arriving.has_head:
-                arriving.stray_bytes = arriving.stray_bytes + length if len(arriving.body) == body_before else 0
-            self._await_rest(arriving, length if is_same else 0)
+            self._await_rest(arriving, length if arriving is before else 0)
 
     def _parse_in_pieces(self, data: memoryview) -> None:
         while data and not (self._deaf or self._lingering):
@@ -233,8 +232,25 @@ class PaymentProtocol(HttpToolsProtocol):
                 self._unparsed = data
                 self.transport.pause_reading()
                 return
-            self._feed(data[: room * _MIN_REQUEST_BYTES])
-            data = data[room * _MIN_REQUEST_BYTES :]
+            piece = data[: room * _MIN_REQUEST_BYTES]
+            self._feed_piece(piece)
+            data = data[len(piece) :]
+
+    def _feed_piece(self, piece: bytes | memoryview) -> None:
+        """Feeds a part of what was read. Headers and trailers beyond their bounds end it here: the rest of the read is not parsed."""
+        before = self._arriving
+        body_before = len(before.body) if before is not None and before.has_head else -1
+        self._feed(piece)
+        arriving = self._arriving
+        if arriving is None:
+            return
+        if not arriving.has_head:
+            if len(arriving.headers) > MAX_HEADERS:
+                self._refuse(arriving, head_too_large(len(arriving.headers)))
+        elif arriving is before and body_before >= 0:
+            arriving.note_stray(len(piece), body_before)
+            if arriving.stray_bytes > MAX_STRAY_BYTES:
+                self._refuse(arriving, trailers_too_large())
 
     def _parse_on(self) -> None:
         """There was a reply: what waited may be parsed."""
@@ -348,9 +364,10 @@ class PaymentProtocol(HttpToolsProtocol):
         if not request.body:
             request.body = body
         else:
-            if isinstance(request.body, bytes):
-                request.body = bytearray(request.body)
-            request.body += body
+            request.append(body)
+            if request.is_in_crumbs:
+                self._refuse(request, in_crumbs(request))
+                return
         limits = self.front.bounds.limits
         if len(request.body) > limits.max_bytes:
             self._refuse(request, limits.too_large())
@@ -485,9 +502,7 @@ class PaymentProtocol(HttpToolsProtocol):
             if request.raw_bytes > MAX_HEAD_BYTES or len(request.headers) > MAX_HEADERS:
                 self._refuse(request, head_too_large(len(request.headers)))
             return
-        if request.stray_bytes > MAX_HEAD_BYTES:
-            self._refuse(request, head_too_large(0, "trailers and chunk extensions"))
-        elif request.raw_bytes > MAX_HEAD_BYTES + _MAX_CHUNK_OVERHEAD * limits.max_bytes:
+        if request.raw_bytes > MAX_HEAD_BYTES + _MAX_CHUNK_OVERHEAD * limits.max_bytes:
             self._refuse(request, limits.too_large())
         elif not request.is_continued and not self._is_busy():
             request.is_continued = True
@@ -524,8 +539,7 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def _refusal(self, request: ArrivingRequest, error: SignerError) -> Reply:
         route = self.paying_urls.get(self.url, OTHER_ROUTE)
-        is_callers_doing = isinstance(error, Overloaded)  # what has arrived is too much, and this is some of it
-        reply = refusal_reply(error, route, self._peer, is_callers_doing=is_callers_doing)
+        reply = refusal_reply(error, route, self.front.caller_at(self._peer, request.headers))
         self.front.on_reply(route, reply.status)
         is_head = request.has_head and self.parser.get_method() == b"HEAD"
         return Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)

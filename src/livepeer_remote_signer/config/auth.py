@@ -62,9 +62,14 @@ class AuthConfig(Section):
         return self.api_keys_file is not None or self.api_keys_in_ledger
 
     @property
+    def demands_credential(self) -> bool:
+        """Whether callers are known by a credential before anything of a request is read."""
+        return self.has_api_keys or self.jwt is not None
+
+    @property
     def is_configured(self) -> bool:
         """Whether anybody is asked before a signature is made."""
-        return self.has_api_keys or self.jwt is not None or self.webhook is not None
+        return self.demands_credential or self.webhook is not None
 
 
 class RecipientsConfig(Section):

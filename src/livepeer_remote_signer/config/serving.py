@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +16,10 @@ from livepeer_remote_signer.config.urls import HttpUrl
 from livepeer_remote_signer.config.values import Seconds, Section, Wei
 from livepeer_remote_signer.core.rules.billing import MAX_TICKETS
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NO_ORIGIN = (
+    'must be the origin of a page, scheme, host and port, such as https://app.example, or "*"; null is every page that hides its origin'
+)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
@@ -61,10 +66,29 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 """A host name, in lower case."""
 
 
+def _page_origin(text: str) -> str:
+    origin = text.strip().lower().removesuffix("/")
+    if origin == "*":
+        return origin
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_NO_ORIGIN) from None
+    if not parts.scheme or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc or "*" in origin:
+        raise ValueError(_NO_ORIGIN)
+    is_named = port is not None and port == _DEFAULT_PORTS.get(parts.scheme)  # which browsers leave out
+    return origin.removesuffix(f":{port}") if is_named else origin
+
+
+PageOrigin = Annotated[str, AfterValidator(_page_origin)]
+"""The origin of a page, as browsers spell it."""
+
+
 class CorsConfig(Section):
     """Origins of browsers that may call the public routes; "*" for all."""
 
-    allow_origins: tuple[str, ...] = ()
+    allow_origins: tuple[PageOrigin, ...] = ()
 
 
 class LogConfig(Section):

@@ -51,6 +51,7 @@ class ByocSigner:
         key = self._senders.of(identity)
         job = parse_byoc_job(body)
         auth_id = identity.auth_id or identity.claimed_auth_id
+        trail.caller = auth_id or trail.caller
         await self._check_switches(auth_id)
         if self._authorizer is not None:
             verdict = await self._authorizer.authorize_byoc(caller, identity, job, trail)

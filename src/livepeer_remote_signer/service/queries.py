@@ -48,6 +48,7 @@ class OrchestratorQuestions:
         """
         auth_id = identity.auth_id or identity.claimed_auth_id
         place = self._places.take(f"auth id {auth_id}" if auth_id else trail.caller, trail.clock())
+        trail.caller = auth_id or trail.caller
         try:
             if self._authorizer is not None:
                 unpaid_auth_id(await self._authorizer.authorize_query(caller, identity, url, trail), identity)

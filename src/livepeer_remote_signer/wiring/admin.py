@@ -105,7 +105,7 @@ def open_admin(
             prices.feed_currencies,
             controls,
             render_metrics,
-            ConsoleParts(overview.read, overview.budgets, config.public_url, config.trusted_proxies),
+            ConsoleParts(overview.read, overview.budgets, config.public_url),
             metrics_token,
             usage=controls,
             users=UserParts(ledger.users, ledger.controls.budgets_of, config.manage_users) if ledger is not None else None,

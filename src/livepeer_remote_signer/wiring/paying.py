@@ -32,7 +32,7 @@ def open_paying(config: Config, service: RemoteSigner, observer: Observers) -> P
         observer,
         max_in_work=limits.max_requests_in_work,
         fair_share=limits.fair_share,
-        max_unidentified_bytes=limits.max_unidentified_bytes_per_second,
+        max_unidentified_bytes=None if config.auth.demands_credential else limits.max_unidentified_bytes_per_second,
         trusted_proxies=config.auth.trusted_proxies,
         answer_seconds=limits.answer_seconds,
         headroom_live_payment=headroom.generate_live_payment,

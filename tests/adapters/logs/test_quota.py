@@ -14,7 +14,7 @@ from livepeer_remote_signer.adapters.logs import LogWriter, PaymentLog
 from livepeer_remote_signer.adapters.logs.quota import FIRST, MAX_CALLERS, MAX_SUMMARIES, OTHERS, RefusalQuota
 from livepeer_remote_signer.adapters.logs.writer import _Handler
 from livepeer_remote_signer.api.refusals import note_refusal
-from livepeer_remote_signer.core.errors import PriceExceeded
+from livepeer_remote_signer.core.errors import ChainStale, Overloaded, PriceExceeded
 from livepeer_remote_signer.core.rules.trail import Trail
 
 
@@ -85,7 +85,7 @@ def lines() -> Iterator[Callable[[LogWriter], list[dict[str, object]]]]:
 
 def test_refusals_of_payments_and_of_other_requests_share_the_quota(lines: Callable[[LogWriter], list[dict[str, object]]]) -> None:
     writer = LogWriter(descriptor=lines.descriptor)  # type: ignore[attr-defined]
-    payments = PaymentLog(writer, lambda error: 481)
+    payments = PaymentLog(writer, lambda error: 503 if isinstance(error, ChainStale | Overloaded) else 481)
     handler = _Handler(writer)
     log = logging.getLogger("livepeer_remote_signer.api.refusals")
     log.addHandler(handler)
@@ -94,14 +94,16 @@ def test_refusals_of_payments_and_of_other_requests_share_the_quota(lines: Calla
         for n in range(8):
             payments.refused(PriceExceeded("x"), Trail("/r", f"p{n}", "", time.perf_counter, caller="192.0.2.7"))
             note_refusal("other", 404, "not_found", f"n{n}", "192.0.2.7")
-            note_refusal("other", 503, "overloaded", f"f{n}", "192.0.2.7")
+            payments.refused(ChainStale("x"), Trail("/r", f"f{n}", "", time.perf_counter, caller="192.0.2.7"))
+            payments.refused(Overloaded("x"), Trail("/r", f"o{n}", "", time.perf_counter, caller="192.0.2.7"))
+            note_refusal("other", 503, "chain_stale", f"f{n}", "192.0.2.7")
             note_refusal("other", 503, "overloaded", f"l{n}", "192.0.2.7", is_callers_doing=True)
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
     records = lines(writer)
     ids = [str(record.get("request_id", "")) for record in records]
-    assert [i for i in ids if i.startswith("f")] == [f"f{n}" for n in range(8)]
-    assert len([i for i in ids if i[:1] in ("p", "n", "l")]) == FIRST
+    assert sorted(i for i in ids if i.startswith("f")) == [f"f{n}" for n in range(8) for _ in range(2)]
+    assert len([i for i in ids if i[:1] in ("p", "n", "l", "o")]) == FIRST
     (summary,) = [record for record in records if record["message"] == "more requests refused"]
-    assert (summary["caller"], summary["count"], summary["last_request_id"]) == ("192.0.2.7", 24 - FIRST, "l7")
+    assert (summary["caller"], summary["count"], summary["last_request_id"]) == ("192.0.2.7", 32 - FIRST, "l7")

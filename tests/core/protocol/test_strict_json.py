@@ -19,6 +19,7 @@ from livepeer_remote_signer.api.sign_ticket import parse_sign_ticket
 from livepeer_remote_signer.core.errors import BadField, BadJson, SignerError
 from livepeer_remote_signer.core.protocol.strict_json import (
     MAX_DEPTH,
+    MAX_VALUES,
     JsonNumber,
     JsonObject,
     base64_field,
@@ -331,3 +332,11 @@ def test_loose_base64_is_refused(text: str) -> None:
 def test_number_texts_are_json_numbers(text: str, is_number: bool) -> None:
     assert is_number_text(text) == is_number
     assert is_number_text(JsonNumber("1e5"))
+
+
+@pytest.mark.parametrize("value", [b"1", b"[]", b'{"a":1}', b'""'])
+def test_the_number_of_values_is_bounded(value: bytes) -> None:
+    """Each takes time in which nobody else is served."""
+    parse_json(b"[" + b",".join([value] * 4000) + b"]")
+    with pytest.raises(BadJson, match=rf"values, more than {MAX_VALUES}"):
+        parse_json(b"[" + b",".join([value] * (MAX_VALUES + 1)) + b"]")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import Overloaded, ShareExceeded
-from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes
+from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes, weight_of
 
 
 def filled(shares: Shares, caller: str, count: int, now: float = 0.0) -> list[Place]:
@@ -181,3 +181,9 @@ def test_of_too_many_unidentified_bytes_the_largest_sender_is_refused_and_the_sm
     for number in range(5000):
         rate.add(f"c{number}", 1, 1.5)
     assert len(rate._sent) <= 1025
+
+
+def test_values_of_a_long_body_weigh_more_than_its_text() -> None:
+    assert weight_of(b"," * 4096) == 4096, "a payment's body weighs what it has"
+    assert weight_of(b"x" * 5000) == 5000
+    assert weight_of(b"1," * 5000) == 10_000 + 64 * 5000

@@ -15,7 +15,16 @@ from json.encoder import encode_basestring_ascii as as_json
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
 from livepeer_remote_signer.adapters.logs.writer import LEVELS, LogWriter
-from livepeer_remote_signer.core.errors import Denied, Failed, InvalidSig, InvalidState, SenderChanged, SignerError, let_go_of_frames
+from livepeer_remote_signer.core.errors import (
+    Denied,
+    Failed,
+    InvalidSig,
+    InvalidState,
+    Overloaded,
+    SenderChanged,
+    SignerError,
+    let_go_of_frames,
+)
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState, parse_state
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
@@ -54,7 +63,8 @@ class PaymentLog:
         """A payment was refused, or could not be decided."""
         status = self._status_of(error)
         level = level_of(self._status_of(error.hidden_failure or error))
-        if LEVELS[level] >= self._writer.threshold and (status >= 500 or self._writer.quota.admits(trail.caller, trail.request_id)):
+        is_told = status >= 500 and not isinstance(error, Overloaded)  # whoever sends too much must not fill the log with it
+        if LEVELS[level] >= self._writer.threshold and (is_told or self._writer.quota.admits(trail.caller, trail.request_id)):
             now, ended = time.time(), time.perf_counter()
             message = "no payment due" if status == 482 else "session to be refreshed" if status == 480 else "payment refused"
             self._writer.defer(lambda: self._writer.render(now, level, message, refused_fields(error, status, trail, ended)))

@@ -23,6 +23,11 @@ MAX_DEPTH = 128
 Python's own limit is no help where a library raised it for the whole process (py_ecc, which eth-account needs, does)."""
 
 
+MAX_VALUES = 8192
+"""In one text, counted by its commas and opening brackets: the longest lists of prices and models have some thousands. Reading a value
+takes a microsecond, and nobody else is served meanwhile."""
+
+
 class JsonNumber(str):
     """The text of a JSON number."""
 
@@ -52,6 +57,8 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 def parse_json(body: bytes) -> Any:
     """The one JSON value of `body`; objects are `JsonObject`, numbers `JsonNumber`. BadJson for anything else."""
+    if (values := sum(map(body.count, (b",", b"[", b"{")))) > MAX_VALUES:
+        raise BadJson(f"the body is not JSON we read: {values} values, more than {MAX_VALUES}")
     if is_too_deep(body):
         raise BadJson(f"the body is not JSON we read: nested more than {MAX_DEPTH} deep")
     try:

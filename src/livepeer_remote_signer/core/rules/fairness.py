@@ -20,6 +20,12 @@ PRESENT_SECONDS = 10.0
 
 MAX_REMEMBERED = 1024
 
+_ORDINARY_BYTES = 4096
+"""Up to which a body is taken for what it weighs: a payment's is shorter as a rule, and few values fit in."""
+
+_VALUE_BYTES = 64
+"""Reading a JSON value takes as long as some hundred bytes of text."""
+
 _T = TypeVar("_T")
 
 
@@ -127,6 +133,12 @@ class Shares:
             in_work=in_work,
             limit=self._places,
         )
+
+
+def weight_of(body: bytes) -> int:
+    """The bytes of a body as they count towards the limit: each value of a long one for as many as are read in its time."""
+    length = len(body)
+    return length if length <= _ORDINARY_BYTES else length + _VALUE_BYTES * body.count(b",")
 
 
 class UnidentifiedBytes:

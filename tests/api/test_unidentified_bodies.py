@@ -1,0 +1,86 @@
+"""Bodies of callers whom nobody knows yet: who sends most of them waits, where they make others wait; where a credential is demanded
+none is read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.paying import LATE_SECONDS, UnidentifiedBodies
+from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.errors import Overloaded
+from tests.asgi import call
+from tests.signer import PAY, configuration
+
+WEBHOOK = {"url": "http://127.0.0.1:9/authorize"}
+MUCH = b'{"a":"' + b"x" * 70_000 + b'"'
+"""No JSON: it costs next to nothing here."""
+
+
+def front(**auth: Any) -> Front:
+    limits = {"max_unidentified_bytes_per_second": 64 * 1024}
+    return create_app(parse_config(yaml.safe_dump(configuration(auth=auth, limits=limits)), {}))
+
+
+def keep_everybody_waiting() -> None:
+    """As a slow request does, within the turn of the event loop that is under way."""
+    end = time.monotonic() + 2 * LATE_SECONDS
+    while time.monotonic() < end:
+        pass
+
+
+async def statuses(signer: Front, forwarded: bytes = b"192.0.2.66") -> list[int]:
+    """Of two large bodies in one turn of the event loop, the first of which takes long."""
+    found = []
+    for _ in range(2):
+        answer = signer.paying.respond(PAY, [(b"x-forwarded-for", forwarded)], MUCH, "127.0.0.1")
+        found.append((answer if isinstance(answer, Reply) else await answer).status)
+        keep_everybody_waiting()
+    return found
+
+
+async def test_within_one_turn_whoever_sends_most_is_refused_once_others_wait() -> None:
+    bodies = UnidentifiedBodies(1000)
+    bodies.check("alice", bytes(100), 0.0)
+    bodies.check("mallory", bytes(2000), 0.0)
+    bodies.check("mallory", bytes(2000), 0.0)
+    keep_everybody_waiting()
+    with pytest.raises(Overloaded, match="not known yet"):
+        bodies.check("mallory", bytes(2000), 0.0)
+    bodies.check("alice", bytes(100), 0.0)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [{}, {"webhook": WEBHOOK}, {"webhook": WEBHOOK, "trusted_proxies": ["127.0.0.1/32"]}, {"webhook": WEBHOOK, "namespaces": True}],
+    ids=["nobody", "webhook", "webhook behind a proxy", "webhook with namespaces"],
+)
+async def test_the_limit_holds_wherever_no_credential_is_demanded(auth: dict[str, Any]) -> None:
+    assert await statuses(front(**auth)) == [400, 503]
+
+
+async def test_behind_a_proxy_it_holds_by_whom_the_proxy_speaks_for() -> None:
+    signer = front(webhook=WEBHOOK, trusted_proxies=["127.0.0.1/32"])
+    assert await statuses(signer) == [400, 503]
+    small = signer.paying.respond(PAY, [(b"x-forwarded-for", b"192.0.2.7")], b"[]", "127.0.0.1")
+    assert (small if isinstance(small, Reply) else await small).status == 400
+
+
+async def test_where_a_key_is_demanded_no_body_is_read(tmp_path: Path) -> None:
+    create_key(tmp_path / "keys.json", name="alice", auth_id="alice", now=5)
+    assert await statuses(front(api_keys_file=str(tmp_path / "keys.json"))) == [401, 401]
+
+
+@pytest.mark.parametrize("path", ["/quoteTicket", "/getOrchestratorInfo"])
+async def test_other_routes_that_read_a_body_count_too(path: str) -> None:
+    signer = front(webhook=WEBHOOK)
+    assert await statuses(signer) == [400, 503]
+    assert (await call(signer, "POST", path, {}, MUCH)).status == 503
