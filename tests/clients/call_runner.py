@@ -1,7 +1,7 @@
 """What a program on Livepeer's Python SDK does, run by that SDK's own interpreter: `call_runner.py JSON`. Prints JSON.
 
 It finds a runner through the signer, by app and GPU, and calls it: the SDK pays the challenge and goes on paying while
-the work runs. Where an orchestrator of BYOC jobs is named it then has one such job done.
+the work runs. Then it has an orchestrator of BYOC jobs do one.
 """
 
 import asyncio
@@ -23,8 +23,6 @@ async def work() -> dict:
 
 
 done = asyncio.run(work())
-job = {}
-if told["byoc"]:
-    request = ByocJobRequest(capability="upscaler", payload={"image": "x"}, timeout_seconds=30)
-    job = submit_byoc_job(request, orch_url=told["byoc"], **signer).data
+request = ByocJobRequest(capability="upscaler", payload={"image": "x"}, timeout_seconds=30)
+job = submit_byoc_job(request, orch_url=told["byoc"], **signer).data
 print(json.dumps({"work": done, "job": job}))

@@ -27,7 +27,7 @@ WORK_SECONDS = 10.0
 """Three intervals of the SDK's payment loop."""
 
 BYOC_GRPC_PORT = 8935
-"""Where the SDK asks for the terms of BYOC jobs, whatever the job's own port."""
+"""Where the SDK asks for the terms of BYOC jobs, whatever the job's own port: tests that run at once have an address each."""
 
 OFFERS = {
     "seconds": Offer(WEI_A_SECOND, ticket_ev=2 * WEI_A_SECOND, token_seconds=184),
@@ -62,10 +62,22 @@ class ByocOrchestrator(Orchestrator):
 
 
 @pytest.mark.parametrize(
-    ("view", "backend", "unit"),
-    [("static", "none", "seconds"), ("static", "sqlite", "720p-pixel-seconds"), ("rpc", "none", "fixed"), ("rpc", "sqlite", "seconds")],
+    ("view", "backend", "unit", "byoc_address"),
+    [
+        ("static", "none", "seconds", "127.0.0.2"),
+        ("static", "sqlite", "720p-pixel-seconds", "127.0.0.3"),
+        ("rpc", "none", "fixed", "127.0.0.4"),
+        ("rpc", "sqlite", "seconds", "127.0.0.5"),
+    ],
 )
-async def test_work_is_found_paid_and_done(sdk_python: Path, tmp_path: Path, view: str, backend: str, unit: str) -> None:  # noqa: F811
+async def test_work_is_found_paid_and_done(
+    sdk_python: Path,  # noqa: F811
+    tmp_path: Path,
+    view: str,
+    backend: str,
+    unit: str,
+    byoc_address: str,
+) -> None:
     offer = OFFERS[unit]
     node = Orchestrator(Clock(), Chain(), offer)
     byoc = ByocOrchestrator(Clock(), Chain(), OFFERS["720p-pixel-seconds"])
@@ -78,18 +90,12 @@ async def test_work_is_found_paid_and_done(sdk_python: Path, tmp_path: Path, vie
             for one in (node, byoc):
                 one.clock, one.chain = around.clock, around.chain
                 one.recipient.chain = around.chain
-            has_byoc = (view, backend) == ("rpc", "sqlite")
-            if has_byoc:
-                await network.host(byoc.answers(), port=BYOC_GRPC_PORT)
-            told = {
-                "signer": around.signer.url,
-                "headers": around.headers,
-                "byoc": [f"https://127.0.0.1:{BYOC_GRPC_PORT}"] if has_byoc else [],
-            }
+            await network.host(byoc.answers(), name=byoc_address, address=byoc_address, port=BYOC_GRPC_PORT)
+            told = {"signer": around.signer.url, "headers": around.headers, "byoc": [f"https://{byoc_address}:{BYOC_GRPC_PORT}"]}
             command = [str(sdk_python), str(PROGRAM), json.dumps(told)]
             done = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True, timeout=90, check=False))
             assert done.returncode == 0, done.stderr[-3000:] + around.signer.log[-3000:]
-    assert json.loads(done.stdout) == {"work": {"done": True}, "job": {"upscaled": True} if has_byoc else {}}
+    assert json.loads(done.stdout) == {"work": {"done": True}, "job": {"upscaled": True}}
     assert node.refusals == byoc.refusals == []
     (account,) = node.accounts.values()
     if unit == "fixed":
@@ -97,4 +103,4 @@ async def test_work_is_found_paid_and_done(sdk_python: Path, tmp_path: Path, vie
     else:
         assert account.payments >= (2 if unit == "seconds" else 1), done.stderr
         assert runner.refreshed >= 1, "a token of 184 seconds is renewed after four"
-    assert len(byoc.jobs) == has_byoc
+    assert len(byoc.jobs) == 1

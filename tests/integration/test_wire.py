@@ -310,6 +310,7 @@ def test_headers_that_come_after_the_body_count_for_nothing(asking: Pair) -> Non
         b"POST /generate-live-payment HTTP/1.1\r\nX: a\0b\r\n\r\n",
         b"POST http://[ HTTP/1.1\r\n\r\n",
         b"CONNECT signer:443 HTTP/1.1\r\n\r\n",
+        b"BREW /generate-live-payment HTTP/1.1\r\n\r\n",  # a method that HTTP does not know: 400, not 405
         "POST /générer HTTP/1.1\r\n\r\n".encode(),
     ],
 )

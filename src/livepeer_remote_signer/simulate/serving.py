@@ -129,8 +129,8 @@ class Network:
         await self._grpc.stop(None)
         self._directory.cleanup()
 
-    async def host(self, answers: Answers, *, name: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
-        """Serves `answers` over TLS on loopback; the port is the server's first socket's."""
+    async def host(self, answers: Answers, *, name: str = "127.0.0.1", address: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
+        """Serves `answers` over TLS on an address of loopback; the port is the server's first socket's."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
@@ -138,7 +138,7 @@ class Network:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=self.certificate(name), limit=1 << 20)
+        server = await asyncio.start_server(connected, address, port, ssl=self.certificate(name), limit=1 << 20)
         self._hosts.append(server)
         return server
 
