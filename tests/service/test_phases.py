@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from livepeer_remote_signer.adapters.keys.external import CheckedKey
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Conflict, Writes
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
+from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
+from livepeer_remote_signer.wiring import keys
+from tests.outside import NEEDED_BY_OUTSIDE_KEYS, OutsideKey
 from tests.prometheus_text import parse_metrics
 from tests.signer import RunningSigner, running_signer
 
@@ -70,6 +74,22 @@ async def test_each_phase_of_each_payment_is_there_once(backend: str, sections: 
         _, began, ended = next(mark for mark in trail.marks if mark[0] == "sign")
         assert trail.started < began < ended
     assert len(trails) == 3
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+async def test_a_key_outside_signs_between_two_looks_at_the_ledger(
+    sections: dict[str, Any], trails: list[Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = OutsideKey(b"\x57" * 32)
+    monkeypatch.setattr(keys, "open_external_key", lambda *_: CheckedKey(key, key.address, timeout_seconds=30))
+    form = {"eth_sign": {"url": "http://127.0.0.1:9", "address": checksum_address(key.address)}}
+    async with running_signer(key=form, state=NEEDED_BY_OUTSIDE_KEYS["state"], **sections) as signer:
+        for _ in range(3):
+            assert (await signer.pay()).status_code == 200
+        assert (await signer.pay(type="nonsense")).status_code == 400
+        assert [await counted(signer, phase) for phase in ("sign", "event", "ledger")] == [3, 3, 6]
+    for trail in trails:
+        assert sorted(phase for phase, _, _ in trail.marks) == ["event", "ledger", "ledger", "lookup", "open", "parse", "policy", "sign"]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
