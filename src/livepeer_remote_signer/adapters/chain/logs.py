@@ -1,9 +1,8 @@
 """TicketBroker's events of one sender or several, read in steps as small as an endpoint asks for, and apart from the poll.
 
 Some endpoints answer `eth_getLogs` for ten blocks at a time, others for a hundred thousand. What one refuses is halved, and
-what it takes is found by halves and kept for an hour. Endpoints that the poll does not use are asked first, and one that
-says "too many" is left alone for a while by these reads only. With each step goes the header of its last block, so that an
-endpoint which does not have that block yet is not taken for one that has no events of it. Several senders are one filter: an array of
+what it takes is found by halves and kept for an hour. With each step goes the header of its last block, so that an endpoint
+which does not have that block yet is not taken for one that has no events of it. Several senders are one filter: an array of
 topics, of which an event has one.
 Source: section 10 of the protocol; the events of TicketBroker.
 """
@@ -16,17 +15,16 @@ from typing import Any, NamedTuple
 from livepeer_remote_signer.adapters.chain.abi import WORD
 from livepeer_remote_signer.adapters.chain.endpoints import Endpoint
 from livepeer_remote_signer.adapters.chain.json_rpc import (
-    MAX_RETRY_AFTER_SECONDS,
     AnswerTooLong,
     BatchRefused,
     RpcError,
     RpcFault,
     RpcRequest,
-    TooManyRequests,
     parse_data,
     parse_quantity,
 )
 from livepeer_remote_signer.adapters.chain.reading import Contracts
+from livepeer_remote_signer.adapters.chain.spare import SpareEndpoints
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
 from livepeer_remote_signer.core.rules.redeemed import Checkpoint, RedeemedTicket
 
@@ -81,30 +79,20 @@ class _Size:
 class LogReads:
     """Events over the endpoints of a live chain."""
 
-    def __init__(
-        self,
-        endpoints: Sequence[Endpoint],
-        in_use: Callable[[], Endpoint | None],
-        contracts: Callable[[], Contracts | None],
-        clock: Callable[[], float],
-    ) -> None:
-        self._endpoints = endpoints
-        self._in_use = in_use
+    def __init__(self, spare: SpareEndpoints, contracts: Callable[[], Contracts | None], clock: Callable[[], float]) -> None:
+        self._spare = spare
         self._contracts = contracts
         self._clock = clock
-        self._paused_until: dict[int, float] = {}
-        self._sizes = {endpoint.place: _Size() for endpoint in endpoints}
+        self._sizes = {endpoint.place: _Size() for endpoint in spare.endpoints}
 
     @property
     def count(self) -> int:
         """How many endpoints are configured."""
-        return len(self._endpoints)
+        return len(self._spare.endpoints)
 
     def order(self) -> list[Endpoint]:
-        """Who may be asked: believed, known and not paused; the one that the poll uses comes last."""
-        now, in_use = self._clock(), self._in_use()
-        believed = (e for e in self._endpoints if e.is_healthy and e.known is not None and now >= self._paused_until.get(e.place, now))
-        return sorted(believed, key=lambda endpoint: endpoint is in_use)
+        """Who may be asked, in which order."""
+        return self._spare.order()
 
     async def blocks(self, endpoint: Endpoint, numbers: Sequence[int | None]) -> list[Checkpoint | None]:
         """The blocks of these numbers, None: the newest one. Those that the endpoint does not have are None. Raises RpcFault."""
@@ -143,9 +131,9 @@ class LogReads:
         Also one that is not believed on the L1 block is asked: it cannot know an event that is not there.
         """
         said: bool | None = None
-        senders, now = (redemption.ticket.sender,), self._clock()
-        for endpoint in self._endpoints:
-            if endpoint is but or now < self._paused_until.get(endpoint.place, now):
+        senders = (redemption.ticket.sender,)
+        for endpoint in self._spare.endpoints:
+            if endpoint is but or self._spare.is_paused(endpoint):
                 continue
             try:
                 (answer,) = await self._ask(endpoint, [self._request(senders, redemption.block, redemption.block)])
@@ -172,12 +160,7 @@ class LogReads:
         return RpcRequest("eth_getLogs", [query])
 
     async def _ask(self, endpoint: Endpoint, requests: Sequence[RpcRequest]) -> list[Any]:
-        try:
-            return await endpoint.rpc.batch(requests, TIMEOUT_SECONDS)
-        except TooManyRequests as fault:
-            seconds = min(fault.retry_after_seconds or PAUSE_SECONDS, MAX_RETRY_AFTER_SECONDS)
-            self._paused_until[endpoint.place] = self._clock() + seconds
-            raise
+        return await self._spare.ask(endpoint, requests, TIMEOUT_SECONDS)
 
 
 def parse_redemptions(answer: Any, broker: bytes, senders: Sequence[bytes], first: int, last: int) -> list[Redemption]:

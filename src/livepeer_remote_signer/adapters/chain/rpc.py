@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from livepeer_remote_signer.adapters.chain import confirmed, logs
 from livepeer_remote_signer.adapters.chain.abi import AnswerFault, Call
 from livepeer_remote_signer.adapters.chain.clock import HostClock
 from livepeer_remote_signer.adapters.chain.confirmed import ConfirmedReads
@@ -33,6 +34,7 @@ from livepeer_remote_signer.adapters.chain.reading import (
     read_requests,
     without_figures,
 )
+from livepeer_remote_signer.adapters.chain.spare import SpareEndpoints
 from livepeer_remote_signer.adapters.chain.trust import (
     L1_BLOCK_SECONDS,
     MAX_CLOCK_OFFSET_SECONDS,
@@ -134,8 +136,8 @@ class RpcChain:
         self._expected = ExpectedBlock() if question.chain_id == arbitrum_one.CHAIN_ID else None
         self._host_clock = HostClock(clock, wall_clock, may_stop_payments=question.chain_id == arbitrum_one.CHAIN_ID)
         self._snapshot: _Snapshot | None = None
-        self.for_callers = ConfirmedReads(self._endpoints, self._in_use, lambda: self.contracts, clock)
-        self.logs = LogReads(self._endpoints, self._in_use, lambda: self.contracts, clock)
+        self.for_callers = ConfirmedReads(self._spare(confirmed.PAUSE_SECONDS), lambda: self.contracts)
+        self.logs = LogReads(self._spare(logs.PAUSE_SECONDS), lambda: self.contracts, clock)
         self._funds_log = FundsLog()
         self._polls = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -145,6 +147,9 @@ class RpcChain:
 
     def _in_use(self) -> Endpoint | None:
         return None if self._snapshot is None else self._snapshot.source
+
+    def _spare(self, pause_seconds: float) -> SpareEndpoints:
+        return SpareEndpoints(self._endpoints, self._in_use, self._clock, pause_seconds)
 
     # --- memory only ---
 
