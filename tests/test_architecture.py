@@ -212,6 +212,11 @@ def test_what_is_more_than_a_constructor_is_found(behaviour: str) -> None:
     assert list(composed_only_of_constructors(ast.parse(behaviour)))
 
 
+def test_outside_its_folder_a_database_that_fails_is_a_ledger_that_is_unavailable() -> None:
+    named = {module.name for module in MODULES if re.search(r"\bStoreFailed\b", module.text)}
+    assert {name for name in named if not name.startswith("adapters.ledger.")} == set()
+
+
 def test_every_module_belongs_to_a_layer() -> None:
     assert {module.layer for module in MODULES} - {""} == set(MAY_IMPORT)
 

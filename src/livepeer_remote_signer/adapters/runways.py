@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.running import LedgerStore
-from livepeer_remote_signer.adapters.ledger.store import Minutes, StoreFailed
+from livepeer_remote_signer.adapters.ledger.store import Minutes
+from livepeer_remote_signer.adapters.looking import Looking
 from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import SpendSum
 from livepeer_remote_signer.core.rules.luck import DrawnLine, lines_by_sender, lines_of
@@ -30,7 +31,7 @@ class OneOfSeveral(NamedTuple):
 
 async def read_burn(store: LedgerStore, clock_ns: Callable[[], int], one: OneOfSeveral | None = None) -> Burn:
     """What all processes that share the ledger signed within the last sixty whole minutes and the present one; or what one of
-    several senders did. Raises StoreFailed."""
+    several senders did. Raises LedgerUnavailable."""
     burn, lines = await _read_signed(store, clock_ns)
     if one is None:
         return burn
@@ -39,7 +40,7 @@ async def read_burn(store: LedgerStore, clock_ns: Callable[[], int], one: OneOfS
 
 
 async def read_burns(store: LedgerStore, clock_ns: Callable[[], int], senders: Sequence[bytes]) -> Mapping[bytes, Burn]:
-    """The same for each sender; one alone has all. Raises StoreFailed."""
+    """The same for each sender; one alone has all. Raises LedgerUnavailable."""
     burn, lines = await _read_signed(store, clock_ns)
     if len(senders) == 1:
         return {senders[0]: burn}
@@ -58,8 +59,10 @@ async def _read_signed(store: LedgerStore, clock_ns: Callable[[], int]) -> tuple
     return burn._replace(face_value_wei_per_hour=signed.face_value_wei), lines
 
 
-class Runways:
-    """A part of the application, for each sender of `views`. `current` are the newest answers, empty before the first one."""
+class Runways(Looking):
+    """For each sender of `views`. `current` are the newest answers, empty before the first one."""
+
+    name = "runway"
 
     def __init__(
         self,
@@ -67,36 +70,23 @@ class Runways:
         views: Mapping[bytes, Callable[[], ChainView]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(clock)
         self._burns = burns
         self._views = views
-        self._clock = clock
         self._asked: dict[bytes, tuple[int, int]] = {}
         self._rests_until = 0.0
-        self._task: asyncio.Task[None] | None = None
         self.current: dict[bytes, Runway] = {}
 
     def latest(self, sender: bytes) -> Runway | None:
         """The newest answer."""
         return self.current.get(sender)
 
-    async def start(self) -> None:
-        """Begins to look."""
-        self._task = asyncio.create_task(self._keep_looking(), name="runway")
-
-    async def stop(self) -> None:
-        """Ends; what is being worked out is of no use any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _keep_looking(self) -> None:
-        while True:
-            with suppress(StoreFailed):  # the look at the ledger tells of it, and the answer before stands
-                await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+    def rest_seconds(self, took_seconds: float) -> float:
+        """Funds that have changed are looked at within a second; the rest after a look stands in `look`."""
+        return LOOK_SECONDS
 
     async def look(self) -> None:
-        """Works it out where that is due. Raises StoreFailed."""
+        """Works it out where that is due. Raises LedgerUnavailable."""
         views = {sender: view() for sender, view in self._views.items()}
         if any(view.stale is not None and view.stale.age_seconds is None for view in views.values()):
             return  # the chain was never read
@@ -126,7 +116,7 @@ def add_runway_gauges(gauges: SenderGauges, runways: Runways) -> None:
 
     def safe_week(sender: bytes) -> float | None:
         now = runways.latest(sender)
-        return None if now is None else now.safe_week_wei / 10**9
+        return None if now is None else now.safe_week_wei / WEI_PER_GWEI
 
     gauges.gauge(
         "livepeer_signer_runway_seconds",

@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.adapters.drawn.follower import FollowedStatus
 from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedStore
-from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.adapters.looking import Looking
 from livepeer_remote_signer.adapters.metrics.by_sender import SenderGauges
 from livepeer_remote_signer.adapters.metrics.registry import GaugeValue
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_GWEI
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.luck import (
     Drawn,
@@ -52,8 +52,10 @@ class DrawnFigures(NamedTuple):
         return {("all",): self.luck[0].chance, ("least",): min(one.chance for one in self.luck)}
 
 
-class DrawnWatch:
-    """A part of the application, for each of its senders. `current` are the newest answers, empty before the first one."""
+class DrawnWatch(Looking):
+    """For each of the senders. `current` are the newest answers, empty before the first one."""
+
+    name = "drawn-figures"
 
     def __init__(
         self,
@@ -65,34 +67,20 @@ class DrawnWatch:
         status: Callable[[bytes], FollowedStatus],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(clock)
         self._senders = senders
         self._store = store
         self._burns = burns
         self._view = view
         self._status = status
-        self._clock = clock
-        self._task: asyncio.Task[None] | None = None
         self.current: dict[bytes, DrawnFigures] = {}
 
-    async def start(self) -> None:
-        """Begins to look."""
-        self._task = asyncio.create_task(self._keep_looking(), name="drawn-figures")
-
-    async def stop(self) -> None:
-        """Ends; what is being worked out is of no use any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _keep_looking(self) -> None:
-        while True:
-            began = self._clock()
-            with suppress(StoreFailed):  # the look at the ledger tells of it, and the answer before stands
-                await self.look()
-            await asyncio.sleep(max(MIN_REST_SECONDS, RESTS * (self._clock() - began)))
+    def rest_seconds(self, took_seconds: float) -> float:
+        """A twentieth of the time at most."""
+        return max(MIN_REST_SECONDS, RESTS * took_seconds)
 
     async def look(self) -> None:
-        """Works it out. Raises StoreFailed."""
+        """Works it out. Raises LedgerUnavailable."""
         view = self._view()
         round_ = view.last_initialized_round if view.stale is None else None
         burns = await self._burns()
@@ -132,11 +120,11 @@ def add_figure_gauges(gauges: SenderGauges, watch: DrawnWatch) -> None:
         return read_known
 
     def of_all(amount: Callable[[Luck], int]) -> Callable[[bytes], GaugeValue]:
-        return known(lambda now: amount(now.luck[0]) / 10**9 if now.luck else 0.0)
+        return known(lambda now: amount(now.luck[0]) / WEI_PER_GWEI if now.luck else 0.0)
 
     def losses(now: DrawnFigures) -> dict[tuple[str, ...], float]:
         cases = [(str(loss.hours), case, wei) for loss in now.ahead for case, wei in (("worst", loss.worst_wei), ("0.01", loss.safe_wei))]
-        return {(hours, case): wei / 10**9 for hours, case, wei in cases}
+        return {(hours, case): wei / WEI_PER_GWEI for hours, case, wei in cases}
 
     gauges.gauge(
         "livepeer_signer_drawn_chance",

@@ -27,7 +27,7 @@ from livepeer_remote_signer.adapters.chain.logs import LogReads, Redemption
 from livepeer_remote_signer.adapters.chain.reading import ChainUnavailable, ContractReader, without_figures
 from livepeer_remote_signer.adapters.drawn.alarm import Teller
 from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedChange, RedeemedRow, RedeemedStore
-from livepeer_remote_signer.adapters.ledger.store import StoreFailed
+from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.funding import SECONDS_PER_L1_BLOCK
 from livepeer_remote_signer.core.rules.redeemed import (
@@ -134,8 +134,8 @@ class Follower:
             await asyncio.gather(self._task, return_exceptions=True)
             try:
                 await self._store.give_lease(LEASE, self._holder)
-            except StoreFailed as error:
-                log.info("the lease of the chain's follower ends by itself: %s", error.reason)
+            except LedgerUnavailable as error:
+                log.info("the lease of the chain's follower ends by itself: %s", error.message)
 
     def status(self, sender: bytes | None = None) -> FollowedStatus:
         """From memory; None: of all senders together, judged and followed as far as each of them."""
@@ -159,7 +159,7 @@ class Follower:
             try:
                 await self.poll()
                 self._note("")
-            except (StoreFailed, RpcFault, AnswerFault, ChainUnavailable) as error:
+            except (LedgerUnavailable, RpcFault, AnswerFault, ChainUnavailable) as error:
                 self._note(str(error))
             except Exception as error:
                 self._note(f"a fault of ours ({type(error).__name__})")
@@ -172,7 +172,7 @@ class Follower:
         self.fault = fault
 
     async def poll(self) -> None:
-        """One look. Raises StoreFailed, RpcFault, AnswerFault or ChainUnavailable."""
+        """One look. Raises LedgerUnavailable, RpcFault, AnswerFault or ChainUnavailable."""
         view = self._view()
         round_ = view.last_initialized_round if view.stale is None else None
         followed: _Party = {}

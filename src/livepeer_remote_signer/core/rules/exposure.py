@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from livepeer_remote_signer.core.protocol.amounts import float_string
+from livepeer_remote_signer.core.protocol.amounts import WEI_PER_ETH, float_string
 from livepeer_remote_signer.core.rules.budgets import Budget
 
 TICKETS_A_SECOND = 3000
@@ -34,7 +34,7 @@ class Exposure(NamedTuple):
 
 def eth_text(wei: int) -> str:
     """ETH with at most six decimals."""
-    return float_string(Fraction(wei, 10**18), 6).rstrip("0").rstrip(".")
+    return float_string(Fraction(wei, WEI_PER_ETH), 6).rstrip("0").rstrip(".")
 
 
 def signing_bound(max_ticket_ev_wei: int, processes: int) -> Exposure:

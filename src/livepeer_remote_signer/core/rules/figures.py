@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 
 DECIMALS = 18
@@ -48,5 +49,5 @@ def decimal_text(units: int) -> str:
 
 def seconds_text(ns: int) -> str:
     """Exact seconds as a JSON number: `60`, `5.25`."""
-    seconds, rest = divmod(ns, 10**9)
+    seconds, rest = divmod(ns, NS_PER_SECOND)
     return f"{seconds}.{rest:09d}".rstrip("0") if rest else str(seconds)
