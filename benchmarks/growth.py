@@ -35,8 +35,9 @@ from benchmarks.laying import (
 from benchmarks.measure import BUSY, MORE_TIMES, Measured, drive, free_port, how_busy, serving
 from benchmarks.plot import Chart, write_plot
 from benchmarks.scenarios import postgres
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from livepeer_remote_signer.adapters.auth.api_keys import create_keys
 from livepeer_remote_signer.core.rules.api_keys import SALT_BYTES, KeyRecord, encode_keys
+from livepeer_remote_signer.core.rules.new_keys import NewKey
 
 PAYMENTS = 10_000, 1_000_000, 5_000_000
 QUICK_PAYMENTS = 300_000
@@ -136,7 +137,8 @@ def _lay_keys(folder: Path) -> tuple[str, Path]:
     salt, nobodys = bytes(SALT_BYTES), bytes(32)
     path.write_text(encode_keys(KeyRecord(f"{index:016x}", "", f"user-{index}", salt, nobodys, now) for index in range(KEYS)))
     path.chmod(0o600)
-    return create_key(path, name="benchmark", auth_id="user-0", now=now)[0], path
+    ((key, _),) = create_keys(path, [NewKey("benchmark", "user-0")], now)
+    return key, path
 
 
 def measure(folder: Path, situation: Situation, rounds: int, backend: dict[str, Any]) -> Found:

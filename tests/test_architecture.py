@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -215,6 +216,32 @@ def test_what_is_more_than_a_constructor_is_found(behaviour: str) -> None:
 def test_outside_its_folder_a_database_that_fails_is_a_ledger_that_is_unavailable() -> None:
     named = {module.name for module in MODULES if re.search(r"\bStoreFailed\b", module.text)}
     assert {name for name in named if not name.startswith("adapters.ledger.")} == set()
+
+
+CALLED_BY_OTHERS = frozenset(("cert_verify", "eof_received", "on_url", "open_connections"))
+"""Methods that libraries call, and what the simulated network tells tests of itself."""
+
+
+def test_nothing_is_kept_that_only_tests_use() -> None:
+    words = Counter(word for module in MODULES for word in re.findall(r"\w+", module.text))
+    alone = [
+        node.name
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and words[node.name] == 1
+        and not node.name.startswith("__")
+        and not any(isinstance(decorator, ast.Call | ast.Attribute) for decorator in node.decorator_list)  # a route, a validator
+    ]
+    alone += [
+        target.id
+        for module in MODULES
+        for node in module.tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and words[target.id] == 1 and not target.id.startswith("__")
+    ]
+    assert set(alone) == CALLED_BY_OTHERS
 
 
 def test_every_module_belongs_to_a_layer() -> None:

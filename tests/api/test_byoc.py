@@ -14,9 +14,9 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_utils import keccak
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import ConfigError, parse_config
+from tests.api_keys import create_key
 from tests.hooks import Hook, hang_up, reply, running_hook, says
 from tests.signer import counted_signatures, running_signer
 

@@ -19,7 +19,6 @@ import pytest
 import yaml
 from msgspec import structs
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.auth.webhook import WebhookAuthorizer
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.chain.static import StaticChain
@@ -42,6 +41,7 @@ from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 from livepeer_remote_signer.proto import net_pb2
 from livepeer_remote_signer.service import quotes
 from livepeer_remote_signer.wiring.keys import open_seal, open_sender
+from tests.api_keys import create_key
 from tests.asgi import Answer, call, running
 from tests.plans import CHAIN, NOW_NS, ORCHESTRATOR, SECRET, orchestrator_info, plan_payment
 from tests.signer import configuration, counted_signatures

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.laying import lay_auth_ids, lay_payments, sqlite_place
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from tests.api_keys import create_key
 from tests.attack import tenants
 from tests.attack.rig import Attack, attacked
 from tests.plans import orchestrator_info

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from tests.api_keys import create_key
 from tests.fake_chain import CHAIN_ID, CONTROLLER, FakeChain
 from tests.rpc_node import RpcNode
 from tests.served import Served, served

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from eth_utils.address import to_canonical_address, to_checksum_address
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.keys import SigningKey
+from tests.api_keys import create_key
 from tests.chain.evm import CHAIN_ID, ETH
 from tests.chain.livepeer import LivepeerEvm
 from tests.chain.orchestrator import SmallOrchestrator, Winner

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from tests.api_keys import create_key
 from tests.docs.test_docs import ROOT, snippets
 from tests.signer import running_signer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from tests.api_keys import create_key
 from tests.served import Served, post, served
 
 ROUTES = ("/generate-live-payment", "/signTicket", "/sign-orchestrator-info", "/getOrchestratorInfo")

@@ -7,7 +7,7 @@ import time
 from base64 import b64decode
 from pathlib import Path
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from tests.api_keys import create_key
 from tests.hooks import running_hook, says
 from tests.issuer import AUDIENCE, running_issuer
 from tests.plans import orchestrator_info

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.logs import LogWriter
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.rules.guard import ABANDONED_AFTER_NS
 from livepeer_remote_signer.proto import net_pb2
+from tests.api_keys import create_key
 from tests.asgi import Answer, call, running
 from tests.hooks import running_hook, says
 from tests.plans import NOW_NS, orchestrator_info

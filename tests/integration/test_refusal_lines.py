@@ -8,8 +8,8 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from tests.api_keys import create_key
 from tests.plans import ORCHESTRATOR, orchestrator_info
 from tests.served import Served, live_body, post, served
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.keys import SigningKey, SigningKeyError
 from livepeer_remote_signer.cli import main
 from livepeer_remote_signer.core.protocol.eip191 import (
@@ -25,6 +24,7 @@ from livepeer_remote_signer.core.protocol.eip191 import (
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
 from livepeer_remote_signer.proto import net_pb2
 from livepeer_remote_signer.wiring import live_payments
+from tests.api_keys import create_key
 from tests.fake_chain import CHAIN_ID, CONTROLLER, FakeChain
 from tests.hooks import reply, running_hook
 from tests.plans import CHAIN, orchestrator_info

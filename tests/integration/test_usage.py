@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.api.schemas import CallerUsage
+from tests.api_keys import create_key
 from tests.hooks import running_hook, says
 from tests.ledgers import run_sql
 from tests.plans import orchestrator_info

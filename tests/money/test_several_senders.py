@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from eth_utils.address import to_checksum_address
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.keys import SigningKey
+from tests.api_keys import create_key
 from tests.chain.evm import ETH
 from tests.chain.livepeer import LivepeerEvm
 from tests.money.rig import FACE_VALUE, LuckyOrchestrator, Redeemer, Session, endpoints, sign_elsewhere, until

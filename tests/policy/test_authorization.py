@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key, revoke_key
 from livepeer_remote_signer.adapters.auth.breaker import OPEN_SECONDS
+from tests.api_keys import create_key, revoke_key
 from tests.hooks import Answer, Hook, die, drip, flood, hang_up, reply, running_hook, says, silence
 from tests.issuer import AUDIENCE, OTHER_RSA_KEY, running_issuer
 from tests.plans import orchestrator_info

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
+from tests.api_keys import create_key
 from tests.hooks import running_hook, says
 from tests.signer import counted_signatures, running_signer
 

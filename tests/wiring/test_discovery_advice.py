@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.wiring.chain import open_chain
 from livepeer_remote_signer.wiring.orchestrators import open_discovery
 from livepeer_remote_signer.wiring.senders import open_senders
+from tests.api_keys import create_key
 from tests.integration.test_senders import ACME, EVERYBODY, KEYS, MAC
 from tests.plans import CHAIN, NOW_NS
 from tests.signer import configuration

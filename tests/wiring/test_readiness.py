@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.ceilings import LiveCeilings
 from livepeer_remote_signer.adapters.outbound import Outbound
 from livepeer_remote_signer.adapters.readiness import Readiness
@@ -19,6 +18,7 @@ from livepeer_remote_signer.core.rules.ceilings import CeilingAmounts
 from livepeer_remote_signer.core.rules.readiness import ATTEMPTS_BEFORE_READY, ReadyCheck
 from livepeer_remote_signer.service.signing import InfoSignature
 from livepeer_remote_signer.wiring import chain, orchestrators
+from tests.api_keys import create_key
 from tests.plans import CHAIN
 from tests.signer import configuration, running_signer
 

@@ -28,7 +28,6 @@ from livepeer_remote_signer.proto import net_pb2
 from livepeer_remote_signer.simulate.orchestrator import Orchestrator
 from livepeer_remote_signer.simulate.recipient import PaymentRefused
 
-GET_ORCHESTRATOR = "/net.Orchestrator/GetOrchestrator"
 _CHUNK = 65536
 
 

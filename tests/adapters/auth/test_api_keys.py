@@ -15,10 +15,11 @@ from threading import Event, current_thread
 import pytest
 
 from livepeer_remote_signer.adapters.auth import api_keys, key_checks
-from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, create_key, read_keys, revoke_key
+from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, read_keys
 from livepeer_remote_signer.core.errors import AuthFailed, Denied, RateExceeded, Unauthenticated
 from livepeer_remote_signer.core.rules.api_keys import KeyRecord, KeysFileError, encode_keys
 from livepeer_remote_signer.core.rules.policy import Identity
+from tests.api_keys import create_key, revoke_key
 
 PATH = "/generate-live-payment"
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys, create_key
+from livepeer_remote_signer.adapters.auth.api_keys import ApiKeys
 from livepeer_remote_signer.adapters.auth.ledger_keys import LedgerKeys
 from livepeer_remote_signer.core.errors import Denied, LedgerUnavailable, RateExceeded, Unauthenticated
 from livepeer_remote_signer.core.rules.api_keys import KeyRecord
 from livepeer_remote_signer.core.rules.new_keys import NewKey
+from tests.api_keys import create_key
 
 PATH = "/signTicket"
 ID, SECRET = "0123456789abcdef", "s" * 43

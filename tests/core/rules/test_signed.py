@@ -21,7 +21,6 @@ from livepeer_remote_signer.core.rules.signed import (
     digest_terms,
     find_run,
     mark_of,
-    merge_draws,
     note_signed,
     note_tickets,
     open_draws,
@@ -137,9 +136,6 @@ def test_tickets_are_counted_by_recipient_round_and_terms() -> None:
     more: dict[DrawKey, DrawSum] = {}
     add_draws(more, tally(plan(6, 1)), lines)
     assert more[key].tickets == 6, "a line is written whole"
-    other = key._replace(minute=minute + DRAW_MINUTES, part=1)
-    merged = merge_draws({**more, other: DrawSum(1, 2, 3)})
-    assert merged == {(key.recipient, 4012, key.terms): DrawSum(7, more[key].winners + 2, more[key].face_value_wei + 3)}
 
 
 def test_a_clock_that_went_back_begins_lines_of_another_part() -> None:

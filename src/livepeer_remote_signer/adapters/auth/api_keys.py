@@ -225,20 +225,6 @@ def create_keys(path: Path, wanted: Sequence[NewKey], now: int) -> list[tuple[st
     return made
 
 
-def create_key(
-    path: Path,
-    *,
-    name: str,
-    auth_id: str | None,
-    now: int,
-    expires: int | None = None,
-    routes: tuple[str, ...] = (),
-    requests_per_minute: int | None = None,
-) -> tuple[str, KeyRecord]:
-    """Adds one key. `auth_id` None: `key:` and the key's id. ValueError for a name or an auth id that no key may have."""
-    return create_keys(path, [NewKey(name, auth_id, expires, routes, requests_per_minute).check()], now)[0]
-
-
 def revoke_keys(path: Path, key_ids: Sequence[str], now: int) -> list[KeyRecord]:
     """Marks keys as revoked, all or none. Raises KeysFileError when there is none of one of these ids."""
     revoked: dict[str, KeyRecord] = {}
@@ -251,8 +237,3 @@ def revoke_keys(path: Path, key_ids: Sequence[str], now: int) -> list[KeyRecord]
         if unknown := [key_id for key_id in key_ids if key_id not in revoked]:
             raise KeysFileError(f"{path} has no key {unknown[0][:64]!r}; `keys list` shows them")
     return [revoked[key_id] for key_id in key_ids]
-
-
-def revoke_key(path: Path, key_id: str, now: int) -> KeyRecord:
-    """Marks one key as revoked. Raises KeysFileError when there is none of this id."""
-    return revoke_keys(path, [key_id], now)[0]

@@ -15,7 +15,7 @@ the protocol. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -153,15 +153,6 @@ def add_draws(draws: dict[DrawKey, DrawSum], tally: Tally, before: Lines[DrawKey
 def open_draws() -> Lines[DrawKey, DrawSum]:
     """The lines that a process adds to."""
     return Lines(DrawSum())
-
-
-def merge_draws(lines: Mapping[DrawKey, DrawSum]) -> dict[tuple[bytes, int, int], DrawSum]:
-    """The sums by recipient, creation round and class, over all times."""
-    merged: dict[tuple[bytes, int, int], DrawSum] = {}
-    for key, line in lines.items():
-        name = (key.recipient, key.creation_round, key.terms)
-        merged[name] = DrawSum(*(a + b for a, b in zip(merged.get(name, DrawSum()), line, strict=True)))
-    return merged
 
 
 def _class_of(value: int) -> int:
