@@ -10,6 +10,9 @@ FAST := not (guide or chain or policy or discovery or clients or operate or atta
 SURROUNDINGS := tests/process tests/adapters/outbound tests/adapters/auth/test_webhook.py tests/commands/test_surroundings.py \
 	tests/integration/test_draining.py tests/config tests/adapters/ledger/test_owner.py
 
+# Where it is set every process that a test starts would compile all that it imports: a second each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-chain test test-package test-lowest package test-chain test-clients test-policy test-attack test-operate test-discovery test-docs test-chaos test-environments test-image test-custody test-money check coverage mutants bench bench-gate bench-growth proto run throw-away-key docs pictures lock openapi
 

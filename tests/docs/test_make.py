@@ -71,6 +71,21 @@ def test_the_demo_installs_only_what_the_signer_needs(checkout: Path) -> None:
     assert "requirements-dev.lock" not in commands
 
 
+def test_what_is_imported_is_compiled_once_also_where_the_environment_forbids_it() -> None:
+    """Images of containers forbid it: all that a test starts would compile everything anew."""
+    told = subprocess.run(
+        ["make", "--eval=told: ; @printenv PYTHONDONTWRITEBYTECODE || echo nothing", "told"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert told.stdout.strip() == "nothing"
+    assert "\nunset PYTHONDONTWRITEBYTECODE" in (ROOT / ".ci/lowest").read_text()
+
+
 def test_an_installation_says_how_it_fares_and_what_failed(tmp_path: Path) -> None:
     """With programs of the test's own in place of uv and Python."""
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
