@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.api.front import Front
 from livepeer_remote_signer.api.paying import LATE_SECONDS, UnidentifiedBodies
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.errors import Overloaded
+from tests.api_keys import create_key
 from tests.asgi import call
 from tests.signer import PAY, configuration
 

@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from livepeer_remote_signer.adapters.auth.api_keys import create_key
 from livepeer_remote_signer.adapters.recipients import LOOKUPS_A_SECOND, LOOKUPS_AT_ONCE
+from tests.api_keys import create_key
 from tests.fake_chain import CONTROLLER, FEED, LiveArbitrum
 from tests.hooks import running_hook, says
 from tests.plans import ORCHESTRATOR, orchestrator_info
