@@ -207,7 +207,7 @@ async def rig(
         await fleet.start()
         clients = [loops.start(f"{name} sdk {n}", fleet.urls[n % replicas], _challenge(orchestrator, runner)) for n in range(sdk_sessions)]
         found = Rig(name, fleet, chains, nodes, hook, receiver, orchestrator, runner, clients, [], Lateness())
-        found.tasks += [asyncio.create_task(_keep_time(found)), asyncio.create_task(found.lateness.watch())]
+        found.tasks.extend((asyncio.create_task(_keep_time(found)), asyncio.create_task(found.lateness.watch())))
         found.begin_session("json")
         found.begin_session(CAPPED, CAPPED)
         try:
