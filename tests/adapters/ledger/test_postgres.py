@@ -242,6 +242,7 @@ async def test_a_ledger_whose_server_comes_later_starts_then(postgres_url: Calla
     async with opened(url) as (ledger,):
         store = PostgresStore("host=127.0.0.1 port=1 connect_timeout=1", writer="late")
         late = OpenLedger(store, (), {})
+        late.housekeeping._is_open = False
         await late.housekeeping.start()
         late.engine.start()
         payment = Session().next()

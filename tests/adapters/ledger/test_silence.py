@@ -175,6 +175,26 @@ async def test_a_server_that_never_answers_does_not_hold_up_a_start(postgres_url
         assert time.monotonic() - started < 20
 
 
+async def test_a_server_that_was_silent_at_the_start_is_used_as_soon_as_it_answers(postgres_url: Callable[[], str]) -> None:
+    """As where a signer is restarted in the middle of an outage."""
+    line = Line(postgres_url())
+    async with line.running():
+        line.cut()
+        store = PostgresStore(line.url, writer="late", timeout_seconds=0.5)
+        ledger = OpenLedger(store, (), {})
+        ledger.housekeeping._is_open = False
+        await ledger.housekeeping.start()
+        ledger.engine.start()
+        with pytest.raises(LedgerUnavailable, match=r"did not answer within 0\.5 s"):
+            await ledger.pay(Session().next())
+        line.mend()
+        await until(lambda: not ledger.housekeeping.failure)
+        assert await ledger.pay(Session().next()) is None
+        await ledger.engine.close()
+        await ledger.housekeeping.close()
+        await store.close()
+
+
 async def test_of_several_hosts_one_that_hangs_does_not_stand_before_the_one_that_answers(postgres_url: Callable[[], str]) -> None:
     url = postgres_url()
     dead, alive = Line(url), Line(url)

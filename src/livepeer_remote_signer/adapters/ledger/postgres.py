@@ -89,7 +89,8 @@ class PostgresStore(PostgresRedeemed):
         self._answering: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Takes the steps that the tables lack, one process at a time, and reads the switches."""
+        """Takes the steps that the tables lack, one process at a time, and reads the switches. Tried again, it finds a server back."""
+        await self.check()
         if await self._side.use(steps_to_take):
             setup = Link(self._server, seconds=SETUP_SECONDS, is_vital=False)
             try:
@@ -104,7 +105,7 @@ class PostgresStore(PostgresRedeemed):
         return self._server.answered_at
 
     async def check(self) -> None:
-        """Also where the server was silent before, which this alone finds out to be over."""
+        """Also where the server was silent before: that this is over nobody else finds out."""
         await self._side.use(lambda connection: fetch(connection, "SELECT 1"), is_probe=True)
 
     async def close(self) -> None:
