@@ -27,7 +27,7 @@ from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.ledger import Found, LedgerRules, Record, RequestKey, Stored
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
-from tests.plans import NOW_NS, orchestrator_info, plan_payment
+from tests.plans import CHAIN, NOW_NS, orchestrator_info, plan_payment
 
 
 class OpenLedger:
@@ -39,6 +39,7 @@ class OpenLedger:
         self._place = place
         retention = options.get("retention_seconds", 86_400)
         self.now_ns = NOW_NS
+        self.view = CHAIN
         self.store = store
         self.users = Users(store.users, budgets, clock_ns=lambda: self.now_ns, holds_keys=True)
         self.engine = GroupCommitLedger(
@@ -67,6 +68,7 @@ class OpenLedger:
             usage_retention_days=options.get("usage_retention_days", 400),
             audit_retention_days=400,
             clock_ns=lambda: self.now_ns,
+            view=lambda: self.view,
         )
         self.housekeeping._is_open = True  # `opened` has opened the store
 

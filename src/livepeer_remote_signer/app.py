@@ -60,7 +60,8 @@ def create_app(
     chain = open_chain(config, first.address, outbound, list(keys)[1:])
     recipients = open_recipients(config, chain)
     sinks = open_sinks(config, outbound)
-    ledger = open_ledger(config, clock_ns, sinks=[sink.name for sink in sinks], senders=keys, former=first.seal.former_senders)
+    names = [sink.name for sink in sinks]
+    ledger = open_ledger(config, clock_ns, sinks=names, senders=keys, former=first.seal.former_senders, view=chain.source.view)
     auth = open_auth(config.auth, first.key.mac_key, outbound, ledger.users if ledger else None, chain.source.view)
     instance = instance_name()
     metrics = open_metrics(chain, keys, ledger, workers_folder, clock_ns)

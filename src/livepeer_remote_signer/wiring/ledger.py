@@ -18,6 +18,7 @@ from livepeer_remote_signer.config.ledger import budgets_of
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
 from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import LedgerRules
 from livepeer_remote_signer.core.rules.signed import REDEEMABLE_SECONDS
 from livepeer_remote_signer.wiring.outbound import open_outbound
@@ -31,12 +32,13 @@ def open_ledger(
     may_create: bool = True,
     senders: Mapping[bytes, str] = MappingProxyType({}),
     former: Collection[bytes] = (),
+    view: Callable[[], ChainView] | None = None,
 ) -> RunningLedger | None:
     """The configured ledger, not started; None for the stateless backend. Raises ConfigError.
 
     `sinks` are the names of those that events are sent to, `senders` the addresses that pay, with the names of their keys; none:
-    nobody does. `former` are others whose payments the ledger may hold. Without `may_create` a file that is not there is not made:
-    a command with a wrong path must not succeed on an empty one.
+    nobody does. `former` are others whose payments the ledger may hold. The chain's `view` knows whether this host's clock is right.
+    Without `may_create` a file that is not there is not made: a command with a wrong path must not succeed on an empty one.
     """
     ledger = config.ledger
     if ledger.backend == "none":
@@ -48,7 +50,7 @@ def open_ledger(
 
         file = SqliteStore(ledger.path, writer=writer, may_create=may_create)
         users = _open_users(config, file.users, budgets, clock_ns, may_create)
-        return _open_parts(config, file, users, budgets, clock_ns, writer, sinks, senders, former)
+        return _open_parts(config, file, users, budgets, clock_ns, writer, sinks, senders, former, view)
     if ledger.backend == "postgres" and ledger.url is not None:
         try:
             from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -59,7 +61,7 @@ def open_ledger(
         except ValueError as error:
             raise ConfigError(f"ledger.url: {error}") from None
         users = _open_users(config, store.users, budgets, clock_ns, may_create)
-        return _open_parts(config, store, users, budgets, clock_ns, writer, sinks, senders, former)
+        return _open_parts(config, store, users, budgets, clock_ns, writer, sinks, senders, former, view)
     return None
 
 
@@ -96,6 +98,7 @@ def _open_parts(
     sinks: Sequence[str],
     senders: Mapping[bytes, str],
     former: Collection[bytes],
+    view: Callable[[], ChainView] | None,
 ) -> RunningLedger:
     ledger = config.ledger
     rules = LedgerRules(budgets, ledger.retention_seconds, config.auth.namespaces, users.budgets)
@@ -125,6 +128,7 @@ def _open_parts(
         audit_retention_days=ledger.audit_retention_days,
         clock_ns=clock_ns,
         owner=_open_owner(config, sinks, (*senders, *former)) if senders else None,
+        view=view,
     )
     return RunningLedger(store, engine, controls, users, outbox, housekeeping)
 

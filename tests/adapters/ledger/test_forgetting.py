@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -23,8 +24,9 @@ from livepeer_remote_signer.adapters.metrics.slots import Slots
 from livepeer_remote_signer.core.errors import BudgetExceeded
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import Budget
+from livepeer_remote_signer.core.rules.chain import ClockFault, StaleReading
 from tests.ledgers import OpenLedger, Session, opened, run_sql
-from tests.plans import NOW_NS
+from tests.plans import CHAIN, NOW_NS
 from tests.prometheus_text import parse_metrics
 
 Place = Path | str
@@ -50,6 +52,23 @@ async def test_what_was_counted_for_a_budget_goes_when_it_is_removed_and_not_bef
         later(removed, 1000)
         await removed.housekeeping.prune()
         assert removed.sql("SELECT count(*) FROM lrs_usage WHERE key LIKE '%total%'") == [(0,)]
+
+
+async def test_by_a_clock_that_is_known_to_be_wrong_nothing_is_forgotten_and_no_minute_is_over(place: Place) -> None:
+    """Two days ahead by mistake: what was spent still counts when the clock is right again, and no old state is paid once more."""
+    async with opened(place, budgets=[TOTAL, HOURLY], retention_seconds=3600) as (ledger,):
+        session = Session(auth_id="alice")
+        await ledger.pay(session.next())
+        later(ledger, 2 * 86_400)
+        for fault in ({"clock_fault": ClockFault("two days ahead", 172_800.0, 30.0)}, {"stale": StaleReading("no answer", None, 60.0)}):
+            ledger.view = replace(CHAIN, **fault)
+            await ledger.housekeeping.prune()
+            await ledger.housekeeping.close_minutes()
+            assert [await ledger.count(table) for table in ("lrs_payments", "lrs_usage", "lrs_closings")] == [1, 2, 0]
+        ledger.view = CHAIN
+        await ledger.housekeeping.close_minutes()
+        await ledger.housekeeping.prune()
+        assert [await ledger.count(table) for table in ("lrs_payments", "lrs_closings")] == [0, 1]
 
 
 async def test_a_budget_that_another_replica_counts_is_not_forgotten_by_one_that_does_not_know_it(place: Place) -> None:

@@ -16,6 +16,7 @@ from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.owner import Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.adapters.ledger.users import Users
+from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.reservation import SWEPT_MS
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY
@@ -59,8 +60,11 @@ class Housekeeping:
         audit_retention_days: int,
         clock_ns: Callable[[], int],
         owner: Owner | None = None,
+        view: Callable[[], ChainView] | None = None,
     ) -> None:
-        """`owner`: whose ledger it must be; None for whoever only looks."""
+        """`owner`: whose ledger it must be; None for whoever only looks. By a clock that the chain's `view` says to be wrong nothing is
+        forgotten, and no minute is over."""
+        self._view = view
         self._store = store
         self._ledger = ledger
         self._outbox = outbox
@@ -205,11 +209,16 @@ class Housekeeping:
         """Forgets what is older than the retention. Events that were not sent are never forgotten by age. Notes which keys were used."""
         await self._users.note_used()
         await self._store.fold()  # what has waited for long is added to lines that are old
-        await self.forgetting.forget_due()
+        if self._is_time_known():
+            await self.forgetting.forget_due()
 
     async def close_minutes(self) -> None:
         """Closes the digests of the minutes that are over."""
-        await close_minutes(self._store, self._holder, self._clock_ns)
+        if self._is_time_known():
+            await close_minutes(self._store, self._holder, self._clock_ns)
+
+    def _is_time_known(self) -> bool:
+        return self._view is None or self._view().is_time_known
 
     async def sweep(self) -> None:
         """Gives back what was reserved and never signed: by a process that ended, or whose key did not answer it. Any process may:

@@ -45,3 +45,9 @@ class ChainView:
     stale: StaleReading | None = None
     clock_agrees: bool | None = field(default=None, compare=False)
     clock_fault: ClockFault | None = field(default=None, compare=False)
+
+    @property
+    def is_time_known(self) -> bool:
+        """Whether what hangs on the time of day alone may be done, such as forgetting: not while nothing is paid because of the clock,
+        nor while the chain cannot tell."""
+        return self.stale is None and self.clock_fault is None
