@@ -3,6 +3,7 @@ none is read."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,23 @@ async def test_other_routes_that_read_a_body_count_too(path: str) -> None:
     signer = front(webhook=WEBHOOK)
     assert await statuses(signer) == [400, 503]
     assert (await call(signer, "POST", path, {}, MUCH)).status == 503
+
+
+async def test_dear_bodies_of_a_tenant_are_read_one_in_a_turn_of_the_event_loop(tmp_path: Path) -> None:
+    key, _ = create_key(tmp_path / "keys.json", name="mallory", auth_id="mallory", now=5)
+    signer = front(api_keys_file=str(tmp_path / "keys.json"))
+    dear = b'{"a":[' + b"1," * 8000 + b"1]}"
+    turns: list[int] = []
+
+    async def ask(path: str) -> None:
+        answer = await call(signer, "POST", path, {"X-Api-Key": key}, dear)
+        assert answer.status in (200, 400), answer
+        turns.append(turn)
+
+    tasks = [asyncio.create_task(ask(path)) for path in [PAY, "/quoteTicket"] * 5]
+    turn = 0
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turn += 1
+    await asyncio.gather(*tasks)
+    assert len(set(turns)) == len(tasks), "two were read in one turn"

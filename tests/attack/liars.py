@@ -23,6 +23,18 @@ class Liar(NamedTuple):
     victim: str
 
 
+def an_orchestrator_that_answers(target: Target, seconds: float) -> None:
+    """No attack: an honest orchestrator at the port it is told, until it is ended."""
+    asyncio.run(_answer(target.told, seconds))
+
+
+async def _answer(port: int, seconds: float) -> None:
+    async with Network() as network:
+        node = Orchestrator(Clock(), Chain(), Offer(1000), url=f"https://127.0.0.1:{port}")
+        await network.host(answers_of(node), port=port)
+        await asyncio.sleep(seconds)
+
+
 def runners_under_anothers_address(target: Target, seconds: float) -> None:
     """Answers discovery with runners under a victim's address, until it is ended."""
     asyncio.run(_lie(target.told, seconds))

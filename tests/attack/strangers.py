@@ -95,7 +95,7 @@ def heads_for_the_admin_listener(target: Target, seconds: float) -> int:
 
 
 def shortest_pieces(target: Target, seconds: float) -> int:
-    """Forty connections, each with some 200 KiB of the shortest headers, chunks or trailers there are, again and again."""
+    """Forty connections, each with some 200 KiB of the shortest headers, chunks or trailers there are, two hundred a second."""
     chunked = b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     kinds = [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * (50 * KIB),
@@ -103,10 +103,11 @@ def shortest_pieces(target: Target, seconds: float) -> int:
         chunked + b"0\r\n" + b"a:\r\n" * (50 * KIB),
     ]
     at: dict[socket.socket, memoryview] = {}
-    going = is_due(seconds)
+    going, began = is_due(seconds), time.monotonic()
     sent = 0
     while going():
-        for connection in open_many(target.port, 40 - len(at)):
+        allowed = int((time.monotonic() - began) * 200) - sent
+        for connection in open_many(target.port, min(allowed, 40 - len(at))):
             at[connection] = memoryview(kinds[sent % len(kinds)])
             sent += 1
         for connection in list(at):

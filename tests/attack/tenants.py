@@ -16,6 +16,9 @@ from tests.attack.rig import Target, is_due, open_many, throw
 from tests.plans import orchestrator_info
 from tests.served import live_body, post
 
+DEAR = b'{"a":[' + b'{"b":1},' * 4000 + b"1]}"
+"""A body of as many values as are read."""
+
 
 def hundred_tickets_of_no_value(headers: str) -> bytes:
     """A payment of a hundred tickets, each worth next to nothing, with params of its own: a ledger gives no nonce twice."""
@@ -74,15 +77,20 @@ def bodies_of_nobody(target: Target, seconds: float) -> dict[str, int]:
 
 def bodies_that_end_in_401(target: Target, seconds: float) -> dict[str, int]:
     """Sixty connections with the dearest bodies there are, under a credential that nobody gave out."""
-    body = b'{"a":[' + b'{"b":1},' * 8000 + b"1]}"
-    return _in_parallel(target.port, lambda: post(body, headers="X-Api-Key: lrs_made-up\r\n"), 60, seconds)
+    return _in_parallel(target.port, lambda: post(DEAR, headers="X-Api-Key: lrs_made-up\r\n"), 60, seconds)
 
 
 def values_of_nobody(target: Target, seconds: float) -> dict[str, int]:
-    """Sixty connections with bodies of 250 KiB of the shortest JSON values, each of which costs as much as a long text."""
-    body = b'{"a":[' + b"1," * 125_000 + b"1]}"
-    paths = itertools.cycle(("/generate-live-payment", "/signTicket", "/quoteTicket"))
-    return _in_parallel(target.port, lambda: post(body, next(paths), "X-Forwarded-For: 192.0.2.66\r\n"), 60, seconds)
+    """Sixty connections with bodies of the shortest JSON values, each of which costs as much as a long text: as many as fit, and as
+    many as are read."""
+    bodies = itertools.cycle((b'{"a":[' + b"1," * 125_000 + b"1]}", DEAR, DEAR))
+    paths = itertools.cycle(("/generate-live-payment", "/signTicket", "/quoteTicket", "/getOrchestratorInfo"))
+    return _in_parallel(target.port, lambda: post(next(bodies), next(paths), "X-Forwarded-For: 192.0.2.66\r\n"), 60, seconds)
+
+
+def values_of_a_tenant(target: Target, seconds: float) -> dict[str, int]:
+    """Three hundred connections with bodies of as many values as are read, under a credential that is good."""
+    return _in_parallel(target.port, lambda: post(DEAR, headers=target.told), 300, seconds)
 
 
 def orchestrators_that_never_answer(target: Target, seconds: float) -> dict[str, int]:

@@ -14,10 +14,11 @@ import pytest
 from benchmarks.laying import lay_auth_ids, lay_payments, sqlite_place
 from tests.api_keys import create_key
 from tests.attack import tenants
-from tests.attack.rig import Attack, attacked
+from tests.attack.liars import an_orchestrator_that_answers
+from tests.attack.rig import Attack, Target, attacked, attacking
 from tests.plans import orchestrator_info
 from tests.ports import free_port
-from tests.served import live_body, patient_hook, post, served
+from tests.served import Served, live_body, patient_hook, post, served
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(600)]
 
@@ -32,6 +33,14 @@ def keys_of(folder: Path) -> tuple[dict[str, Any], str, str]:
 def honest_payment(headers: str) -> bytes:
     """A first payment, with params of its own: a ledger gives no nonce twice."""
     return post(live_body(info=orchestrator_info(now_ns=time.time_ns(), rand_hash=os.urandom(32))), headers=headers)
+
+
+def wait_for_answer(signer: Served, question: bytes) -> None:
+    """Until an orchestrator is up."""
+    give_up = time.monotonic() + 60
+    while (answer := signer.exchange(question)).status != 200:
+        assert time.monotonic() < give_up, answer
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("backend", ["none", "sqlite"])
@@ -63,6 +72,14 @@ def test_bodies_under_a_credential_that_nobody_gave_out_are_not_read(tmp_path: P
     report.check()
 
 
+def test_values_without_number_of_a_tenant(tmp_path: Path) -> None:
+    auth, mallory, alice = keys_of(tmp_path)
+    with served(tmp_path, auth=auth) as signer:
+        report = attacked(signer, tenants.values_of_a_tenant, told=mallory, request=lambda: honest_payment(alice))
+    assert report.said.get("400", 0) + report.said.get("429", 0) > 100, report.said
+    report.check()
+
+
 @pytest.mark.parametrize("asks", ["webhook", "nobody"])
 def test_values_without_number_that_are_read_before_anybody_can_be_asked(tmp_path: Path, asks: str) -> None:
     with patient_hook() as hook:
@@ -84,14 +101,21 @@ def test_questions_that_a_webhook_does_not_answer(tmp_path: Path, attack: Attack
     report.check()
 
 
-def test_orchestrators_that_never_answer(tmp_path: Path) -> None:
-    """The honest caller asks for its own half, which waits for nobody."""
-    with patient_hook() as hook:
+@pytest.mark.parametrize("pays", [True, False], ids=["who pays", "who asks an orchestrator too"])
+def test_orchestrators_that_never_answer(tmp_path: Path, pays: bool) -> None:
+    port = free_port()
+    question = post(json.dumps({"orchestrator": f"https://127.0.0.1:{port}"}).encode(), "/getOrchestratorInfo")
+    with patient_hook() as hook, attacking(an_orchestrator_that_answers, Target(0, told=port), 300) as orchestrator:
         auth = {"webhook": {"url": hook.url}, "trusted_proxies": ["127.0.0.1/32"]}
+        orchestrator.wait_until_begun()
         with served(tmp_path, auth=auth, orchestrators={"allowed_networks": ["127.0.0.1/32"]}) as signer:
-            report = attacked(signer, tenants.orchestrators_that_never_answer)
+            wait_for_answer(signer, question)
+            report = attacked(signer, tenants.orchestrators_that_never_answer, request=lambda: post(live_body()) if pays else question)
     assert report.said.get("429", 0) + report.said.get("503", 0) > 0, report.said
-    report.check()
+    if pays:
+        report.check()
+    assert not report.refused, "nobody else is out of places"
+    assert report.paid >= 10
 
 
 def test_an_orchestrator_is_paused_for_nobody_but_the_tenant_who_abandons_its_sessions(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from livepeer_remote_signer.api.refusals import CALLER, OTHER_ROUTE, caller_of, 
 from livepeer_remote_signer.api.reply import Headers, Reply
 from livepeer_remote_signer.core.errors import MethodNotAllowed, SignerError
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
+from livepeer_remote_signer.core.rules.fairness import is_dear
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -152,6 +153,8 @@ class Front:
             await self._guarded(scope, replay, send)
             return
         with self.paying.place(scope["headers"], peer_of(scope), body):
+            if is_dear(body):
+                await self.paying.dear_bodies.take()
             await self._guarded(scope, replay, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -186,4 +186,4 @@ def test_of_too_many_unidentified_bytes_the_largest_sender_is_refused_and_the_sm
 def test_values_of_a_long_body_weigh_more_than_its_text() -> None:
     assert weight_of(b"," * 4096) == 4096, "a payment's body weighs what it has"
     assert weight_of(b"x" * 5000) == 5000
-    assert weight_of(b"1," * 5000) == 10_000 + 64 * 5000
+    assert weight_of(b"1," * 5000) == 10_000 + 128 * 5000

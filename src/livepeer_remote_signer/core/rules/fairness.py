@@ -23,8 +23,11 @@ MAX_REMEMBERED = 1024
 _ORDINARY_BYTES = 4096
 """Up to which a body is taken for what it weighs: a payment's is shorter as a rule, and few values fit in."""
 
-_VALUE_BYTES = 64
+_VALUE_BYTES = 128
 """Reading a JSON value takes as long as some hundred bytes of text."""
+
+_MANY_VALUES = 1024
+"""What takes a millisecond or more to read."""
 
 _T = TypeVar("_T")
 
@@ -139,6 +142,11 @@ def weight_of(body: bytes) -> int:
     """The bytes of a body as they count towards the limit: each value of a long one for as many as are read in its time."""
     length = len(body)
     return length if length <= _ORDINARY_BYTES else length + _VALUE_BYTES * body.count(b",")
+
+
+def is_dear(body: bytes) -> bool:
+    """Whether reading a body takes so long that others must be served between two of them."""
+    return len(body) > _ORDINARY_BYTES and body.count(b",") > _MANY_VALUES
 
 
 class UnidentifiedBytes:
