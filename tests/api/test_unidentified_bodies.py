@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from livepeer_remote_signer.api.front import Front
+from livepeer_remote_signer.api.front import MAX_DEAR_BODIES, Front
 from livepeer_remote_signer.api.paying import LATE_SECONDS, UnidentifiedBodies
 from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.app import create_app
@@ -87,21 +87,44 @@ async def test_other_routes_that_read_a_body_count_too(path: str) -> None:
     assert (await call(signer, "POST", path, {}, MUCH)).status == 503
 
 
-async def test_dear_bodies_of_a_tenant_are_read_one_in_a_turn_of_the_event_loop(tmp_path: Path) -> None:
+DEAR = b'{"a":[' + b"1," * 8000 + b"1]}"
+
+
+@pytest.mark.parametrize("path", [PAY, "/quoteTicket"])
+async def test_dear_bodies_of_a_tenant_are_read_one_in_a_turn_of_the_event_loop(tmp_path: Path, path: str) -> None:
     key, _ = create_key(tmp_path / "keys.json", name="mallory", auth_id="mallory", now=5)
     signer = front(api_keys_file=str(tmp_path / "keys.json"))
-    dear = b'{"a":[' + b"1," * 8000 + b"1]}"
     turns: list[int] = []
 
-    async def ask(path: str) -> None:
-        answer = await call(signer, "POST", path, {"X-Api-Key": key}, dear)
+    async def ask() -> None:
+        answer = await call(signer, "POST", path, {"X-Api-Key": key}, DEAR)
         assert answer.status in (200, 400), answer
         turns.append(turn)
 
-    tasks = [asyncio.create_task(ask(path)) for path in [PAY, "/quoteTicket"] * 5]
+    tasks = [asyncio.create_task(ask()) for _ in range(10)]
     turn = 0
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
         turn += 1
     await asyncio.gather(*tasks)
     assert len(set(turns)) == len(tasks), "two were read in one turn"
+
+
+async def test_dear_bodies_of_a_tenant_wait_in_its_own_name(tmp_path: Path) -> None:
+    """Not in that of the address, which it may share with others."""
+    file = tmp_path / "keys.json"
+    keys = [create_key(file, name=name, auth_id=name, now=5)[0] for name in ("mallory", "alice")]
+    signer = front(api_keys_file=str(file))
+    crowd = [asyncio.create_task(call(signer, "POST", PAY, {"X-Api-Key": keys[0]}, DEAR)) for _ in range(250)]
+    await asyncio.sleep(0)
+    assert (await call(signer, "POST", PAY, {"X-Api-Key": keys[1]}, b"[]")).status == 400
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_on_other_routes_few_dear_bodies_wait(tmp_path: Path) -> None:
+    key, _ = create_key(tmp_path / "keys.json", name="mallory", auth_id="mallory", now=5)
+    signer = front(api_keys_file=str(tmp_path / "keys.json"))
+    answers = await asyncio.gather(*(call(signer, "POST", "/quoteTicket", {"X-Api-Key": key}, DEAR) for _ in range(20)))
+    assert sorted(answer.status for answer in answers) == [400] * (MAX_DEAR_BODIES + 1) + [503] * (19 - MAX_DEAR_BODIES)

@@ -23,9 +23,10 @@ from livepeer_remote_signer.api.pages import PageRules, check_one_host
 from livepeer_remote_signer.api.paying import PayingRoutes, new_request_id
 from livepeer_remote_signer.api.refusals import CALLER, OTHER_ROUTE, caller_of, peer_of, refusal_reply
 from livepeer_remote_signer.api.reply import Headers, Reply
-from livepeer_remote_signer.core.errors import MethodNotAllowed, SignerError
+from livepeer_remote_signer.core.errors import MethodNotAllowed, Overloaded, SignerError
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
 from livepeer_remote_signer.core.rules.fairness import is_dear
+from livepeer_remote_signer.service.turns import TURN_TICKETS, SigningTurns
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -34,6 +35,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 EXPOSED_HEADERS = ("Livepeer-Orchestrator-URL", "X-Request-Id", "Retry-After", "Link", "ETag")
 """Reply headers that a browser's page may read (section 13 of the protocol)."""
+
+MAX_DEAR_BODIES = 16
+"""How many may wait on other routes than the paying ones: these hold their places in the name of an address that others may share."""
 
 _OWN_ERROR = re.compile(r"^livepeer_remote_signer[\w.]*: ")
 """An error of ours says all in its message; where its class stands helps nobody who configures the service."""
@@ -71,6 +75,7 @@ class Front:
         self.startup_failure: str | None = None
         """Why the application could not start, in one line."""
         self._rest = rest
+        self._readings = SigningTurns()
         self._describe_admin = admin.openapi if admin is not None else None
         self._app: Callable[[Scope, Receive, Send], Awaitable[None]] = self._answer
         if pages.allow_origins:
@@ -154,8 +159,19 @@ class Front:
             return
         with self.paying.place(scope["headers"], peer_of(scope), body):
             if is_dear(body):
-                await self.paying.dear_bodies.take()
+                await self._take_turn(scope)
             await self._guarded(scope, replay, send)
+
+    async def _take_turn(self, scope: Scope) -> None:
+        """Until a body of many values may be read. Raises Overloaded."""
+        if self._readings.waiting >= MAX_DEAR_BODIES:
+            raise Overloaded(
+                f"{MAX_DEAR_BODIES} bodies of more than a thousand values wait to be read",
+                hint="send them one after the other",
+                retry_after_seconds=1,
+                limit=MAX_DEAR_BODIES,
+            )
+        await self._readings.take(caller_of(scope), TURN_TICKETS)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = 0

@@ -26,7 +26,7 @@ from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import SignerError, let_go_of_frames
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
-from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes, is_dear, weight_of
+from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes, weight_of
 from livepeer_remote_signer.core.rules.policy import Caller, header_text
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.observers import Observer
@@ -69,7 +69,6 @@ class PayingRoutes:
         self._observer = observer
         self._shares = Shares(max_in_work, fair_share)
         self._unidentified = UnidentifiedBodies(max_unidentified_bytes) if max_unidentified_bytes is not None else None
-        self.dear_bodies = OneATurn()
         self._trusted_proxies = tuple(trusted_proxies)
         self._trails = Trails(answer_seconds)
         self._routes = {
@@ -155,8 +154,6 @@ class PayingRoutes:
 
     async def _pay(self, route: Route, caller: Caller, body: bytes, trail: Trail, place: Place) -> Reply:
         try:
-            if is_dear(body):
-                await self.dear_bodies.take()
             paid = await self._service.pay(body, caller, route, trail)
         except SignerError as error:
             return self._refused(error, trail)
@@ -176,18 +173,6 @@ class PayingRoutes:
         _log.exception("payment failed on %s, request %s", trail.route, trail.request_id)
         self._observer.refused(SignerError("internal error"), trail)
         return internal_reply(trail.request_id)
-
-
-class OneATurn:
-    """A turnstile that lets one pass in each turn of the event loop: what sixty callers want at once keeps nobody else waiting."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-
-    async def take(self) -> None:
-        """Waits until nobody else has passed in this turn, nor waits before us."""
-        async with self._lock:
-            await asyncio.sleep(0)
 
 
 class UnidentifiedBodies:

@@ -23,6 +23,7 @@ from livepeer_remote_signer.core.errors import (
 )
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state, parse_state
 from livepeer_remote_signer.core.rules.custody import Held
+from livepeer_remote_signer.core.rules.fairness import is_dear
 from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, RequestKey, SegCreds, Stored
 from livepeer_remote_signer.core.rules.limits import check_chain, check_clock, check_params_alive
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan, PaymentRequest
@@ -49,7 +50,7 @@ from livepeer_remote_signer.service.custody import Custody, Order
 from livepeer_remote_signer.service.observers import Observer
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, Ledger, RecipientPolicy
 from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
-from livepeer_remote_signer.service.turns import SigningTurns
+from livepeer_remote_signer.service.turns import TURN_TICKETS, SigningTurns
 
 _NOBODY = Caller()
 _LEFT = "the connection was reset before the payment was signed"
@@ -165,6 +166,7 @@ class RemoteSigner:
         self._usd_per_eth = usd_per_eth
         self._publish = publish
         self._turns = SigningTurns()
+        self._readings = SigningTurns()
         self._senders = senders
         self._sender_of = sender_of
         self._address = signer.address
@@ -225,6 +227,8 @@ class RemoteSigner:
             with call.trail.phase("identify"):
                 call = call._replace(identity=await self._identifier.identify(call.caller))
             self._name_caller(call)
+        if is_dear(body):
+            await self._readings.take(call.trail.caller, TURN_TICKETS)
         if self._senders is None:
             return await self._pay_known(body, call, attempt)
         attempt.service = service = self._senders.of(call.identity)

@@ -1,5 +1,7 @@
 """Turns at signing, where no ledger's batches make them: a few milliseconds of signatures, then the event loop looks around.
 
+Reading a body of thousands of values takes a whole turn likewise.
+
 Signatures are made where they are asked for, one payment after the other: three hundred connections with a hundred tickets each
 would keep everybody else waiting for seconds. So what exceeds a turn waits, and is taken in turn between callers.
 """
@@ -21,6 +23,11 @@ class SigningTurns:
         self._queue: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
         self._signed = 0
         self._is_scheduled = False
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._queue)
 
     async def take(self, caller: str, tickets: int) -> None:
         """Returns when this payment may be signed, which must be done at once: before anything else is awaited."""
