@@ -244,6 +244,18 @@ def test_nothing_is_kept_that_only_tests_use() -> None:
     assert set(alone) == CALLED_BY_OTHERS
 
 
+def test_what_the_tests_import_of_the_source_is_there() -> None:
+    """Suites that are run seldom would tell of it late."""
+    named = {module.name: set(re.findall(r"\w+", module.text)) for module in MODULES}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{PACKAGE}."):
+                module = node.module.removeprefix(f"{PACKAGE}.")
+                for alias in node.names:
+                    is_there = alias.name in named.get(module, ()) or f"{module}.{alias.name}" in named or alias.name.endswith("_pb2")
+                    assert is_there, f"{path}: {module} has no {alias.name}"
+
+
 def test_every_module_belongs_to_a_layer() -> None:
     assert {module.layer for module in MODULES} - {""} == set(MAY_IMPORT)
 
