@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from livepeer_remote_signer.adapters.ledger.housekeeping import MAX_COUNT_REST_SECONDS
 from livepeer_remote_signer.core.errors import OutboxFull
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
 from livepeer_remote_signer.core.rules.events import event_id
@@ -105,6 +106,28 @@ async def test_two_processes_that_see_the_same_surplus_drop_it_once(place: Place
         assert [e.payload for e in await quick.outbox.unsent(10)] == [b"5", b"6", b"7"]
         assert (quick.outbox.backlog.lost, slow.outbox.backlog.lost) == (5, 0)
         assert slow.outbox.backlog.pending == 3
+
+
+async def test_after_a_count_that_was_held_up_the_next_one_comes_within_twenty_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "ledger") as (ledger,):
+        loop, ahead, counts = asyncio.get_running_loop(), [0.0], [0]
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + ahead[0])
+
+        async def held_up() -> None:
+            counts[0] += 1
+            ahead[0] += 30.0
+
+        monkeypatch.setattr(ledger.outbox, "refresh", held_up)
+        for _ in range(2):
+            await ledger.housekeeping.refresh()
+            assert counts == [1]
+        ahead[0] += MAX_COUNT_REST_SECONDS
+        await ledger.housekeeping.refresh()
+        assert counts == [2]
+        assert MAX_COUNT_REST_SECONDS <= 20
 
 
 async def test_only_sent_events_are_forgotten_by_age(place: Place) -> None:

@@ -29,6 +29,10 @@ FOLD_SECONDS = 1.0
 SILENT_SECONDS = 4.0
 """A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
 
+COUNT_RESTS, MAX_COUNT_REST_SECONDS = 20, 20.0
+"""A long backlog takes long to count, and is counted for a twentieth of the time; one count that was held up, by a disk or a busy machine,
+leaves what payments are refused for no older than this."""
+
 LARGE_LOG_BYTES = 256 * 1024 * 1024
 """Four times what SQLite keeps of it."""
 
@@ -190,7 +194,7 @@ class Housekeeping:
         loop = asyncio.get_running_loop()
         if self._outbox is not None and (started := loop.time()) >= self._count_at:
             await self._outbox.refresh()
-            self._count_at = loop.time() + 20 * (loop.time() - started)  # a long backlog takes long to count
+            self._count_at = loop.time() + min(COUNT_RESTS * (loop.time() - started), MAX_COUNT_REST_SECONDS)
 
     def _watch_log(self) -> None:
         """A log that grows is kept from the file by somebody who reads it: told when it is large, and each time it has doubled."""
