@@ -201,6 +201,18 @@ async def test_a_doubled_or_missing_host_is_refused_on_every_route(path: str, li
     assert "Host" in error["message"]
 
 
+@pytest.mark.parametrize("path", [PAY, "/sign-orchestrator-info", "/healthz"])
+async def test_a_target_that_names_another_host_is_refused(path: str) -> None:
+    signer = front()
+    status, error = await exchange(signer, f"POST http://evil.example{path} HTTP/1.1\nHost: localhost:8936\nContent-Length: 0")
+    assert (status, error["code"]) == (400, "bad_request")
+    assert "another host" in error["message"]
+    status, error = await exchange(signer, f"POST http://LOCALHOST:8936{path} HTTP/1.1\nHost: localhost:8936\nContent-Length: 0")
+    assert "another host" not in error.get("message", "")
+    status, error = await exchange(signer, f"POST http://evil.example{path} HTTP/1.1\nHost: evil.example\nContent-Length: 0")
+    assert path == "/healthz" or (status, error["code"]) == (403, "origin_refused")
+
+
 @pytest.mark.parametrize(
     ("auth", "refused"),
     [

@@ -104,16 +104,22 @@ class PageRules:
         return name in self._own_names or name.endswith(".localhost") or _is_address(name, 4)
 
 
-def check_one_host(headers: RequestHeaders, version: str) -> None:
-    """Raises BadRequest for two `Host` headers, or none in HTTP/1.1: proxies and servers would disagree on whom it is for."""
-    hosts = 0
-    for name, _ in headers:
+def check_one_host(headers: RequestHeaders, version: str, target: bytes = b"/") -> None:
+    """Raises BadRequest for two `Host` headers, none in HTTP/1.1, or a target that names another one: proxies and servers would
+    disagree on whom it is for."""
+    hosts, host = 0, b""
+    for name, value in headers:
         if name == b"host":
             hosts += 1
+            host = value
     if hosts > 1:
         raise BadRequest(f"the header Host stands {hosts} times", hint="send it once")
     if not hosts and version == "1.1":
         raise BadRequest("HTTP/1.1 needs the header Host", hint="send the host and port that you call")
+    if hosts and target[:1] != b"/":
+        authority, has_path, _ = target.partition(b"://")[2].partition(b"/")
+        if has_path and authority.lower() != host.strip().lower():
+            raise BadRequest("the request's target names another host than the header Host", hint="send the path alone as the target")
 
 
 def _is_address(text: str, version: int) -> bool:

@@ -341,7 +341,7 @@ class PaymentProtocol(HttpToolsProtocol):
             self._refuse(request, BadRequest(f"HTTP/{version} is not spoken here: HTTP/1.1 is"))
             return
         try:
-            check_one_host(request.headers, version)
+            check_one_host(request.headers, version, self.url)
         except BadRequest as error:
             self._refuse(request, error)
             return
