@@ -55,12 +55,11 @@ class Readiness:
 
 
 async def suffer(rig: Rig, readiness: Readiness, fault: str, seconds: float, break_it: Step, mend_it: Step) -> Row:
-    """One fault, of so many seconds, and until all sessions are paid up again. Half-way two sessions begin, one of them without a key."""
+    """One fault, of so many seconds, and until all sessions are paid up again. Half-way a session begins, every other one without a key."""
     sessions, known, began = [client for client in rig.clients if client.is_alive], len(rig.clients), time.time()
     await break_it()
     await asyncio.sleep(seconds / 2)
-    rig.begin_session(f"during {fault}")
-    rig.begin_session(f"without a key during {fault}", has_key=False)
+    rig.begin_session(f"during {fault}", has_key=known % 2 == 0)
     sessions += rig.clients[known:]
     await asyncio.sleep(seconds / 2)
     await mend_it()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -161,6 +162,23 @@ async def test_a_caller_that_leaves_does_not_leave_a_connection_in_the_middle_of
             await asking
         line.mend()
         assert await ledger.store.newest_state(session.state_id) is not None
+
+
+async def test_what_fails_after_its_caller_left_is_no_fault_in_the_log(
+    postgres_url: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with behind_a_line(postgres_url()) as (line, ledger):
+        line.cut()
+        asking = asyncio.create_task(ledger.controls.suspend("bob", "test"))
+        await until(lambda: ledger.store._side._lock.locked())  # type: ignore[attr-defined]
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: ledger.store._server.down is not None)  # type: ignore[attr-defined]
+        await until(lambda: not ledger.store._side._lock.locked())  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        gc.collect()
+        assert "never retrieved" not in caplog.text
 
 
 async def test_a_server_that_never_answers_does_not_hold_up_a_start(postgres_url: Callable[[], str]) -> None:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import AsyncConnection, conninfo
 
 from livepeer_remote_signer.adapters.ledger import postgres_statements as statements
+from livepeer_remote_signer.adapters.ledger.going_on import to_its_end
 from livepeer_remote_signer.adapters.ledger.store import Conflict, ConnectionLost, Row, StoreFailed
 
 _NOBODY_AT_FAULT = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
@@ -215,7 +216,7 @@ class Link:
 
         It goes on to its end when the caller leaves.
         """
-        return await asyncio.shield(self._use(work, is_probe))
+        return await to_its_end(self._use(work, is_probe))
 
     async def _use(self, work: Work[_T], is_probe: bool) -> _T:
         self._check_up(is_probe)  # who tries whether it is up has the turn meanwhile

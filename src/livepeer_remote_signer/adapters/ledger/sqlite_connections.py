@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from livepeer_remote_signer.adapters.ledger.going_on import to_its_end
 from livepeer_remote_signer.adapters.ledger.steps import NEWEST_STEP, SCHEMA_VERSION, missing_steps
 from livepeer_remote_signer.adapters.ledger.store import Forgotten, NoLedger, Row, StoreFailed
 
@@ -197,7 +198,7 @@ class SqliteConnections:
 
     async def transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """The same for several statements, all of them or none: what `work` raises undoes it."""
-        return await asyncio.shield(self._transact_in_turn(work))
+        return await to_its_end(self._transact_in_turn(work))
 
     async def _transact_in_turn(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         async with self.turn:
@@ -217,7 +218,7 @@ class SqliteConnections:
 
     async def forget(self, statement: str, naming: str | None, *parameters: object) -> tuple[list[str], Forgotten]:
         """`change` for a step of forgetting. `naming` asks, with the same parameters, for one text of names before."""
-        return await asyncio.shield(self._forget_in_turn(statement, naming, parameters))
+        return await to_its_end(self._forget_in_turn(statement, naming, parameters))
 
     async def _forget_in_turn(self, statement: str, naming: str | None, parameters: tuple[object, ...]) -> tuple[list[str], Forgotten]:
         async with self.turn:
@@ -242,7 +243,7 @@ class SqliteConnections:
 
     async def change_together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         """Several statements, committed together or not at all; else as `change`."""
-        await asyncio.shield(self._change_together_in_turn(statements))
+        await to_its_end(self._change_together_in_turn(statements))
 
     async def _change_together_in_turn(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         async with self.turn:
@@ -262,7 +263,7 @@ class SqliteConnections:
 
     async def give_back(self, pages: int) -> None:
         """Cuts so many free pages off the file, between two batches."""
-        await asyncio.shield(self._give_back_in_turn(pages))
+        await to_its_end(self._give_back_in_turn(pages))
 
     async def _give_back_in_turn(self, pages: int) -> None:
         # as a script, which the statement is run through to its end for: `execute` takes its first step, a page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from livepeer_remote_signer.adapters.ledger import daily, tallies
+from livepeer_remote_signer.adapters.ledger.going_on import to_its_end
 from livepeer_remote_signer.adapters.ledger.sqlite_connections import SqliteConnections, translated
 from livepeer_remote_signer.adapters.ledger.store import draw_rows, spend_rows
 from livepeer_remote_signer.core.rules.sums import OpenSums, Sums
@@ -31,7 +32,7 @@ class SqliteSums:
     async def fold(self) -> None:
         """In steps; nothing is written where nothing waits."""
         ((newest,),) = await self._file.beside(lambda connection: connection.execute(tallies.NEWEST).fetchall())
-        while newest is not None and await asyncio.shield(self._fold_some(newest)):
+        while newest is not None and await to_its_end(self._fold_some(newest)):
             pass
 
     async def _fold_some(self, newest: int) -> bool:
