@@ -112,6 +112,8 @@ class PaymentProtocol(HttpToolsProtocol):
         """Where it stands among those that may give way; None while it has no place."""
         self._has_paid = False
         self._peer = ""
+        self._departure: select.poll | None = None
+        """Tells of a reset; made with the first payment."""
 
     # --- the connection's life ---
 
@@ -431,12 +433,13 @@ class PaymentProtocol(HttpToolsProtocol):
         transport = self.transport
         if transport.is_closing():
             return True
-        connection = transport.get_extra_info("socket")
-        if connection is None:
-            return False
-        state = select.poll()
-        state.register(connection.fileno(), 0)
-        return bool(state.poll(0))  # an error, or both directions shut: the kernel reports nothing else unasked
+        if self._departure is None:
+            connection = transport.get_extra_info("socket")
+            if connection is None:
+                return False
+            self._departure = select.poll()
+            self._departure.register(connection.fileno(), 0)
+        return bool(self._departure.poll(0))  # an error, or both directions shut: the kernel reports nothing else unasked
 
     async def _answer_later(self, request: ArrivingRequest, answer: Awaitable[Reply]) -> None:
         self._write_soon(request, await answer)

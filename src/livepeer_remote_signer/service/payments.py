@@ -47,6 +47,7 @@ from livepeer_remote_signer.core.rules.sender import LivePaymentSender
 from livepeer_remote_signer.core.rules.senders import BySender
 from livepeer_remote_signer.core.rules.trail import Mark, Trail
 from livepeer_remote_signer.service.custody import Custody, Order
+from livepeer_remote_signer.service.deadlines import Deadlines
 from livepeer_remote_signer.service.observers import Observer
 from livepeer_remote_signer.service.seams import Authorizer, CeilingSource, ChainSource, Identifier, Ledger, RecipientPolicy
 from livepeer_remote_signer.service.signing import PaymentSigner, SignedPayment
@@ -167,6 +168,7 @@ class RemoteSigner:
         self._publish = publish
         self._turns = SigningTurns()
         self._readings = SigningTurns()
+        self._deadlines = Deadlines()
         self._senders = senders
         self._sender_of = sender_of
         self._address = signer.address
@@ -209,17 +211,18 @@ class RemoteSigner:
         """
         call = _Call(route, trail, self._clock_ns(), caller, ANONYMOUS)
         attempt = _Attempt()
-        deadline = asyncio.timeout(trail.answer_by - trail.clock())
+        deadline = self._deadlines.begin(trail.answer_by - trail.clock())
         try:
-            async with deadline:
-                return await self._pay(body, call, attempt)
-        except TimeoutError:
-            if not deadline.expired():
+            return await self._pay(body, call, attempt)
+        except asyncio.CancelledError:
+            if not deadline.is_cause():
                 raise
             error = TimedOut(round(trail.answer_by - trail.started, 3), _waited_for(trail), may_be_recorded=attempt.may_be_recorded)
             if attempt.session is not None and not attempt.may_be_recorded:
                 (attempt.service or self)._due_after(error, attempt.session, call)
             raise error from None
+        finally:
+            deadline.end()
 
     async def _pay(self, body: bytes, call: _Call, attempt: _Attempt) -> bytes:
         """Who calls is known before the body is read (protocol section 6): nothing of a stranger's is looked at."""

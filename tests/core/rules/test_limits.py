@@ -27,7 +27,21 @@ from livepeer_remote_signer.core.errors import (
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
 from livepeer_remote_signer.core.rules.chain import ChainView, ClockFault, StaleReading
-from livepeer_remote_signer.core.rules.limits import TICKET_RULES, TicketLimits, check_chain, check_clock, find_fault, total_ev_exceeded
+from livepeer_remote_signer.core.rules.limits import (
+    TICKET_RULES,
+    TicketLimits,
+    check_chain,
+    check_clock,
+    check_deposit,
+    check_reserve,
+    check_unlocking,
+    find_chain_fault,
+    find_fault,
+    find_funds_fault,
+    is_sound,
+    total_ev_exceeded,
+)
+from livepeer_remote_signer.core.rules.payment_rules import PLANNING, Draft, check_fresh, check_not_paused, planning_rules
 from tests.strategies import CHAIN, ETHER, info_bytes
 
 STALE = StaleReading("no endpoint answers", 61.23, 60.0)
@@ -209,3 +223,29 @@ def test_the_batchs_refusal_names_the_count_and_both_sums() -> None:
     assert "22000000000000.000 wei of 11 tickets exceeds the maximum total EV 20000000000000 wei" in refusal.message
     assert refusal.values == {"total_ev": "22000000000000", "max_total_ev": 20_000_000_000_000, "num_tickets": 11}
     assert Fraction(str(refusal.values["total_ev"])) == 11 * 2 * 10**12
+
+
+READINGS = [
+    replace(CHAIN, stale=stale, paused=paused, deposit_wei=deposit, reserve_wei=reserve, withdraw_round=withdraw)
+    for stale in (None, StaleReading("no answer", 90.0, 60.0))
+    for paused in (False, True)
+    for deposit in (0, 1)
+    for reserve in (0, 1)
+    for withdraw in (0, CHAIN.last_initialized_round + 1, CHAIN.last_initialized_round + 2)
+]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_reading_is_sound_where_no_rule_says_anything_about_it(reading: ChainView) -> None:
+    assert is_sound(reading) is (find_chain_fault(reading) is None and find_funds_fault(reading) is None)
+
+
+def test_what_a_sound_reading_spares_are_the_rules_that_look_at_nothing_else() -> None:
+    sound = replace(CHAIN, deposit_wei=1, reserve_wei=1)
+    spared = set(planning_rules(replace(sound, paused=True))) - set(planning_rules(sound))
+    assert spared == {check_fresh, check_not_paused, check_deposit, check_reserve, check_unlocking}
+    assert [rule for rule in PLANNING if rule not in spared] == list(planning_rules(sound))
+    for rule in spared:
+        draft = Draft()
+        draft.reading = draft.chain = sound
+        rule(draft)

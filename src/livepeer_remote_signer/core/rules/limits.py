@@ -140,6 +140,11 @@ def find_fault(chain: ChainView) -> SignerError | None:
     return find_chain_fault(chain) or find_clock_fault(chain) or find_funds_fault(chain)
 
 
+def is_sound(chain: ChainView) -> bool:
+    """Whether nothing of `find_chain_fault` and `find_funds_fault` stands against a payment."""
+    return chain.stale is None and not chain.paused and chain.deposit_wei > 0 and chain.reserve_wei > 0 and find_unlocking(chain) is None
+
+
 def check_clock(chain: ChainView) -> None:
     """Raises ClockWrong."""
     if (fault := find_clock_fault(chain)) is not None:

@@ -42,7 +42,17 @@ from livepeer_remote_signer.core.rules.billing import (
     units_per_second,
 )
 from livepeer_remote_signer.core.rules.chain import ChainView
-from livepeer_remote_signer.core.rules.limits import TICKET_RULES, TicketLimits, find_pause, find_staleness, total_ev_exceeded
+from livepeer_remote_signer.core.rules.limits import (
+    TICKET_RULES,
+    TicketLimits,
+    check_deposit,
+    check_reserve,
+    check_unlocking,
+    find_pause,
+    find_staleness,
+    is_sound,
+    total_ev_exceeded,
+)
 from livepeer_remote_signer.core.rules.payment import PaymentRequest, SessionIds, check_nonce, tickets_of_a_second
 from livepeer_remote_signer.core.rules.pricing import Ceilings, check_price, parse_max_price
 from livepeer_remote_signer.core.rules.recipients import check_recipient_is_orchestrator
@@ -421,6 +431,15 @@ PLANNING: tuple[Rule, ...] = (
     read_round,
     check_recipient,
 )
+
+_ON_READING = frozenset({check_fresh, check_not_paused, check_deposit, check_reserve, check_unlocking})
+_PLANNING_ON_SOUND_READING = tuple(rule for rule in PLANNING if rule not in _ON_READING)
+
+
+def planning_rules(reading: ChainView) -> tuple[Rule, ...]:
+    """PLANNING without the rules that look at nothing but the reading, where none of them would say anything: asked once and not one
+    by one they cost a fiftieth of a payment less."""
+    return _PLANNING_ON_SOUND_READING if is_sound(reading) else PLANNING
 
 
 def _is_owed(state: SignerState, billed: Billed) -> bool:

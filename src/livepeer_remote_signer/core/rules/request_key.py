@@ -61,4 +61,4 @@ def idempotency_key(caller: Caller, identity: Identity) -> bytes:
 def _digest(parts: Sequence[bytes]) -> bytes:
     """32 bytes over parts that cannot run into each other. OpenSSL's SHA-256 uses the processor's, hashlib's BLAKE2 does not."""
     lengths = struct.pack(f">{len(parts)}Q", *map(len, parts))
-    return sha256(lengths + b"".join(parts)).digest()
+    return sha256(b"".join((lengths, *parts))).digest()

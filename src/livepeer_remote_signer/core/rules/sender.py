@@ -25,7 +25,7 @@ from livepeer_remote_signer.core.rules.billing import Billed, Due
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.limits import TicketLimits, find_clock_fault
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan, PaymentRequest, SessionIds
-from livepeer_remote_signer.core.rules.payment_rules import OPENING, PLANNING, Draft, Rule, Terms
+from livepeer_remote_signer.core.rules.payment_rules import OPENING, PLANNING, Draft, Rule, Terms, planning_rules
 from livepeer_remote_signer.core.rules.pricing import Ceilings
 from livepeer_remote_signer.proto import net_pb2
 
@@ -97,7 +97,8 @@ class LivePaymentSender:
         draft.price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
         draft.now_ns = now_ns
         _place(draft, chain, ceilings, headroom_seconds, catch_up_seconds)
-        for rule in PLANNING:
+        draft.chain = chain  # which `check_fresh` would refuse where it may not be used
+        for rule in planning_rules(chain):
             rule(draft)
         return _planned(session, draft)
 
