@@ -27,7 +27,6 @@ INCREMENTAL = 2
 """Of `PRAGMA auto_vacuum`: free pages are noted, and can be given back some at a time."""
 
 _MAGIC = b"SQLite format 3\0"
-_CALLS_OF_A_STEP = 5
 _HEAD_BYTES = 100
 _VERSION_AT = slice(60, 64)
 """Of SQLite's file format: `PRAGMA user_version` in the head."""
@@ -225,21 +224,22 @@ class SqliteConnections:
             return await self._in(self._commits, lambda: self._forget(statement, naming, parameters))
 
     def _forget(self, statement: str, naming: str | None, parameters: tuple[object, ...]) -> tuple[list[str], Forgotten]:
+        """The statement is a transaction of its own: between several this thread would wait for the interpreter, which the event loop
+        has, with the write lock in its hands. So names are asked for before it, and are those of the rows that go unless another
+        process has written meanwhile: then nothing that is remembered holds anyhow."""
         self.check_file()
-        self._wait_for_lock()
-        began, began_cpu = time.monotonic(), time.thread_time()
-        try:
-            names = self.write.execute(naming, parameters).fetchone()[0] if naming is not None else None
+        names = self.write.execute(naming, parameters).fetchall()[0][0] if naming is not None else None
+        count, began, began_cpu = 0, 0.0, 0.0
+
+        def step() -> None:
+            nonlocal count, began, began_cpu
+            began, began_cpu = time.monotonic(), time.thread_time()
             count = self.write.execute(statement, parameters).rowcount
-            self.write.execute("COMMIT")
-        except sqlite3.Error:
-            if self.write.in_transaction:
-                self.write.rollback()
-            raise
-        held = time.monotonic() - began
-        waited = _CALLS_OF_A_STEP * sys.getswitchinterval()  # at most, for the interpreter, which the event loop has
-        worked = max(time.thread_time() - began_cpu, held - waited)
-        return names.split(",") if names else [], Forgotten(count, worked, held)
+
+        _once_free(step, self._lock_wait_seconds)
+        held, computed = time.monotonic() - began, time.thread_time() - began_cpu
+        worked = max(computed, held - sys.getswitchinterval())  # less what it waited for the interpreter at the most
+        return names.split(",") if names else [], Forgotten(count, worked, held, computed)
 
     async def change_together(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
         """Several statements, committed together or not at all; else as `change`."""

@@ -166,6 +166,8 @@ class Forgotten(NamedTuple):
     rows: int
     worked_seconds: float
     held_seconds: float
+    computed_seconds: float = 0.0
+    """Of the work, what this process's own processor did; a server has its own."""
 
 
 class Store(Protocol):
