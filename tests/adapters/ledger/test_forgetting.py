@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from livepeer_remote_signer.adapters.ledger import forgetting, housekeeping, postgres_statements, sqlite
+from livepeer_remote_signer.adapters.ledger import forgetting, housekeeping, postgres_statements, sqlite, sqlite_connections
 from livepeer_remote_signer.adapters.ledger.forgetting import LEASE, STEP_SECONDS
 from livepeer_remote_signer.adapters.ledger.gauges import add_ledger_gauges
 from livepeer_remote_signer.adapters.ledger.postgres import PostgresStore
@@ -245,6 +246,46 @@ async def test_a_reader_that_keeps_the_log_from_being_written_back_is_told_of(
         reader.close()
         told = [record for record in caplog.records if "write-ahead log has" in record.message]
         assert 1 <= len(told) <= 2, "told when it is large and when it has doubled, not with every look"
+
+
+async def test_the_log_is_brought_into_the_file_beside_payments_and_begun_anew_when_it_is_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_connections, "WRITTEN_BACK_ROWS", 100)
+    monkeypatch.setattr(sqlite_connections, "LONG_LOG_PAGES", 200)
+
+    async with opened(path) as (ledger,):
+        paid, largest = 0, 0
+
+        async def pay_on() -> None:
+            nonlocal paid, largest
+            await asyncio.gather(*(ledger.pay(Session().next()) for _ in range(20)))
+            paid += 20
+            largest = max(largest, ledger.store.log_bytes() or 0)
+
+        async def payments_go_on(until: asyncio.Task[None]) -> None:
+            while not until.done():
+                await pay_on()
+
+        for _ in range(60):
+            await pay_on()
+            writing = asyncio.create_task(ledger.store.write_back())
+            await payments_go_on(writing)
+            await writing
+        assert await ledger.count("lrs_payments") == paid
+        assert largest < paid * 4096, "pages of the log are used again"
+        inside = sqlite3.connect(f"file:{path}?immutable=1", uri=True)  # reads the file alone
+        (written,) = inside.execute("SELECT count(*) FROM lrs_payments").fetchone()
+        inside.close()
+        assert written > paid / 2
+
+
+async def test_few_rows_are_not_written_back(path: Path) -> None:
+    async with opened(path) as (ledger,):
+        await ledger.pay(Session().next())
+        before = os.stat(path).st_mtime_ns
+        await ledger.store.write_back()
+        assert os.stat(path).st_mtime_ns == before
 
 
 async def test_how_far_forgetting_is_behind_and_since_when_the_database_is_silent_are_figures(place: Place) -> None:

@@ -26,6 +26,9 @@ PRUNE_SECONDS = 5.0
 FOLD_SECONDS = 1.0
 """How old the sums beside the payments may be in the tables; what reads them adds what waits before."""
 
+WRITE_BACK_SECONDS = 1.0
+"""A second's pages are written to the file once, however often they changed."""
+
 SILENT_SECONDS = 4.0
 """A database is looked at every half second; one that did nothing for so long is taken for one that does nothing."""
 
@@ -46,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class Housekeeping:
-    """Five tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
+    """Six tasks: forgetting many rows and adding up takes long, and changes shall be known at once all the same.
 
     A fault of the database is logged once and tried again with the next look.
     """
@@ -122,6 +125,7 @@ class Housekeeping:
             asyncio.create_task(self._keep_doing(self.sweep), name="ledger-sweeping"),
             asyncio.create_task(self._keep_doing(self.close_minutes), name="ledger-closing"),
             asyncio.create_task(self._keep_doing(self._store.fold, FOLD_SECONDS), name="ledger-folding"),
+            asyncio.create_task(self._keep_doing(self._store.write_back, WRITE_BACK_SECONDS), name="ledger-writing-back"),
         ]
 
     async def close(self) -> None:

@@ -499,6 +499,9 @@ class PostgresStore(PostgresRedeemed):
         """The server's own vacuum does it."""
         return 0
 
+    async def write_back(self) -> None:
+        """A server does so by itself."""
+
     def log_bytes(self) -> int | None:
         """The server's own matter."""
         return None

@@ -509,6 +509,10 @@ class SqliteStore(SqliteFigures, SqliteRedeemed):
         await self._file.give_back(given)
         return surplus - given
 
+    async def write_back(self) -> None:
+        """In the thread of what may take long."""
+        await self._file.write_back()
+
     def log_bytes(self) -> int | None:
         """The size of the write-ahead log."""
         return self._file.log_bytes()

@@ -201,6 +201,9 @@ class Store(Protocol):
     async def check(self) -> None:
         """Asks the database something, also where it was silent before."""
 
+    async def write_back(self) -> None:
+        """Brings what a file's write-ahead log holds into the file, so that no payment has to."""
+
     def log_bytes(self) -> int | None:
         """How much the file's log holds that is not in the file yet, at most; None for a database that is no file."""
 
