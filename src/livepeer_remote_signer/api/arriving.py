@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import select
+
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 
@@ -49,6 +52,32 @@ class WritingFlow(FlowControl):
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
+
+
+class Departure:
+    """Tells whether a client has left: its connection was reset, or closed on our side.
+
+    One that was only closed by its client looks as one that is half closed, which is answered.
+    """
+
+    __slots__ = ("_poll", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._poll: select.poll | None = None
+        """Made when it is asked for first: most connections that come never pay."""
+
+    def has_come(self) -> bool:
+        """As far as the kernel knows now."""
+        if self._transport.is_closing():
+            return True
+        if self._poll is None:
+            connection = self._transport.get_extra_info("socket")
+            if connection is None:
+                return False
+            self._poll = select.poll()
+            self._poll.register(connection.fileno(), 0)
+        return bool(self._poll.poll(0))  # an error, or both directions shut: the kernel reports nothing else unasked
 
 
 class ArrivingRequest:

@@ -15,7 +15,6 @@ Rules that hold for every route:
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 from collections import deque
 from collections.abc import Awaitable
@@ -33,6 +32,7 @@ from livepeer_remote_signer.api.arriving import (
     REQUEST_WEIGHT,
     TRAILERS,
     ArrivingRequest,
+    Departure,
     WritingFlow,
     has_few_lines,
     has_origin,
@@ -112,14 +112,13 @@ class PaymentProtocol(HttpToolsProtocol):
         """Where it stands among those that may give way; None while it has no place."""
         self._has_paid = False
         self._peer = ""
-        self._departure: select.poll | None = None
-        """Tells of a reset; made with the first payment."""
 
     # --- the connection's life ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = WritingFlow(transport)
+        self._departure = Departure(transport)
         self._peer = self.client[0] if self.client else ""
         if self._places.take(self):
             self._idle = self._places.silent
@@ -420,26 +419,13 @@ class PaymentProtocol(HttpToolsProtocol):
             request.keep_alive = False
             self._write_soon(request, self._refusal(request, request.refusal))
             return
-        answer = self.front.respond(request.path or "", request.headers, body, self._peer, self._has_left)
+        answer = self.front.respond(request.path or "", request.headers, body, self._peer, self._departure.has_come)
         if isinstance(answer, Reply):
             self._write_soon(request, answer)
             return
         task = self.loop.create_task(self._answer_later(request, answer))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
-
-    def _has_left(self) -> bool:
-        """Whether the connection was reset. One that was only closed by its client looks as one that is half closed, which is answered."""
-        transport = self.transport
-        if transport.is_closing():
-            return True
-        if self._departure is None:
-            connection = transport.get_extra_info("socket")
-            if connection is None:
-                return False
-            self._departure = select.poll()
-            self._departure.register(connection.fileno(), 0)
-        return bool(self._departure.poll(0))  # an error, or both directions shut: the kernel reports nothing else unasked
 
     async def _answer_later(self, request: ArrivingRequest, answer: Awaitable[Reply]) -> None:
         self._write_soon(request, await answer)
