@@ -10,11 +10,11 @@ import pytest
 
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from tests.asgi import Answer, call, running
 from tests.plans import NOW_NS, orchestrator_info
 from tests.signer import configuration
 
-NS_PER_MS = 10**6
 PRICE = 150_000_000_000
 
 

@@ -17,10 +17,11 @@ from livepeer_remote_signer.core.errors import CallerLeft, KeyUnavailable, Ledge
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
 from livepeer_remote_signer.core.protocol.state import Seal, SignerState, encode_state
 from livepeer_remote_signer.core.protocol.ticket import seg_creds_message, ticket_hash_parts
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg_data
 from livepeer_remote_signer.core.recent import Recent
 from livepeer_remote_signer.core.rules.custody import Held, Stamp
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, Found, Newest, Record, RequestKey, SegCreds, Stored
+from livepeer_remote_signer.core.rules.ledger import Found, Newest, Record, RequestKey, SegCreds, Stored
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, is_held
 from livepeer_remote_signer.core.rules.trail import Trail

@@ -12,6 +12,7 @@ from livepeer_remote_signer.adapters.runtime_prices import PricesFileError, Runt
 from livepeer_remote_signer.config.ceilings import ceiling_amounts
 from livepeer_remote_signer.config.loading import ConfigError
 from livepeer_remote_signer.config.models import Config
+from livepeer_remote_signer.core.rules.secret_text import token_fault
 from livepeer_remote_signer.wiring.chain import ChainParts, open_sender_chain
 from livepeer_remote_signer.wiring.drawn import DrawnParts
 from livepeer_remote_signer.wiring.operations import MetricsParts
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from livepeer_remote_signer.adapters.overview.refusals import RecentRefusals
     from livepeer_remote_signer.config.auth import AdminConfig
 
-MIN_TOKEN_CHARACTERS = 16
 WORKERS_PRICES_FILE = "prices.json"
 """In the workers' folder: what they tell each other of prices where neither a ledger nor a file of the operator's does it."""
 
@@ -122,6 +122,6 @@ def load_tokens(config: AdminConfig) -> tuple[str, str]:
 def _load_token(file: Path, key: str) -> str:
     """Raises ConfigError for one that could be guessed, SigningKeyError for a file that cannot be read."""
     token = read_secret_file(file, key).strip()
-    if len(token) < MIN_TOKEN_CHARACTERS or not token.isascii():
-        raise ConfigError(f"{key} must hold at least {MIN_TOKEN_CHARACTERS} ASCII characters, it holds {len(token)}")
+    if fault := token_fault(token):
+        raise ConfigError(f"{key} {fault}")
     return token

@@ -12,9 +12,10 @@ import pytest
 
 from livepeer_remote_signer.adapters.ledger.store import ConnectionLost, Minutes, Writes
 from livepeer_remote_signer.core.errors import BadField, BudgetExceeded, OutboxFull, SignerError, Suspended
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.budgets import Budget
 from livepeer_remote_signer.core.rules.custody import Held, Stamp
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, Newest, Record, SegCreds, Stored
+from livepeer_remote_signer.core.rules.ledger import Newest, Record, SegCreds, Stored
 from livepeer_remote_signer.core.rules.reservation import SWEPT_MS, Reserved, restore_plan
 from tests.ledgers import OpenLedger, Payment, Session, opened
 from tests.plans import NOW_NS

@@ -28,6 +28,7 @@ from livepeer_remote_signer.adapters.chain.reading import ChainUnavailable, Cont
 from livepeer_remote_signer.adapters.drawn.alarm import Teller
 from livepeer_remote_signer.adapters.ledger.redeemed import RedeemedChange, RedeemedRow, RedeemedStore
 from livepeer_remote_signer.core.errors import LedgerUnavailable
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.funding import SECONDS_PER_L1_BLOCK
 from livepeer_remote_signer.core.rules.redeemed import (
@@ -210,7 +211,7 @@ class Follower:
     async def _keep_watch(self, round_: int | None) -> _Party:
         """How far the chain was followed, and since when tickets are judged, as it is kept now."""
         before = await self._load(self._names)
-        now_ms, ledger, unsigned_ms = self._clock_ns() // 1_000_000, await self._store.identity(), await self._store.unsigned_ms()
+        now_ms, ledger, unsigned_ms = self._clock_ns() // NS_PER_MS, await self._store.identity(), await self._store.unsigned_ms()
         followed = {}
         for sender in self._names:
             was = before.get(sender)
@@ -352,7 +353,7 @@ class Follower:
             win_prob=ticket.win_prob,
             payer=b"",
             verdict="unjudged",
-            found_ms=self._clock_ns() // 1_000_000,
+            found_ms=self._clock_ns() // NS_PER_MS,
             block=redemption.block,
             block_hash=redemption.block_hash,
             transaction=redemption.transaction,

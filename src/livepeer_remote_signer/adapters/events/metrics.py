@@ -8,6 +8,7 @@ from typing import Protocol
 
 from livepeer_remote_signer.adapters.events.sink import Sink
 from livepeer_remote_signer.adapters.metrics.registry import Metrics
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.events import EVENT_TYPE, Backlog
 
 
@@ -59,7 +60,7 @@ def add_outbox_gauges(metrics: Metrics, events: EventMetrics, outbox: Queue, sin
         return outbox.backlog.pending
 
     def oldest_age() -> float:
-        return outbox.backlog.oldest_age_seconds(time.time_ns() // 1_000_000)
+        return outbox.backlog.oldest_age_seconds(time.time_ns() // NS_PER_MS)
 
     pending_name = "livepeer_signer_outbox_pending", "Billing events that wait to be sent."
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent
 
 DEFAULT_MEMORY_LIMIT = 10_000
-_NS_PER_MS = 1_000_000
 
 
 class Outbox(Protocol):
@@ -67,7 +67,7 @@ class MemoryOutbox:
     def publish(self, payload: bytes) -> None:
         """Queues an event for every sink."""
         self._last_id += 1
-        event = OutboxEvent(self._last_id, self._clock_ns() // _NS_PER_MS, payload)
+        event = OutboxEvent(self._last_id, self._clock_ns() // NS_PER_MS, payload)
         for queue in self._queues.values():
             if len(queue) >= self._limit:
                 queue.popitem(last=False)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.ledger.controls import Controls
 from livepeer_remote_signer.adapters.ledger.store import Store, text_bytes
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.caller_usage import MAX_OPEN_SESSIONS, OPEN_SECONDS, CallerUsage
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageSum
 
 

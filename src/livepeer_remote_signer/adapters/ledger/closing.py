@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from livepeer_remote_signer.adapters.ledger.store import Store
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.digests import MS_PER_MINUTE
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 
 LEASE = "closing"
 LEASE_MS = 10_000

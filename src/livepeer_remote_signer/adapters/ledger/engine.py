@@ -27,12 +27,11 @@ from livepeer_remote_signer.adapters.ledger.turns import Turn, Turns
 from livepeer_remote_signer.adapters.ledger.work import Finish, Needs, Pay, Release, Reserve, Statistics, Work
 from livepeer_remote_signer.core.errors import IN_DOUBT_HINT, BadField, LedgerUnavailable, OutboxFull, SessionBusy, SignerError, StaleState
 from livepeer_remote_signer.core.protocol.state import parse_state
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, NS_PER_SECOND
 from livepeer_remote_signer.core.rules.custody import Held, Stamp
 from livepeer_remote_signer.core.rules.digests import open_heads
 from livepeer_remote_signer.core.rules.fairness import PRESENT_SECONDS, FairQueue
 from livepeer_remote_signer.core.rules.ledger import (
-    NS_PER_MS,
     Books,
     Found,
     Judged,

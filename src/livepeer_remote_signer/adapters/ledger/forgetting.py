@@ -16,7 +16,7 @@ from collections.abc import Callable
 from livepeer_remote_signer.adapters.ledger.store import AGING, Aging, Store
 from livepeer_remote_signer.adapters.ledger.user_store import REQUESTS_KEPT_MS
 from livepeer_remote_signer.adapters.ledger.users import Users
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 
 STEP_SECONDS = 0.02
 COMPUTED_SECONDS = 0.004

@@ -16,8 +16,8 @@ from livepeer_remote_signer.adapters.ledger.outbox import LedgerOutbox
 from livepeer_remote_signer.adapters.ledger.owner import Owner, WrongLedger, claim
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
 from livepeer_remote_signer.adapters.ledger.users import Users
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.chain import ChainView
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.reservation import SWEPT_MS
 from livepeer_remote_signer.core.rules.usage import SECONDS_PER_DAY
 

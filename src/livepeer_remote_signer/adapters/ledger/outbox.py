@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from livepeer_remote_signer.adapters.ledger.store import Store
 from livepeer_remote_signer.core.errors import OutboxFull
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.events import Backlog, OutboxEvent, ParkedEvent, event_id
 from livepeer_remote_signer.core.rules.id_spans import IdSpans
 
@@ -148,4 +149,4 @@ class LedgerOutbox:
 
 
 def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return time.time_ns() // NS_PER_MS

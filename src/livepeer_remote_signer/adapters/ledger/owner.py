@@ -11,9 +11,8 @@ import logging
 from typing import NamedTuple
 
 from livepeer_remote_signer.adapters.ledger.store import Store, StoreFailed
-from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, encode_rfc3339_ns
 
-NS_PER_MS = 1_000_000
 CHAIN, SENDERS, SINKS, SINCE = "ledger:chain", "ledger:senders", "ledger:sinks", "ledger:since"
 _log = logging.getLogger(__name__)
 

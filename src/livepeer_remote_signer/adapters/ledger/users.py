@@ -26,10 +26,10 @@ from livepeer_remote_signer.adapters.ledger.user_store import (
     UserWrites,
 )
 from livepeer_remote_signer.core.errors import BadField, LedgerUnavailable
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.api_keys import SALT_BYTES, KeyRecord
 from livepeer_remote_signer.core.rules.audit import AdminRequest, AuditEntry, AuditLine
 from livepeer_remote_signer.core.rules.budgets import Budget, is_configured
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.new_keys import MadeKey, NewKey, Revoked, StoredKey
 from livepeer_remote_signer.core.rules.policy import NAMESPACES
 from livepeer_remote_signer.core.rules.runtime_budgets import (

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
 from livepeer_remote_signer.adapters.ledger.store import BYTES_A_PAYMENT, PaymentRow, Wanted, Writes, text_bytes
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules import custody
 from livepeer_remote_signer.core.rules.budgets import Claim
 from livepeer_remote_signer.core.rules.custody import Held, Stamp
 from livepeer_remote_signer.core.rules.digests import LineHead, LineName, PaymentName, add_payment
 from livepeer_remote_signer.core.rules.figures import figures_of
 from livepeer_remote_signer.core.rules.ledger import (
-    NS_PER_MS,
     Books,
     LedgerRules,
     Lines,

@@ -23,6 +23,7 @@ from livepeer_remote_signer.adapters.runtime_prices import RuntimePrices
 from livepeer_remote_signer.core.errors import LedgerUnavailable
 from livepeer_remote_signer.core.protocol.amounts import float_string
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.budgets import BudgetUse
 from livepeer_remote_signer.core.rules.chain import ChainView
 from livepeer_remote_signer.core.rules.readiness import ReadyCheck
@@ -92,7 +93,7 @@ class Overview:
 
         Figures of a large ledger are those that were last added up, with their time as `ledger_read`.
         """
-        now_ms = self._clock_ns() // 1_000_000
+        now_ms = self._clock_ns() // NS_PER_MS
         checks = self._ready_checks()
         kept, faults = await self._kept(hours)
         return {
@@ -202,7 +203,7 @@ class Overview:
         return figures | switches, []
 
     async def _read_ledger(self, controls: Controls, hours: int) -> dict[str, Any]:
-        now_ms = self._clock_ns() // 1_000_000
+        now_ms = self._clock_ns() // NS_PER_MS
         now_minute = now_ms // MS_PER_MINUTE
         span = span_until(now_minute, hours * 60 // BUCKETS, BUCKETS)
         minutes = Minutes(span.first_minute, now_minute)

@@ -8,6 +8,7 @@ from typing import Any
 
 from livepeer_remote_signer.adapters.logs.payments import refused_fields
 from livepeer_remote_signer.core.errors import SignerError
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 
@@ -33,7 +34,7 @@ class RecentRefusals:
         """What is shown of it is kept until others take its place; the request, which may be long, is not."""
         if self._status_of(error) not in (480, 482):
             fields = refused_fields(error, self._status_of(error), trail, trail.started)
-            at = self._clock_ns() // 1_000_000 / 1000
+            at = self._clock_ns() // NS_PER_MS / 1000
             self._kept.append({"at": at, **{name: fields.get(name, "") for name in _SHOWN}})
 
     def describe(self) -> list[dict[str, Any]]:

@@ -8,8 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.errors import BadField
-from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, encode_rfc3339_ns
 
 MAX_AUTHOR_CHARACTERS = 200
 MAX_IDEMPOTENCY_KEY_BYTES = 200

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from livepeer_remote_signer.core.errors import BadJobType, NoBillableUnits, NoTickets
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, NS_PER_SECOND
 
 PIXELS_PER_SECOND = 1280 * 720 * 30
 FIRST_LV2V_SECONDS = 60
@@ -24,7 +24,6 @@ MAX_DURATION_NS = 2**63 - 1
 MAX_TICKETS = 100
 """What the recipient and the consumers of events accept in one payment."""
 
-_NS_PER_MS = 1_000_000
 DATED_AHEAD_NS = 30 * NS_PER_SECOND
 """Clocks of replicas differ by less; a date that lies further ahead was written while some clock was wrong."""
 
@@ -89,7 +88,7 @@ def not_due_seconds(job_type: str, credit: Fraction, price: Fraction, elapsed_ns
         return None
     longest = elapsed_ns + MAX_NOT_DUE_SECONDS * NS_PER_SECOND
     covered_ns = bill_credit(job_type, max(Fraction(0), min(credit, per_second * Fraction(longest, NS_PER_SECOND))), price).elapsed_ns
-    return max(1, (covered_ns - elapsed_ns) // _NS_PER_MS + 1) / 1000
+    return max(1, (covered_ns - elapsed_ns) // NS_PER_MS + 1) / 1000
 
 
 def bill_credit(job_type: str, credit: Fraction, price: Fraction) -> Billed:

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.state import SignerState
-from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, encode_rfc3339_ns
 from livepeer_remote_signer.core.rules.budgets import BudgetUse
 from livepeer_remote_signer.core.rules.figures import rounded
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS
 from livepeer_remote_signer.core.rules.usage import UsageQuery, UsageRow, UsageSum, describe_query, page_of
 
 OPEN_SECONDS = 300

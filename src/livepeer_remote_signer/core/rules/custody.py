@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules.budgets import Claim
-from livepeer_remote_signer.core.rules.ledger import NS_PER_MS, Books, LedgerRules, RequestKey, Tip, admit, spends_of
+from livepeer_remote_signer.core.rules.ledger import Books, LedgerRules, RequestKey, Tip, admit, spends_of
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation, Spent, encode_plan, encode_spent, parse_spent, restore_plan
 from livepeer_remote_signer.core.rules.signed import note_tickets

@@ -17,7 +17,7 @@ from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.protocol.prices import PIPELINE_NAMES, UNIT_OF_TYPE, CapabilityModel
 from livepeer_remote_signer.core.protocol.state import encode_text
 from livepeer_remote_signer.core.protocol.ticket import TicketParams
-from livepeer_remote_signer.core.protocol.timestamps import encode_rfc3339_ns
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, encode_rfc3339_ns
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.rules.figures import decimal_text, figures_of, rounded, seconds_text
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
@@ -27,7 +27,7 @@ MAX_EVENT_BYTES = 16 * 1024
 MAX_TEXT_BYTES = 2048
 """Of one text as it stands in the event, without its quotation marks; half of it where auth id and texts are all that long."""
 
-MAX_AUTH_ID_CHARACTERS = 2048
+MAX_TOLD_AUTH_ID_CHARACTERS = 2048
 MAX_AUTH_ID_BYTES = 6 * 1024 + 64
 """More than any auth id takes that a credential or the webhook can name: two of them never become one."""
 
@@ -115,15 +115,15 @@ def _encode(plan: PaymentPlan, source: EventSource, request_id: str, client_requ
     pixels = plan.billed.units if job_type == "lv2v" else 0
     status = "continuing" if state.sequence_number else "new"
     usd = _usd_figures(figures.fee_usd, eth_usd)
-    auth_id = _text(state.auth_id[:MAX_AUTH_ID_CHARACTERS], MAX_AUTH_ID_BYTES)
+    auth_id = _text(state.auth_id[:MAX_TOLD_AUTH_ID_CHARACTERS], MAX_AUTH_ID_BYTES)
     return (
-        f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{plan.now_ns // 1_000_000}","gateway":"","data":'
+        f'{{"id":"{event_id_of(request_id)}","type":"{EVENT_TYPE}","timestamp":"{plan.now_ns // NS_PER_MS}","gateway":"","data":'
         f'{{"session_id":{encode_text(state.state_id)},"session_status":"{status}","app":{_text(state.app, most)},'
         f'"pipeline":{encode_text(pipeline)},"request_id":"{request_id}",'
         f'"orch_address":"{_address_text(info.address)}","orch_url":{_text(info.transcoder, most)},'
         f'"manifest_id":{_text(session.manifest_id, most)},'
         f'"pm_session_id":"{info.pm_session_id}","current_time":"{current}","previous_time":"{previous}",'
-        f'"current_time_unix":{current_ns // 1_000_000},"previous_time_unix":{previous_ns // 1_000_000},'
+        f'"current_time_unix":{current_ns // NS_PER_MS},"previous_time_unix":{previous_ns // NS_PER_MS},'
         f'"billable_secs":{seconds_text(figures.billed_ns)},"pixels":{pixels},'
         f'"session_balance":"{_whole(state.balance)}","computed_fee":"{figures.fee_wei}","cost":"{_price_text(info.price)}",'
         f'"sequence_number":{state.sequence_number},"num_tickets":{plan.num_tickets},"auth_id":{auth_id},'

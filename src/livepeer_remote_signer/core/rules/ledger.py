@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from livepeer_remote_signer.core.errors import BudgetExceeded, RateExceeded, SignerError, StaleState, Suspended
 from livepeer_remote_signer.core.protocol.state import SignerState
-from livepeer_remote_signer.core.protocol.timestamps import NS_PER_SECOND
+from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS, NS_PER_SECOND
 from livepeer_remote_signer.core.rules.budgets import (
     Budget,
     BudgetUse,
@@ -40,8 +40,6 @@ from livepeer_remote_signer.core.rules.policy import without_namespace
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved
 from livepeer_remote_signer.core.rules.runtime_budgets import RuntimeBudgets
 from livepeer_remote_signer.core.rules.tally import Tally
-
-NS_PER_MS = 1_000_000
 
 
 class RequestKey(Struct, frozen=True, gc=False):

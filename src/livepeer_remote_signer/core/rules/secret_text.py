@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MIN_TOKEN_CHARACTERS = 16
+
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -12,3 +14,10 @@ def secret_text_fault(text: str, *, one_line: bool = True) -> str:
     if one_line and len(lines := text.strip().splitlines()) > 1:
         return f"holds {len(lines)} lines, and one is expected"
     return ""
+
+
+def token_fault(token: str) -> str:
+    """What is wrong with a token that is shown in a header and must not be guessed; "" for nothing."""
+    if len(token) >= MIN_TOKEN_CHARACTERS and token.isascii():
+        return ""
+    return f"must hold at least {MIN_TOKEN_CHARACTERS} ASCII characters, it holds {len(token)}"
