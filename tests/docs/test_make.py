@@ -74,7 +74,7 @@ def test_the_demo_installs_only_what_the_signer_needs(checkout: Path) -> None:
 def test_what_is_imported_is_compiled_once_also_where_the_environment_forbids_it() -> None:
     """Images of containers forbid it: all that a test starts would compile everything anew."""
     told = subprocess.run(
-        ["make", "--eval=told: ; @printenv PYTHONDONTWRITEBYTECODE || echo nothing", "told"],
+        ["make", "--no-print-directory", "--eval=told: ; @printenv PYTHONDONTWRITEBYTECODE || echo nothing", "told"],
         cwd=ROOT,
         capture_output=True,
         text=True,
