@@ -368,7 +368,7 @@ def test_what_is_kept_of_an_info_does_not_keep_the_rest_of_it() -> None:
     assert all(info.price_message.pricePerUnit == info.price_per_unit for info in kept)
 
 
-@pytest.mark.parametrize("nonce", [0, 1, 2, 127, 128, 129, 500, 600, 2**32 - 1])
+@pytest.mark.parametrize("nonce", [0, 1, 2, 127, 128, 129, 255, 256, 500, 600, 16383, 16384, 2**32 - 1])
 @pytest.mark.parametrize("length", [0, 64, 65, 66])
 def test_ticket_sender_params_are_the_runtimes_bytes(nonce: int, length: int) -> None:
     sig = bytes(range(256))[:length]
