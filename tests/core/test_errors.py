@@ -15,6 +15,7 @@ from livepeer_remote_signer.core.errors import (
     RefreshSession,
     SignerError,
     TimedOut,
+    Unauthenticated,
 )
 
 
@@ -91,3 +92,9 @@ def test_an_error_that_was_told_lets_go_of_the_calls_it_came_through_and_of_thos
     assert first.__cause__ is not None
     errors.let_go_of_frames(told)
     assert [told.__traceback__, first.__traceback__, first.__cause__.__traceback__] == [None] * 3
+
+
+def test_a_credential_that_is_refused_for_its_time_says_so() -> None:
+    assert Unauthenticated("the token expired", is_of_time=True).is_of_time is True
+    error = Unauthenticated("no such key", hint="send one")
+    assert (error.is_of_time, error.hint, error.values) == (False, "send one", {})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import Overloaded, ShareExceeded
-from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes, weight_of
+from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes, is_dear, weight_of
 
 
 def filled(shares: Shares, caller: str, count: int, now: float = 0.0) -> list[Place]:
@@ -187,3 +187,12 @@ def test_values_of_a_long_body_weigh_more_than_its_text() -> None:
     assert weight_of(b"," * 4096) == 4096, "a payment's body weighs what it has"
     assert weight_of(b"x" * 5000) == 5000
     assert weight_of(b"1," * 5000) == 10_000 + 128 * 5000
+
+
+@pytest.mark.parametrize(
+    ("body", "dear"),
+    [(b"1," * 1024 + b"1" * 2049, False), (b"1," * 1025 + b"1" * 2047, True), (b"," * 4096, False), (b"1" * 100_000, False)],
+    ids=["values at the limit", "a value more", "short", "one value"],
+)
+def test_dear_is_a_long_body_of_many_values(body: bytes, dear: bool) -> None:
+    assert is_dear(body) is dear

@@ -249,3 +249,10 @@ def test_what_a_sound_reading_spares_are_the_rules_that_look_at_nothing_else() -
         draft = Draft()
         draft.reading = draft.chain = sound
         rule(draft)
+
+
+def test_the_time_is_known_unless_the_clock_is_wrong_or_the_chain_cannot_tell() -> None:
+    assert CHAIN.is_time_known is True
+    assert replace(CHAIN, clock_agrees=True).is_time_known is True
+    assert replace(CHAIN, stale=StaleReading("no answer", 90.0, 60.0)).is_time_known is False
+    assert replace(CHAIN, clock_fault=ClockFault("behind", -90.0, 30.0)).is_time_known is False
