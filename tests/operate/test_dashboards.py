@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from tests.operate.conftest import skip_or_fail
 from tests.prometheus_text import parse_metrics
-from tests.served import served
+from tests.served import Served, served
 
 DOCKER = Path(__file__).parents[2] / "docker"
 RULES = DOCKER / "prometheus" / "alerts.yml"
@@ -64,8 +65,17 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         (folder / name).mkdir()
         with served(folder / name, **sections) as signer:
             signer.pay()
-            found |= parse_metrics(signer.get("/metrics").body).keys()
+            found |= shown_once_weighed(signer) if name == "live" else parse_metrics(signer.get("/metrics").body).keys()
     return found
+
+
+def shown_once_weighed(signer: Served) -> set[str]:
+    """What is shown once it was weighed what was drawn: soon after the start, in a thread of its own."""
+    deadline = time.monotonic() + 60
+    while "livepeer_signer_drawn_chance" not in (shown := parse_metrics(signer.get("/metrics").body).keys()):
+        assert time.monotonic() < deadline, "nothing was weighed"
+        time.sleep(0.2)
+    return set(shown)
 
 
 ONLY_WITH_AN_ANSWER = {
