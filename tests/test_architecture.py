@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -88,13 +89,18 @@ OPTIONAL_PARTS = [
 ]
 
 
-class Module(NamedTuple):
+@dataclass(frozen=True)
+class Module:
     """One source file of ours."""
 
     name: str
     layer: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Parsed when it is looked at: each process that runs tests collects all of them."""
+        return ast.parse(self.text)
 
     def imports(self) -> Iterator[str]:
         """The dotted names of everything imported, wherever the statement stands."""
@@ -120,8 +126,7 @@ def _modules() -> Iterator[Module]:
     for path in sorted(ROOT.rglob("*.py")):
         if not path.stem.endswith(("_pb2", "_pb2_grpc")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-            text = path.read_text("utf-8")
-            yield Module(name or "__init__", layer_of(name), text, ast.parse(text))
+            yield Module(name or "__init__", layer_of(name), path.read_text("utf-8"))
 
 
 MODULES = list(_modules())
