@@ -43,4 +43,6 @@ async def test_a_look_that_fails_is_followed_by_the_next_and_each_rest_knows_how
 
 
 async def test_what_was_never_started_can_be_stopped() -> None:
-    await Counting().stop()
+    part = Counting()
+    await part.stop()
+    assert part.looks == 0
