@@ -484,7 +484,7 @@ def test_refusals_count_under_the_address_that_a_trusted_proxy_speaks_for(
 
 def test_a_refusal_that_is_the_signers_fault_is_an_error_in_the_log(runner: asyncio.Runner, caplog: pytest.LogCaptureFixture) -> None:
     busy = create_app(parse_config(yaml.safe_dump(configuration(limits={"max_requests_in_work": 1})), {}))
-    with busy.paying.place([], "127.0.0.1"), caplog.at_level(logging.INFO):
+    with busy.paying.place("127.0.0.1"), caplog.at_level(logging.INFO):
         answer = runner.run(call(busy, "POST", "/sign-orchestrator-info", {}, b""))
     ((level, fields),) = refusals_in(caplog)
     assert (level, fields["status"], fields["code"]) == ("ERROR", 503, "overloaded")

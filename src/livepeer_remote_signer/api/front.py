@@ -157,7 +157,7 @@ class Front:
         if scope["method"] != "POST":
             await self._guarded(scope, replay, send)
             return
-        with self.paying.place(scope["headers"], peer_of(scope), body):
+        with self.paying.place(caller_of(scope), body):
             if is_dear(body):
                 await self._take_turn(scope)
             await self._guarded(scope, replay, send)

@@ -141,9 +141,10 @@ class PayingRoutes:
         return self._shares.in_work
 
     @contextmanager
-    def place(self, headers: Iterable[tuple[bytes, bytes]], peer: str, body: bytes = b"") -> Iterator[None]:
-        """One place among the requests in work, for a route that pays nothing. Raises Overloaded or ShareExceeded."""
-        caller, now = self.caller_at(peer, headers), time.perf_counter()
+    def place(self, caller: str, body: bytes = b"") -> Iterator[None]:
+        """One place among the requests in work, for a route that pays nothing; `caller` as `caller_at` has it. Raises Overloaded or
+        ShareExceeded."""
+        now = time.perf_counter()
         if self._unidentified is not None:
             self._unidentified.check(caller, body, now)
         place = self._shares.take(caller, now, is_known=not self._service.identifies)

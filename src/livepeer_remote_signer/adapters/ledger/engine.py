@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from livepeer_remote_signer.adapters.ledger.going_on import to_its_end
 from livepeer_remote_signer.adapters.ledger.store import (
     BYTES_A_PAYMENT,
     Conflict,
@@ -116,7 +117,6 @@ class GroupCommitLedger:
         self.params_kept_seconds = 0
         """For how long what was signed on ticket params is kept at least: for as long as such tickets can be redeemed."""
         self._recent: OrderedDict[str, int] = OrderedDict()
-        self._reading: set[asyncio.Task[Found]] = set()
 
     def use_switches(self, switches: Switches) -> None:
         """The kill switches as they stand now."""
@@ -237,20 +237,12 @@ class GroupCommitLedger:
         return judged
 
     async def look_up(self, key: RequestKey, now_ns: int) -> Found:
-        """What the database knows of a request. In a task of its own: a caller whose time is over leaves at once, while a database
-        that stands still lets nobody go."""
-        task = asyncio.create_task(self._read(key, now_ns))
-        self._reading.add(task)
-        task.add_done_callback(self._finish_reading)
+        """What the database knows of a request. A caller whose time is over leaves at once, while a database that stands still lets
+        nobody go."""
         try:
-            return await asyncio.shield(task)
+            return await to_its_end(self._read(key, now_ns))
         except StoreFailed as error:
             raise self._unavailable(error.reason) from None
-
-    def _finish_reading(self, task: asyncio.Task[Found]) -> None:
-        self._reading.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody may be left who asks
 
     async def _read(self, key: RequestKey, now_ns: int) -> Found:
         store = self._store

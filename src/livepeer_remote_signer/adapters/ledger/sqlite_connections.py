@@ -159,7 +159,7 @@ class SqliteConnections:
         self._written_back = changed
         if await self._in(self._slow_thread, lambda: _write_back(self._slow)) >= LONG_LOG_PAGES:
             await self._in(self._slow_thread, lambda: _write_back(self._slow))  # what came meanwhile: little is left then
-            await asyncio.shield(self._write_back_in_turn())
+            await to_its_end(self._write_back_in_turn())
 
     async def _write_back_in_turn(self) -> None:
         """All of it: whoever writes next begins the log anew."""
