@@ -127,6 +127,11 @@ class ArrivingRequest:
         self.pieces += 1
 
     @property
+    def weight(self) -> int:
+        """The bytes that it takes in memory."""
+        return REQUEST_WEIGHT + max(self.raw_bytes, len(self.body)) + HEADER_WEIGHT * len(self.headers)
+
+    @property
     def is_in_crumbs(self) -> bool:
         """Whether the body comes in more and shorter pieces than anybody needs."""
         return self.pieces > _FEW_PIECES and len(self.body) < self.pieces * _LEAST_PIECE_BYTES

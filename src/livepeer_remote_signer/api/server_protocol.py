@@ -18,7 +18,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
@@ -45,9 +44,10 @@ from livepeer_remote_signer.api.arriving import (
 )
 from livepeer_remote_signer.api.bounds import FIRST_WORD_SECONDS, IdleOnes
 from livepeer_remote_signer.api.front import AdminFront, Front
+from livepeer_remote_signer.api.heads import KnownHeads
 from livepeer_remote_signer.api.pages import check_one_host
 from livepeer_remote_signer.api.refusals import OTHER_ROUTE, refusal_reply
-from livepeer_remote_signer.api.reply import Reply
+from livepeer_remote_signer.api.reply import Reply, encode_reply
 from livepeer_remote_signer.core.errors import BadRequest, BodyTooLarge, Overloaded, SignerError
 
 LINGER_SECONDS = 2.0
@@ -70,11 +70,6 @@ to be answered, which is a moment."""
 _MAX_CHUNK_OVERHEAD = 8
 """How many bytes may travel for a byte of body: a chunk of two bytes takes seven."""
 
-_STATUS_LINES = {
-    **{status: f"HTTP/1.1 {status} \r\n".encode() for status in range(400, 600)},
-    **{s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus},
-}
-_HEADER_LINE = b"%b: %b\r\n"
 _VERSIONS = frozenset({"1.0", "1.1"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -84,6 +79,7 @@ class PaymentProtocol(HttpToolsProtocol):
 
     front: Front | AdminFront
     paying_urls: dict[bytes, str]
+    heads: KnownHeads
     waiting: deque[tuple[PaymentProtocol, ArrivingRequest]]
     """Paying requests of all connections that have arrived and are not answered yet."""
 
@@ -188,20 +184,28 @@ class PaymentProtocol(HttpToolsProtocol):
     # --- reading ---
 
     def data_received(self, data: bytes) -> None:
+        cycle = self.cycle
         if self._lingering or self._deaf:
             self._discarded += len(data)
             if self._discarded > _MAX_LINGER_BYTES:
                 self.transport.abort()
-        else:
+        elif self._arriving is not None or self._is_holding or not (cycle is None or (cycle.response_complete and cycle.keep_alive)):
             self._parse(data)
+        else:  # a request begins, and nothing of another one is here
+            head = self.heads.find(data)
+            if head is not None and not self.flow.write_paused:
+                self.url = head.url
+                self._queue(head.request(data, keep_alive=not self.draining))
+                return
+            self._parse(data)
+            request = cast(Any, self.cycle)
+            if request is not cycle and isinstance(request, ArrivingRequest):
+                self.heads.learn(data, request, self.url)
         if len(data) > _LARGE_BYTES and not self.transport.is_closing():
-            self._wait_for_turn()
+            self.transport.pause_reading()
+            self.front.bounds.turns.wait(self, self.loop)
         if self._arriving is not None or self._unparsed is not None or self.pipeline or self._is_holding:
             self._weigh()
-
-    def _wait_for_turn(self) -> None:
-        self.transport.pause_reading()
-        self.front.bounds.turns.wait(self, self.loop)
 
     def take_turn(self) -> None:
         """What is large may be read on."""
@@ -273,7 +277,7 @@ class PaymentProtocol(HttpToolsProtocol):
         weight = len(self._unparsed) if self._unparsed is not None else 0
         arriving = self._arriving
         if arriving is not None:
-            weight += REQUEST_WEIGHT + max(arriving.raw_bytes, len(arriving.body)) + HEADER_WEIGHT * len(arriving.headers)
+            weight += arriving.weight
         for cycle, _ in self.pipeline:
             weight += REQUEST_WEIGHT + len(cycle.body) + HEADER_WEIGHT * len(cast(list[Any], cycle.scope["headers"]))
         request = cast(Any, self.cycle)
@@ -378,21 +382,25 @@ class PaymentProtocol(HttpToolsProtocol):
         if request is None:
             return
         self._arriving = None
-        self.deadline = None
-        if self._idle is not None:
-            self._idle.pop(self, None)
         path, front = request.path, self.front
         is_slow_way = path is None or self._is_busy() or self.flow.write_paused or not front.admits(path, request.headers)
         if is_slow_way or (front.answers_browsers and has_origin(request.headers)):
             self._hand_over(request, bytes(request.body))
             return
-        self.cycle = cast(Any, request)
+        self._queue(request)
+        if len(request.body) > _LARGE_BYTES:
+            self._weigh()
+
+    def _queue(self, request: ArrivingRequest) -> None:
+        """A paying request has arrived whole: it is answered with the others of this turn of the loop."""
+        self.deadline = None
+        if self._idle is not None:
+            self._idle.pop(self, None)
+        self.cycle = request  # type: ignore[assignment]  # in the shape of uvicorn's
         waiting = self.waiting
         waiting.append((self, request))
         if len(waiting) == 1:
             self.loop.call_soon(self._answer_waiting)
-        if len(request.body) > _LARGE_BYTES:
-            self._weigh()
 
     def _answer_waiting(self) -> None:
         """Answers requests that arrived in one turn of the loop, one after the other, and only then writes the replies.
@@ -449,6 +457,9 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def _hand_over(self, request: ArrivingRequest, body: bytes) -> None:
         """The request goes the ordinary way, as if it arrived at once."""
+        self.deadline = None
+        if self._idle is not None:
+            self._idle.pop(self, None)
         url = self.url
         super().on_message_begin()
         self.url = url
@@ -530,7 +541,7 @@ class PaymentProtocol(HttpToolsProtocol):
         route = self.paying_urls.get(self.url, OTHER_ROUTE)
         reply = refusal_reply(error, route, self.front.caller_at(self._peer, request.headers))
         self.front.on_reply(route, reply.status)
-        is_head = request.has_head and self.parser.get_method() == b"HEAD"
+        is_head = request.has_head and request.path is None and self.parser.get_method() == b"HEAD"
         return Reply(reply.status, (*reply.headers, *self.front.browser_headers(request.headers)), b"" if is_head else reply.body)
 
     def write(self, request: ArrivingRequest, reply: Reply) -> None:
@@ -561,13 +572,9 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def _send(self, request: ArrivingRequest, reply: Reply) -> None:
         request.response_complete = True
-        transport = self.transport
-        if request.disconnected or transport.is_closing():
-            return
-        headers = map(_HEADER_LINE.__mod__, (*reply.headers, *self.server_state.default_headers))
-        end = b"content-length: %d\r\n\r\n" if request.keep_alive else b"content-length: %d\r\nconnection: close\r\n\r\n"
-        transport.write(b"".join((_STATUS_LINES[reply.status], *headers, end % len(reply.body), reply.body)))
-        self.server_state.total_requests += 1
+        if not (request.disconnected or self.transport.is_closing()):
+            self.transport.write(encode_reply(reply, self.server_state.default_headers, request.keep_alive))
+            self.server_state.total_requests += 1
 
     def _close(self) -> None:
         self.deadline = self.loop.time() + LINGER_SECONDS
@@ -586,4 +593,6 @@ class PaymentProtocol(HttpToolsProtocol):
 def payment_protocol(front: Front | AdminFront) -> type[PaymentProtocol]:
     """The protocol class of `front`'s listener, which answers its paying routes itself."""
     urls = {path.encode(): path for path in front.paying_paths}
-    return type("BoundPaymentProtocol", (PaymentProtocol,), {"front": front, "paying_urls": urls, "waiting": deque(), "answered": deque()})
+    heads = KnownHeads(min(_LARGE_BYTES, front.bounds.limits.max_bytes))
+    parts: dict[str, object] = {"front": front, "paying_urls": urls, "heads": heads, "waiting": deque(), "answered": deque()}
+    return type("BoundPaymentProtocol", (PaymentProtocol,), parts)
