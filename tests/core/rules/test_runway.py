@@ -7,7 +7,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.rules.draws import Kind
@@ -98,6 +98,7 @@ def test_the_fan_opens_and_goes_down() -> None:
 
 @settings(max_examples=25)
 @given(st.integers(1, 10**22), st.integers(1, 10**21), st.integers(1, 10**19))
+@example(10**22 - 1, 16_567_602_352_536_144, 1)
 def test_worse_cases_are_shorter_and_more_funds_last_longer(funds: int, hourly: int, face_value: int) -> None:
     burn = burn_of(hourly, (), face_value)
     less, more = lasts_seconds(funds, burn, (0.5, 0.01)), lasts_seconds(3 * funds, burn, (0.5, 0.01))

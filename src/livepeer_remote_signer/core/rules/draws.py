@@ -210,11 +210,11 @@ class _Sum:
         for kind in cells:
             low, high, whole = _weights(kind, self._tilt)
             turn = _turned(1.0, angle * kind.cells)
-            taken = low * turn + (high * turn * _turned(1.0, angle) if high else 0.0)
-            if kind.tickets is None:
-                total += taken - low - high
+            further = turn * _turned(1.0, angle)
+            if kind.tickets is None:  # each difference by itself: what takes no step on the average may be vast, and takes nothing
+                total += low * (turn - 1) + high * (further - 1)
             else:
-                base = (1 - kind.chance + taken) / whole
+                base = (1 - kind.chance + low * turn + high * further) / whole
                 total += kind.tickets * complex(math.log(abs(base) or _NEXT_TO_NOTHING), math.atan2(base.imag, base.real))
         return _turned(math.exp(min(total.real, 0.0)), total.imag)  # no larger but for rounding, of which much is lost in vast numbers
 
@@ -240,5 +240,6 @@ def _log_scale(kind: _Cells, tilt: float) -> float:
     """The logarithm of what the tilt has multiplied all probabilities by."""
     if tilt == 0:
         return 0.0
-    low, high, whole = _weights(kind, tilt)
-    return low + high - kind.chance if kind.tickets is None else kind.tickets * math.log(whole)
+    if kind.tickets is None:
+        return kind.chance * ((1 - kind.more) * math.expm1(tilt * kind.cells) + kind.more * math.expm1(tilt * (kind.cells + 1)))
+    return kind.tickets * math.log(_weights(kind, tilt)[2])
