@@ -32,8 +32,8 @@ COMMAND_MODULES = (
 )
 """Modules that add their commands with `add_parsers(subparsers)`; each sets `run` as its parser's default."""
 
-_LIGHT = {"healthcheck": ("commands.healthcheck",)}
-"""Commands that start several times a minute: with them nothing else is imported."""
+_ALONE = {"serve": ("commands.serve",), "healthcheck": ("commands.healthcheck",)}
+"""Commands that somebody waits for: with them nothing else is imported."""
 
 
 def fill_standard_descriptors() -> None:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in _LIGHT.get(words[0] if words else "", COMMAND_MODULES):
+    for name in _ALONE.get(words[0] if words else "", COMMAND_MODULES):
         import_module(f"livepeer_remote_signer.{name}").add_parsers(subparsers)
     arguments = parser.parse_args(words)
     try:
