@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from fractions import Fraction
+
+from msgspec import structs
 
 from livepeer_remote_signer.core.protocol.state import SignerState, encode_state
 from livepeer_remote_signer.core.rules.chain import ChainView
@@ -27,6 +30,11 @@ CHAIN = ChainView(
 )
 SEAL = SignatureSeal(PlainKey(SECRET))
 PAYER = bytes.fromhex("5e" * 20)
+
+
+def costing(plan: PaymentPlan, fee: Fraction) -> PaymentPlan:
+    """The payment with another fee (wei), of one unit."""
+    return structs.replace(plan, price=fee, billed=structs.replace(plan.billed, units=1))
 
 
 def orchestrator_info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ async def test_each_phase_of_each_payment_is_there_once(backend: str, sections: 
         _, began, ended = next(mark for mark in trail.marks if mark[0] == "sign")
         assert trail.started < began < ended
     assert len(trails) == 3
+
+
+@pytest.mark.parametrize("backend", ["none", "sqlite"])
+async def test_a_refused_payments_phases_are_there_once_and_the_last_one_is_where_it_was_refused(
+    sections: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Trail] = []
+    monkeypatch.setattr(PaymentMetrics, "refused", lambda _, error, trail: refused.append(trail))
+    async with running_signer(**sections) as signer:
+        assert (await signer.pay(type="nonsense")).status_code == 400
+        assert (await signer.pay(orchestrator="AA")).status_code == 400
+        assert (await signer.pay(state={"State": "e30=", "Sig": "AA=="})).status_code == 400
+    phases = [[phase for phase, _, _ in trail.marks if phase not in ("lookup", "ledger")] for trail in refused]
+    assert phases == [["parse", "open", "policy"], ["parse"], ["parse", "open"]]
+
+
+@pytest.mark.parametrize("backend", ["none"])
+async def test_where_nothing_waits_phases_follow_each_other_without_a_gap(sections: dict[str, Any], trails: list[Trail]) -> None:
+    async with running_signer(**sections) as signer:
+        assert (await signer.pay()).status_code == 200
+    marks = trails[0].marks[: len(BEFORE["none"]) + 1]
+    assert [mark[0] for mark in marks] == [*BEFORE["none"], "sign"]
+    assert all(before[2] == after[1] for before, after in pairwise(marks))
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])

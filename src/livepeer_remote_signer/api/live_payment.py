@@ -87,14 +87,12 @@ def _parse_ordinary(body: bytes) -> PaymentRequest | None:
         found.type,
         found.capabilities,
     )
-    quotes = 0
     if manifest_id is None:
         manifest_id = found.manifestId
     elif found.manifestId is not None:
         return None
-    for text in (orchestrator, manifest_id, app, type_, capabilities, found.capability, found.model_id):
-        if text is not None:
-            quotes += 4
+    texts = (orchestrator, manifest_id, app, type_, capabilities, found.capability, found.model_id)
+    quotes = 4 * (len(texts) - texts.count(None))
     state_bytes = sig = b""
     if state is not None:
         state_bytes, sig = state.State, state.Sig
@@ -116,8 +114,8 @@ def _parse_ordinary(body: bytes) -> PaymentRequest | None:
         in_pixels or 0,
         None,
         capabilities or b"",
-        parse_label(found.capability),
-        parse_label(found.model_id),
+        "" if found.capability is None else parse_label(found.capability),
+        "" if found.model_id is None else parse_label(found.model_id),
     )
 
 
@@ -199,11 +197,7 @@ def parse_max_price_field(value: Any, keys_of: Callable[[Any, str, frozenset[str
 
 def encode_live_payment(signed: SignedPayment) -> bytes:
     """The reply's body."""
-    return _encode(signed.payment, signed.seg_creds, signed.state, signed.state_sig)
-
-
-def _encode(payment: bytes, seg_creds: bytes, state: bytes, sig: bytes) -> bytes:
-    return _encode_reply(_Reply(payment, seg_creds, _OrdinaryState(state, sig)))
+    return _encode_reply(_Reply(signed.payment, signed.seg_creds, _OrdinaryState(signed.state, signed.state_sig)))
 
 
 def keep_live_payment(signed: SignedPayment, _: bytes) -> bytes:
@@ -216,7 +210,7 @@ def restore_live_payment(kept: bytes, state: bytes) -> bytes:
     payment_length, seg_creds_length = _LENGTHS.unpack_from(kept)
     seg_creds_at = _LENGTHS.size + payment_length
     sig_at = seg_creds_at + seg_creds_length
-    return _encode(kept[_LENGTHS.size : seg_creds_at], kept[seg_creds_at:sig_at], state, kept[sig_at:])
+    return _encode_reply(_Reply(kept[_LENGTHS.size : seg_creds_at], kept[seg_creds_at:sig_at], _OrdinaryState(state, kept[sig_at:])))
 
 
 def encode_sealed_state(state: bytes, sig: bytes) -> dict[str, str]:

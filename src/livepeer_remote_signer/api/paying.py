@@ -26,7 +26,7 @@ from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.sign_ticket import encode_sign_ticket, encode_signer_state, parse_sign_ticket
 from livepeer_remote_signer.core.errors import SignerError, let_go_of_frames
 from livepeer_remote_signer.core.rules.callers import Network, caller_group, client_address
-from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes, weight_of
+from livepeer_remote_signer.core.rules.fairness import Place, Shares, UnidentifiedBytes
 from livepeer_remote_signer.core.rules.policy import Caller, header_text
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.observers import Observer
@@ -119,7 +119,7 @@ class PayingRoutes:
                 return self._refused(error, trail)
             except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
                 return self._failed(trail)
-            return _paid(paid, trail)
+            return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), paid)
         try:
             trail.place = place = self._shares.take(caller, trail.started, is_known=not self._service.identifies)
         except SignerError as error:
@@ -133,7 +133,7 @@ class PayingRoutes:
 
     def caller_at(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Under which address a request counts, whose sender nobody has named."""
-        return caller_group(client_address(peer, headers, self._trusted_proxies))
+        return caller_group(client_address(peer, headers, self._trusted_proxies) if self._trusted_proxies else peer)
 
     @property
     def in_work(self) -> int:
@@ -162,7 +162,7 @@ class PayingRoutes:
             return self._failed(trail)
         finally:
             place.release()
-        return _paid(paid, trail)
+        return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), paid)
 
     def _refused(self, error: SignerError, trail: Trail) -> Reply:
         self._observer.refused(error, trail)
@@ -185,7 +185,7 @@ class UnidentifiedBodies:
 
     def check(self, caller: str, body: bytes, now: float) -> None:
         """Counts a body. While requests have to wait it raises Overloaded for whoever sent most of what is above the limit."""
-        if self._bytes.add(caller, weight_of(body), now) and self._lateness.is_late():
+        if self._bytes.note(caller, body, now) and self._lateness.is_late():
             self._bytes.check(caller)
 
 
@@ -238,7 +238,3 @@ class Trails:
 def new_request_id() -> str:
     """128 random bits as hex: consumers of events deduplicate on it."""
     return os.urandom(16).hex()
-
-
-def _paid(reply: bytes, trail: Trail) -> Reply:
-    return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), reply)

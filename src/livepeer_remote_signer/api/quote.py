@@ -131,7 +131,7 @@ def _hourly(price: Fraction, job_type: str, usd_per_eth: Fraction | None) -> dic
 def _payment(quote: Quote, interval_seconds: float) -> dict[str, Any]:
     """What the payment would come to; where it is refused, what it would have to."""
     plan = quote.plan
-    if quote.is_repeated or not quote.quoted.knows("num_tickets", "due", "fee"):
+    if quote.is_repeated or not quote.quoted.knows("num_tickets", "due", "billed"):
         names = ("tickets", "firstNonce", "totalEv", "faceValueAtRisk", "fee", "balance", "units")
         return dict.fromkeys((*names, "billedSeconds", "creditSeconds", "owedSeconds", "nextPaymentInSeconds"))
     return {

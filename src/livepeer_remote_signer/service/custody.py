@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from livepeer_remote_signer.core.errors import CallerLeft, KeyUnavailable, LedgerUnavailable, SessionBusy, Suspended
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
 from livepeer_remote_signer.core.protocol.state import Seal, SignerState, encode_state
-from livepeer_remote_signer.core.protocol.ticket import seg_creds_message, ticket_hash_parts
+from livepeer_remote_signer.core.protocol.ticket import Ticket, seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg_data
 from livepeer_remote_signer.core.recent import Recent
@@ -26,7 +26,7 @@ from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.reservation import Reservation, Reserved, is_held
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.service.seams import ReservingLedger
-from livepeer_remote_signer.service.signing import SEG_CREDS_CACHE_ENTRIES, ExternalKey, SignedPayment, Ticket
+from livepeer_remote_signer.service.signing import SEG_CREDS_CACHE_ENTRIES, ExternalKey, SignedPayment
 
 SIGN_SECONDS = 5.0
 """What does not sign by then does not sign. Shorter than other requests take a reservation for one in work (`HELD_MS`)."""
@@ -203,9 +203,7 @@ class Custody:
         self._seg_creds.put(creds_key, creds_sig)
         tickets = tuple(Ticket(*ticket) for ticket in zip(nonces, messages, sigs, strict=False))
         self.signatures += len(tickets)
-        payment = encode_payment(
-            session.info, sender, plan.creation_round, plan.creation_round_block_hash, [(t.sender_nonce, t.sig) for t in tickets]
-        )
+        payment = encode_payment(session.info, sender, plan.creation_round, plan.creation_round_block_hash, tickets)
         state = encode_state(plan.state)
         self._remember_state(state, plan.state)
         creds = encode_seg_data(session.manifest_id, creds_sig, session.capabilities, session.auth_token)

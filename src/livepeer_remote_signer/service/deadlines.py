@@ -40,7 +40,8 @@ class Deadlines:
     def begin(self, seconds: float) -> Deadline:
         """Cancels the current task after so long, unless its deadline was ended before. Of two requests that which began first must
         be over first."""
-        loop, task, waiting = asyncio.get_running_loop(), asyncio.current_task(), self._waiting
+        loop, waiting = asyncio.get_running_loop(), self._waiting
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline is that of a task")
         deadline = Deadline(task, loop.time() + seconds)

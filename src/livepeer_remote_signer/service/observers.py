@@ -33,11 +33,12 @@ class Observers:
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
+        self._told_of_payments = tuple(observer.paid for observer in observers)
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """A payment was made."""
-        for observer in self._observers:
-            observer.paid(plan, trail)
+        for paid in self._told_of_payments:
+            paid(plan, trail)
 
     def repeated(self, trail: Trail) -> None:
         """A reply was given again."""

@@ -6,8 +6,9 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from fractions import Fraction
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from livepeer_remote_signer.core.errors import (
@@ -57,13 +58,16 @@ _NOBODY = Caller()
 _LEFT = "the connection was reset before the payment was signed"
 _T = TypeVar("_T")
 
+_INLINE_PHASES = ("parse", "open", "policy", "sign")
+"""What follows each other where nothing waits."""
+
 _WAITING_PHASES = frozenset({"identify", "turn", "recipients", "webhook", "lookup", "ledger", "sign"})
 
 MAX_RACES = 4
 """How often a call starts over because another one of its session was faster."""
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True):
     """What differs between the two paying routes: their names, bodies and replies, and the headroom they buy ahead."""
 
     name: str
@@ -83,7 +87,7 @@ class Route(NamedTuple):
     """The reply, to the byte, from what was kept of it and the state."""
 
 
-class _Call(NamedTuple):
+class _Call(Struct, frozen=True):
     """One call on a paying route, and who it turned out to be from; `now_ns` is its one reading of the wall clock."""
 
     route: Route
@@ -93,7 +97,7 @@ class _Call(NamedTuple):
     identity: Identity
 
 
-class _Made(NamedTuple):
+class _Made(Struct, frozen=True, gc=False):
     """A payment that was signed, and becomes one when it is recorded."""
 
     plan: PaymentPlan
@@ -175,33 +179,38 @@ class RemoteSigner:
         asked = (identifier, recipients, authorizer, ledger, rates, senders)
         self.is_inline = not requires_auth_id and all(one is None for one in asked)
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
+        self._knows_all = identifier is None and senders is None
+        """Whether callers are told apart by nothing."""
         self.identifies = identifier is not None
         """Whether callers are known by more than their address."""
 
     def pay_inline(self, body: bytes, route: Route, trail: Trail) -> bytes:
-        """`pay` where nobody has to be asked, in one piece: each call more on its way costs a two-hundredth of a payment."""
+        """`pay` where nobody has to be asked, in one piece, phases included: each call more on its way costs a two-hundredth of a
+        payment."""
         now_ns = self._clock_ns()
-        enter, live_payments = trail.enter, self._live_payments
+        live_payments, clock = self._live_payments, trail.clock
+        times = [clock()]
         try:
-            enter("parse")
             trail.request = request = route.parse(body)
-            enter("open")
+            times.append(clock())
             chain = self._chain.view()
-            check_clock(chain)
+            if chain.clock_fault is not None:
+                check_clock(chain)
             trail.session = session = live_payments.open(request, now_ns)
-            enter("policy")
-            try:
-                plan = live_payments.plan(session, chain, self._ceilings.current(), now_ns, route.headroom_seconds, route.catch_up_seconds)
-            except SignerError as error:
-                enter("")
-                self._due_after(error, session, _Call(route, trail, now_ns, _NOBODY, ANONYMOUS))
-                raise
+            times.append(clock())
+            plan = live_payments.plan(session, chain, self._ceilings.current(), now_ns, route.headroom_seconds, route.catch_up_seconds)
+            times.append(clock())
             if trail.has_left():
                 raise CallerLeft(_LEFT)
-            enter("sign")
             signed = self._sign_plan(plan)
-        finally:
-            enter("")
+        except BaseException as error:
+            times.append(clock())
+            trail.marks += zip(_INLINE_PHASES, times, times[1:], strict=False)
+            if _INLINE_PHASES[len(times) - 2] == "policy" and isinstance(error, SignerError):
+                self._due_after(error, session, _Call(route, trail, now_ns, _NOBODY, ANONYMOUS))
+            raise
+        times.append(clock())
+        trail.marks += zip(_INLINE_PHASES, times, times[1:], strict=False)
         return self._tell(plan, trail, route.encode(signed))
 
     async def pay(self, body: bytes, caller: Caller, route: Route, trail: Trail) -> bytes:
@@ -213,7 +222,8 @@ class RemoteSigner:
         attempt = _Attempt()
         deadline = self._deadlines.begin(trail.answer_by - trail.clock())
         try:
-            return await self._pay(body, call, attempt)
+            take = self._pay_known if self._knows_all and not is_dear(body) else self._pay
+            return await take(body, call, attempt)
         except asyncio.CancelledError:
             if not deadline.is_cause():
                 raise
@@ -228,7 +238,7 @@ class RemoteSigner:
         """Who calls is known before the body is read (protocol section 6): nothing of a stranger's is looked at."""
         if self._identifier is not None:
             with call.trail.phase("identify"):
-                call = call._replace(identity=await self._identifier.identify(call.caller))
+                call = replace(call, identity=await self._identifier.identify(call.caller))
             self._name_caller(call)
         if is_dear(body):
             await self._readings.take(call.trail.caller, TURN_TICKETS)
@@ -265,17 +275,23 @@ class RemoteSigner:
             before = len(trail.marks)
             return self._recorded(self._sign(plan, call), call, attempt, before)
 
-        order = Order(lambda signed, seg_creds: self._recorded(signed, call, attempt, len(trail.marks), seg_creds), served, trail)
+        custody = self._custody
+        order: Order | None = None
+        if custody is not None:
+            order = Order(lambda signed, seg_creds: self._recorded(signed, call, attempt, len(trail.marks), seg_creds), served, trail)
 
         async def record(plan: PaymentPlan) -> Found:
             nonlocal key
             plan = await self._authorized(plan, call)
             if plan.state.auth_id != key.auth_id:
                 key = replace(key, auth_id=plan.state.auth_id)
-            if self._custody is not None:
-                return await self._outside(self._custody.pay(key, plan, order), attempt)
-            with trail.phase("ledger"):
+            if custody is not None and order is not None:
+                return await self._outside(custody.pay(key, plan, order), attempt)
+            began = trail.clock()
+            try:
                 return await ledger.pay(key, plan, sign)
+            finally:
+                trail.mark("ledger", began)
 
         async with ledger.turn(key):
             with trail.phase("lookup"):
@@ -283,10 +299,10 @@ class RemoteSigner:
             for _ in range(MAX_RACES):
                 if isinstance(found, Stored):
                     return await self._repeat(found, session, call)
-                if self._custody is not None and isinstance(found, Reserved):
-                    if await self._finished(self._custody, found.reservation, key, session, call, order, attempt):
+                if custody is not None and order is not None and isinstance(found, Reserved):
+                    if await self._finished(custody, found.reservation, key, session, call, order, attempt):
                         return self._paid(attempt, trail)
-                    found = await self._custody.wait_for(found.reservation, key)
+                    found = await custody.wait_for(found.reservation, key)
                     continue
                 if isinstance(found, Newest):
                     session = await self._healed(session, found, call)
@@ -336,23 +352,35 @@ class RemoteSigner:
 
     def _open(self, body: bytes, call: _Call) -> OpenedSession:
         """Steps 1 to 9."""
-        call.trail.request = request = call.trail.timed("parse", call.route.parse, body)
+        trail = call.trail
+        began = trail.clock()
+        try:
+            trail.request = request = call.route.parse(body)
+        finally:
+            trail.mark("parse", began)
         check_clock(self._chain.view())
         return self._opened(request, call, None)
 
     def _opened(self, request: PaymentRequest, call: _Call, newest: SignerState | None) -> OpenedSession:
         trail = call.trail
-        trail.session = session = trail.timed("open", self._live_payments.open, request, call.now_ns, newest)
+        began = trail.clock()
+        try:
+            trail.session = session = self._live_payments.open(request, call.now_ns, newest)
+        finally:
+            trail.mark("open", began)
         return session
 
     def _plan(self, session: OpenedSession, call: _Call, *, with_headroom: bool = True) -> PaymentPlan:
         """Steps 10 to 15."""
-        route = call.route
+        route, trail = call.route, call.trail
         headroom_seconds = route.headroom_seconds if with_headroom else 0
-        chain, ceilings = self._chain.view(), self._ceilings.current()
-        return call.trail.timed(
-            "policy", self._live_payments.plan, session, chain, ceilings, call.now_ns, headroom_seconds, route.catch_up_seconds
-        )
+        began = trail.clock()
+        try:
+            return self._live_payments.plan(
+                session, self._chain.view(), self._ceilings.current(), call.now_ns, headroom_seconds, route.catch_up_seconds
+            )
+        finally:
+            trail.mark("policy", began)
 
     async def _with_headroom(self, session: OpenedSession, call: _Call, take: Callable[[PaymentPlan], Awaitable[_T]]) -> _T:
         """What `take` makes of the plan with tickets ahead or, where they were refused, of the plan without."""
@@ -386,7 +414,11 @@ class RemoteSigner:
         """
         if self._recipients is not None:
             self._recipients.check(plan)
-        plan = await self._allowed(plan, call)
+        if self._authorizer is None:
+            identity = call.identity
+            plan = apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id, identity)
+        else:
+            plan = await self._allowed(self._authorizer, plan, call)
         call.trail.auth_id = plan.state.auth_id
         if self._sender_of is not None:
             self._sender_of.check(plan.state.auth_id, self._address)
@@ -401,30 +433,33 @@ class RemoteSigner:
             await self._recipients.look_up(plan)
         return plan
 
-    async def _allowed(self, plan: PaymentPlan, call: _Call) -> PaymentPlan:
+    async def _allowed(self, authorizer: Authorizer, plan: PaymentPlan, call: _Call) -> PaymentPlan:
         """The caller's own auth id, then the webhook's verdict unless the one in the state still holds."""
         caller, identity, trail = call.caller, call.identity, call.trail
-        if self._authorizer is None:
-            return apply_auth_id(plan, identity.auth_id or identity.claimed_auth_id, identity)
         plan = apply_auth_id(plan, identity.auth_id, identity)
-        if is_verdict_cached(plan.state, plan.now_ns, self._authorizer.binding(caller, identity)):
+        if is_verdict_cached(plan.state, plan.now_ns, authorizer.binding(caller, identity)):
             return apply_cached_verdict(plan, identity)
         with trail.phase("webhook"):
-            verdict = await self._authorizer.authorize(caller, identity, plan, trail)
+            verdict = await authorizer.authorize(caller, identity, plan, trail)
         return apply_verdict(plan, verdict, identity)
 
-    async def _check_reader(self, session: OpenedSession, owner: str, call: _Call) -> None:
+    async def _check_reader(self, authorizer: Authorizer, session: OpenedSession, owner: str, call: _Call) -> None:
         """Whether the caller may be given what was made for the auth id `owner`, where only the webhook can tell: it is asked
         about the payment that was asked for, which is not made."""
-        plan = await self._allowed(self._plan(session, call, with_headroom=False), call)
+        plan = await self._allowed(authorizer, self._plan(session, call, with_headroom=False), call)
         if owner and plan.state.auth_id and not is_same_payer(owner, plan.state.auth_id, call.identity):
             raise auth_id_changed(owner, plan.state.auth_id)
 
     def _sign(self, plan: PaymentPlan, call: _Call) -> SignedPayment:
         """Step 17."""
-        if call.trail.has_left():
+        trail = call.trail
+        if trail.has_left():
             raise CallerLeft(_LEFT)
-        return call.trail.timed("sign", self._sign_plan, plan)
+        began = trail.clock()
+        try:
+            return self._sign_plan(plan)
+        finally:
+            trail.mark("sign", began)
 
     def _recorded(self, signed: SignedPayment, call: _Call, attempt: _Attempt, before: int, seg_creds: SegCreds | None = None) -> Record:
         """What a ledger keeps of a payment that was signed; its reply, and the marks since `before`, count if it does."""
@@ -443,7 +478,11 @@ class RemoteSigner:
         """Step 18; None where nobody takes events."""
         if self._encode_event is None:
             return None
-        return trail.timed("event", self._encode_event, plan, trail, eth_usd)
+        began = trail.clock()
+        try:
+            return self._encode_event(plan, trail, eth_usd)
+        finally:
+            trail.mark("event", began)
 
     def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
         """Without a ledger."""
@@ -451,8 +490,7 @@ class RemoteSigner:
 
     def _tell(self, plan: PaymentPlan, trail: Trail, reply: bytes) -> bytes:
         """A payment without a ledger was made: its event is sent from memory, best effort."""
-        event = self._event(plan, trail, self._eth_usd())
-        if self._publish is not None and event is not None:
+        if self._publish is not None and (event := self._event(plan, trail, self._eth_usd())) is not None:
             self._publish(event)
         self._observer.paid(plan, trail)
         return reply
@@ -475,7 +513,7 @@ class RemoteSigner:
             return
         binding = self._authorizer.binding(call.caller, call.identity)
         if binding and not hmac.compare_digest(parse_state(state).auth_binding, binding):
-            await self._check_reader(session, auth_id, call)
+            await self._check_reader(self._authorizer, session, auth_id, call)
 
     async def _healed(self, session: OpenedSession, found: Newest, call: _Call) -> OpenedSession:
         """The session continued from its newest state, so that no interval is paid twice and the session lives on.
@@ -489,7 +527,7 @@ class RemoteSigner:
             raw = encode_state(newest)
         if not self._heal_stale:
             if self._authorizer is not None:
-                await self._check_reader(session, newest.auth_id, call)
+                await self._check_reader(self._authorizer, session, newest.auth_id, call)
             raise StaleState(
                 f"sequence number {session.state.sequence_number} of this session was used by another request",
                 hint="continue with the state in error.state",

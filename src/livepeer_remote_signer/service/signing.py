@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from livepeer_remote_signer.core.protocol.eip191 import keccak256, orchestrator_info_message
 from livepeer_remote_signer.core.protocol.state import Seal, SignerState, encode_state
-from livepeer_remote_signer.core.protocol.ticket import seg_creds_message, ticket_hash_parts
+from livepeer_remote_signer.core.protocol.ticket import Ticket, seg_creds_message, ticket_hash_parts
 from livepeer_remote_signer.core.protocol.wire import encode_payment, encode_seg_data
 from livepeer_remote_signer.core.recent import MAX_KEY_BYTES
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentPlan
@@ -72,14 +72,6 @@ class InfoSignature:
         return self._made
 
 
-class Ticket(Struct, frozen=True, gc=False):
-    """One signed ticket."""
-
-    sender_nonce: int
-    hash: bytes
-    sig: bytes
-
-
 class SignedPayment(Struct, frozen=True, gc=False):
     """What a payment consists of: the two headers' bytes, the sealed state, and the plan that they were made from."""
 
@@ -112,14 +104,12 @@ class PaymentSigner:
         """Signs; every check must have passed."""
         session, sender, sign = plan.session, self._key.address, self._key.sign_personal
         head, tail = ticket_hash_parts(session.info.ticket_params, sender, plan.aux_data)
-        tickets, signed = [], []
+        tickets = []
         for nonce in range(plan.first_nonce, plan.first_nonce + plan.num_tickets):
             digest = keccak256(head + nonce.to_bytes(32, "big") + tail)
-            sig = sign(digest)
-            signed.append((nonce, sig))
-            tickets.append(Ticket(nonce, digest, sig))
+            tickets.append(Ticket(nonce, digest, sign(digest)))
         self.signatures += len(tickets)
-        payment = encode_payment(session.info, sender, plan.creation_round, plan.creation_round_block_hash, signed)
+        payment = encode_payment(session.info, sender, plan.creation_round, plan.creation_round_block_hash, tickets)
         state = encode_state(plan.state)
         if self._remember_state is not None:
             self._remember_state(state, plan.state)

@@ -23,7 +23,7 @@ from livepeer_remote_signer.core.rules.ledger import Record
 from livepeer_remote_signer.core.rules.signed import digest_payer
 from livepeer_remote_signer.core.rules.usage import USAGE_NAMES, UsageQuery, UsageRow, UsageSum, day_text, days_of_month, names_of
 from tests.ledgers import OpenLedger, Payment, Session, opened
-from tests.plans import NOW_NS, ORCHESTRATOR
+from tests.plans import NOW_NS, ORCHESTRATOR, costing
 
 Place = Path | str
 DAY = 86_400 * NS_PER_SECOND
@@ -57,7 +57,7 @@ async def test_sums_of_replicas_are_those_of_the_events_to_the_wei(place: Place)
         for turn in range(30):
             session = Session(auth_id=draw.choice("abc"), started_ns=NOW_NS + draw.randrange(3) * DAY)
             payment = session.next(tickets=draw.randrange(1, 4))
-            payment.plan = replace(payment.plan, fee=Fraction(draw.randrange(10**9), 7))
+            payment.plan = costing(payment.plan, Fraction(draw.randrange(10**9), 7))
             rate = draw.choice([None, Fraction(draw.randrange(10**6), 100)])
             assert await ledgers[turn % 3].pay(priced(payment, rate, events)) is None
         told = [json.loads(event)["data"] for event in events]
@@ -168,7 +168,7 @@ async def test_amounts_beyond_what_a_database_counts_in_are_exact(place: Place) 
         huge = 10**26 + 7
         for _ in range(3):
             payment = Session(auth_id="a").next()
-            payment.plan = replace(payment.plan, fee=Fraction(huge))
+            payment.plan = costing(payment.plan, Fraction(huge))
             assert await ledger.pay(payment) is None
             await ledger.store.fold()
             ledger.store._sums._open.begin_parts()

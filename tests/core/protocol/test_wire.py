@@ -19,7 +19,7 @@ from livepeer_remote_signer.core.errors import (
     MissingTicketParams,
     SignerError,
 )
-from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
+from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB, Ticket
 from livepeer_remote_signer.core.protocol.wire import (
     MAX_AUTH_TOKEN_BYTES,
     MAX_PRICE_INFO_BYTES,
@@ -198,7 +198,7 @@ def test_integers_lose_leading_zeros_and_every_other_value_is_kept() -> None:
     message.ticket_params.seed = b"\0\x07"
     offer = parse_orchestrator_info(message.SerializeToString())
     assert (offer.ticket_params.face_value, offer.ticket_params.seed) == (5, b"\x07")
-    paid = net_pb2.Payment.FromString(encode_payment(offer, b"\x01" * 20, 5, b"\x02" * 32, [(1, b"s" * 65)]))
+    paid = net_pb2.Payment.FromString(encode_payment(offer, b"\x01" * 20, 5, b"\x02" * 32, [Ticket(1, bytes(32), b"s" * 65)]))
     assert paid.ticket_params.face_value == b"\x05"
     assert not paid.ticket_params.HasField("expiration_params")
 
@@ -217,7 +217,7 @@ def test_price_and_token_are_echoed_whole_unknown_fields_included(in_price: list
     message.ClearField("auth_token")
     offer = parse_orchestrator_info(message.SerializeToString() + field(3, price) + field(6, token))
     assert offer.auth_token is not None
-    payment = encode_payment(offer, b"\x01" * 20, 1, b"\x02" * 32, [(1, b"s" * 65), (2, b"t" * 65)])
+    payment = encode_payment(offer, b"\x01" * 20, 1, b"\x02" * 32, [Ticket(1, bytes(32), b"s" * 65), Ticket(2, bytes(32), b"t" * 65)])
     assert payment.endswith(field(5, price))
     assert encode_seg_data("m", b"s" * 65, None, offer.auth_token).endswith(field(8, token))
     paid = net_pb2.Payment.FromString(payment)

@@ -132,7 +132,7 @@ def test_the_bound_holds_and_refuses_nothing_else(
 
 
 def test_of_tickets_within_a_credit_one_more_passes_it() -> None:
-    due = tickets_due(Fraction(5), Fraction(12), Fraction(7, 2))
+    due = tickets_due(Fraction(5), (12, 1), (7, 2))
     assert due.tickets == 2
     assert due.bought_beyond(2) == 0
     assert due.tickets_within(Fraction(0)) == 2

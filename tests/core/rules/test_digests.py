@@ -21,7 +21,6 @@ from livepeer_remote_signer.core.rules.digests import (
     add_payment,
     chain_payment,
     close_minute,
-    encode_account,
     line_tag,
     open_heads,
     parse_account,
@@ -56,7 +55,7 @@ names = st.builds(
 
 def test_an_account_is_small_and_reads_back() -> None:
     account = Account(b"tagtag", 99, NOW_MS, 3, Figures(3 * 10**12, 3 * 10**12, 5 * 10**9, 9 * 10**15))
-    raw = encode_account(account, NOW_MS)
+    raw = account.encode(NOW_MS)
     assert len(raw) <= 40
     assert parse_account(raw, NOW_MS) == account
     assert account.minute == MINUTE
@@ -68,7 +67,7 @@ def test_an_account_is_small_and_reads_back() -> None:
 @given(st.binary(min_size=6, max_size=6), st.integers(0, 10**9), st.integers(0, 10**8), st.integers(1, 100), figures)
 def test_every_account_reads_back(tag: bytes, place: int, owed_ms: int, tickets: int, paid: Figures) -> None:
     account = Account(tag, place, NOW_MS + owed_ms, tickets, paid)
-    assert parse_account(encode_account(account, NOW_MS), NOW_MS) == account
+    assert parse_account(account.encode(NOW_MS), NOW_MS) == account
 
 
 @given(names, names, figures, figures)
@@ -76,7 +75,7 @@ def test_two_payments_have_one_digest_only_where_they_are_the_same(
     one: PaymentName, other: PaymentName, figures_one: Figures, figures_other: Figures
 ) -> None:
     def digest(name: PaymentName, paid: Figures) -> bytes:
-        return chain_payment(NO_DIGEST, name, encode_account(Account(b"tagtag", 0, NOW_MS, 1, paid), name.updated_ms))
+        return chain_payment(NO_DIGEST, name, Account(b"tagtag", 0, NOW_MS, 1, paid).encode(name.updated_ms))
 
     assert (digest(one, figures_one) == digest(other, figures_other)) == ((one, figures_one) == (other, figures_other))
 

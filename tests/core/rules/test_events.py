@@ -30,7 +30,7 @@ from livepeer_remote_signer.core.rules.events import (
 )
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.proto import net_pb2
-from tests.plans import NOW_NS, orchestrator_info, plan_payment
+from tests.plans import NOW_NS, costing, orchestrator_info, plan_payment
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "event.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -174,7 +174,7 @@ def test_figures_in_usd_stand_only_where_the_price_is_known() -> None:
     ],
 )
 def test_a_fee_in_usd_has_at_most_18_places_and_no_zeros_at_its_end(fee: Fraction, usd: Fraction, text: str) -> None:
-    assert record(structs.replace(plan_payment(), fee=fee), eth_usd=usd)["data"]["computed_fee_usd"] == text
+    assert record(costing(plan_payment(), fee), eth_usd=usd)["data"]["computed_fee_usd"] == text
 
 
 @pytest.mark.parametrize(("pipeline", "model"), [("", ""), ("comfy/é", ""), ("", "sdxl"), ("x" * 128, "y" * 128)])
@@ -190,7 +190,7 @@ def test_a_jobs_labels_are_its_pipeline_and_model(pipeline: str, model: str) -> 
 
 def test_amounts_are_rounded_half_away_from_zero() -> None:
     plan = plan_payment()
-    half = structs.replace(plan, fee=Fraction(5, 2), state=structs.replace(plan.state, balance=Fraction(1, 2)))
+    half = costing(structs.replace(plan, state=structs.replace(plan.state, balance=Fraction(1, 2))), Fraction(5, 2))
     data = record(half)["data"]
     assert (data["computed_fee"], data["session_balance"]) == ("3", "1")
 

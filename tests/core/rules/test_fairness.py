@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer_remote_signer.core.errors import Overloaded, ShareExceeded
-from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes, is_dear, weight_of
+from livepeer_remote_signer.core.rules.fairness import FairQueue, Place, Shares, UnidentifiedBytes, is_dear
 
 
 def filled(shares: Shares, caller: str, count: int, now: float = 0.0) -> list[Place]:
@@ -171,22 +171,22 @@ def test_what_is_taken_out_is_not_served_and_the_others_are() -> None:
 
 def test_of_too_many_unidentified_bytes_the_largest_sender_is_refused_and_the_small_ones_go_on() -> None:
     rate = UnidentifiedBytes(1000)
-    assert not rate.add("mallory", 900, 0)
-    assert not rate.add("alice", 50, 0.5)
-    assert rate.add("mallory", 900, 0.9)
+    assert not rate.note("mallory", bytes(900), 0)
+    assert not rate.note("alice", bytes(50), 0.5)
+    assert rate.note("mallory", bytes(900), 0.9)
     with pytest.raises(Overloaded, match=r"1850 bytes .* 1800 of them"):
         rate.check("mallory")
     rate.check("alice")
-    assert not rate.add("mallory", 900, 1.0), "a new second"
+    assert not rate.note("mallory", bytes(900), 1.0), "a new second"
     for number in range(5000):
-        rate.add(f"c{number}", 1, 1.5)
+        rate.note(f"c{number}", b"{", 1.5)
     assert len(rate._sent) <= 1025
 
 
 def test_values_of_a_long_body_weigh_more_than_its_text() -> None:
-    assert weight_of(b"," * 4096) == 4096, "a payment's body weighs what it has"
-    assert weight_of(b"x" * 5000) == 5000
-    assert weight_of(b"1," * 5000) == 10_000 + 128 * 5000
+    for body, weight in ((b"," * 4096, 4096), (b"x" * 5000, 5000), (b"1," * 5000, 10_000 + 128 * 5000)):
+        assert not UnidentifiedBytes(weight).note("a", body, 0)
+        assert UnidentifiedBytes(weight - 1).note("a", body, 0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
 from livepeer_remote_signer.core.errors import (
     BadTicketParams,
@@ -24,6 +25,7 @@ from livepeer_remote_signer.core.errors import (
     TicketEvTooLow,
     TotalEvExceeded,
 )
+from livepeer_remote_signer.core.protocol.state import parse_state
 from livepeer_remote_signer.core.protocol.ticket import MAX_WIN_PROB
 from livepeer_remote_signer.core.protocol.wire import OrchestratorInfo, parse_orchestrator_info
 from livepeer_remote_signer.core.rules.chain import ChainView, ClockFault, StaleReading
@@ -41,8 +43,19 @@ from livepeer_remote_signer.core.rules.limits import (
     is_sound,
     total_ev_exceeded,
 )
-from livepeer_remote_signer.core.rules.payment_rules import PLANNING, Draft, check_fresh, check_not_paused, planning_rules
-from tests.strategies import CHAIN, ETHER, info_bytes
+from livepeer_remote_signer.core.rules.payment import SessionIds
+from livepeer_remote_signer.core.rules.payment_rules import (
+    PLANNING,
+    Draft,
+    Terms,
+    bound_credit,
+    check_fresh,
+    check_not_paused,
+    check_recipient,
+    planning_rules,
+)
+from tests.decisions import NO_CEILINGS
+from tests.strategies import CHAIN, ETHER, NOW_NS, SEAL, info_bytes, new_request, new_sender
 
 STALE = StaleReading("no endpoint answers", 61.23, 60.0)
 HUGE = TicketLimits(max_ticket_ev_wei=10**30, max_total_ev_wei=10**30)
@@ -241,14 +254,41 @@ def test_a_reading_is_sound_where_no_rule_says_anything_about_it(reading: ChainV
 
 
 def test_what_a_sound_reading_spares_are_the_rules_that_look_at_nothing_else() -> None:
-    sound = replace(CHAIN, deposit_wei=1, reserve_wei=1)
-    spared = set(planning_rules(replace(sound, paused=True))) - set(planning_rules(sound))
+    sound, terms = replace(CHAIN, deposit_wei=1, reserve_wei=1), asking_for_all()
+    assert planning_rules(terms, on_sound_reading=False) == PLANNING
+    left = planning_rules(terms, on_sound_reading=True)
+    spared = set(PLANNING) - set(left)
     assert spared == {check_fresh, check_not_paused, check_deposit, check_reserve, check_unlocking}
-    assert [rule for rule in PLANNING if rule not in spared] == list(planning_rules(sound))
+    assert [rule for rule in PLANNING if rule not in spared] == list(left)
     for rule in spared:
         draft = Draft()
         draft.reading = draft.chain = sound
         rule(draft)
+
+
+def test_what_the_operator_did_not_ask_for_is_not_looked_at() -> None:
+    terms = asking_for_all()
+    without = structs.replace(terms, limits=TicketLimits())
+    assert set(PLANNING) - set(planning_rules(without, on_sound_reading=False)) == {bound_credit}
+    anybody = structs.replace(terms, must_be_orchestrator=False)
+    assert set(PLANNING) - set(planning_rules(anybody, on_sound_reading=False)) == {check_recipient}
+
+
+def test_a_reading_that_changes_is_judged_anew() -> None:
+    """Each of these readings is another one than the one before, and every second is paused."""
+    sender, request = new_sender(), new_request()
+    session = sender.open(request, NOW_NS)
+    for _ in range(2):
+        sender.plan(session, replace(CHAIN), NO_CEILINGS, NOW_NS)
+        with pytest.raises(ProtocolPaused):
+            sender.plan(session, replace(CHAIN, paused=True), NO_CEILINGS, NOW_NS)
+
+
+def asking_for_all() -> Terms:
+    """Terms under which no rule is silent but for what it finds."""
+    ids = SessionIds(lambda: "", lambda: "")
+    limits = TicketLimits(max_credit_seconds=60)
+    return Terms(limits, SEAL, ids, parse_orchestrator_info, parse_state, must_be_orchestrator=True, sender=b"")
 
 
 def test_the_time_is_known_unless_the_clock_is_wrong_or_the_chain_cannot_tell() -> None:

@@ -172,7 +172,7 @@ def test_every_part_of_an_info_that_is_in_order_is_known_beside_those_that_are_n
 
 def test_a_fault_of_ours_is_not_taken_for_what_is_not_known() -> None:
     sender = new_sender()
-    sender._terms = sender._terms._replace(parse_state=lambda raw: raw.nothing)  # type: ignore[attr-defined]
+    sender._terms = structs.replace(sender._terms, parse_state=lambda raw: raw.nothing)  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="nothing"):
         sender.quote(request_of(finished(scene())), scene().chain, scene().ceilings, scene().now_ns)
 
@@ -191,8 +191,8 @@ def test_what_stands_in_counts_no_ticket() -> None:
     case.message.ClearField("price_info")
     case = case._replace(chain=replace(case.chain, stale=StaleReading("old", 100.0, 60.0)), state=None)
     quote = quoted(case)
-    assert {"price", "fee", "chain"} <= quote.unknown
-    assert not quote.knows("state", "fee")
+    assert {"price", "due", "chain"} <= quote.unknown
+    assert not quote.knows("state", "due")
     assert quote.knows("state", "ticket_params")
     assert (quote.plan.num_tickets, quote.plan.fee, quote.plan.total_face_value) == (0, Fraction(0), 0)
     assert quote.plan.state.app == case.request.app

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
-from livepeer_remote_signer.core.protocol.ticket import TicketParams, ticket_hash
+from livepeer_remote_signer.core.protocol.ticket import ticket_hash
 from livepeer_remote_signer.core.rules.redeemed import (
     KEPT_CHECKPOINTS,
     MAX_GAP_MS,
@@ -51,7 +51,7 @@ def verdict(of: RedeemedTicket, params: KnownParams | None, watch: Watch = SETTL
 def test_its_hash_is_the_contracts_and_its_round_stands_in_the_aux_data() -> None:
     params = PLAN.session.info.ticket_params
     assert ticket().rand_hash == RAND_HASH
-    assert ticket().hash == ticket_hash(TicketParams(*params), b"\x5e" * 20, 1, PLAN.aux_data)
+    assert ticket().hash == ticket_hash(params, b"\x5e" * 20, 1, PLAN.aux_data)
     assert ticket().creation_round == ROUND
     assert ticket(aux_data=b"").creation_round == 0
 

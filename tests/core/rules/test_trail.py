@@ -46,12 +46,10 @@ def test_a_phase_that_fails_is_noted_as_well_and_hides_nothing() -> None:
     assert [phase for phase, _, _ in noted.marks] == ["open"]
 
 
-def test_a_step_is_noted_and_gives_what_it_gives() -> None:
+def test_a_phase_is_marked_when_it_ends() -> None:
     noted = trail()
-    assert noted.timed("open", divmod, 7, 2) == (3, 1)
-    with pytest.raises(ZeroDivisionError):
-        noted.timed("policy", divmod, 7, 0)
-    assert noted.marks == [("open", 2.0, 3.0), ("policy", 4.0, 5.0)]
+    noted.mark("open", 1.5)
+    assert noted.marks == [("open", 1.5, 2.0)]
 
 
 def test_a_phase_inside_another_one_is_noted_before_it() -> None:
@@ -68,13 +66,3 @@ def test_what_did_not_count_is_taken_away() -> None:
             pass
     assert [phase for phase, _, _ in noted.cut(1)] == ["sign", "event"]
     assert [phase for phase, _, _ in noted.marks] == ["open"]
-
-
-def test_phases_that_follow_each_other_leave_no_gap_and_the_last_one_ends_with_nothing() -> None:
-    times = iter((0.0, 1.0, 2.5, 4.0, 5.0))
-    noted = Trail("/signTicket", "0" * 32, "", lambda: next(times))
-    noted.enter("parse")
-    noted.enter("open")
-    noted.enter("")
-    noted.enter("")
-    assert noted.marks == [("parse", 1.0, 2.5), ("open", 2.5, 4.0)]

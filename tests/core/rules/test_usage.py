@@ -40,7 +40,7 @@ from livepeer_remote_signer.core.rules.usage import (
     parse_day,
     parse_usage_query,
 )
-from tests.plans import NOW_NS, ORCHESTRATOR, plan_payment
+from tests.plans import NOW_NS, ORCHESTRATOR, costing, plan_payment
 
 DAY_NS = 86_400 * 10**9
 TODAY = NOW_NS // DAY_NS
@@ -53,8 +53,8 @@ def event_of(plan: PaymentPlan, eth_usd: Fraction | None) -> dict[str, Any]:
 
 def uneven(plan: PaymentPlan, tickets: int, fee: Fraction, billed_ns: int) -> PaymentPlan:
     """A payment whose expected value and fee are no whole wei."""
-    changed = replace(plan, due_tickets=0, num_tickets=tickets, fee=fee)
-    return replace(changed, billed=replace(plan.billed, elapsed_ns=billed_ns))
+    changed = costing(replace(plan, due_tickets=0, num_tickets=tickets), fee)
+    return replace(changed, billed=replace(changed.billed, elapsed_ns=billed_ns))
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.fractions(0, 10**6, max_denominator=7), st.integers(0, 10**12)), min_size=1, max_size=20))

@@ -12,7 +12,8 @@ import asyncio
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from livepeer_remote_signer.adapters.ledger.going_on import to_its_end
 from livepeer_remote_signer.adapters.ledger.store import (
@@ -68,8 +69,7 @@ as long as half a signature, and the transaction that records the payment looks 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
+class _Entry(Struct, eq=False):
     """One thing that waits to be recorded. `result` is True when it was, False when its place was taken, else why not."""
 
     work: Work

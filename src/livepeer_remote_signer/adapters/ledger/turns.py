@@ -23,11 +23,15 @@ class Turns:
         """A turn to enter with `async with`; "" is nobody's name and never waits. Raises SessionBusy."""
         return Turn(self, name)
 
+    def take_free(self, name: bytes | str) -> bool:
+        """Takes the turn where nobody has it."""
+        if name in self._waiting:
+            return False
+        self._waiting[name] = None
+        return True
+
     async def wait(self, name: bytes | str) -> None:
-        """Returns when the turn is ours."""
-        if name not in self._waiting:
-            self._waiting[name] = None
-            return
+        """Returns when the turn is ours, which somebody has."""
         queue = self._waiting[name]
         if queue is None:
             queue = self._waiting[name] = deque()
@@ -72,7 +76,7 @@ class Turn:
         self._name = name
 
     async def __aenter__(self) -> None:
-        if self._name:
+        if self._name and not self._turns.take_free(self._name):
             await self._turns.wait(self._name)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from livepeer_remote_signer.adapters.ledger.store import BYTES_A_PAYMENT, PaymentRow, Wanted, Writes, text_bytes
 from livepeer_remote_signer.core.protocol.timestamps import NS_PER_MS
 from livepeer_remote_signer.core.rules import custody
@@ -111,8 +113,7 @@ class Statistics(NamedTuple):
     """What tallies are marked with, by sender; empty where there is one."""
 
 
-@dataclass(slots=True, eq=False)
-class Pay:
+class Pay(Struct, eq=False):
     """A payment that is signed inside the transaction that records it."""
 
     key: RequestKey
@@ -151,8 +152,7 @@ class Pay:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Reserve:
+class Reserve(Struct, eq=False):
     """A payment that is signed outside, once this is durable. `held` is what was reserved; the last attempt counts."""
 
     key: RequestKey
@@ -189,8 +189,7 @@ class Reserve:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Finish:
+class Finish(Struct, eq=False):
     """A reserved payment whose signatures are there."""
 
     held: Held
@@ -223,8 +222,7 @@ class Finish:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Release:
+class Release(Struct, eq=False):
     """A reservation that nobody will finish: what was counted for it is given back."""
 
     reservation: Reservation

@@ -40,8 +40,13 @@ def render_console(seconds: float, level: str, message: str, fields: Fields) -> 
 
 def time_text(seconds: float) -> str:
     """RFC 3339, UTC, to the millisecond."""
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return f"{_second_text(whole)}.{milliseconds:03d}Z"
+    return _millisecond_text(int(seconds * 1000))
+
+
+@lru_cache(8)
+def _millisecond_text(since_epoch: int) -> str:
+    seconds, milliseconds = divmod(since_epoch, 1000)
+    return f"{_second_text(seconds)}.{milliseconds:03d}Z"
 
 
 @lru_cache(8)

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from json.encoder import encode_basestring_ascii as as_json
 
 from livepeer_remote_signer.adapters.logs.lines import Fields, time_text
@@ -49,9 +49,12 @@ class PaymentLog:
         if self._logs_payments:
             now, ended = time.time(), time.perf_counter()
             if self._writer.is_json:
-                self._writer.defer(lambda: paid_line(now, plan, trail, ended))
+                self._writer.defer(partial(paid_line, now, plan, trail, ended))
             else:
-                self._writer.defer(lambda: self._writer.render(now, "info", "payment", json.loads(f"{{{_paid_text(plan, trail, ended)}}}")))
+                self._writer.defer(partial(self._render_paid, now, plan, trail, ended))
+
+    def _render_paid(self, now: float, plan: PaymentPlan, trail: Trail, ended: float) -> str:
+        return self._writer.render(now, "info", "payment", json.loads(f"{{{_paid_text(plan, trail, ended)}}}"))
 
     def repeated(self, trail: Trail) -> None:
         """A request that was paid before got its reply again."""
@@ -89,14 +92,14 @@ def _paid_text(plan: PaymentPlan, trail: Trail, ended: float) -> str:
     return (
         f'"status":200,{_ids_text(plan.session, plan.state, trail, ended)},"num_tickets":{plan.num_tickets},'
         f'"first_nonce":{plan.first_nonce},"total_ev":"{rounded(ev_n * plan.num_tickets, ev_d)}",'
-        f'"fee":"{rounded(*plan.fee.as_integer_ratio())}","units":{plan.billed.units},'
-        f'{_owed_text(plan)}"balance":"{rounded(*plan.state.balance.as_integer_ratio())}"'
+        f'"fee":"{rounded(*plan.fee_ratio)}","units":{plan.billed.units},'
+        f'{_owed_text(plan) if plan.owed_ns else ""}"balance":"{rounded(*plan.state.balance.as_integer_ratio())}"'
     )
 
 
 def _owed_text(plan: PaymentPlan) -> str:
     """Where a session catches up: what is still unpaid, seconds."""
-    return f'"owed_seconds":{plan.owed_ns / NS_PER_SECOND:.3f},' if plan.owed_ns else ""
+    return f'"owed_seconds":{plan.owed_ns / NS_PER_SECOND:.3f},'
 
 
 def repeated_fields(trail: Trail, ended: float) -> Fields:
@@ -163,22 +166,16 @@ def _request_text(trail: Trail, ended: float) -> str:
 
 def _ids_text(session: OpenedSession, state: SignerState, trail: Trail, ended: float) -> str:
     info = session.info
-    names = _names_text(
-        state.state_id,
-        _short(state.auth_id or trail.auth_id),
-        _short(state.app),
-        _short(session.request.type),
-        _short(session.manifest_id),
-        info.address,
-        _short(info.transcoder),
-        info.pm_session_id,
-    )
+    texts: tuple[str, ...] = (state.auth_id or trail.auth_id, state.app, session.request.type, session.manifest_id, info.transcoder)
+    if sum(map(len, texts)) > MAX_TEXT_CHARACTERS:
+        texts = tuple(map(_short, texts))
+    names = _names_text(state.state_id, info.address, info.pm_session_id, *texts)
     return f'{_request_text(trail, ended)},"sequence_number":{state.sequence_number},{names}'
 
 
 @lru_cache(4096)
 def _names_text(
-    state_id: str, auth_id: str, app: str, job_type: str, manifest_id: str, address: bytes, transcoder: str, pm_session_id: str
+    state_id: str, address: bytes, pm_session_id: str, auth_id: str, app: str, job_type: str, manifest_id: str, transcoder: str
 ) -> str:
     """The same in every line of a session, as long as the ticket params live."""
     return (

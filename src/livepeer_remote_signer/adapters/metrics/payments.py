@@ -97,7 +97,10 @@ class PaymentMetrics:
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """Counts a payment, soon."""
-        self._later((plan, None, trail, time.perf_counter()))
+        waiting = self._waiting
+        waiting.append((plan, None, trail, time.perf_counter()))
+        if len(waiting) >= FOLD_AT:
+            self.fold()
 
     def repeated(self, trail: Trail) -> None:
         """Counts a reply that was given again, soon: a request, but no payment."""

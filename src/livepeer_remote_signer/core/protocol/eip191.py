@@ -13,7 +13,6 @@ from sha3 import keccak_256
 SIGNATURE_BYTES = 65
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _HALF_ORDER = _ORDER // 2
-_PREFIX = b"\x19Ethereum Signed Message:\n"
 
 
 def keccak256(data: bytes) -> bytes:
@@ -27,7 +26,8 @@ KECCAK_OF_NOTHING = keccak256(b"")
 
 def personal_digest(message: bytes) -> bytes:
     """The 32 bytes that are signed for a personal message of any length."""
-    return keccak256(_PREFIX + str(len(message)).encode() + message)
+    digest: bytes = keccak_256(b"\x19Ethereum Signed Message:\n%d%b" % (len(message), message)).digest()
+    return digest
 
 
 def recover_address(digest: bytes, signature: bytes) -> bytes:

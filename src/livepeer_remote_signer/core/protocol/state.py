@@ -148,17 +148,16 @@ def encode_state(state: SignerState) -> bytes:
 def parse_state(raw: bytes) -> SignerState:
     """The state of `raw`, whose seal was verified. Raises InvalidState, naming the key, for anything out of its type or range.
 
-    But for the session's first price, which `check_first_price` looks at: go-livepeer tells of it after what the session
-    and the request do not agree on.
+    But for the session's first price, which is looked at later: go-livepeer tells of it after what the session and the request do not
+    agree on.
     """
     return _parse_canonical(raw) or _parse_any(raw)
 
 
-def check_first_price(state: SignerState) -> None:
-    """Raises InvalidState for a state without the price that its session began with."""
+def no_first_price(state: SignerState) -> InvalidState:
+    """The refusal of a state without the price that its session began with."""
     price, pixels = state.initial_price_per_unit, state.initial_pixels_per_unit
-    if price <= 0 or pixels <= 0:
-        raise InvalidState(f"InitialPricePerUnit is {price} and InitialPixelsPerUnit {pixels}: one is not positive")
+    return InvalidState(f"InitialPricePerUnit is {price} and InitialPixelsPerUnit {pixels}: one is not positive")
 
 
 _CANONICAL = re.compile(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from livepeer_remote_signer.core.protocol.eip191 import keccak256
 
@@ -18,7 +19,7 @@ REFRESH_AT_NONCE = 500
 """From this nonce on fresh params are asked for: with at most 100 tickets a call the 600 that a recipient accepts are never passed."""
 
 
-class TicketParams(NamedTuple):
+class TicketParams(Struct, frozen=True, gc=False):
     """What the orchestrator asks a ticket to be. Face value in wei; addresses 20 bytes, the hash 32."""
 
     recipient: bytes
@@ -29,6 +30,14 @@ class TicketParams(NamedTuple):
     expiration_block: int
     creation_round: int
     creation_round_block_hash: bytes
+
+
+class Ticket(Struct, frozen=True, gc=False):
+    """One signed ticket: its hash has 32 bytes, the signature over it 65."""
+
+    sender_nonce: int
+    hash: bytes
+    sig: bytes
 
 
 def ticket_ev(face_value: int, win_prob: int) -> Fraction:

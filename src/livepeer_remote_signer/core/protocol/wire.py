@@ -27,7 +27,7 @@ from livepeer_remote_signer.core.known import PartlyKnown
 from livepeer_remote_signer.core.protocol.amounts import encode_uint
 from livepeer_remote_signer.core.protocol.eip191 import KECCAK_OF_NOTHING, SIGNATURE_BYTES
 from livepeer_remote_signer.core.protocol.prices import CapabilityModel, exact_price
-from livepeer_remote_signer.core.protocol.ticket import TicketParams, ticket_ev
+from livepeer_remote_signer.core.protocol.ticket import Ticket, TicketParams, ticket_ev
 from livepeer_remote_signer.proto import net_pb2
 
 ADDRESS_BYTES = 20
@@ -291,12 +291,11 @@ def encode_payment(
     sender: bytes,
     creation_round: int,
     creation_round_block_hash: bytes,
-    tickets: Sequence[tuple[int, bytes]],
+    tickets: Sequence[Ticket],
 ) -> bytes:
-    """net.Payment: `tickets` are (sender nonce, signature). The concatenation of a message's fields is the message."""
+    """net.Payment. The concatenation of a message's fields is the message."""
     fields = [info.encoded_params, _encode_sender_and_round(sender, creation_round, creation_round_block_hash)]
-    for nonce, sig in tickets:
-        fields.append(_encode_ticket_sender_params(nonce, sig))
+    fields += [_encode_ticket_sender_params(ticket.sender_nonce, ticket.sig) for ticket in tickets]
     fields.append(info.encoded_price)
     return b"".join(fields)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil, gcd
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -26,6 +26,10 @@ MAX_TICKETS = 100
 
 DATED_AHEAD_NS = 30 * NS_PER_SECOND
 """Clocks of replicas differ by less; a date that lies further ahead was written while some clock was wrong."""
+
+
+Ratio: TypeAlias = tuple[int, int]
+"""An exact amount, wei: numerator and positive denominator, not always in lowest terms. A Fraction takes five times as long to make."""
 
 
 class Billed(Struct, frozen=True, gc=False):
@@ -160,26 +164,32 @@ class Due(Struct, frozen=True, gc=False):
         return max(0, self.fee_n - self.balance_n)
 
 
-def tickets_due(balance: Fraction, fee: Fraction, ev: Fraction, ahead: Fraction | None = None, least: int = 0) -> Due:
+def tickets_due(balance: Fraction, fee: Ratio, ev: Ratio, ahead: Fraction | None = None, least: int = 0) -> Due:
     """The smallest number of tickets with balance + n * ev >= max(fee, ev), and the number that also covers `ahead`.
 
     `tickets` is `least` when the credit suffices, and 0 when a ticket is worth nothing. Whole-number arithmetic on one common
     denominator: Fraction would normalise with a gcd at every step.
     """
     balance_n, balance_d = balance.as_integer_ratio()
-    ev_n, ev_d = ev.as_integer_ratio()
-    fee_n, fee_d = fee.as_integer_ratio()
+    ev_n, ev_d = ev
+    fee_n, fee_d = fee
     denominator = balance_d
-    for other in (ev_d, fee_d):
-        if denominator % other:
-            denominator = denominator // gcd(denominator, other) * other
-    balance_n *= denominator // balance_d
-    ev_n *= denominator // ev_d
-    fee_n *= denominator // fee_d
+    if denominator % ev_d:
+        denominator = denominator // gcd(denominator, ev_d) * ev_d
+    if denominator % fee_d:
+        denominator = denominator // gcd(denominator, fee_d) * fee_d
+    if denominator != balance_d:
+        balance_n *= denominator // balance_d
+    if denominator != ev_d:
+        ev_n *= denominator // ev_d
+    if denominator != fee_d:
+        fee_n *= denominator // fee_d
     if ev_n == 0:
         return Due(0, 0, balance_n, ev_n, fee_n, denominator)
-    missing = max(fee_n, ev_n) - balance_n
-    tickets = max(least, -(-missing // ev_n) if missing > 0 else 0)
+    missing = (fee_n if fee_n > ev_n else ev_n) - balance_n
+    tickets = -(-missing // ev_n) if missing > 0 else 0
+    if tickets < least:
+        tickets = least
     tickets_ahead = tickets
     if ahead:
         wanted = fee_n + ahead.numerator * denominator // ahead.denominator - balance_n

@@ -55,6 +55,10 @@ class Account(NamedTuple):
         """The unix minute of its line."""
         return self.paid_ms // MS_PER_MINUTE
 
+    def encode(self, updated_ms: int) -> bytes:
+        """The bytes that are kept; `updated_ms` stands beside them, in the payment's name."""
+        return encode_account(self.tag, self.place, self.paid_ms - updated_ms, self.tickets, self.figures)
+
 
 class PaymentName(NamedTuple):
     """Which payment: its step, the digest of its request (32 bytes), who paid, whom (20 bytes), and the LastUpdate that it left."""
@@ -111,9 +115,10 @@ def add_payment(
     """
     paid_ms, tickets, figures = paid
     minute = paid_ms // MS_PER_MINUTE
-    line = LineName(minute, before.part(minute))
+    part = before.part(minute)
+    line = LineName(minute, part)
     payments, digest = heads.get(line) or before.get(line)
-    account = encode_account(Account(line_tag(writer, line.part), payments, paid_ms, tickets, figures), name.updated_ms)
+    account = encode_account(line_tag(writer, part), payments, paid_ms - name.updated_ms, tickets, figures)
     heads[line] = LineHead(payments + 1, chain_payment(digest, name, account))
     return account
 
@@ -137,12 +142,11 @@ def chain_payment(before: bytes, name: PaymentName, account: bytes) -> bytes:
     return sha256(b"%b%d,%b%d,%d,%b%d,%b%b%d,%b" % framed).digest()
 
 
-def encode_account(account: Account, updated_ms: int) -> bytes:
-    """The bytes that are kept: some 35 of them."""
-    tag, place, paid_ms, tickets, (ev_wei, fee_wei, billed_ns, fee_usd) = account
-    priced = 0 if fee_usd is None else fee_usd + 1
+def encode_account(tag: bytes, place: int, owed_ms: int, tickets: int, figures: Figures) -> bytes:
+    """The bytes that are kept of an `Account`: some 35 of them. `owed_ms`: its moment less the LastUpdate that it left."""
+    ev_wei, fee_wei, billed_ns, fee_usd = figures
     parts = [tag]
-    for value in (place, paid_ms - updated_ms, tickets, ev_wei, fee_wei, billed_ns, priced):
+    for value in (place, owed_ms, tickets, ev_wei, fee_wei, billed_ns, 0 if fee_usd is None else fee_usd + 1):
         if value < _SMALL:
             parts.append(_BYTES[value])
         else:

@@ -138,12 +138,6 @@ class Shares:
         )
 
 
-def weight_of(body: bytes) -> int:
-    """The bytes of a body as they count towards the limit: each value of a long one for as many as are read in its time."""
-    length = len(body)
-    return length if length <= _ORDINARY_BYTES else length + _VALUE_BYTES * body.count(b",")
-
-
 def is_dear(body: bytes) -> bool:
     """Whether reading a body takes so long that others must be served between two of them."""
     return len(body) > _ORDINARY_BYTES and body.count(b",") > _MANY_VALUES
@@ -158,14 +152,19 @@ class UnidentifiedBytes:
         self._total = 0
         self._sent: dict[str, int] = {}
 
-    def add(self, caller: str, size: int, now: float) -> bool:
-        """Counts a request; returns whether more than the limit has come."""
+    def note(self, caller: str, body: bytes, now: float) -> bool:
+        """Counts a body; returns whether more than the limit has come. Each value of a long one counts for as many bytes as are read in
+        its time."""
+        size = len(body)
+        if size > _ORDINARY_BYTES:
+            size += _VALUE_BYTES * body.count(b",")
         if now - self._since >= 1:
             self._since, self._total = now, 0
             self._sent.clear()
-        if caller not in self._sent and len(self._sent) >= MAX_REMEMBERED:
+        sent = self._sent
+        if caller not in sent and len(sent) >= MAX_REMEMBERED:
             caller = ""
-        self._sent[caller] = self._sent.get(caller, 0) + size
+        sent[caller] = sent.get(caller, 0) + size
         self._total += size
         return self._total > self._limit_bytes
 
@@ -208,17 +207,21 @@ class FairQueue(Generic[_T]):
             items.append((weight, item))
             return
         self._waiting[caller] = deque([(weight, item)])
-        self._enter(caller, max(self._at, self._ends.pop(caller, 0)))
+        self._pushed += 1
+        heapq.heappush(self._heap, (max(self._at, self._ends.pop(caller, 0)), self._pushed, caller))
 
     def pop(self) -> _T:
         """Takes the next item. IndexError where nothing waits."""
-        self._at, _, caller = heapq.heappop(self._heap)
+        self._at, _, caller = self._heap[0]
         self._length -= 1
-        weight, item = self._waiting[caller].popleft()
+        items = self._waiting[caller]
+        weight, item = items.popleft()
         end = self._at + weight
-        if self._waiting[caller]:
-            self._enter(caller, end)
+        if items:
+            self._pushed += 1
+            heapq.heapreplace(self._heap, (end, self._pushed, caller))
         else:
+            heapq.heappop(self._heap)
             del self._waiting[caller]
             self._ends[caller] = end
             if len(self._ends) > MAX_REMEMBERED:
@@ -245,7 +248,3 @@ class FairQueue(Generic[_T]):
         self._heap.clear()
         self._length = 0
         return items
-
-    def _enter(self, caller: str, begin: int) -> None:
-        self._pushed += 1
-        heapq.heappush(self._heap, (begin, self._pushed, caller))

@@ -28,12 +28,12 @@ class Figures(NamedTuple):
 def figures_of(plan: PaymentPlan, eth_usd: Fraction | None) -> Figures:
     """The figures of a payment; `eth_usd` is the price of one ETH in USD."""
     ev_n, ev_d = plan.session.info.ev_ratio
-    fee_n, fee_d = plan.fee.as_integer_ratio()
+    fee_n, fee_d = plan.fee_ratio
     billed_ns = plan.billed.elapsed_ns
     if not billed_ns and plan.previous_update_ns is not None:
         billed_ns = max(0, plan.updated_ns - plan.previous_update_ns)
     fee_usd = None if eth_usd is None else rounded(fee_n * eth_usd.numerator, fee_d * eth_usd.denominator)
-    return Figures(rounded(ev_n * plan.num_tickets, ev_d), rounded(fee_n, fee_d), billed_ns, fee_usd)
+    return Figures(rounded(ev_n * plan.num_tickets, ev_d), fee_n if fee_d == 1 else rounded(fee_n, fee_d), billed_ns, fee_usd)
 
 
 def rounded(numerator: int, denominator: int) -> int:

@@ -124,7 +124,7 @@ class Switches(NamedTuple):
         """Raises Suspended. A switch that was set before auth ids had namespaces goes on to hold."""
         if self.all:
             raise Suspended("payments are suspended by the operator", hint="the operator ends it with the resume command", scope="global")
-        if auth_id in self.auth_ids or without_namespace(auth_id) in self.auth_ids:
+        if self.auth_ids and (auth_id in self.auth_ids or without_namespace(auth_id) in self.auth_ids):
             raise Suspended(
                 "payments of this auth id are suspended by the operator",
                 hint="the operator ends it with the resume command",
@@ -335,11 +335,12 @@ def check_session(a: Admission) -> None:
 def fit_plan(a: Admission) -> None:
     """Raises BudgetExceeded and RateExceeded."""
     books, plan, claims = a.books, a.plan, a.claims
+    if not claims:
+        return
     take_over(claims, books.usage)
     if plan.is_clock_right:
         books.dated_back.update(name for budget, name, _ in claims if books.usage[name].date_back(budget.window, plan.now_ns))
-    if claims:
-        a.plan = fit_budgets(plan, claims, books.usage)
+    a.plan = fit_budgets(plan, claims, books.usage)
 
 
 def raise_nonces(a: Admission) -> None:
@@ -398,8 +399,9 @@ def post(key: RequestKey, plan: PaymentPlan, claims: Sequence[Claim], books: Boo
         books.idempotency_keys.add(key.idempotency_key)
     if key.is_healed:
         books.healed.add((key.state_id, key.digest))
-    for name, (window, amount) in spends_of(claims, plan).items():
-        books.usage[name].add(window, plan.now_ns, amount)
+    if claims:
+        for name, (window, amount) in spends_of(claims, plan).items():
+            books.usage[name].add(window, plan.now_ns, amount)
 
 
 def spends_of(claims: Sequence[Claim], plan: PaymentPlan) -> dict[str, tuple[Window, int]]:

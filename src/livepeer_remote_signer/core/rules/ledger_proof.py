@@ -20,7 +20,6 @@ from livepeer_remote_signer.core.rules.digests import (
     chain_payment,
     digest_closing,
     digest_lines,
-    encode_account,
 )
 from livepeer_remote_signer.core.rules.figures import Figures
 from livepeer_remote_signer.core.rules.usage import UsageRow, UsageSum
@@ -173,7 +172,7 @@ class Proof:
         if self._line is None or payment.account.place != self._count or payment.account.minute != self._line.minute:
             self._fault(f"a payment of session {payment.name.state_id.decode('utf-8', 'replace')[:64]!r} is not in its place")
             return
-        self._digest = chain_payment(self._digest, payment.name, encode_account(payment.account, payment.name.updated_ms))
+        self._digest = chain_payment(self._digest, payment.name, payment.account.encode(payment.name.updated_ms))
         self._count += 1
         if not self._counts:
             return

@@ -17,7 +17,7 @@ from livepeer_remote_signer.core.protocol.prices import MaxPrice
 from livepeer_remote_signer.core.protocol.state import SignerState
 from livepeer_remote_signer.core.protocol.ticket import REFRESH_AT_NONCE
 from livepeer_remote_signer.core.protocol.wire import AuthToken, Capabilities, OrchestratorInfo
-from livepeer_remote_signer.core.rules.billing import Billed, bill_credit, tickets_due, units_per_second
+from livepeer_remote_signer.core.rules.billing import Billed, Ratio, bill_credit, tickets_due, units_per_second
 
 
 class PaymentRequest(Struct, frozen=True, gc=False):
@@ -77,7 +77,6 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     num_tickets: int
     due_tickets: int
     price: Fraction
-    fee: Fraction
     billed: Billed
     balance_before: Fraction
     may_be_part: bool = False
@@ -89,6 +88,17 @@ class PaymentPlan(Struct, frozen=True, gc=False):
     def updated_ns(self) -> int:
         """The session's LastUpdate after the payment."""
         return self.now_ns - self.owed_ns
+
+    @property
+    def fee(self) -> Fraction:
+        """What the billed units cost, wei."""
+        return self.billed.units * self.price
+
+    @property
+    def fee_ratio(self) -> Ratio:
+        """`fee`, for whoever goes on with whole numbers."""
+        price_n, price_d = self.price.as_integer_ratio()
+        return self.billed.units * price_n, price_d
 
     @property
     def min_tickets(self) -> int:
@@ -128,7 +138,7 @@ class PaymentPlan(Struct, frozen=True, gc=False):
         fee = billed.units * self.price
         updated_ns = owed_since_ns + billed.elapsed_ns
         state = replace(self.state, last_update_ns=updated_ns, sender_nonce=self.first_nonce - 1 + num_tickets, balance=credit - fee)
-        return replace(self, state=state, num_tickets=num_tickets, fee=fee, billed=billed, owed_ns=self.now_ns - updated_ns)
+        return replace(self, state=state, num_tickets=num_tickets, billed=billed, owed_ns=self.now_ns - updated_ns)
 
     def with_first_nonce(self, first_nonce: int) -> PaymentPlan:
         """The same payment with higher nonces; RefreshSession when the recipient's nonces run out."""
@@ -149,4 +159,5 @@ def check_nonce(info: OrchestratorInfo, last_nonce: int) -> None:
 
 def tickets_of_a_second(job_type: str, balance: Fraction, price: Fraction, ev: Fraction, due_tickets: int) -> int:
     """How many tickets the smallest part takes, which is one second, and at most all that are due."""
-    return min(due_tickets, tickets_due(balance, price * units_per_second(job_type), ev, least=1).tickets)
+    second = price * units_per_second(job_type)
+    return min(due_tickets, tickets_due(balance, second.as_integer_ratio(), ev.as_integer_ratio(), least=1).tickets)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from livepeer_remote_signer.core.errors import (
     BadField,
@@ -27,7 +29,7 @@ from livepeer_remote_signer.core.errors import (
 from livepeer_remote_signer.core.known import PartlyKnown
 from livepeer_remote_signer.core.protocol.amounts import float_string, rat_string
 from livepeer_remote_signer.core.protocol.prices import exact_price
-from livepeer_remote_signer.core.protocol.state import MAX_NAMES_CHARACTERS, MAX_STATE_BYTES, Seal, SignerState, check_first_price
+from livepeer_remote_signer.core.protocol.state import MAX_NAMES_CHARACTERS, MAX_STATE_BYTES, Seal, SignerState, no_first_price
 from livepeer_remote_signer.core.protocol.timestamps import MAX_GO_SECONDS, NS_PER_SECOND
 from livepeer_remote_signer.core.protocol.wire import ZERO_HASH, AuthToken, Capabilities, OrchestratorInfo, parse_capabilities
 from livepeer_remote_signer.core.rules.billing import (
@@ -50,18 +52,17 @@ from livepeer_remote_signer.core.rules.limits import (
     check_unlocking,
     find_pause,
     find_staleness,
-    is_sound,
     total_ev_exceeded,
 )
 from livepeer_remote_signer.core.rules.payment import PaymentRequest, SessionIds, check_nonce, tickets_of_a_second
 from livepeer_remote_signer.core.rules.pricing import Ceilings, check_price, parse_max_price
-from livepeer_remote_signer.core.rules.recipients import check_recipient_is_orchestrator
+from livepeer_remote_signer.core.rules.recipients import not_the_orchestrator
 
 REFRESH_BEFORE_EXPIRY_SECONDS = 180
 """An auth token is refreshed in the last 10 % of its 30 minutes."""
 
 
-class Terms(NamedTuple):
+class Terms(Struct, frozen=True):
     """What the operator configured, and what rules read requests with."""
 
     limits: TicketLimits
@@ -80,7 +81,6 @@ class Draft(PartlyKnown):
     """
 
     __slots__ = (
-        "asked",
         "auth_token",
         "billed",
         "capabilities",
@@ -90,7 +90,6 @@ class Draft(PartlyKnown):
         "creation_round",
         "creation_round_block_hash",
         "due",
-        "fee",
         "headroom_seconds",
         "info",
         "is_new",
@@ -131,9 +130,9 @@ class Draft(PartlyKnown):
     auth_token: AuthToken
     chain: ChainView
     billed: Billed
-    asked: Fraction | None
-    fee: Fraction
     since_ns: int | None
+    """When the time began that is billed now; None: with the session. A session dated ahead is billed up to now all the same."""
+
     may_be_part: bool
     due: Due
     num_tickets: int
@@ -155,15 +154,17 @@ def read_info(d: Draft) -> None:
 def read_state(d: Draft) -> None:
     """Step 5: a new session's state, or the one that was sent where its seal is ours. `newest` stands in for that one."""
     request = d.request
-    d.is_new = not (request.state or request.state_sig)
-    if d.is_new:
+    raw = request.state
+    d.is_new = is_new = not (raw or request.state_sig)
+    if is_new:
         d.state = _first_state(d)
         return
-    if len(request.state) > MAX_STATE_BYTES:
-        raise InvalidSig("invalid sig", hint=f"a state of {len(request.state)} bytes is longer than any of ours: {MAX_STATE_BYTES}")
-    if not d.terms.seal.verify(request.state, request.state_sig):
+    if len(raw) > MAX_STATE_BYTES:
+        raise InvalidSig("invalid sig", hint=f"a state of {len(raw)} bytes is longer than any of ours: {MAX_STATE_BYTES}")
+    terms = d.terms
+    if not terms.seal.verify(raw, request.state_sig):
         raise InvalidSig("invalid sig", hint="send State and Sig back exactly as they were returned by this signer")
-    d.state = d.newest or d.terms.parse_state(request.state)
+    d.state = d.newest or terms.parse_state(raw)
 
 
 def _first_state(d: Draft) -> SignerState:
@@ -211,15 +212,17 @@ def check_same_type(d: Draft) -> None:
 
 def read_price(d: Draft) -> None:
     """The session's price, which is its first one to the end. Raises InvalidState where a state has none."""
+    state = d.state
     if d.is_new:
         d.price = d.info.price
+    elif state.initial_price_per_unit > 0 and state.initial_pixels_per_unit > 0:
+        d.price = exact_price(state.initial_price_per_unit, state.initial_pixels_per_unit)
     else:
-        check_first_price(d.state)
-        d.price = exact_price(d.state.initial_price_per_unit, d.state.initial_pixels_per_unit)
+        raise no_first_price(state)
 
 
 def read_manifest_id(d: Draft) -> None:
-    """Step 6. Raises MissingManifestId."""
+    """Step 6. Raises MissingManifestId, and BadField for names that would make a state too long to be sent back."""
     d.kept_manifest_id = d.state.manifest_id
     d.manifest_id = d.request.manifest_id or d.kept_manifest_id
     if not d.manifest_id:
@@ -227,10 +230,6 @@ def read_manifest_id(d: Draft) -> None:
             raise MissingManifestId("missing manifestID", hint="send the ManifestID of the session's first call")
         token = d.info.auth_token
         d.manifest_id = d.kept_manifest_id = (token.session_id if token else "") or d.terms.ids.manifest_id()
-
-
-def check_names(d: Draft) -> None:
-    """Raises BadField for names that would make a state too long to be sent back."""
     if d.is_new and len(d.request.app) + len(d.kept_manifest_id) > MAX_NAMES_CHARACTERS:
         raise BadField(
             f"app and the auth token's session id have {len(d.request.app) + len(d.kept_manifest_id)} characters together,"
@@ -246,26 +245,25 @@ def read_capabilities(d: Draft) -> None:
 
 def check_nonces(d: Draft) -> None:
     """Step 8. Raises RefreshSession."""
-    d.last_nonce = d.state.sender_nonce if d.state.pm_session_id == d.info.pm_session_id else 0
-    check_nonce(d.info, d.last_nonce)
+    state, info = d.state, d.info
+    d.last_nonce = state.sender_nonce if state.pm_session_id == info.pm_session_id else 0
+    if d.last_nonce:
+        check_nonce(info, d.last_nonce)
 
 
 def read_token(d: Draft) -> None:
-    """Step 9. Raises MissingAuthToken."""
-    if d.info.auth_token is None:
+    """Step 9. Raises MissingAuthToken, and RefreshSession for one that does not last."""
+    token = d.info.auth_token
+    if token is None:
         raise MissingAuthToken("remote signer could not check whether to refresh session: missing auth token")
-    d.auth_token = d.info.auth_token
-
-
-def check_token_lasts(d: Draft) -> None:
-    """Step 9. Raises RefreshSession."""
-    expiration, now = d.auth_token.expiration, d.now_ns // NS_PER_SECOND
-    refresh_at = expiration - REFRESH_BEFORE_EXPIRY_SECONDS
+    d.auth_token = token
+    refresh_at = token.expiration - REFRESH_BEFORE_EXPIRY_SECONDS
     if d.now_ns > refresh_at * NS_PER_SECOND or refresh_at > MAX_GO_SECONDS:
+        now = d.now_ns // NS_PER_SECOND
         raise RefreshSession(
-            f"auth token expires at {expiration}, within {REFRESH_BEFORE_EXPIRY_SECONDS} s of {now} or beyond what a time can be",
+            f"auth token expires at {token.expiration}, within {REFRESH_BEFORE_EXPIRY_SECONDS} s of {now} or beyond what a time can be",
             d.info.transcoder,
-            expiration=expiration,
+            expiration=token.expiration,
             now=now,
         )
 
@@ -278,11 +276,9 @@ OPENING: tuple[Rule, ...] = (
     check_same_type,
     read_price,
     read_manifest_id,
-    check_names,
     read_capabilities,
     check_nonces,
     read_token,
-    check_token_lasts,
 )
 
 
@@ -308,18 +304,17 @@ def read_units(d: Draft) -> None:
     d.billed = bill_units(d.request.type, d.request.in_pixels, d.state.last_update_ns, d.now_ns, is_clock_right=is_clock_right)
 
 
-def read_max_price(d: Draft) -> None:
-    """Step 12. Raises BadMaxPrice."""
-    d.asked = parse_max_price(d.request.max_price, d.request.type) if d.request.max_price is not None else None
-
-
 def check_ceilings(d: Draft) -> None:
-    """Step 12: the lowest of the operator's ceilings, the request's maxPrice and the session's first price."""
-    configured = d.ceilings.for_pairs(d.capabilities.pairs if d.capabilities else ())
-    absolute = d.ceilings.absolute.get(d.request.type)
-    if d.asked is None and configured is None and absolute is None and d.info.price is d.price:
+    """Step 12: the lowest of the operator's ceilings, the request's maxPrice and the session's first price. Raises BadMaxPrice,
+    PriceExceeded and PriceFeedStale."""
+    request, ceilings = d.request, d.ceilings
+    asked = parse_max_price(request.max_price, request.type) if request.max_price is not None else None
+    configured = ceilings.for_pairs(d.capabilities.pairs if d.capabilities else ())
+    absolute = ceilings.absolute.get(request.type)
+    price = d.info.price
+    if asked is None and configured is None and absolute is None and price is d.price:
         return
-    check_price(d.info.price, configured=configured, absolute=absolute, asked=d.asked, initial=d.price)
+    check_price(price, configured=configured, absolute=absolute, asked=asked, initial=d.price)
 
 
 def count_tickets(d: Draft) -> None:
@@ -327,15 +322,15 @@ def count_tickets(d: Draft) -> None:
 
     Raises NoTickets and TooManyTickets; the draft then has the number all the same.
     """
-    state, job_type, billed, ev = d.state, d.request.type, d.billed, d.info.ev
+    state, job_type, billed, info = d.state, d.request.type, d.billed, d.info
     price_n, price_d = d.price.as_integer_ratio()
-    d.fee = Fraction(billed.units * price_n, price_d)
     ahead = d.price * (units_per_second(job_type) * d.headroom_seconds) if d.headroom_seconds else None
-    d.since_ns = _billed_since_ns(state, billed, d.now_ns)
-    is_redated = d.since_ns != state.last_update_ns  # it takes a payment: where nothing is due no state is given out
-    d.due = due = tickets_due(state.balance, d.fee, ev, ahead, least=int(is_redated))
-    is_owed = _is_owed(state, billed)
-    d.may_be_part = is_owed and billed.elapsed_ns <= d.catch_up_seconds * NS_PER_SECOND
+    last_ns = state.last_update_ns
+    is_dated_ahead = last_ns is not None and last_ns > d.now_ns and billed.elapsed_ns > 0
+    d.since_ns = d.now_ns - billed.elapsed_ns if is_dated_ahead else last_ns
+    # to date it back takes a payment: where nothing is due no state is given out
+    d.due = due = tickets_due(state.balance, (billed.units * price_n, price_d), info.ev_ratio, ahead, least=int(is_dated_ahead))
+    d.may_be_part = last_ns is not None and 0 < billed.elapsed_ns <= d.catch_up_seconds * NS_PER_SECOND
     d.num_tickets = due.tickets
     if due.tickets_ahead == 0:
         raise no_tickets(
@@ -344,11 +339,11 @@ def count_tickets(d: Draft) -> None:
             balance=str(int(state.balance)),
             required=str(due.required_wei),
         )
-    ev_n, ev_d = d.info.ev_ratio
+    ev_n, ev_d = info.ev_ratio
     most = min(d.limits.max_tickets, d.limits.max_total_ev_wei * ev_d // ev_n)
     if due.tickets <= most:
         d.num_tickets = max(due.tickets, min(due.tickets_ahead, most))
-    elif d.may_be_part and tickets_of_a_second(job_type, state.balance, d.price, ev, due.tickets) <= most:
+    elif d.may_be_part and tickets_of_a_second(job_type, state.balance, d.price, info.ev, due.tickets) <= most:
         d.num_tickets = most
     elif due.tickets > d.limits.max_tickets:
         raise _too_many_tickets(d)
@@ -414,8 +409,9 @@ def read_round(d: Draft) -> None:
 
 def check_recipient(d: Draft) -> None:
     """Raises RecipientRefused where the tickets would pay another than the orchestrator."""
-    if d.terms.must_be_orchestrator:
-        check_recipient_is_orchestrator(d.info)
+    info = d.info
+    if info.ticket_params.recipient != info.address and d.terms.must_be_orchestrator:
+        raise not_the_orchestrator(info)
 
 
 PLANNING: tuple[Rule, ...] = (
@@ -423,7 +419,6 @@ PLANNING: tuple[Rule, ...] = (
     check_not_paused,
     *TICKET_RULES,
     read_units,
-    read_max_price,
     check_ceilings,
     count_tickets,
     check_total_ev,
@@ -433,13 +428,17 @@ PLANNING: tuple[Rule, ...] = (
 )
 
 _ON_READING = frozenset({check_fresh, check_not_paused, check_deposit, check_reserve, check_unlocking})
-_PLANNING_ON_SOUND_READING = tuple(rule for rule in PLANNING if rule not in _ON_READING)
 
 
-def planning_rules(reading: ChainView) -> tuple[Rule, ...]:
-    """PLANNING without the rules that look at nothing but the reading, where none of them would say anything: asked once and not one
-    by one they cost a fiftieth of a payment less."""
-    return _PLANNING_ON_SOUND_READING if is_sound(reading) else PLANNING
+def planning_rules(terms: Terms, *, on_sound_reading: bool) -> tuple[Rule, ...]:
+    """PLANNING without the rules that would say nothing of any payment: those that look at nothing but the reading, where it
+    `is_sound`, and those that the operator did not ask for. Found out once, they cost a payment a thirtieth less."""
+    silent = set(_ON_READING) if on_sound_reading else set()
+    if terms.limits.max_credit_seconds is None:
+        silent.add(bound_credit)
+    if not terms.must_be_orchestrator:
+        silent.add(check_recipient)
+    return tuple(rule for rule in PLANNING if rule not in silent)
 
 
 def _is_owed(state: SignerState, billed: Billed) -> bool:
@@ -453,12 +452,6 @@ def _owed_too_long(billed: Billed, catch_up_seconds: int) -> str | None:
         return None
     owed = -(-billed.elapsed_ns // NS_PER_SECOND)
     return f"{owed} s are owed, more than catch_up.max_seconds ({catch_up_seconds}) allows: start a new session without state"
-
-
-def _billed_since_ns(state: SignerState, billed: Billed, now_ns: int) -> int | None:
-    """When the time began that is billed now; None: with the session. A session dated ahead is billed up to now all the same."""
-    since_ns = state.last_update_ns
-    return now_ns - billed.elapsed_ns if since_ns is not None and billed.elapsed_ns and since_ns > now_ns else since_ns
 
 
 def _too_many_tickets(d: Draft) -> TooManyTickets:

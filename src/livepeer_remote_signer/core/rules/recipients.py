@@ -20,15 +20,14 @@ class RecipientRules(NamedTuple):
     deny: frozenset[bytes] = frozenset()
 
 
-def check_recipient_is_orchestrator(info: OrchestratorInfo) -> None:
-    """Raises RecipientRefused when the tickets would pay another than the orchestrator."""
-    if info.ticket_params.recipient != info.address:
-        raise RecipientRefused(
-            "the ticket's recipient is not the orchestrator's address",
-            hint="choose another orchestrator; the operator can allow nodes with a separate account: recipients.must_be_orchestrator",
-            recipient="0x" + info.ticket_params.recipient.hex(),
-            address="0x" + info.address.hex(),
-        )
+def not_the_orchestrator(info: OrchestratorInfo) -> RecipientRefused:
+    """The refusal of tickets that would pay another than the orchestrator."""
+    return RecipientRefused(
+        "the ticket's recipient is not the orchestrator's address",
+        hint="choose another orchestrator; the operator can allow nodes with a separate account: recipients.must_be_orchestrator",
+        recipient="0x" + info.ticket_params.recipient.hex(),
+        address="0x" + info.address.hex(),
+    )
 
 
 def check_lists(recipient: bytes, rules: RecipientRules) -> None:

@@ -33,16 +33,10 @@ def request_key(session: OpenedSession, caller: Caller, identity: Identity, rout
         b"" if request.max_price is None else repr(request.max_price).encode(),
         request.capabilities,
     )
-    return RequestKey(
-        state_id=session.state.state_id,
-        sequence_number=session.state.sequence_number,
-        digest=_digest(parts),
-        auth_id=identity.auth_id or identity.claimed_auth_id or session.state.auth_id,
-        idempotency_key=idempotency_key(caller, identity) if session.is_new else b"",
-        last_update_ns=session.state.last_update_ns,
-        is_new=session.is_new,
-        served=served,
-    )
+    state, is_new = session.state, session.is_new
+    auth_id = identity.auth_id or identity.claimed_auth_id or state.auth_id
+    key = idempotency_key(caller, identity) if is_new else b""
+    return RequestKey(state.state_id, state.sequence_number, _digest(parts), auth_id, key, state.last_update_ns, is_new, served=served)
 
 
 def idempotency_key(caller: Caller, identity: Identity) -> bytes:

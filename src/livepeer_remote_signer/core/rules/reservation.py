@@ -102,7 +102,6 @@ def restore_plan(session: OpenedSession, raw: bytes, sender: bytes) -> PaymentPl
         num_tickets=kept["num_tickets"],
         due_tickets=kept["due_tickets"],
         price=Fraction(kept["price"]),
-        fee=Fraction(kept["fee"]),
         billed=Billed(*kept["billed"]),
         balance_before=Fraction(kept["balance_before"]),
         may_be_part=kept["may_be_part"],

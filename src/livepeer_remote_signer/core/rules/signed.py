@@ -89,12 +89,12 @@ def note_signed(signed: bytes, last_nonce: int, plan: PaymentPlan) -> bytes:
     params = plan.session.info.ticket_params
     terms = digest_terms(plan.sender, params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, plan.aux_data)
     payer = digest_payer(plan.state.auth_id)
-    newest = _nonce(signed, len(signed)) if signed else 0
+    newest = int.from_bytes(signed[-NONCE_BYTES:], "big")
     if newest < last_nonce:
         signed += UNKNOWN_TERMS + bytes(PAYER_BYTES) + _nonces(newest + 1, last_nonce)
+        newest = last_nonce
     first, last = plan.first_nonce, plan.first_nonce + plan.num_tickets - 1
-    is_same = signed[-ENTRY_BYTES:].startswith(terms + payer) and _nonce(signed, len(signed)) + 1 == first
-    if is_same:
+    if newest + 1 == first and signed[-ENTRY_BYTES:].startswith(terms + payer):
         return signed[:-NONCE_BYTES] + last.to_bytes(NONCE_BYTES, "big")
     return signed + terms + payer + _nonces(first, last)
 

@@ -11,7 +11,7 @@ from livepeer_remote_signer.core.rules.figures import Figures
 from livepeer_remote_signer.core.rules.ledger import OpenLines, SpendKey, SpendSum, add_spend
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.signed import WINNER_BITS, DrawKey, DrawSum, add_draws, open_draws, terms_class
-from livepeer_remote_signer.core.rules.tally import Tally, amount, merge_tallies
+from livepeer_remote_signer.core.rules.tally import Tally, in_63_bits, merge_tallies
 from livepeer_remote_signer.core.rules.usage import DayKey, UsageSum, add_usage, open_days
 
 _NS_PER_MINUTE = 60 * NS_PER_SECOND
@@ -56,26 +56,39 @@ class OpenSums:
 
 def tally_of(plan: PaymentPlan, figures: Figures, auth_id: bytes, mark: int = 0) -> Tally:
     """What a payment adds. `mark` is that of the sender, where there are several (`core.rules.signed`)."""
-    info, count, fee_usd = plan.session.info, plan.num_tickets, figures.fee_usd
+    info, count = plan.session.info, plan.num_tickets
     params = info.ticket_params
-    fee_n, fee_d = plan.fee.as_integer_ratio()
+    face_value, win_prob = params.face_value, params.win_prob
+    ev_wei, fee_wei, billed_ns, fee_usd = figures
+    fee_n, fee_d = plan.fee_ratio
+    amounts = (
+        spend_of(plan, "ev"),
+        -(-fee_n // fee_d),
+        face_value * count,
+        count * win_prob >> (256 - WINNER_BITS),
+        ev_wei,
+        fee_wei,
+        billed_ns,
+        fee_usd or 0,
+    )
+    spent_ev, spent_fee, at_risk, winners, ev, fee, billed, usd = in_63_bits(amounts)
     return Tally(
         plan.now_ns // _NS_PER_MINUTE,
         auth_id,
         info.address,
         params.recipient,
         plan.creation_round,
-        terms_class(params.face_value, params.win_prob) + mark,
+        terms_class(face_value, win_prob) + mark,
         1,
         int(plan.state.sequence_number == 0),
         count,
-        amount(spend_of(plan, "ev")),
-        amount(-(-fee_n // fee_d)),
-        amount(plan.total_face_value),
-        amount(count * params.win_prob >> (256 - WINNER_BITS)),
-        amount(figures.ev_wei),
-        amount(figures.fee_wei),
-        amount(figures.billed_ns),
-        amount(fee_usd or 0),
+        spent_ev,
+        spent_fee,
+        at_risk,
+        winners,
+        ev,
+        fee,
+        billed,
+        usd,
         int(fee_usd is not None),
     )

@@ -7,7 +7,7 @@ and a payment costs a part of a row instead of three lines that are written anew
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct, msgpack
@@ -52,9 +52,9 @@ class Tally(Struct, array_like=True, gc=False):
     priced: int
 
 
-def amount(value: int) -> Amount:
-    """A number that is not negative as a tally holds it."""
-    return value if value <= _MOST else str(value)
+def in_63_bits(amounts: Sequence[int]) -> Sequence[Amount]:
+    """Numbers that are not negative as a tally holds them."""
+    return amounts if max(amounts) <= _MOST else [value if value <= _MOST else str(value) for value in amounts]
 
 
 _decoder = msgpack.Decoder(list[Tally])

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TypeAlias, TypeVar, TypeVarTuple
+from typing import TypeAlias
 
 from livepeer_remote_signer.core.rules.fairness import Place
 from livepeer_remote_signer.core.rules.payment import OpenedSession, PaymentRequest
 
 Mark: TypeAlias = tuple[str, float, float]
 """A phase that is over, when it began and when it ended, in seconds of the trail's clock. A plain tuple: a payment makes five."""
-
-_T = TypeVar("_T")
-_Arguments = TypeVarTuple("_Arguments")
 
 
 def _stays() -> bool:
@@ -33,8 +30,6 @@ class Trail:
     """
 
     __slots__ = (
-        "_phase",
-        "_since",
         "answer_by",
         "auth_id",
         "caller",
@@ -72,8 +67,7 @@ class Trail:
         self.place: Place | None = None
         """The place in work that it holds; None where it is answered at once."""
         self.marks: list[Mark] = []
-        self._phase = ""
-        self.started = self._since = clock()
+        self.started = clock()
         self.answer_by = self.started + answer_seconds
 
     @property
@@ -81,24 +75,13 @@ class Trail:
         """Whether the time in which the request is to be answered is over."""
         return self.clock() >= self.answer_by
 
-    def enter(self, name: str) -> None:
-        """The phase that was entered before ends, and this one begins; "": none does. For phases that follow each other."""
-        now = self.clock()
-        if self._phase:
-            self.marks.append((self._phase, self._since, now))
-        self._phase, self._since = name, now
-
     def phase(self, name: str) -> Phase:
         """Marks the time that its `with` block takes, however that ends."""
         return Phase(self, name)
 
-    def timed(self, name: str, step: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:
-        """What `step` returns; marks its time, however it ends. A tenth of what a `with` block takes."""
-        started = self.clock()
-        try:
-            return step(*arguments)
-        finally:
-            self.marks.append((name, started, self.clock()))
+    def mark(self, name: str, began: float) -> None:
+        """Marks a phase that ends now. In a `finally` it takes a tenth of what a `with` block takes."""
+        self.marks.append((name, began, self.clock()))
 
     def cut(self, before: int) -> list[Mark]:
         """Takes away the marks but for the first `before`, and returns them."""
