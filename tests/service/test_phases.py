@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import time
+from base64 import b64encode
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from livepeer_remote_signer.adapters.keys.external import CheckedKey
 from livepeer_remote_signer.adapters.ledger.sqlite import SqliteStore
 from livepeer_remote_signer.adapters.ledger.store import Conflict, Writes
 from livepeer_remote_signer.adapters.metrics.payments import PaymentMetrics
+from livepeer_remote_signer.app import create_app
+from livepeer_remote_signer.config.loading import parse_config
+from livepeer_remote_signer.core.errors import CallerLeft, SignerError
 from livepeer_remote_signer.core.protocol.eip191 import checksum_address
 from livepeer_remote_signer.core.rules.payment import PaymentPlan
 from livepeer_remote_signer.core.rules.trail import Trail
 from livepeer_remote_signer.wiring import keys
+from tests.asgi import running
 from tests.outside import NEEDED_BY_OUTSIDE_KEYS, OutsideKey
+from tests.plans import orchestrator_info
 from tests.prometheus_text import parse_metrics
-from tests.signer import RunningSigner, running_signer
+from tests.signer import RunningSigner, configuration, running_signer
 
 BEFORE = {"none": ["parse", "open", "policy"], "sqlite": ["parse", "open", "lookup", "policy", "ledger"]}
 BEFORE["postgres"] = BEFORE["sqlite"]
@@ -89,6 +98,18 @@ async def test_a_refused_payments_phases_are_there_once_and_the_last_one_is_wher
         assert (await signer.pay(state={"State": "e30=", "Sig": "AA=="})).status_code == 400
     phases = [[phase for phase, _, _ in trail.marks if phase not in ("lookup", "ledger")] for trail in refused]
     assert phases == [["parse", "open", "policy"], ["parse"], ["parse", "open"]]
+
+
+async def test_for_a_client_that_left_nothing_is_signed_and_nothing_is_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[tuple[SignerError, Trail]] = []
+    monkeypatch.setattr(PaymentMetrics, "refused", lambda _, error, trail: refused.append((error, trail)))
+    front = create_app(parse_config(yaml.safe_dump(configuration(headroom_seconds={"generate_live_payment": 60})), {}))
+    body = {"orchestrator": b64encode(orchestrator_info(now_ns=time.time_ns())).decode(), "ManifestID": "m1", "type": "live"}
+    async with running(front):
+        front.paying.respond("/generate-live-payment", [], json.dumps(body).encode(), "127.0.0.1", lambda: True)
+    ((error, trail),) = refused
+    assert isinstance(error, CallerLeft)
+    assert [phase for phase, _, _ in trail.marks] == ["parse", "open", "policy"]
 
 
 @pytest.mark.parametrize("backend", ["none"])

@@ -33,11 +33,11 @@ class Observers:
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
-        self._told_of_payments = tuple(observer.paid for observer in observers)
+        self._tell_paid = tuple(observer.paid for observer in observers)
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """A payment was made."""
-        for paid in self._told_of_payments:
+        for paid in self._tell_paid:
             paid(plan, trail)
 
     def repeated(self, trail: Trail) -> None:

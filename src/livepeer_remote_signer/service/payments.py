@@ -179,8 +179,8 @@ class RemoteSigner:
         asked = (identifier, recipients, authorizer, ledger, rates, senders)
         self.is_inline = not requires_auth_id and all(one is None for one in asked)
         """Whether no stage waits for anything: then `pay_inline` does all of it in one step."""
-        self._knows_all = identifier is None and senders is None
-        """Whether callers are told apart by nothing."""
+        self._asks_nobody_first = identifier is None and senders is None
+        """Whether nobody says who calls, and one sender pays for all."""
         self.identifies = identifier is not None
         """Whether callers are known by more than their address."""
 
@@ -199,14 +199,15 @@ class RemoteSigner:
             trail.session = session = live_payments.open(request, now_ns)
             times.append(clock())
             plan = live_payments.plan(session, chain, self._ceilings.current(), now_ns, route.headroom_seconds, route.catch_up_seconds)
-            times.append(clock())
             if trail.has_left():
                 raise CallerLeft(_LEFT)
+            times.append(clock())
             signed = self._sign_plan(plan)
         except BaseException as error:
             times.append(clock())
             trail.marks += zip(_INLINE_PHASES, times, times[1:], strict=False)
-            if _INLINE_PHASES[len(times) - 2] == "policy" and isinstance(error, SignerError):
+            is_judged = _INLINE_PHASES[len(times) - 2] == "policy" and not isinstance(error, CallerLeft)
+            if is_judged and isinstance(error, SignerError):
                 self._due_after(error, session, _Call(route, trail, now_ns, _NOBODY, ANONYMOUS))
             raise
         times.append(clock())
@@ -222,7 +223,7 @@ class RemoteSigner:
         attempt = _Attempt()
         deadline = self._deadlines.begin(trail.answer_by - trail.clock())
         try:
-            take = self._pay_known if self._knows_all and not is_dear(body) else self._pay
+            take = self._pay_known if self._asks_nobody_first and not is_dear(body) else self._pay
             return await take(body, call, attempt)
         except asyncio.CancelledError:
             if not deadline.is_cause():
@@ -478,11 +479,8 @@ class RemoteSigner:
         """Step 18; None where nobody takes events."""
         if self._encode_event is None:
             return None
-        began = trail.clock()
-        try:
+        with trail.phase("event"):
             return self._encode_event(plan, trail, eth_usd)
-        finally:
-            trail.mark("event", began)
 
     def _finish(self, plan: PaymentPlan, call: _Call) -> bytes:
         """Without a ledger."""

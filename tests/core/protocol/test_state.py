@@ -26,6 +26,7 @@ from livepeer_remote_signer.core.protocol.state import (
 )
 from livepeer_remote_signer.core.rules.limits import TicketLimits
 from livepeer_remote_signer.core.rules.sender import LivePaymentSender
+from tests.decisions import LATER_NS, STATE, sealed
 from tests.outcomes import outcome
 from tests.recorded import recorded_cases
 from tests.strategies import IDS, NOW_NS, SEAL, go_texts, json_like_bytes, json_values, new_request, new_sender, states
@@ -185,9 +186,17 @@ def test_an_address_may_spell_its_prefix_as_go_lets_it() -> None:
     "changes", [{"InitialPricePerUnit": 0}, {"InitialPricePerUnit": None}, {"InitialPixelsPerUnit": -1}, {"InitialPixelsPerUnit": 0}]
 )
 def test_a_state_without_the_price_it_began_with_is_invalid(changes: dict[str, Any]) -> None:
-    refusal = no_first_price(parse_state(state_bytes(**changes)))  # which is refused later: `tests.core.test_order_of_checks`
+    refusal = no_first_price(parse_state(state_bytes(**changes)))
     assert str(refusal) == "invalid state"
     assert next(iter(changes)) in str(refusal.values["fault"])
+
+
+@pytest.mark.parametrize("changes", [{"initial_price_per_unit": 0}, {"initial_pixels_per_unit": -1}, {"initial_pixels_per_unit": 0}])
+def test_a_session_is_not_continued_without_the_price_it_began_with(changes: dict[str, int]) -> None:
+    request = new_request(**sealed(replace(STATE, **changes)))
+    with pytest.raises(InvalidState):
+        new_sender().open(request, LATER_NS)
+    assert new_sender().open(new_request(**sealed(STATE)), NOW_NS)
 
 
 def test_numbers_that_json_does_not_spell_are_invalid_in_the_fast_reading_too() -> None:

@@ -67,7 +67,7 @@ class StateSeal:
 
     def seal(self, state: bytes) -> bytes:
         """32 bytes (MAC) or 65 bytes (signature)."""
-        made = blake2b(state, key=self._mac_key, digest_size=MAC_BYTES).digest() if self._sign is None else self._sign(state)
+        made = _mac(self._mac_key, state) if self._sign is None else self._sign(state)
         self._made.put(state, made)
         return made
 

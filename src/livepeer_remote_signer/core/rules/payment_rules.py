@@ -247,8 +247,7 @@ def check_nonces(d: Draft) -> None:
     """Step 8. Raises RefreshSession."""
     state, info = d.state, d.info
     d.last_nonce = state.sender_nonce if state.pm_session_id == info.pm_session_id else 0
-    if d.last_nonce:
-        check_nonce(info, d.last_nonce)
+    check_nonce(info, d.last_nonce)
 
 
 def read_token(d: Draft) -> None:
@@ -322,14 +321,14 @@ def count_tickets(d: Draft) -> None:
 
     Raises NoTickets and TooManyTickets; the draft then has the number all the same.
     """
-    state, job_type, billed, info = d.state, d.request.type, d.billed, d.info
+    state, job_type, billed, ev = d.state, d.request.type, d.billed, d.info.ev_ratio
     price_n, price_d = d.price.as_integer_ratio()
     ahead = d.price * (units_per_second(job_type) * d.headroom_seconds) if d.headroom_seconds else None
     last_ns = state.last_update_ns
     is_dated_ahead = last_ns is not None and last_ns > d.now_ns and billed.elapsed_ns > 0
     d.since_ns = d.now_ns - billed.elapsed_ns if is_dated_ahead else last_ns
-    # to date it back takes a payment: where nothing is due no state is given out
-    d.due = due = tickets_due(state.balance, (billed.units * price_n, price_d), info.ev_ratio, ahead, least=int(is_dated_ahead))
+    # Without a payment no state is given out, and a session that is dated ahead must be dated back: that takes a ticket.
+    d.due = due = tickets_due(state.balance, (billed.units * price_n, price_d), ev, ahead, least=int(is_dated_ahead))
     d.may_be_part = last_ns is not None and 0 < billed.elapsed_ns <= d.catch_up_seconds * NS_PER_SECOND
     d.num_tickets = due.tickets
     if due.tickets_ahead == 0:
@@ -339,11 +338,11 @@ def count_tickets(d: Draft) -> None:
             balance=str(int(state.balance)),
             required=str(due.required_wei),
         )
-    ev_n, ev_d = info.ev_ratio
+    ev_n, ev_d = ev
     most = min(d.limits.max_tickets, d.limits.max_total_ev_wei * ev_d // ev_n)
     if due.tickets <= most:
         d.num_tickets = max(due.tickets, min(due.tickets_ahead, most))
-    elif d.may_be_part and tickets_of_a_second(job_type, state.balance, d.price, info.ev, due.tickets) <= most:
+    elif d.may_be_part and tickets_of_a_second(job_type, state.balance, d.price, d.info.ev, due.tickets) <= most:
         d.num_tickets = most
     elif due.tickets > d.limits.max_tickets:
         raise _too_many_tickets(d)
@@ -431,8 +430,8 @@ _ON_READING = frozenset({check_fresh, check_not_paused, check_deposit, check_res
 
 
 def planning_rules(terms: Terms, *, on_sound_reading: bool) -> tuple[Rule, ...]:
-    """PLANNING without the rules that would say nothing of any payment: those that look at nothing but the reading, where it
-    `is_sound`, and those that the operator did not ask for. Found out once, they cost a payment a thirtieth less."""
+    """PLANNING without the rules that cannot refuse a payment: those that look at nothing but the reading, where it `is_sound`, and those
+    that the operator did not ask for. Left out, they cost a payment a thirtieth less. Quotes are judged by all."""
     silent = set(_ON_READING) if on_sound_reading else set()
     if terms.limits.max_credit_seconds is None:
         silent.add(bound_credit)

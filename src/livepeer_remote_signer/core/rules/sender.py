@@ -121,12 +121,8 @@ class LivePaymentSender:
         refusals: list[SignerError] = []
         parse_info = partial(parse_orchestrator_info, refuse=refusals.append)
         draft = Draft()
-        draft.terms, draft.limits, draft.request, draft.newest = (
-            replace(self._terms, parse_info=parse_info),
-            self._terms.limits,
-            request,
-            newest,
-        )
+        draft.terms, draft.limits = replace(self._terms, parse_info=parse_info), self._terms.limits
+        draft.request, draft.newest = request, newest
         draft.reading, draft.ceilings = chain, ceilings
         draft.headroom_seconds, draft.catch_up_seconds = headroom_seconds, catch_up_seconds
         if (fault := find_clock_fault(chain)) is not None:
@@ -184,7 +180,7 @@ def _planned(session: OpenedSession, draft: Draft) -> PaymentPlan:
         draft.billed,
         state.balance,
         draft.may_be_part,
-        0,
+        0,  # of the time nothing stays owed
         draft.reading.clock_agrees is True,
         draft.terms.sender,
     )
