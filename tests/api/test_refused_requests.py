@@ -28,6 +28,18 @@ def with_padded_token() -> bytes:
     return info.SerializeToString()
 
 
+def collect_all() -> None:
+    """Also what is let go of by finalizers, which takes another round."""
+    for _ in range(10):
+        if not gc.collect():
+            return
+
+
+def answers(file: str) -> bool:
+    """Whether a file is of what answers requests; the configuration was read before."""
+    return "/livepeer_remote_signer/" in file and "/config/" not in file
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -40,7 +52,7 @@ def with_padded_token() -> bytes:
 async def test_a_refusal_is_gone_with_its_reply(body: dict[str, str]) -> None:
     front = create_app(parse_config(yaml.safe_dump(configuration(limits={"max_unidentified_bytes_per_second": 2**30})), {}))
     async with running(front):
-        gc.collect()
+        collect_all()
         gc.disable()
         try:
             for _ in range(100):  # more than are kept for anybody to look at
@@ -50,7 +62,7 @@ async def test_a_refusal_is_gone_with_its_reply(body: dict[str, str]) -> None:
             gc.set_debug(gc.DEBUG_SAVEALL)
             gc.collect()
             frames = [found.f_code for found in gc.garbage if isinstance(found, FrameType)]
-            assert [code.co_qualname for code in frames if "/config/" not in code.co_filename] == []  # which was read before
+            assert [code.co_qualname for code in frames if answers(code.co_filename)] == []
         finally:
             gc.set_debug(0)
             gc.garbage.clear()
