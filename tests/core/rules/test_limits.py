@@ -282,6 +282,8 @@ def test_a_reading_that_changes_is_judged_anew() -> None:
         sender.plan(session, replace(CHAIN), NO_CEILINGS, NOW_NS)
         with pytest.raises(ProtocolPaused):
             sender.plan(session, replace(CHAIN, paused=True), NO_CEILINGS, NOW_NS)
+    first, second = (sender.plan(session, CHAIN, NO_CEILINGS, NOW_NS) for _ in range(2))
+    assert first == second, "the same reading twice"
 
 
 def asking_for_all() -> Terms:
