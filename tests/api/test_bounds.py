@@ -8,9 +8,7 @@ import re
 from typing import Any
 
 import pytest
-import uvicorn
 import yaml
-from uvicorn.server import ServerState
 
 from livepeer_remote_signer.api import server_protocol
 from livepeer_remote_signer.api.bounds import Arrivals, Places, connections_within
@@ -19,6 +17,7 @@ from livepeer_remote_signer.api.server_protocol import MAX_PARSED, PaymentProtoc
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.errors import Overloaded
+from tests.connections import Ears, connection_over
 from tests.signer import PAY, configuration
 
 TINY = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
@@ -71,31 +70,14 @@ class Wire:
         return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.written)]
 
 
-class Ears:
-    """A parser that notes how much it was given."""
-
-    def __init__(self, parser: Any) -> None:
-        self._parser = parser
-        self.heard = 0
-
-    def feed_data(self, data: bytes) -> None:
-        self.heard += len(data)
-        self._parser.feed_data(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
-
-
 def a_front(**limits: Any) -> Front:
     return create_app(parse_config(yaml.safe_dump(configuration(limits=limits)), {}))
 
 
 def connect(front: Front | AdminFront) -> tuple[PaymentProtocol, Wire]:
     """A connection; needs a running loop."""
-    config = uvicorn.Config(front, ws="none", lifespan="off", access_log=False, log_config=None)
-    protocol, wire = payment_protocol(front)(config=config, server_state=ServerState(), app_state={}), Wire()
-    protocol.connection_made(wire)  # type: ignore[arg-type]
-    return protocol, wire
+    wire = Wire()
+    return connection_over(wire, front), wire
 
 
 async def until(condition: Any) -> None:

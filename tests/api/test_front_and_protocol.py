@@ -11,21 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uvicorn.server import ServerState
 
 from livepeer_remote_signer.api.bounds import FIRST_WORD_SECONDS
 from livepeer_remote_signer.api.front import Front
-from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
+from livepeer_remote_signer.api.server_protocol import PaymentProtocol
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
 from livepeer_remote_signer.core.errors import Overloaded
 from livepeer_remote_signer.core.protocol.json_forms import info_to_json
 from livepeer_remote_signer.wiring import live_payments
 from tests.asgi import Answer, call
+from tests.connections import connection_over
 from tests.plans import NOW_NS, orchestrator_info
 from tests.served import live_body
 from tests.signer import PAY, configuration, counted_signatures
@@ -68,14 +67,6 @@ class Wire:
     def resume_reading(self) -> None: ...
 
 
-def connection(front: Front, wire: Wire) -> PaymentProtocol:
-    """One connection of the server's protocol class; needs a running loop."""
-    config = uvicorn.Config(front, ws="none", lifespan="off", access_log=False, log_config=None)
-    protocol = payment_protocol(front)(config=config, server_state=ServerState(), app_state={})
-    protocol.connection_made(wire)  # type: ignore[arg-type]
-    return protocol
-
-
 async def replied(protocol: PaymentProtocol) -> None:
     """Until the reply to the connection's last request is written."""
     async with asyncio.timeout(30):
@@ -86,7 +77,7 @@ async def replied(protocol: PaymentProtocol) -> None:
 async def over_protocol(front: Front, method: str, path: str, headers: dict[str, str], body: bytes, pieces: int = 1) -> Answer:
     """One request through the protocol class, in so many pieces."""
     wire = Wire()
-    protocol = connection(front, wire)
+    protocol = connection_over(wire, front)
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
     raw = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
     step = -(-len(raw) // pieces)
@@ -219,7 +210,7 @@ def test_an_offer_to_speak_another_protocol_is_passed_over(front: Front, runner:
 def test_while_draining_a_request_that_is_on_its_way_is_answered_and_its_connection_ends(front: Front, runner: asyncio.Runner) -> None:
     async def scenario() -> bytes:
         wire = Wire()
-        protocol = connection(front, wire)
+        protocol = connection_over(wire, front)
         protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[")
         protocol.drain()
         protocol.data_received(b"]")
@@ -262,7 +253,7 @@ def test_a_client_that_leaves_before_its_body_is_there_gets_no_reply(front: Fron
 def test_nothing_is_signed_for_a_client_whose_connection_is_gone_before_its_turn(front: Front, runner: asyncio.Runner) -> None:
     async def scenario(*, leaves: bool) -> int:
         wire = Wire()
-        protocol, body = connection(front, wire), go_body()
+        protocol, body = connection_over(wire, front), go_body()
         before = signatures.made
         protocol.data_received(f"POST {PAY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         if leaves:
@@ -282,14 +273,14 @@ def test_an_idle_connection_is_closed_in_time_and_one_that_takes_nothing_is_cut(
     async def scenario() -> None:
         now = asyncio.get_running_loop().time()
         idle, stuck = Wire(), Wire()
-        protocol = connection(front, idle)
+        protocol = connection_over(idle, front)
         protocol.sweep(now + FIRST_WORD_SECONDS - 1)
         assert not idle.ended
         protocol.sweep(now + FIRST_WORD_SECONDS + 1)
         assert idle.ended
 
         idle = Wire()
-        protocol = connection(front, idle)
+        protocol = connection_over(idle, front)
         protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]")
         await replied(protocol)
         assert front.bounds.idle_seconds > GO_IDLE_SECONDS + 5
@@ -299,7 +290,7 @@ def test_an_idle_connection_is_closed_in_time_and_one_that_takes_nothing_is_cut(
         assert idle.ended
         assert not idle.aborted
 
-        protocol = connection(front, stuck)
+        protocol = connection_over(stuck, front)
         protocol.pause_writing()
         protocol.sweep(now + front.limits.timeout_seconds - 1)
         assert not stuck.ended
@@ -312,7 +303,7 @@ def test_an_idle_connection_is_closed_in_time_and_one_that_takes_nothing_is_cut(
 def test_a_connection_that_takes_its_replies_late_is_kept(front: Front, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         wire = Wire()
-        protocol = connection(front, wire)
+        protocol = connection_over(wire, front)
         protocol.pause_writing()
         protocol.data_received(b"POST /generate-live-payment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]")
         await asyncio.sleep(0)
@@ -497,7 +488,7 @@ def test_what_is_no_http_is_found_in_the_log_by_its_request_id(
 ) -> None:
     async def babble() -> bytes:
         wire = Wire()
-        connection(front, wire).data_received(b"planted\r\n\r\n")
+        connection_over(wire, front).data_received(b"planted\r\n\r\n")
         return bytes(wire.written)
 
     with caplog.at_level(logging.INFO):

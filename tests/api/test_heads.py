@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Iterator
-from typing import Any
 
 import pytest
-import uvicorn
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from uvicorn.server import ServerState
 
 from livepeer_remote_signer.api.front import AdminFront, Front
 from livepeer_remote_signer.api.heads import MAX_HEAD_BYTES, MAX_HEADS, Head, KnownHeads
@@ -20,6 +17,7 @@ from livepeer_remote_signer.api.reply import Reply
 from livepeer_remote_signer.api.server_protocol import PaymentProtocol, payment_protocol
 from livepeer_remote_signer.app import create_app
 from livepeer_remote_signer.config.loading import parse_config
+from tests.connections import Ears, connection_over
 from tests.signer import PAY, configuration
 
 KIB = 1024
@@ -62,21 +60,6 @@ class Wire:
         self.is_read = True
 
 
-class Ears:
-    """A parser that notes how much it was given."""
-
-    def __init__(self, parser: Any) -> None:
-        self._parser = parser
-        self.heard = 0
-
-    def feed_data(self, data: bytes) -> None:
-        self.heard += len(data)
-        self._parser.feed_data(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
-
-
 class NoHeads(KnownHeads):
     """Knows none."""
 
@@ -88,10 +71,10 @@ class Listener:
     """Connections that share the heads which were parsed on them."""
 
     def __init__(self, front: Front | AdminFront, *, knows_heads: bool = True) -> None:
+        self._front = front
         self._protocol = payment_protocol(front)
         if not knows_heads:
             self._protocol.heads = NoHeads(0)
-        self._config = uvicorn.Config(front, ws="none", lifespan="off", access_log=False, log_config=None)
 
     @property
     def heads(self) -> KnownHeads:
@@ -99,8 +82,8 @@ class Listener:
 
     def connect(self) -> tuple[PaymentProtocol, Wire, Ears]:
         """A connection; needs a running loop."""
-        protocol, wire = self._protocol(config=self._config, server_state=ServerState(), app_state={}), Wire()
-        protocol.connection_made(wire)  # type: ignore[arg-type]
+        wire = Wire()
+        protocol = connection_over(wire, self._front, self._protocol)
         ears = protocol.parser = Ears(protocol.parser)
         return protocol, wire, ears
 

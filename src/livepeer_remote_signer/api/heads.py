@@ -57,6 +57,8 @@ class KnownHeads:
 
     def learn(self, data: bytes, request: ArrivingRequest, url: bytes) -> None:
         """Keeps the head of a request that may be answered at once, where `data` is all of it and its head a usual one."""
+        if len(data) > self._max_bytes:
+            return
         end = data.find(_END, 0, MAX_HEAD_BYTES)
         names = [name for name, _ in request.headers]
         if end < 0 or request.path is None or not _USUAL.issuperset(names) or b"content-length" not in names:

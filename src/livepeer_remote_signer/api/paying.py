@@ -119,7 +119,7 @@ class PayingRoutes:
                 return self._refused(error, trail)
             except Exception:  # noqa: BLE001 - whatever it is, `_failed` logs it
                 return self._failed(trail)
-            return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), paid)
+            return _paid(paid, trail)
         try:
             trail.place = place = self._shares.take(caller, trail.started, is_known=not self._service.identifies)
         except SignerError as error:
@@ -162,7 +162,7 @@ class PayingRoutes:
             return self._failed(trail)
         finally:
             place.release()
-        return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), paid)
+        return _paid(paid, trail)
 
     def _refused(self, error: SignerError, trail: Trail) -> Reply:
         self._observer.refused(error, trail)
@@ -238,3 +238,7 @@ class Trails:
 def new_request_id() -> str:
     """128 random bits as hex: consumers of events deduplicate on it."""
     return os.urandom(16).hex()
+
+
+def _paid(reply: bytes, trail: Trail) -> Reply:
+    return Reply(200, (_JSON, (b"x-request-id", trail.request_id.encode())), reply)

@@ -29,8 +29,6 @@ _HEADER_LINE = b"%b: %b\r\n"
 def encode_reply(reply: Reply, default_headers: Iterable[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
     """The reply as HTTP/1.1 sends it."""
     head, body = _STATUS_LINES[reply.status], reply.body
-    for header in reply.headers:
-        head += _HEADER_LINE % header
-    for header in default_headers:
+    for header in (*reply.headers, *default_headers):
         head += _HEADER_LINE % header
     return b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(body), b"" if keep_alive else b"connection: close\r\n", body)

@@ -393,14 +393,17 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def _queue(self, request: ArrivingRequest) -> None:
         """A paying request has arrived whole: it is answered with the others of this turn of the loop."""
-        self.deadline = None
-        if self._idle is not None:
-            self._idle.pop(self, None)
+        self._work_begins()
         self.cycle = request  # type: ignore[assignment]  # in the shape of uvicorn's
         waiting = self.waiting
         waiting.append((self, request))
         if len(waiting) == 1:
             self.loop.call_soon(self._answer_waiting)
+
+    def _work_begins(self) -> None:
+        self.deadline = None
+        if self._idle is not None:
+            self._idle.pop(self, None)
 
     def _answer_waiting(self) -> None:
         """Answers requests that arrived in one turn of the loop, one after the other, and only then writes the replies.
@@ -457,9 +460,7 @@ class PaymentProtocol(HttpToolsProtocol):
 
     def _hand_over(self, request: ArrivingRequest, body: bytes) -> None:
         """The request goes the ordinary way, as if it arrived at once."""
-        self.deadline = None
-        if self._idle is not None:
-            self._idle.pop(self, None)
+        self._work_begins()
         url = self.url
         super().on_message_begin()
         self.url = url

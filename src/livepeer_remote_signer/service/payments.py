@@ -194,8 +194,7 @@ class RemoteSigner:
             trail.request = request = route.parse(body)
             times.append(clock())
             chain = self._chain.view()
-            if chain.clock_fault is not None:
-                check_clock(chain)
+            check_clock(chain)
             trail.session = session = live_payments.open(request, now_ns)
             times.append(clock())
             plan = live_payments.plan(session, chain, self._ceilings.current(), now_ns, route.headroom_seconds, route.catch_up_seconds)

@@ -97,10 +97,7 @@ class PaymentMetrics:
 
     def paid(self, plan: PaymentPlan, trail: Trail) -> None:
         """Counts a payment, soon."""
-        waiting = self._waiting
-        waiting.append((plan, None, trail, time.perf_counter()))
-        if len(waiting) >= FOLD_AT:
-            self.fold()
+        self._later((plan, None, trail, time.perf_counter()))
 
     def repeated(self, trail: Trail) -> None:
         """Counts a reply that was given again, soon: a request, but no payment."""

@@ -26,8 +26,7 @@ KECCAK_OF_NOTHING = keccak256(b"")
 
 def personal_digest(message: bytes) -> bytes:
     """The 32 bytes that are signed for a personal message of any length."""
-    digest: bytes = keccak_256(b"\x19Ethereum Signed Message:\n%d%b" % (len(message), message)).digest()
-    return digest
+    return keccak256(b"\x19Ethereum Signed Message:\n%d%b" % (len(message), message))
 
 
 def recover_address(digest: bytes, signature: bytes) -> bytes:

@@ -33,7 +33,7 @@ def figures_of(plan: PaymentPlan, eth_usd: Fraction | None) -> Figures:
     if not billed_ns and plan.previous_update_ns is not None:
         billed_ns = max(0, plan.updated_ns - plan.previous_update_ns)
     fee_usd = None if eth_usd is None else rounded(fee_n * eth_usd.numerator, fee_d * eth_usd.denominator)
-    return Figures(rounded(ev_n * plan.num_tickets, ev_d), fee_n if fee_d == 1 else rounded(fee_n, fee_d), billed_ns, fee_usd)
+    return Figures(rounded(ev_n * plan.num_tickets, ev_d), rounded(fee_n, fee_d), billed_ns, fee_usd)
 
 
 def rounded(numerator: int, denominator: int) -> int:

@@ -329,7 +329,7 @@ def count_tickets(d: Draft) -> None:
     d.since_ns = d.now_ns - billed.elapsed_ns if is_dated_ahead else last_ns
     # Without a payment no state is given out, and a session that is dated ahead must be dated back: that takes a ticket.
     d.due = due = tickets_due(state.balance, (billed.units * price_n, price_d), ev, ahead, least=int(is_dated_ahead))
-    d.may_be_part = last_ns is not None and 0 < billed.elapsed_ns <= d.catch_up_seconds * NS_PER_SECOND
+    d.may_be_part = _is_owed(state, billed) and billed.elapsed_ns <= d.catch_up_seconds * NS_PER_SECOND
     d.num_tickets = due.tickets
     if due.tickets_ahead == 0:
         raise no_tickets(

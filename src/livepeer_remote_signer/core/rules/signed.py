@@ -89,7 +89,7 @@ def note_signed(signed: bytes, last_nonce: int, plan: PaymentPlan) -> bytes:
     params = plan.session.info.ticket_params
     terms = digest_terms(plan.sender, params.recipient, params.face_value, params.win_prob, params.recipient_rand_hash, plan.aux_data)
     payer = digest_payer(plan.state.auth_id)
-    newest = int.from_bytes(signed[-NONCE_BYTES:], "big")
+    newest = _nonce(signed, len(signed))
     if newest < last_nonce:
         signed += UNKNOWN_TERMS + bytes(PAYER_BYTES) + _nonces(newest + 1, last_nonce)
         newest = last_nonce
